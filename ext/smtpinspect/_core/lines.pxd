@@ -1,0 +1,30 @@
+"""Lines of commands and replies: read in pieces, kept up to a limit, judged as soon as a limit is passed."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from smtpinspect._core.rows cimport F_LINE, Limit, Limits
+from smtpinspect._core.span cimport Span
+from smtpinspect._core.state cimport Conn, DATABODY, DATAMID, Line, Mail
+from smtpinspect._core.verdicts cimport Verdicts
+
+cdef enum:
+    FIRST_SEGMENT = 1460       # limits.FIRST_SEGMENT
+
+
+cdef inline int phase_at(Mail* mail, int64_t offset) noexcept nogil:
+    """The phase of an octet in the text."""
+    return DATABODY if offset - mail.text_start < FIRST_SEGMENT else DATAMID
+
+# The line has n octets by now, line end excluded, and a line end of `line_end` octets when it is over.
+cdef void line_limits(
+    Verdicts verdicts, Conn* conn, Mail* mail, int where, int side, int phase, int64_t start, int64_t n,
+    int64_t line_end, Span head, uint8_t* passed,
+) noexcept nogil
+
+# Reads up to and including the next LF. Returns how many octets were taken; `whole` tells whether the line
+# is over, `out` then lends its octets without the line end (at most limits.KEPT_LINE), `end` its line end's length.
+cdef Py_ssize_t line_read(
+    Line* line, const uint8_t* p, Py_ssize_t n, int64_t at, int64_t packet, bint border,
+    bint* whole, Span* out, int* end,
+) noexcept nogil
+cdef void line_done(Line* line, int64_t at) noexcept nogil

@@ -1,0 +1,32 @@
+"""Records of a capture, one after the other, from a map, a stream or an iterable."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+cdef enum Next:
+    NEXT_RECORD = 0
+    NEXT_END = 1     # whole to its last octet
+    NEXT_BAD = 2     # cut off or damaged: `Source.fault` tells where and why
+
+cdef struct Record:
+    const uint8_t* p        # the captured octets; lent until the next call of next()
+    uint32_t caplen         # how many were captured
+    uint32_t wirelen        # how many there were
+    int64_t ns              # since 1970, UTC
+    int linktype            # LINKTYPE_ value
+    int64_t position        # octet of `p` in the source (for Source.back); -1 when it has none
+
+cdef class Source:
+    # octets read so far, and all of them when known (0 else): for the progress line
+    cdef readonly int64_t octets_read
+    cdef readonly int64_t octets_total
+    cdef readonly str name          # what messages call it
+    cdef readonly int64_t records   # given so far
+    cdef int next(self, Record* out) noexcept nogil
+    # earlier octets again, or NULL when they are no longer held
+    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil
+    cpdef object fault(self)     # None or a smtpinspect.errors.CaptureError
+    cpdef void close(self)
+    # nothing more will be asked of it but back(): let go of what can be had again
+    cdef void _rest(self) noexcept nogil
+    # the same, and start afresh; False when it cannot be read a second time
+    cdef bint _rewind(self) noexcept nogil

@@ -1,0 +1,59 @@
+"""Alerts, mails and connections on their way out: in order, to whoever writes them."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from smtpinspect._core.rows cimport Program
+from smtpinspect._core.state cimport Alert, Conn, DATABODY, DATAMID, DOT, DOTREPLY, Mail, REPLY354
+
+cdef enum:
+    SOCKET = 65536     # limits.SOCKET; a test holds them equal
+
+cdef void free_mail(Mail* mail) noexcept nogil
+cdef uint64_t flow_id(const Conn* conn) noexcept nogil
+
+
+cdef inline int predicted_stage(int phase, int64_t offset, int64_t text_end) noexcept nogil:
+    """Number of the stage (records.STAGES): in the text it depends on how much the sender's socket had taken."""
+    if phase <= REPLY354:
+        return 1
+    if phase == DATABODY or phase == DATAMID:
+        return 3 if text_end >= 0 and text_end - offset <= SOCKET else 2
+    if phase == DOT or phase == DOTREPLY:
+        return 3
+    return 0
+
+
+cdef inline int flow_state(const Conn* conn) noexcept nogil:
+    if conn.done or conn.reset:
+        return 2
+    return 1 if conn.established else 0
+
+
+cdef class Sink:
+    cdef Program program
+    cdef readonly int64_t mails        # counted, shown or not
+    cdef int64_t* alerts               # per rule
+    cdef bint show_alerts
+    cdef bint show_mails
+    cdef bint show_flows
+    cdef object error                  # what Python raised, to be raised again
+    # pending until the frame ends
+    cdef Alert* first_alert
+    cdef Mail* first_mail
+    cdef Mail* last_mail
+    cdef Conn** mail_conns
+    cdef int n_mails
+    cdef int cap_mails
+    cdef Conn** flows
+    cdef int n_flows
+    cdef int cap_flows
+    cdef bint pending
+    cdef object about(self, Conn* conn, Mail* mail)             # what a Python rule may know of them
+    cdef int take_alert(self, Alert* alert) noexcept nogil     # owns it from here on
+    cdef int take_mail(self, Conn* conn, Mail* mail) noexcept nogil
+    cdef int take_flow(self, Conn* conn) noexcept nogil
+    cdef int flush(self) noexcept nogil
+    # what a kind of sink does with each
+    cdef int write_alert(self, Alert* alert) noexcept nogil
+    cdef int write_mail(self, Conn* conn, Mail* mail) noexcept nogil
+    cdef int write_flow(self, Conn* conn) noexcept nogil

@@ -1,0 +1,175 @@
+"""Alerts, mails and connections on their way out: in order, to whoever writes them."""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+
+from smtpinspect._core.rows cimport Program
+from smtpinspect._core.state cimport Alert, Conn, IS_ENCRYPTED, Mail
+from smtpinspect._core.text cimport text_free
+
+from smtpinspect.grammar import limits as _limits
+
+assert _limits.SOCKET == SOCKET
+
+
+cdef uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
+    h ^= v
+    h *= <uint64_t>0x9FB21C651E98DF25
+    return h ^ (h >> 32)
+
+
+cdef uint64_t flow_id(const Conn* conn) noexcept nogil:
+    """53 bits of a hash with a fixed key: the ordered 5-tuple and the first frame's time."""
+    cdef const uint64_t* lo = <const uint64_t*>conn.key.lo
+    cdef const uint64_t* hi = <const uint64_t*>conn.key.hi
+    cdef uint64_t h = <uint64_t>0x736D7470696E7370
+    cdef int side
+    for side in range(2):
+        # client first, whatever its address
+        if (side == 0) == (conn.client == 0):
+            h = mix(mix(mix(h, lo[0]), lo[1]), conn.key.lo_port)
+        else:
+            h = mix(mix(mix(h, hi[0]), hi[1]), conn.key.hi_port)
+    h = mix(mix(h, 6), <uint64_t>conn.start_ns)
+    return h >> 11
+
+
+cdef void free_mail(Mail* mail) noexcept nogil:
+    cdef Alert* alert
+    while mail.alerts != NULL:
+        alert = mail.alerts
+        mail.alerts = alert.next
+        free(alert)
+    text_free(&mail.text)
+    free(mail.rcpts)
+    free(mail.names)
+    free(mail.standing)
+    free(mail.counts)
+    free(mail)
+
+
+cdef class Sink:
+    """Keeps the records of one frame until it ends, then hands them on sorted; this one only counts."""
+
+    def __init__(self, Program program, alerts=True, mails=True, flows=True):
+        self.program = program
+        self.show_alerts = alerts
+        self.show_mails = mails
+        self.show_flows = flows
+        self.alerts = <int64_t*>calloc(program.nrules + 1, sizeof(int64_t))
+        if self.alerts == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef Alert* alert
+        cdef Mail* mail
+        while self.first_alert != NULL:
+            alert = self.first_alert
+            self.first_alert = alert.next
+            free(alert)
+        while self.first_mail != NULL:
+            mail = self.first_mail
+            self.first_mail = mail.next
+            free_mail(mail)
+        free(self.alerts)
+        free(self.mail_conns)
+        free(self.flows)
+
+    @property
+    def fired(self):
+        """Alerts so far, shown or not."""
+        return sum(self.alerts[i] for i in range(self.program.nrules))
+
+    def alert_counts(self):
+        """How often each rule fired, shown or not."""
+        out = {}
+        for i in range(self.program.nrules):
+            if self.alerts[i]:
+                rule = self.program.rules[i]
+                out[rule] = out.get(rule, 0) + self.alerts[i]
+        return dict(sorted(out.items()))
+
+    cdef object about(self, Conn* conn, Mail* mail):
+        from smtpinspect._core.views import describe
+        return describe(<uint64_t>conn, <uint64_t>mail)
+
+    cdef int take_alert(self, Alert* alert) noexcept nogil:
+        cdef Alert** at = &self.first_alert
+        if not self.show_alerts:
+            free(alert)
+            return 0
+        # in row order, those of one row as they came
+        while at[0] != NULL and at[0].row <= alert.row:
+            at = &at[0].next
+        alert.next = at[0]
+        at[0] = alert
+        self.pending = True
+        return 0
+
+    cdef int take_mail(self, Conn* conn, Mail* mail) noexcept nogil:
+        cdef Conn** more
+        mail.next = NULL
+        if self.n_mails == self.cap_mails:
+            more = <Conn**>realloc(self.mail_conns, (self.cap_mails * 2 + 8) * sizeof(Conn*))
+            if more == NULL:
+                free_mail(mail)
+                return -1
+            self.mail_conns = more
+            self.cap_mails = self.cap_mails * 2 + 8
+        self.mail_conns[self.n_mails] = conn
+        self.n_mails += 1
+        if self.last_mail == NULL:
+            self.first_mail = mail
+        else:
+            self.last_mail.next = mail
+        self.last_mail = mail
+        self.pending = True
+        return 0
+
+    cdef int take_flow(self, Conn* conn) noexcept nogil:
+        cdef Conn** more
+        if self.n_flows == self.cap_flows:
+            more = <Conn**>realloc(self.flows, (self.cap_flows * 2 + 8) * sizeof(Conn*))
+            if more == NULL:
+                return -1
+            self.flows = more
+            self.cap_flows = self.cap_flows * 2 + 8
+        self.flows[self.n_flows] = conn
+        self.n_flows += 1
+        self.pending = True
+        return 0
+
+    cdef int flush(self) noexcept nogil:
+        cdef Alert* alert
+        cdef Mail* mail
+        cdef int i
+        self.pending = False
+        while self.first_alert != NULL:
+            alert = self.first_alert
+            self.first_alert = alert.next
+            self.write_alert(alert)
+            free(alert)
+        i = 0
+        while self.first_mail != NULL:
+            mail = self.first_mail
+            self.first_mail = mail.next
+            if mail.outcome != IS_ENCRYPTED:
+                self.mails += 1
+            self.write_mail(self.mail_conns[i], mail)
+            i += 1
+            free_mail(mail)
+        self.last_mail = NULL
+        self.n_mails = 0
+        for i in range(self.n_flows):
+            self.write_flow(self.flows[i])
+        self.n_flows = 0
+        return 0
+
+    cdef int write_alert(self, Alert* alert) noexcept nogil:
+        return 0
+
+    cdef int write_mail(self, Conn* conn, Mail* mail) noexcept nogil:
+        return 0
+
+    cdef int write_flow(self, Conn* conn) noexcept nogil:
+        return 0

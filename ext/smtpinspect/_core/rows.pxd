@@ -1,0 +1,105 @@
+"""Rules as rows: compiled once, evaluated where a fact is born."""
+
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from smtpinspect._core.span cimport Span
+from smtpinspect._core.state cimport Fact
+
+cdef enum:                     # facts.KINDS, in order
+    F_GREETING = 0
+    F_COMMAND = 1
+    F_LINE = 2
+    F_PATH = 3
+    F_KEYWORD = 4
+    F_REPLY = 5
+    F_REPLY_LINE = 6
+    F_EMPTY_LINE = 7
+    F_FIELD = 8
+    F_PART = 9
+    F_COUNT = 10
+    F_END_OF_DATA = 11
+    F_TLS = 12
+    F_KINDS = 13
+
+cdef enum:                     # facts.LINE.where
+    IN_COMMAND = 0
+    IN_AUTH = 1
+    IN_REPLY = 2
+    IN_HEADER = 3
+    IN_PART_HEADER = 4
+    IN_BODY = 5
+    WHERES = 6
+
+cdef enum:                     # facts.COUNT.what
+    COUNT_RCPT = 0
+    COUNT_RCPT_REFUSED = 1
+    COUNT_HEADER = 2
+    COUNT_BODY = 3
+    COUNT_OVER_SIZE = 4
+    COUNTS = 5
+
+cdef struct Condition:
+    uint8_t op
+    uint8_t text               # the slot is one of t[], else of v[]
+    uint8_t slot
+    int64_t value
+    uint32_t first             # values of a set: octets[first .. first + n)
+    uint32_t n
+
+cdef struct Row:
+    int kind
+    uint32_t given
+    uint32_t not_given
+    uint32_t first             # conditions
+    uint32_t n
+    int16_t rule               # number of its id
+    int16_t inspector
+    int16_t group              # first_of, -1 none
+    uint8_t strength
+    uint8_t breaks
+    uint8_t seen               # in no verdict
+    uint8_t method             # Python decides
+    uint8_t sort
+
+cdef struct Limit:
+    int64_t limit
+    int16_t row
+    uint8_t wire               # the line end counts
+
+cdef struct Limits:
+    Limit* at
+    int n
+
+cdef struct Fired:
+    int16_t row
+    int64_t offset
+    int64_t packet
+
+cdef class Program:
+    cdef Row* rows
+    cdef Condition* conditions
+    cdef Span* sets
+    cdef int nrows
+    cdef int nrules
+    cdef int ninspectors
+    cdef int16_t* of_kind[13]          # rows of a kind, in order
+    cdef int n_of_kind[13]
+    cdef Limits lines[6]
+    cdef Limits counts[5]
+    cdef readonly tuple table          # the Python rows
+    cdef readonly tuple labels         # inspectors' keys, in order
+    cdef readonly tuple profiles
+    cdef readonly tuple gids
+    cdef readonly tuple judged         # does the inspector count in verdicts?
+    cdef readonly tuple rules          # rule ids, by number
+    cdef object methods
+    cdef object regexes
+    cdef readonly bint wants_value     # some Field row reads the value
+    cdef list _kept                    # octet strings that `sets` point into
+    # Rows of the fact's kind that hold; returns how many of `out` were filled.
+    cdef int match(self, Fact* fact, uint32_t given, Fired* out, int most) noexcept nogil
+    cdef int _fill(self, Limits* limits, list found) except -1
+    cdef bint _condition(self, Condition* c, Fact* fact) noexcept nogil
+    cdef bint holds(self, int row, Fact* fact, uint32_t given) noexcept nogil
+    # Python's word: the strength, -1 when the row does not fire, -2 when Python raised.
+    cdef int ask(self, int row, Fact* fact, object about) except -2

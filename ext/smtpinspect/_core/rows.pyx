@@ -1,0 +1,327 @@
+"""Rules as rows: compiled once, evaluated where a fact is born."""
+
+import re
+
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
+
+from smtpinspect._core.span cimport Span
+from smtpinspect._core.state cimport CLASSES, Fact
+
+from smtpinspect import facts as _facts
+
+cdef enum:          # Op
+    OP_EQ = 0
+    OP_NE = 1
+    OP_GT = 2
+    OP_LT = 3
+    OP_IN = 4
+    OP_NOT_IN = 5
+    OP_FLAGS = 6
+    OP_CONTAINS = 7
+    OP_MATCHES = 8
+
+_OPS = {
+    "eq": OP_EQ, "ne": OP_NE, "gt": OP_GT, "lt": OP_LT, "in": OP_IN,
+    "not_in": OP_NOT_IN, "flags": OP_FLAGS, "contains": OP_CONTAINS, "matches": OP_MATCHES,
+}
+
+
+cdef inline uint8_t lower(uint8_t c) noexcept nogil:
+    return c + 32 if 65 <= c <= 90 else c
+
+
+cdef bint same_text(Span a, Span b) noexcept nogil:
+    """Equal without case; b is lower case already."""
+    cdef Py_ssize_t i
+    if a.n != b.n:
+        return False
+    for i in range(a.n):
+        if lower(a.p[i]) != b.p[i]:
+            return False
+    return True
+
+
+cdef bint has_text(Span a, Span token) noexcept nogil:
+    cdef Py_ssize_t i, j
+    if token.n == 0:
+        return True
+    for i in range(a.n - token.n + 1):
+        j = 0
+        while j < token.n and lower(a.p[i + j]) == token.p[j]:
+            j += 1
+        if j == token.n:
+            return True
+    return False
+
+
+class Seen:
+    """A fact as a Python rule sees it: the fields of its kind as attributes, and its evidence."""
+
+    def __init__(self, kind, values, side, offset, octets, about):
+        self.kind = kind
+        self.direction = "server" if side else "client"
+        self.offset = offset
+        self.octets = octets
+        self.about = about
+        self.__dict__.update(values)
+
+    def __repr__(self):
+        inside = ", ".join(f"{k}={v!r}" for k, v in self.__dict__.items() if k not in ("kind", "about"))
+        return f"{self.kind}({inside})"
+
+
+cdef class Program:
+    def __cinit__(self):
+        self.rows = NULL
+        self.conditions = NULL
+        self.sets = NULL
+
+    def __init__(self, inspectors):
+        """`inspectors` holds (label, object with the methods, rows, counts in verdicts, profile) in order."""
+        cdef int number = 0
+        cdef int slot
+        cdef uint32_t ncond = 0, nset = 0
+        cdef Row* row
+        cdef Condition* cond
+        cdef bytes value
+        rows = [(i, rule) for i, (_, _, table, _, _) in enumerate(inspectors) for rule in table]
+        self.table = tuple(rule for _, rule in rows)
+        self.labels = tuple(label for label, _, _, _, _ in inspectors)
+        self.profiles = tuple(profile for _, _, _, _, profile in inspectors)
+        self.gids = tuple(made.gid for _, made, _, _, _ in inspectors)
+        self.judged = tuple(counts for _, _, _, counts, _ in inspectors)
+        self.ninspectors = len(inspectors)
+        self.nrows = len(rows)
+        ids = {}
+        groups = {}
+        self._kept = []
+        self.methods = {}
+        self.regexes = {}
+        total = sum(len(rule.when.tests) for rule in self.table)
+        values = sum(len(t.values) for rule in self.table for _, t in rule.when.tests)
+        self.rows = <Row*>calloc(max(1, self.nrows), sizeof(Row))
+        self.conditions = <Condition*>calloc(max(1, total), sizeof(Condition))
+        self.sets = <Span*>calloc(max(1, values), sizeof(Span))
+        if self.rows == NULL or self.conditions == NULL or self.sets == NULL:
+            raise MemoryError
+        by_kind = [[] for _ in range(F_KINDS)]
+        lines = [[] for _ in range(WHERES)]
+        counts = [[] for _ in range(COUNTS)]
+        for number, (inspector, rule) in enumerate(rows):
+            row = &self.rows[number]
+            when = rule.when
+            row.kind = when.kind.number
+            row.given = int(when.given)
+            row.not_given = int(when.not_given)
+            row.rule = ids.setdefault((inspector, rule.id), len(ids))
+            row.inspector = inspector
+            row.group = groups.setdefault((inspector, rule.first_of), len(groups)) if rule.first_of else -1
+            row.strength = int(rule.action.strength)
+            row.breaks = rule.breaks or rule.action.breaks
+            row.seen = rule.kind == "seen" or not inspectors[inspector][3]
+            row.method = bool(rule.method)
+            row.first = ncond
+            if rule.method:
+                self.methods[number] = getattr(inspectors[inspector][1], rule.method)
+            if row.kind == F_FIELD and any(name == "value" for name, _ in when.tests):
+                self.wants_value = True
+            limit = None
+            wheres = range(WHERES if row.kind == F_LINE else COUNTS)
+            for name, test in when.tests:
+                field = when.kind.fields[name]
+                if row.kind == F_LINE and name in ("length", "wire_length") and test.op == "gt":
+                    limit = (test.values[0], name == "wire_length")
+                    continue
+                if row.kind == F_COUNT and name == "value" and test.op == "gt":
+                    limit = (test.values[0], False)
+                    continue
+                if name in ("where", "what") and test.op in ("eq", "in"):
+                    wheres = test.values
+                    continue
+                if test.op == "matches":
+                    self.regexes.setdefault(number, []).append((name, re.compile(test.values[0], re.IGNORECASE)))
+                    row.method = True
+                    continue
+                cond = &self.conditions[ncond]
+                ncond += 1
+                row.n += 1
+                cond.op = _OPS[test.op]
+                cond.slot = field.slot
+                cond.text = field.type == "text"
+                if cond.text:
+                    cond.first = nset
+                    cond.n = len(test.values)
+                    for each in test.values:
+                        value = bytes(each).lower()
+                        self._kept.append(value)
+                        self.sets[nset].p = <const uint8_t*><const char*>value
+                        self.sets[nset].n = len(value)
+                        nset += 1
+                    if test.op == "eq":
+                        cond.op = OP_IN
+                    elif test.op == "ne":
+                        cond.op = OP_NOT_IN
+                elif test.op in ("in", "not_in"):
+                    cond.first = nset
+                    cond.n = len(test.values)
+                    for each in test.values:
+                        self.sets[nset].n = int(each)
+                        nset += 1
+                else:
+                    cond.value = int(test.values[0])
+            if row.kind in (F_LINE, F_COUNT):
+                if limit is None:
+                    raise TypeError(f"{rule.id}: a {when.kind.name} rule needs a limit, gt(...)")
+                for where in wheres:
+                    (lines if row.kind == F_LINE else counts)[where].append((limit[0], limit[1], number))
+            else:
+                by_kind[row.kind].append(number)
+        self.rules = tuple(rule_id for _, rule_id in ids)
+        self.nrules = len(ids)
+        for slot in range(F_KINDS):
+            self.n_of_kind[slot] = len(by_kind[slot])
+            self.of_kind[slot] = <int16_t*>calloc(max(1, len(by_kind[slot])), sizeof(int16_t))
+            for i, number in enumerate(by_kind[slot]):
+                self.of_kind[slot][i] = number
+        for slot in range(WHERES):
+            self._fill(&self.lines[slot], lines[slot])
+        for slot in range(COUNTS):
+            self._fill(&self.counts[slot], counts[slot])
+
+    cdef int _fill(self, Limits* limits, list found) except -1:
+        limits.n = len(found)
+        limits.at = <Limit*>calloc(max(1, limits.n), sizeof(Limit))
+        if limits.at == NULL:
+            raise MemoryError
+        # by the first octet that can decide: sorted so that a line passes its limits in order
+        for i, (limit, wire, number) in enumerate(sorted(found)):
+            limits.at[i].limit = limit
+            limits.at[i].wire = wire
+            limits.at[i].row = number
+        return 0
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(F_KINDS):
+            free(self.of_kind[i])
+        for i in range(WHERES):
+            free(self.lines[i].at)
+        for i in range(COUNTS):
+            free(self.counts[i].at)
+        free(self.rows)
+        free(self.conditions)
+        free(self.sets)
+
+    cdef bint _condition(self, Condition* c, Fact* fact) noexcept nogil:
+        cdef uint32_t i
+        cdef int64_t v
+        if c.text:
+            if c.op == OP_CONTAINS:
+                return has_text(fact.t[c.slot], self.sets[c.first])
+            for i in range(c.first, c.first + c.n):
+                if same_text(fact.t[c.slot], self.sets[i]):
+                    return c.op == OP_IN
+            return c.op == OP_NOT_IN
+        v = fact.v[c.slot]
+        if c.op == OP_EQ:
+            return v == c.value
+        if c.op == OP_NE:
+            return v != c.value
+        if c.op == OP_GT:
+            return v > c.value
+        if c.op == OP_LT:
+            return v < c.value
+        if c.op == OP_FLAGS:
+            return (v & c.value) != 0
+        for i in range(c.first, c.first + c.n):
+            if self.sets[i].n == v:
+                return c.op == OP_IN
+        return c.op == OP_NOT_IN
+
+    cdef bint holds(self, int number, Fact* fact, uint32_t given) noexcept nogil:
+        cdef Row* row = &self.rows[number]
+        cdef Condition* c
+        cdef uint32_t i
+        cdef int bit
+        if (row.given & ~given) != 0 or (row.not_given & given) != 0:
+            return False
+        for i in range(row.first, row.first + row.n):
+            if not self._condition(&self.conditions[i], fact):
+                return False
+        if row.kind == F_FIELD or row.kind == F_PATH:
+            # the first octet that set one of the flags asked for decides
+            for i in range(row.first, row.first + row.n):
+                c = &self.conditions[i]
+                if c.op != OP_FLAGS or c.text:
+                    continue
+                fact.offset = -1
+                for bit in range(CLASSES):
+                    if (c.value >> bit) & 1 and (fact.v[c.slot] >> bit) & 1:
+                        if fact.offset < 0 or fact.flag_at[bit] < fact.offset:
+                            fact.offset = fact.flag_at[bit]
+                            fact.packet = fact.flag_packet[bit]
+        return True
+
+    cdef int match(self, Fact* fact, uint32_t given, Fired* out, int most) noexcept nogil:
+        cdef int i, j, n = 0
+        cdef int number
+        cdef bint known
+        cdef Row* row
+        cdef int64_t offset = fact.offset, packet = fact.packet
+        for i in range(self.n_of_kind[fact.kind]):
+            number = self.of_kind[fact.kind][i]
+            row = &self.rows[number]
+            known = False
+            if row.group >= 0:
+                for j in range(n):
+                    if self.rows[out[j].row].group == row.group:
+                        known = True
+            if known:
+                continue
+            fact.offset = offset
+            fact.packet = packet
+            if not self.holds(number, fact, given):
+                continue
+            # rows of one id are alternatives: the earliest octet counts
+            for j in range(n):
+                if self.rows[out[j].row].rule == row.rule:
+                    known = True
+                    if fact.offset < out[j].offset:
+                        out[j].row = number
+                        out[j].offset = fact.offset
+                        out[j].packet = fact.packet
+            if known:
+                continue
+            out[n].row = number
+            out[n].offset = fact.offset
+            out[n].packet = fact.packet
+            n += 1
+            if n == most:
+                break
+        fact.offset = offset
+        fact.packet = packet
+        return n
+
+    cdef int ask(self, int number, Fact* fact, object about) except -2:
+        kind = _facts.KINDS[fact.kind]
+        values = {}
+        for name, field in kind.fields.items():
+            if field.type == "text":
+                if fact.t[field.slot].p == NULL:
+                    values[name] = b""
+                else:
+                    values[name] = (<const char*>fact.t[field.slot].p)[:fact.t[field.slot].n]
+            elif field.type == "enum":
+                values[name] = field.words[fact.v[field.slot]]
+            else:
+                values[name] = fact.v[field.slot]
+        for name, regex in self.regexes.get(number, ()):
+            if not regex.search(values[name]):
+                return -1
+        if number not in self.methods:
+            return self.rows[number].strength
+        octets = (<const char*>fact.octets.p)[:fact.octets.n] if fact.octets.p != NULL else b""
+        action = self.methods[number](Seen(kind.name, values, fact.side, fact.offset, octets, about))
+        return -1 if action is None else int(action.strength)

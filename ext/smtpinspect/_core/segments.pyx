@@ -1,0 +1,558 @@
+"""TCP reassembly: two streams of a connection, in the order in which their ends can have seen them.
+
+First copy wins. A segment is read when its octets are next and what it acknowledges of the other side has been
+read; till then it is kept. A hole is a gap when the other side acknowledged it long ago, or nothing more comes.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
+from smtpinspect._core.machine cimport Arrival, Machine
+from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.seq cimport seq_diff
+from smtpinspect._core.state cimport (
+    BY_CLIENT, BY_MIDDLEBOX, BY_SERVER, CAP, CLIENT, Conn, Direction, MID_STREAM, NOBODY, OTHER, OVERLAP, RECENT,
+    SERVER, SMTP, SNAPLEN, Stored, UNDECIDED,
+)
+
+from smtpinspect.grammar import limits as _limits
+
+cdef uint32_t STORED_OCTETS = _limits.STORED_OCTETS
+cdef uint32_t STORED_SEGMENTS = _limits.STORED_SEGMENTS
+cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
+cdef uint32_t UNDECIDED_OCTETS = _limits.UNDECIDED_OCTETS
+cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
+cdef int PICKUP_FRAMES = _limits.PICKUP_FRAMES
+cdef int64_t PICKUP_NS = _limits.PICKUP_NS
+cdef int64_t ACK_AHEAD = _limits.ACK_AHEAD
+cdef uint32_t WIRE_SEGMENT = _limits.WIRE_SEGMENT
+
+
+cdef inline int64_t offset_of(Direction* d, uint32_t seq) noexcept nogil:
+    return d.next + seq_diff(seq, d.base + <uint32_t>d.next)
+
+
+cdef void set_base(Direction* d, uint32_t base) noexcept nogil:
+    """Stream offset 0 is here; what was kept under an assumed base moves along."""
+    cdef Stored* s
+    cdef int64_t delta
+    if d.known:
+        delta = seq_diff(d.base, base)
+        s = d.first
+        while s != NULL:
+            s.offset += delta
+            s = s.next
+        if d.fin_at >= 0:
+            d.fin_at += delta
+        if d.rst_at >= 0:
+            d.rst_at += delta
+    d.base = base
+    d.known = 1
+    d.next = 0
+
+
+cdef class Streams:
+    def __init__(self, Machine machine, Source source):
+        self.machine = machine
+        self.source = source
+
+    cdef int push(self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position) noexcept nogil:
+        cdef Direction* d = &conn.d[side]
+        cdef Direction* o = &conn.d[1 - side]
+        cdef const uint8_t* p = t.payload
+        cdef uint32_t n = t.payload_len, have = t.payload_caplen, skip
+        cdef int64_t offset = 0, ack = -1
+        cdef bint border = True
+        cdef int slot
+        d.packets += 1
+        d.octets += n
+        if d.ttl == 0:
+            d.ttl = t.ttl
+        if t.flags & SYN:
+            if not d.syn:
+                d.syn = 1
+                if d.next == 0:
+                    set_base(d, t.seq + 1)
+                if t.flags & ACK and not o.known:
+                    set_base(o, t.ack)
+            offset = 0
+            if t.flags & ACK and o.syn:
+                conn.established = 1
+        elif not d.known and n:
+            # picked up mid-stream: this may not be the first octet
+            conn.doubt |= MID_STREAM
+            conn.picked_up = not conn.established and not d.syn and not o.syn
+            set_base(d, t.seq)
+        if d.known and not t.flags & SYN:
+            offset = offset_of(d, t.seq)
+        if t.flags & ACK and o.known:
+            ack = offset_of(o, t.ack)
+            if ack > o.next + ACK_AHEAD or ack < 0:
+                ack = -1
+            elif ack > o.acked:
+                o.acked = ack
+            if o.fin_at >= 0 and ack > o.fin_at:
+                ack = o.fin_at
+        if t.flags & RST:
+            return self.reset(conn, side, t, offset, ns)
+        if n and d.known:
+            if not d.has_payload:
+                d.has_payload = 1
+            if conn.kind == UNDECIDED or conn.picked_up:
+                self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
+                conn.progress_ns = ns
+            elif offset + n <= d.next:
+                if n > 1:
+                    self.conflict(conn, d, p, have, offset)
+            else:
+                conn.progress_ns = ns
+                if offset < d.next:
+                    skip = <uint32_t>(d.next - offset)
+                    self.conflict(conn, d, p, skip if skip < have else have, offset)
+                    p += skip
+                    n -= skip
+                    have = have - skip if have > skip else 0
+                    offset = d.next
+                    border = False
+                if position >= 0 and have and offset == d.next:
+                    slot = d.recent_at
+                    d.recent_at = <uint8_t>((slot + 1) % RECENT)
+                    d.recent_position[slot] = position + (p - t.payload)
+                    d.recent_offset[slot] = offset
+                    d.recent_n[slot] = have
+                if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
+                    self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+                else:
+                    self.keep(conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+        if t.flags & FIN and d.known and d.fin_at < 0:
+            d.fin_at = offset_of(d, t.seq) + t.payload_len
+            if conn.closer == NOBODY:
+                conn.closer = BY_CLIENT if side == CLIENT else BY_SERVER
+                if t.ttl != d.ttl:
+                    conn.closer = BY_MIDDLEBOX
+        if conn.picked_up:
+            conn.frames_waited += 1
+            if conn.frames_waited >= PICKUP_FRAMES or ns - conn.start_ns >= PICKUP_NS or t.flags & FIN:
+                self.release(conn)
+        if conn.kind == UNDECIDED and not conn.picked_up:
+            self.decide(conn)
+        if conn.d[0].first != NULL or conn.d[1].first != NULL:
+            if not conn.picked_up and conn.kind == SMTP:
+                self.drain(conn)
+                self.patience(conn, ns)
+        return self.closed(conn)
+
+    cdef bint closed(self, Conn* conn) noexcept nogil:
+        """Both FINs have come, with all octets before them, and are acknowledged; or an RST fits by now."""
+        cdef Direction* c = &conn.d[0]
+        cdef Direction* s = &conn.d[1]
+        cdef int side
+        for side in range(2):
+            if conn.d[side].rst_at >= 0 and conn.d[side].rst_at == conn.d[side].next:
+                conn.reset = 1
+                return True
+        return (c.fin_at >= 0 and s.fin_at >= 0 and c.next >= c.fin_at and s.next >= s.fin_at
+                and c.acked > c.fin_at and s.acked > s.fin_at)
+
+    cdef int reset(self, Conn* conn, int side, Packet* t, int64_t offset, int64_t ns) noexcept nogil:
+        """Only an RST at the very next octet ends the stream (RFC 5961 3.2); one answers a SYN."""
+        cdef Direction* d = &conn.d[side]
+        cdef Direction* o = &conn.d[1 - side]
+        cdef bint fits = False
+        if not d.known:
+            # the refusal of a SYN: its acknowledgement tells
+            fits = (t.flags & ACK and o.known and t.ack == o.base) or not o.syn
+        else:
+            fits = offset == d.next or (d.fin_at >= 0 and offset == d.fin_at + 1)
+            if not fits and o.known and t.flags & ACK and t.ack == o.base and not d.has_payload and not d.syn:
+                fits = True
+        if fits or d.rst_at < 0:
+            if conn.closer == NOBODY:
+                conn.closer = BY_CLIENT if side == CLIENT else BY_SERVER
+                if t.ttl != d.ttl:
+                    conn.closer = BY_MIDDLEBOX
+        if fits:
+            conn.reset = 1
+            return 1
+        if offset > d.next and offset <= d.next + ACK_AHEAD:
+            d.rst_at = offset
+        return 0
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    cdef bint ready(self, Conn* conn, int side, int64_t ack) noexcept nogil:
+        """Has what this segment acknowledges been read?"""
+        cdef Direction* o = &conn.d[1 - side]
+        return ack < 0 or ack <= o.next
+
+    cdef int deliver(
+        self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t ack, int64_t number,
+        int64_t ns, bint border, bint merged,
+    ) noexcept nogil:
+        """Octets at d.next, to the machine; what it does not read yet goes to the head of the store."""
+        cdef Direction* d = &conn.d[side]
+        cdef Direction* c = &conn.d[CLIENT]
+        cdef Py_ssize_t took = 0
+        cdef Arrival a
+        if conn.talk == NULL and self.machine.start(conn, not conn.d[0].syn and not conn.d[1].syn) < 0:
+            return -1
+        if n:
+            a.packet = number
+            a.ns = ns
+            a.border = border
+            a.merged = merged
+            a.border_next = -1
+            if self.machine.taping:
+                self.machine.stream(conn, side, p, n, d.next)
+            took = self.machine.feed(conn, side, p, n, d.next, &a)
+            d.next += took
+        if took < n:
+            self.keep(conn, side, p + took, n - <uint32_t>took, missing, d.next, ack, number, ns, False, merged)
+        elif missing:
+            conn.doubt |= SNAPLEN
+            self.hole(conn, side, missing)
+        c.blocked = self.machine.waits(conn)
+        return 0
+
+    cdef int hole(self, Conn* conn, int side, int64_t n) noexcept nogil:
+        cdef Direction* d = &conn.d[side]
+        if n <= 0:
+            return 0
+        if conn.talk == NULL and self.machine.start(conn, not conn.d[0].syn and not conn.d[1].syn) < 0:
+            return -1
+        d.gaps += 1
+        if self.machine.taping:
+            self.machine.stream_gap(conn, side, n, d.next)
+        self.machine.gap(conn, side, n, d.next)
+        d.next += n
+        conn.d[CLIENT].blocked = self.machine.waits(conn)
+        return 0
+
+    # --- what is kept -----------------------------------------------------------------------------------
+
+    cdef int keep(
+        self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
+        int64_t number, int64_t ns, bint border, bint merged,
+    ) noexcept nogil:
+        """Copy octets into the store, around those that are there already."""
+        cdef Direction* d = &conn.d[side]
+        cdef Stored** at = &d.first
+        cdef Stored* s
+        cdef Stored* made
+        cdef uint32_t before, same
+        cdef int64_t end = offset + n
+        if d.last != NULL and d.last.offset + d.last.n + d.last.missing <= offset:
+            at = &d.last.next
+        while True:
+            # octets that a kept segment holds stay as they are
+            while at[0] != NULL and at[0].offset + at[0].n + at[0].missing <= offset:
+                at = &at[0].next
+            s = at[0]
+            if s != NULL and s.offset <= offset:
+                # from here to its end it is there already
+                same = <uint32_t>(s.offset + s.n - offset) if s.offset + s.n > offset else 0
+                if same > n:
+                    same = n
+                if same and memcmp(p, <uint8_t*>(s + 1) + (offset - s.offset), same) != 0:
+                    conn.doubt |= OVERLAP
+                before = <uint32_t>(s.offset + s.n + s.missing - offset)
+                if before >= n + missing:
+                    return 0
+                if before >= n:
+                    missing -= before - n
+                    p += n
+                    n = 0
+                else:
+                    p += before
+                    n -= before
+                offset += before
+                border = False
+                at = &s.next
+                continue
+            # new octets up to the next kept segment
+            before = n
+            if s != NULL and s.offset < offset + n + missing:
+                before = <uint32_t>(s.offset - offset)
+            made = <Stored*>malloc(sizeof(Stored) + (before if before < n else n))
+            if made == NULL:
+                return -1
+            made.offset = offset
+            made.ack = ack
+            made.packet = number
+            made.ns = ns
+            made.n = before if before < n else n
+            made.missing = missing if s == NULL or s.offset >= offset + n + missing else (before - n if before > n else 0)
+            made.border = border
+            made.merged = merged
+            memcpy(<uint8_t*>(made + 1), p, made.n)
+            made.next = s
+            at[0] = made
+            if s == NULL:
+                d.last = made
+            d.stored_n += 1
+            d.stored_octets += made.n
+            self.stored += made.n
+            if s == NULL or s.offset >= offset + n + missing:
+                break
+            p += made.n
+            n -= made.n
+            if before > made.n:
+                missing -= before - made.n
+            offset += before
+            border = False
+            at = &made.next
+        if d.hold_ns == 0:
+            d.hold_ns = ns if ns else 1
+        return 0
+
+    cdef int drain(self, Conn* conn) noexcept nogil:
+        """Read what has become next, on both sides, until neither can go on."""
+        cdef Direction* d
+        cdef Stored* s
+        cdef bint progress = True
+        cdef int side
+        cdef uint32_t skip
+        while progress:
+            progress = False
+            for side in range(2):
+                d = &conn.d[side]
+                while d.first != NULL and d.first.offset <= d.next and not d.blocked and self.ready(conn, side, d.first.ack):
+                    s = d.first
+                    d.first = s.next
+                    if s.next == NULL:
+                        d.last = NULL
+                    d.stored_n -= 1
+                    d.stored_octets -= s.n
+                    self.stored -= s.n
+                    d.hold_ns = 0
+                    progress = True
+                    skip = <uint32_t>(d.next - s.offset)
+                    if skip < s.n:
+                        self.deliver(conn, side, <uint8_t*>(s + 1) + skip, s.n - skip, s.missing, s.ack, s.packet,
+                                     s.ns, s.border and skip == 0, s.merged)
+                    elif skip < s.n + s.missing:
+                        conn.doubt |= SNAPLEN
+                        self.hole(conn, side, s.n + s.missing - skip)
+                    free(s)
+                    if d.first != NULL and d.hold_ns == 0:
+                        d.hold_ns = d.first.ns if d.first.ns else 1
+        return 0
+
+    cdef int patience(self, Conn* conn, int64_t ns) noexcept nogil:
+        """Give up waiting where it has become hopeless."""
+        cdef int side
+        cdef Direction* d
+        cdef Direction* o
+        for side in range(2):
+            d = &conn.d[side]
+            o = &conn.d[1 - side]
+            while d.first != NULL:
+                if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
+                        self.stored > STORED_TOTAL and d.stored_octets > 65536):
+                    conn.doubt |= CAP
+                elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
+                    pass                           # the other direction is not in this capture
+                elif d.hold_ns == 0 or ns - d.hold_ns < PATIENCE_NS:
+                    break
+                elif d.first.offset > d.next:
+                    if d.acked <= d.next:
+                        break                      # may still be retransmitted
+                elif d.blocked:
+                    break                          # the server may take its time
+                if not self.force(conn):
+                    break
+                self.drain(conn)
+            if not o.known:
+                conn.frames_waited += 1
+        return 0
+
+    cdef bint force(self, Conn* conn) noexcept nogil:
+        """Let the head of a store go on: its hole becomes a gap, or the other side's, or the machine guesses."""
+        cdef Direction* d
+        cdef Direction* o
+        cdef Stored* s
+        cdef int side
+        # a hole first: octets behind it are here
+        for side in range(2):
+            d = &conn.d[side]
+            if d.first != NULL and d.first.offset > d.next and not d.blocked and (
+                    self.ready(conn, side, d.first.ack) or conn.d[1 - side].first == NULL or conn.d[1 - side].blocked):
+                d.hold_ns = 0
+                self.hole(conn, side, d.first.offset - d.next)
+                return True
+        d = &conn.d[CLIENT]
+        if d.blocked and d.first != NULL and d.first.offset <= d.next and conn.d[SERVER].first == NULL and self.ready(conn, CLIENT, d.first.ack):
+            s = d.first
+            d.hold_ns = 0
+            self.machine.no_reply(conn, <uint8_t*>(s + 1), s.n)
+            d.blocked = self.machine.waits(conn)
+            if not d.blocked:
+                return True
+        # octets that the other side acknowledged but the capture does not hold
+        for side in range(2):
+            d = &conn.d[side]
+            o = &conn.d[1 - side]
+            if d.first != NULL and d.first.offset <= d.next and not self.ready(conn, side, d.first.ack) and o.first == NULL:
+                d.hold_ns = 0
+                self.hole(conn, 1 - side, d.first.ack - o.next)
+                return True
+        # both wait for each other
+        for side in range(2):
+            d = &conn.d[side]
+            if d.first != NULL:
+                d.hold_ns = 0
+                if d.first.offset > d.next:
+                    self.hole(conn, side, d.first.offset - d.next)
+                elif d.blocked:
+                    self.machine.no_reply(conn, <uint8_t*>(d.first + 1), d.first.n)
+                    d.blocked = 0
+                else:
+                    d.first.ack = -1
+                return True
+        return False
+
+    cdef int flush(self, Conn* conn) noexcept nogil:
+        if conn.picked_up:
+            self.release(conn)
+        if conn.kind != SMTP:
+            self.forget(conn)
+            return 0
+        self.drain(conn)
+        while conn.d[0].first != NULL or conn.d[1].first != NULL:
+            if not self.force(conn):
+                break
+            self.drain(conn)
+        self.forget(conn)
+        return 0
+
+    cdef void forget(self, Conn* conn) noexcept nogil:
+        cdef Stored* s
+        cdef int side
+        for side in range(2):
+            while conn.d[side].first != NULL:
+                s = conn.d[side].first
+                conn.d[side].first = s.next
+                self.stored -= s.n
+                free(s)
+            conn.d[side].last = NULL
+            conn.d[side].stored_n = 0
+            conn.d[side].stored_octets = 0
+
+    cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil:
+        """A copy of octets that were read: are they the same? Told as far as the source still holds the first copy."""
+        cdef int i
+        cdef int64_t begin, end
+        cdef const uint8_t* first
+        if conn.doubt & OVERLAP or n == 0:
+            return
+        for i in range(RECENT):
+            if d.recent_n[i] == 0:
+                continue
+            begin = offset if offset > d.recent_offset[i] else d.recent_offset[i]
+            end = offset + n
+            if end > d.recent_offset[i] + d.recent_n[i]:
+                end = d.recent_offset[i] + d.recent_n[i]
+            if begin >= end:
+                continue
+            first = self.source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
+            if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
+                conn.doubt |= OVERLAP
+                return
+
+    # --- beginnings --------------------------------------------------------------------------------------
+
+    cdef int release(self, Conn* conn) noexcept nogil:
+        """A connection picked up mid-stream begins at the earliest octet seen by now."""
+        cdef int side
+        cdef Direction* d
+        cdef Stored* s
+        cdef int64_t begin
+        conn.picked_up = 0
+        for side in range(2):
+            d = &conn.d[side]
+            if d.first == NULL or d.syn:
+                continue
+            begin = d.first.offset
+            s = d.first
+            while s != NULL:
+                s.offset -= begin
+                s = s.next
+            if d.fin_at >= 0:
+                d.fin_at -= begin
+            if d.acked >= 0:
+                d.acked -= begin
+            d.base += <uint32_t>begin
+            # acknowledgements count from the new beginning too
+            s = conn.d[1 - side].first
+            while s != NULL:
+                if s.ack >= 0:
+                    s.ack = s.ack - begin if s.ack > begin else 0
+                s = s.next
+        return 0
+
+    cdef int decide(self, Conn* conn) noexcept nogil:
+        """Is this SMTP? The server's first octets tell: 220, perhaps behind a SOCKS5 negotiation."""
+        cdef uint8_t head[2][24]
+        cdef int n[2]
+        cdef int side, server, want, k
+        cdef Stored* s
+        cdef int64_t at
+        for side in range(2):
+            n[side] = 0
+            at = 0
+            s = conn.d[side].first
+            while s != NULL and s.offset == at and n[side] < 24:
+                k = <int>(s.n if s.n < <uint32_t>(24 - n[side]) else <uint32_t>(24 - n[side]))
+                memcpy(&head[side][n[side]], <uint8_t*>(s + 1), k)
+                n[side] += k
+                at += s.n
+                s = s.next
+        for server in range(1, -1, -1):
+            if server == CLIENT and conn.role_known == 2:
+                break
+            if n[server] == 0:
+                continue
+            if looks_220(head[server], n[server]):
+                if n[server] < 4:
+                    return 0
+                if server == CLIENT:
+                    swap_roles(conn)
+                conn.role_known = 2
+                conn.kind = SMTP
+                return 0
+            if server == SERVER and head[SERVER][0] == 5 and (n[CLIENT] == 0 or head[CLIENT][0] == 5):
+                want = 4
+                if n[SERVER] >= 6:
+                    want = 2 + (10 if head[SERVER][5] == 1 else 22 if head[SERVER][5] == 4 else 24)
+                if n[SERVER] >= 2 and head[SERVER][1] != 0:
+                    break
+                if n[SERVER] < 6 or (want <= 20 and n[SERVER] < want + 4):
+                    return 0
+                if want <= 20 and looks_220(&head[SERVER][want], n[SERVER] - want):
+                    conn.kind = SMTP
+                    if conn.talk == NULL and self.machine.start(conn, False) == 0:
+                        conn.talk.socks = 1
+                        conn.doubt &= ~MID_STREAM
+                    return 0
+        if n[SERVER] == 0 and conn.d[0].stored_octets + conn.d[1].stored_octets < UNDECIDED_OCTETS:
+            return 0
+        conn.kind = OTHER
+        self.forget(conn)
+        return 0
+
+
+cdef bint looks_220(const uint8_t* p, int n) noexcept nogil:
+    return p[0] == 50 and (n < 2 or p[1] == 50) and (n < 3 or p[2] == 48) and (n < 4 or p[3] == 32 or p[3] == 45)
+
+
+cdef void swap_roles(Conn* conn) noexcept nogil:
+    cdef Direction d = conn.d[0]
+    conn.d[0] = conn.d[1]
+    conn.d[1] = d
+    conn.client = 1 - conn.client
+    if conn.closer == BY_CLIENT:
+        conn.closer = BY_SERVER
+    elif conn.closer == BY_SERVER:
+        conn.closer = BY_CLIENT

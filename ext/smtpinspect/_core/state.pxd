@@ -1,0 +1,392 @@
+"""What is kept per connection, direction and mail. Only structures: the code that owns each is named beside it."""
+
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from smtpinspect._core.span cimport Span
+
+cdef enum:          # Side
+    CLIENT = 0
+    SERVER = 1
+
+cdef enum:                # `confidence`, as bits
+    ONE_DIRECTION = 1
+    GAP = 2
+    SNAPLEN = 4
+    SUPER_SEGMENTS = 8
+    MID_STREAM = 16
+    CUT_OFF = 32
+    ENCRYPTED = 64
+    OVERLAP = 128
+    CAP = 256
+    END_MARK = 512
+
+cdef enum:                # facts.Given
+    ESMTP = 1
+    HELO = 2
+    SMTPUTF8 = 4
+    TLS = 8
+    STARRED = 16
+    REFUSED_DATA = 32
+
+cdef enum:                # records.PHASES
+    CONNECT = 0
+    AT_GREETING = 1
+    EHLO = 2
+    MAIL = 3
+    RCPT = 4
+    DATACMD = 5
+    REPLY354 = 6
+    DATABODY = 7
+    DATAMID = 8
+    DOT = 9
+    DOTREPLY = 10
+    AT_QUIT = 11
+    NO_PHASE = 12
+
+cdef enum:                # records.OUTCOMES
+    UNKNOWN = 0
+    ACCEPTED = 1
+    REFUSED = 2
+    ABORTED = 3
+    STALLED = 4
+    RESET = 5
+    CLOSED = 6
+    IS_ENCRYPTED = 7
+
+cdef enum:                # records.CLOSERS
+    NOBODY = 0
+    BY_CLIENT = 1
+    BY_SERVER = 2
+    BY_MIDDLEBOX = 3
+    BY_UNKNOWN = 4
+
+# --- kept octets (text.pxd) ---
+
+cdef struct Text:
+    uint8_t* p
+    uint32_t n
+    uint32_t cap
+
+# --- a fact (machine, mime → rows) ---
+
+cdef enum:
+    NUMBERS = 12
+    TEXTS = 3
+    CLASSES = 11
+
+cdef struct Fact:
+    int kind
+    int side
+    int phase
+    int64_t v[NUMBERS]
+    Span t[TEXTS]
+    int64_t offset             # stream offset of the deciding octet
+    int64_t length             # of the evidence
+    Span octets                # the evidence's octets, as many as are held
+    int64_t packet             # frame that holds the deciding octet
+    int64_t flag_at[CLASSES]   # first offset of each octet class, for Field and Path
+    int64_t flag_packet[CLASSES]
+
+# --- alerts and mails (machine → records) ---
+
+cdef struct Conn
+
+
+cdef struct Alert:
+    Alert* next
+    Conn* conn
+    int16_t row
+    int8_t strength
+    uint8_t side
+    uint8_t phase
+    uint8_t breaks
+    uint8_t after_break
+    uint8_t noctets
+    int64_t offset
+    int64_t length
+    int64_t packet
+    int64_t frame              # at which it was decided
+    int64_t ns
+    int64_t tx                 # -1 outside mails
+    int64_t text_end           # filled when the mail ends: offset behind the end mark, -1 none
+    uint8_t octets[64]
+
+cdef struct Standing:          # of one inspector towards a connection or a mail
+    int8_t strongest          # of the alerts that count here
+    int8_t overall            # of a connection: mails included
+    uint8_t detached
+    int16_t broke              # row of the first break, -1 none
+    int64_t broke_tx           # the mail it happened in, -1 outside
+
+cdef struct Piece:             # octets inside a Text
+    uint32_t at
+    uint32_t n
+
+cdef struct Rcpt:
+    Piece address
+    uint16_t reply
+
+cdef struct Mail:
+    Mail* next
+    int64_t tx
+    Text text                  # everything below that is a Piece lies here
+    Piece helo
+    Piece sender
+    Piece header_from
+    Piece header_to
+    Piece subject
+    Piece message_id
+    Rcpt* rcpts
+    uint32_t nrcpts
+    uint32_t rcpts_cap
+    uint32_t rcpt_count        # asked for, kept or not
+    uint32_t rcpt_refused
+    uint32_t rcpt_accepted
+    uint32_t pending           # commands of it that wait for a reply
+    Piece* names               # of attachments
+    uint16_t nnames
+    uint16_t doubt
+    uint8_t has_sender
+    uint8_t closed             # no more commands of the client belong to it
+    uint8_t ended              # its record is written
+    uint8_t outcome
+    uint8_t phase
+    uint8_t stage              # 1 + index in records.STAGES, 0 none
+    uint8_t closer
+    uint8_t has_text
+    uint8_t bdat
+    uint16_t reply
+    uint16_t last_refusal
+    uint8_t refusal_phase
+    uint8_t refused_data
+    uint8_t given
+    int64_t declared           # SIZE=, -1 none
+    int64_t octets             # of its text as sent
+    int64_t text_start         # stream offset, -1 none
+    int64_t text_end           # behind the end mark, -1 while there is none
+    int64_t command_at         # offset of its MAIL
+    int64_t start_ns
+    int64_t silence_ns
+    Alert* alerts
+    Alert* last_alert
+    Standing* standing         # one per inspector
+    uint16_t* counts           # alerts per rule
+
+# --- reassembly (segments) ---
+
+cdef struct Stored:
+    Stored* next
+    int64_t offset
+    int64_t ack                # stream offset of the other side, -1 unknown
+    int64_t packet
+    int64_t ns
+    uint32_t n                 # octets kept
+    uint32_t missing           # octets behind them that the snap length cut off
+    uint8_t border             # its first octet began a segment
+    uint8_t merged             # larger than a segment on the wire
+
+cdef enum:
+    RECENT = 2
+
+cdef struct Direction:
+    int64_t next               # stream offset of the next octet to read
+    int64_t acked              # by the other side, -1 unknown
+    Stored* first
+    Stored* last
+    int64_t fin_at             # stream offset of FIN, -1 none
+    int64_t rst_at             # of an RST that did not fit when it came, -1 none
+    int64_t hold_ns            # since when the head of the store waits, 0 not
+    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
+    int64_t recent_offset[RECENT]
+    uint32_t recent_n[RECENT]
+    uint32_t base              # sequence number of stream offset 0
+    uint32_t stored_n
+    uint32_t stored_octets
+    uint32_t gaps
+    uint32_t packets
+    uint8_t known              # base is known
+    uint8_t syn                # SYN seen
+    uint8_t fin_done
+    uint8_t blocked            # the machine waits for the other side
+    uint8_t ttl
+    uint8_t has_payload
+    uint8_t recent_at
+    int64_t octets             # payload on the wire, repeats included
+
+# --- the dialogue (machine) ---
+
+cdef struct Line:
+    Text kept
+    int64_t start
+    int64_t n                  # octets so far
+    int64_t packet             # frame of its first octet
+    uint32_t cut               # where in the line the first segment border lies, 0 none
+    uint8_t passed             # limits that were passed
+    uint8_t held_cr            # its last octet is CR
+
+cdef struct Pending:
+    Mail* mail
+    int64_t at                 # offset of the command
+    int64_t ns
+    int64_t end                # offset behind it
+    int32_t rcpt               # index of the recipient, -1 none
+    int32_t ordinal
+    uint8_t verb               # number
+    uint8_t what               # machine.What
+    uint8_t last               # BDAT LAST
+    uint8_t name_n
+    uint8_t name[40]
+
+# --- a mail's text (mime) ---
+
+cdef enum:
+    MIME_DEPTH = 32            # limits.MIME_DEPTH
+    NAME_LENGTH = 76           # limits.NAME_LENGTH
+    HEAD = 64                  # limits.EXCERPT
+
+cdef struct Mime:
+    uint8_t mode               # mime.Mode
+    uint8_t level              # of the header that is read
+    uint8_t depth              # open multiparts
+    uint8_t dot                # the line began with a dot that stuffing may have added
+    uint8_t held_cr            # the last octet was CR; what it is, the next one tells
+    uint8_t in_field
+    uint8_t in_value
+    uint8_t interest           # mime.Interest of the field
+    uint8_t unstuff            # DATA, not BDAT
+    uint8_t passed             # limits passed on this line
+    uint8_t body_passed[5]     # counts passed
+    uint8_t name_n
+    uint8_t head_n
+    uint8_t excerpt_n
+    uint8_t flagged            # the excerpt is taken
+    uint8_t nested             # the part is a message of its own
+    uint8_t u8_need            # continuation octets still to come
+    uint8_t u8_low
+    uint8_t u8_high
+    uint16_t parts
+    uint16_t close_depth
+    int64_t line_start         # stream offset
+    int64_t line_n             # octets of the line so far, line end excluded
+    int64_t field_at
+    int64_t field_packet
+    int64_t value_at
+    int64_t value_packet
+    int64_t flags
+    int64_t flag_at[CLASSES]
+    int64_t flag_packet[CLASSES]
+    int64_t header_octets
+    int64_t body_octets
+    int64_t type_at            # of the fields that describe the part
+    int64_t type_packet
+    int64_t disposition_at
+    int64_t disposition_packet
+    int64_t cr_packet
+    uint8_t name[NAME_LENGTH]
+    uint8_t head[HEAD]         # of the line
+    uint8_t excerpt[HEAD]      # of the line with the first flagged octet
+    Text value
+    Text type
+    Text encoding
+    Text disposition
+    Text filename
+    Text boundaries            # of the open multiparts, back to back
+    Piece boundary[MIME_DEPTH]
+
+cdef struct Talk:
+    uint8_t state
+    uint8_t greeted            # the greeting has been read
+    uint8_t asked              # the verb whose reply WAIT waits for
+    uint8_t given
+    uint8_t ehlo_pending       # whose reply lists keywords
+    uint8_t unsure             # replies may belong to lost commands
+    uint8_t chunk_last
+    uint8_t chunk_mail         # the chunk's octets are mail text
+    uint8_t tls_written
+    uint8_t reply_lines_over
+    uint8_t in_reply           # inside a multi-line reply
+    uint8_t skip_line[2]       # octets up to the next line end are not looked at
+    uint8_t pre                # TEXT: what stood before a dot that is not decided yet (endmark)
+    uint8_t post_n
+    uint8_t post[4]            # what stood behind it so far
+    uint8_t tail[4]            # the text's last octets
+    uint8_t answered           # an EHLO or HELO has been answered
+    uint8_t began_late         # picked up mid-stream
+    uint16_t reply_code        # of the open reply
+    uint16_t first_code
+    uint32_t reply_lines
+    uint32_t reply_cap
+    int64_t reply_at
+    int64_t reply_end          # offset behind its last line so far
+    int64_t reply_packet
+    int64_t chunk_left
+    int64_t asked_end          # stream offset behind that command
+    int64_t dot_at             # stream offset of that dot
+    uint8_t socks              # a SOCKS5 negotiation comes first (RFC 1928)
+    uint8_t socks_n[2]         # octets of it read, per side
+    uint8_t socks_need[2]
+    uint8_t socks_done[2]
+    uint16_t socks_first[2]
+    uint64_t offered           # EHLO keywords by number
+    int64_t txs                # mails begun
+    int64_t mails_done
+    int64_t commands
+    int64_t nth_offset         # segment in which commands are counted
+    int32_t nth
+    int32_t ordinal
+    Line line[2]
+    Pending* queue
+    uint32_t qhead
+    uint32_t qn
+    uint32_t qcap
+    Mail* open                 # takes commands
+    Mail* mails                # not written yet, oldest first
+    Mail* last_mail
+    Text helo
+    Text greeting
+    Mime* mime
+    Standing* standing
+    uint16_t* counts
+    int64_t borders[8]         # starts of the client's last segments
+    int64_t border_ns[8]
+    uint8_t border_at
+    uint8_t merged             # the present client segment is a merged one
+
+cdef struct Key:
+    uint8_t lo[16]
+    uint8_t hi[16]
+    uint16_t lo_port
+    uint16_t hi_port
+    uint8_t family
+
+cdef enum:          # Kind
+    UNDECIDED = 0
+    SMTP = 1
+    OTHER = 2
+
+cdef struct Conn:
+    Key key
+    uint32_t hash
+    uint8_t client             # the side that is the client: 0 = lo, 1 = hi
+    uint8_t role_known         # 0 guessed, 1 by port, 2 by SYN or greeting
+    uint8_t kind
+    uint8_t done               # its records are written; late frames are ignored
+    uint8_t closer
+    uint8_t established
+    uint8_t reset
+    uint8_t picked_up          # waiting for earlier frames
+    uint16_t doubt
+    uint16_t frames_waited
+    uint64_t first_packet
+    int64_t start_ns
+    int64_t last_ns
+    int64_t moved_ns           # when its place in the list of ages was last looked at
+    int64_t progress_ns        # when new octets last came, from either side
+    uint32_t reuse_isn         # of a SYN on an open connection
+    uint8_t reuse_side
+    uint8_t reuse_seen
+    Direction d[2]             # CLIENT, SERVER
+    Talk* talk
+    Conn* bucket               # next in the hash table's chain
+    Conn* older                # by last activity
+    Conn* newer

@@ -1,0 +1,43 @@
+"""Octets that must outlive their frame: a growing piece of memory with a cap."""
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from smtpinspect._core.state cimport Piece, Text
+
+
+cdef inline uint32_t text_add(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap) noexcept nogil:
+    """Append up to `cap` octets in all; returns how many were taken."""
+    cdef uint32_t want, size
+    cdef uint8_t* more
+    if n <= 0 or t.n >= cap:
+        return 0
+    want = <uint32_t>n if n < <Py_ssize_t>(cap - t.n) else cap - t.n
+    if t.n + want > t.cap:
+        size = t.cap * 2 if t.cap else 64
+        while size < t.n + want:
+            size *= 2
+        more = <uint8_t*>realloc(t.p, size)
+        if more == NULL:
+            return 0
+        t.p = more
+        t.cap = size
+    memcpy(t.p + t.n, p, want)
+    t.n += want
+    return want
+
+
+cdef inline void text_free(Text* t) noexcept nogil:
+    free(t.p)
+    t.p = NULL
+    t.n = 0
+    t.cap = 0
+
+
+cdef inline Piece text_piece(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap) noexcept nogil:
+    """Keep n octets (at most cap) and say where they lie."""
+    cdef Piece made
+    made.at = t.n
+    made.n = text_add(t, p, n if n < <Py_ssize_t>cap else <Py_ssize_t>cap, <uint32_t>0xFFFFFFF0)
+    return made

@@ -1,0 +1,18 @@
+"""Mails: begun by MAIL, filled by RCPT and the text, ended by their deciding reply (design: a mail)."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from smtpinspect._core.commands cimport Command
+from smtpinspect._core.state cimport Conn, Mail
+from smtpinspect._core.verdicts cimport Verdicts
+
+cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil
+cdef void mail_sender(Mail* mail, Command* c) noexcept nogil
+cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil      # its index, -1 when not kept
+# No more commands belong to it; it ends when its last reply has come.
+cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil
+cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int phase) noexcept nogil
+# All that are left, when the connection ends.
+cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil
+# STARTTLS accepted, or TLS from the first octet: one record without addresses.
+cdef void mail_encrypted(Verdicts verdicts, Conn* conn) noexcept nogil

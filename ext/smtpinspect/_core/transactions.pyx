@@ -1,0 +1,224 @@
+"""Mails: begun by MAIL, filled by RCPT and the text, ended by their deciding reply."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
+
+from smtpinspect._core.commands cimport (
+    Command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_STARTTLS,
+)
+from smtpinspect._core.lines cimport phase_at
+from smtpinspect._core.mime cimport mime_end
+from smtpinspect._core.records cimport free_mail, predicted_stage
+from smtpinspect._core.state cimport (
+    ABORTED, ACCEPTED, AT_GREETING, AT_QUIT, BY_CLIENT, CLIENT, CLOSED, CONNECT, Conn, DATACMD, DOT,
+    DOTREPLY, EHLO, ENCRYPTED, IS_ENCRYPTED, MAIL, Mail, NOBODY, NO_PHASE, Pending, RCPT, REFUSED, REPLY354,
+    RESET, Rcpt, SERVER, SMTPUTF8, STALLED, Talk, UNKNOWN, CUT_OFF, ONE_DIRECTION,
+)
+from smtpinspect._core.text cimport text_piece
+from smtpinspect._core.verdicts cimport Verdicts
+
+from smtpinspect.grammar import limits as _limits
+
+cdef uint32_t KEPT_ADDRESS = _limits.KEPT_ADDRESS
+cdef uint32_t RECIPIENTS = _limits.RECIPIENTS
+cdef int64_t STALL_NS = _limits.STALL_NS
+
+
+cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Mail* mail = <Mail*>calloc(1, sizeof(Mail))
+    if mail == NULL:
+        return NULL
+    mail.tx = talk.txs
+    talk.txs += 1
+    mail.declared = -1
+    mail.text_start = -1
+    mail.text_end = -1
+    mail.command_at = at
+    mail.start_ns = verdicts.ns
+    mail.phase = NO_PHASE
+    mail.refusal_phase = NO_PHASE
+    if talk.helo.n:
+        mail.helo = text_piece(&mail.text, talk.helo.p, talk.helo.n, KEPT_ADDRESS)
+    if talk.mails == NULL:
+        talk.mails = mail
+    else:
+        talk.last_mail.next = mail
+    talk.last_mail = mail
+    talk.open = mail
+    return mail
+
+
+cdef void mail_sender(Mail* mail, Command* c) noexcept nogil:
+    if mail.has_sender:
+        return
+    mail.has_sender = 1
+    mail.sender = text_piece(&mail.text, c.path.p, c.path.n, KEPT_ADDRESS)
+    mail.declared = c.size
+    if c.smtputf8:
+        mail.given |= SMTPUTF8
+
+
+cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil:
+    cdef Rcpt* more
+    cdef uint32_t cap
+    mail.rcpt_count += 1
+    if mail.nrcpts >= RECIPIENTS:
+        return -1
+    if mail.nrcpts == mail.rcpts_cap:
+        cap = mail.rcpts_cap * 2 if mail.rcpts_cap else 2
+        more = <Rcpt*>realloc(mail.rcpts, cap * sizeof(Rcpt))
+        if more == NULL:
+            return -1
+        mail.rcpts = more
+        mail.rcpts_cap = cap
+    mail.rcpts[mail.nrcpts].address = text_piece(&mail.text, c.path.p, c.path.n, KEPT_ADDRESS)
+    mail.rcpts[mail.nrcpts].reply = 0
+    mail.nrcpts += 1
+    return <int>(mail.nrcpts - 1)
+
+
+cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil:
+    cdef Mail* before = NULL
+    cdef Mail* at = talk.mails
+    cdef uint32_t i
+    while at != NULL and at != mail:
+        before = at
+        at = at.next
+    if at == NULL:
+        return
+    if before == NULL:
+        talk.mails = mail.next
+    else:
+        before.next = mail.next
+    if talk.last_mail == mail:
+        talk.last_mail = before
+    if talk.open == mail:
+        talk.open = NULL
+    for i in range(talk.qn):
+        if talk.queue[(talk.qhead + i) % talk.qcap].mail == mail:
+            talk.queue[(talk.qhead + i) % talk.qcap].mail = NULL
+    mail.next = NULL
+
+
+cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int phase) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    if talk.mime != NULL and talk.open == mail and mail.has_text:
+        mime_end(verdicts, conn, mail)
+    if outcome == ABORTED and mail.last_refusal:
+        # what the client gave up had been refused before
+        outcome = REFUSED
+        mail.reply = mail.last_refusal
+        phase = mail.refusal_phase
+    mail.outcome = <uint8_t>outcome
+    mail.phase = <uint8_t>(NO_PHASE if outcome == ACCEPTED else phase)
+    if outcome >= STALLED or outcome == UNKNOWN:
+        mail.stage = <uint8_t>predicted_stage(phase, conn.d[CLIENT].acked, mail.text_end)
+    mail.ended = 1
+    talk.mails_done += 1
+    unlink_mail(talk, mail)
+    verdicts.end_mail(conn, mail)
+
+
+cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil:
+    cdef int phase = RCPT if mail.rcpt_count else MAIL
+    mail.closed = 1
+    if conn.talk.open == mail:
+        if conn.talk.mime != NULL:
+            mime_end(verdicts, conn, mail)
+        conn.talk.open = NULL
+    if mail.pending == 0:
+        mail_end(verdicts, conn, mail, outcome, phase)
+
+
+cdef int phase_of_verb(int verb) noexcept nogil:
+    if verb == V_MAIL:
+        return MAIL
+    if verb == V_RCPT:
+        return RCPT
+    if verb == V_DATA or verb == V_BDAT:
+        return DATACMD
+    if verb == V_QUIT:
+        return AT_QUIT
+    return EHLO
+
+
+cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
+    """A mail that the connection's end cut off: where, and what kind of end."""
+    cdef Talk* talk = conn.talk
+    cdef int64_t acked = conn.d[CLIENT].acked
+    cdef int phase, outcome
+    cdef uint32_t i
+    cdef Pending* p
+    cdef Pending* waiting = NULL
+    for i in range(talk.qn):
+        p = &talk.queue[(talk.qhead + i) % talk.qcap]
+        if p.mail == mail:
+            waiting = p
+            break
+    if mail.text_end >= 0:
+        # all was sent: what of it did the server acknowledge?
+        if acked >= mail.text_end or acked < 0:
+            phase = DOTREPLY
+        elif acked > mail.text_end - 6:
+            phase = DOT
+        else:
+            phase = phase_at(mail, acked if acked > mail.text_start else mail.text_start)
+    elif mail.has_text:
+        phase = phase_at(mail, acked if acked > mail.text_start else mail.text_start)
+    elif waiting != NULL:
+        phase = phase_of_verb(waiting.verb)
+        if phase == DATACMD and waiting.verb == V_DATA and acked >= waiting.end:
+            phase = REPLY354
+    else:
+        phase = RCPT if mail.rcpt_count else MAIL
+    mail.silence_ns = conn.last_ns - conn.progress_ns if conn.last_ns > conn.progress_ns else 0
+    mail.closer = conn.closer
+    if conn.d[SERVER].has_payload == 0:
+        mail.doubt |= ONE_DIRECTION
+    if conn.reset or conn.closer != NOBODY:
+        if conn.closer == BY_CLIENT and mail.silence_ns >= STALL_NS:
+            outcome = STALLED                      # the client gave up waiting
+        else:
+            outcome = RESET if conn.reset else CLOSED
+    elif mail.silence_ns >= STALL_NS:
+        outcome = STALLED
+    else:
+        outcome = UNKNOWN
+        mail.doubt |= CUT_OFF
+    mail_end(verdicts, conn, mail, outcome, phase)
+
+
+cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Mail* mail
+    if talk == NULL:
+        return
+    while talk.mails != NULL:
+        mail = talk.mails
+        if mail.closed and mail.text_end < 0 and not mail.has_text:
+            mail.pending = 0
+            mail_end(verdicts, conn, mail, ABORTED, RCPT if mail.rcpt_count else MAIL)
+        elif mail.last_refusal and not mail.has_text and mail.pending == 0:
+            mail_end(verdicts, conn, mail, ABORTED, mail.refusal_phase)
+        else:
+            broken(verdicts, conn, mail)
+
+
+cdef void mail_encrypted(Verdicts verdicts, Conn* conn) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Mail* mail
+    cdef Mail* open = talk.open
+    if talk.tls_written:
+        return
+    talk.tls_written = 1
+    conn.doubt |= ENCRYPTED
+    if open != NULL:
+        mail_close(verdicts, conn, open, ABORTED)
+    mail = mail_begin(verdicts, conn, 0)
+    if mail == NULL:
+        return
+    talk.txs -= 1
+    talk.mails_done -= 1
+    mail_end(verdicts, conn, mail, IS_ENCRYPTED, NO_PHASE)

@@ -1,0 +1,22 @@
+"""From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
+
+from libc.stdint cimport int64_t
+
+from smtpinspect._core.records cimport Sink
+from smtpinspect._core.rows cimport Program
+from smtpinspect._core.state cimport Conn, Fact, Mail
+
+cdef class Verdicts:
+    cdef Program program
+    cdef Sink sink
+    cdef object error              # what a Python rule raised
+    cdef int64_t frame             # the frame that is being read, and its time
+    cdef int64_t ns
+    cdef int64_t packet            # the frame whose octets are being read (earlier, when it came out of order)
+    # Evaluate the rows of the fact's kind. `mail` NULL: outside mails.
+    cdef int judge(self, Conn* conn, Mail* mail, Fact* fact) noexcept nogil
+    # One row whose limit was passed.
+    cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil
+    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, int row, int64_t offset, int64_t packet) noexcept nogil
+    # Fill in what only the end of a mail can tell (stage, inherited standing) and hand it on.
+    cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil

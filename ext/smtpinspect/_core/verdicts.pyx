@@ -1,0 +1,170 @@
+"""From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
+
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from smtpinspect._core.records cimport Sink
+from smtpinspect._core.rows cimport Fired, Program, Row
+from smtpinspect._core.state cimport Alert, Conn, Fact, Mail, Standing, Talk
+
+from smtpinspect.actions import Strength
+from smtpinspect.grammar import limits as _limits
+
+cdef int ALERTS_PER_RULE = _limits.ALERTS_PER_RULE
+cdef int EXCERPT = _limits.EXCERPT
+cdef int8_t DETACH = int(Strength.DETACH)
+
+cdef enum:
+    MOST = 32      # rows that may fire for one fact
+
+
+cdef Standing* new_standing(int n) noexcept nogil:
+    cdef Standing* made = <Standing*>calloc(n if n else 1, sizeof(Standing))
+    cdef int i
+    if made != NULL:
+        for i in range(n):
+            made[i].broke = -1
+            made[i].broke_tx = -1
+    return made
+
+
+cdef class Verdicts:
+    def __init__(self, Program program, Sink sink):
+        self.program = program
+        self.sink = sink
+
+    cdef int judge(self, Conn* conn, Mail* mail, Fact* fact) noexcept nogil:
+        cdef Fired fired[MOST]
+        cdef int n, i
+        cdef uint32_t given
+        if self.program.n_of_kind[fact.kind] == 0:
+            return 0
+        given = conn.talk.given | (mail.given if mail != NULL else 0)
+        n = self.program.match(fact, given, fired, MOST)
+        for i in range(n):
+            self.fire(conn, mail, fact, fired[i].row, fired[i].offset, fired[i].packet)
+        return n
+
+    cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil:
+        cdef uint32_t given = conn.talk.given | (mail.given if mail != NULL else 0)
+        if self.program.holds(row, fact, given):
+            self.fire(conn, mail, fact, row, fact.offset, fact.packet)
+            return 1
+        return 0
+
+    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, int number, int64_t offset, int64_t packet) noexcept nogil:
+        cdef Row* row = &self.program.rows[number]
+        cdef Talk* talk = conn.talk
+        cdef Standing* own
+        cdef Standing* whole
+        cdef Alert* alert
+        cdef uint16_t* counts
+        cdef int64_t* fired
+        cdef int strength = row.strength
+        cdef bint breaks = row.breaks
+        if talk.standing == NULL:
+            talk.standing = new_standing(self.program.ninspectors)
+            talk.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
+            if talk.standing == NULL or talk.counts == NULL:
+                return -1
+        whole = &talk.standing[row.inspector]
+        if whole.detached:
+            return 0
+        if row.method:
+            with gil:
+                try:
+                    strength = self.program.ask(number, fact, self.sink.about(conn, mail))
+                except BaseException as error:
+                    if self.error is None:
+                        self.error = error
+                    strength = -1
+            if strength < 0:
+                return 0
+            breaks = strength >= 5
+        if mail != NULL:
+            if mail.standing == NULL:
+                mail.standing = new_standing(self.program.ninspectors)
+                mail.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
+                if mail.standing == NULL or mail.counts == NULL:
+                    return -1
+            own = &mail.standing[row.inspector]
+            counts = mail.counts
+        else:
+            own = whole
+            counts = talk.counts
+        fired = self.sink.alerts + row.rule
+        fired[0] += 1
+        if not row.seen and strength > own.strongest:
+            own.strongest = <int8_t>strength
+        if not row.seen and strength > whole.overall:
+            whole.overall = <int8_t>strength
+        if counts[row.rule] < ALERTS_PER_RULE:
+            counts[row.rule] += 1
+            alert = <Alert*>malloc(sizeof(Alert))
+            if alert == NULL:
+                return -1
+            memset(alert, 0, sizeof(Alert) - 64)
+            alert.conn = conn
+            alert.row = <int16_t>number
+            alert.strength = <int8_t>strength
+            alert.side = <uint8_t>fact.side
+            alert.phase = <uint8_t>fact.phase
+            alert.breaks = breaks
+            alert.after_break = whole.broke >= 0
+            alert.offset = offset
+            alert.length = fact.length
+            alert.packet = packet
+            alert.frame = self.frame
+            alert.ns = self.ns
+            alert.tx = mail.tx if mail != NULL else -1
+            alert.text_end = -1
+            alert.noctets = <uint8_t>(fact.octets.n if fact.octets.n < EXCERPT else EXCERPT)
+            if alert.noctets:
+                memcpy(alert.octets, fact.octets.p, alert.noctets)
+            if mail != NULL:
+                if mail.last_alert == NULL:
+                    mail.alerts = alert
+                else:
+                    mail.last_alert.next = alert
+                mail.last_alert = alert
+            else:
+                self.sink.take_alert(alert)
+        if breaks and not row.seen:
+            if own.broke < 0:
+                own.broke = <int16_t>number
+                own.broke_tx = mail.tx if mail != NULL else -1
+            if whole.broke < 0:
+                whole.broke = <int16_t>number
+                whole.broke_tx = mail.tx if mail != NULL else -1
+        if strength == DETACH:
+            whole.detached = 1
+        return 1
+
+    cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil:
+        cdef Standing* whole = conn.talk.standing
+        cdef Alert* alert
+        cdef int i
+        if whole != NULL:
+            if mail.standing == NULL:
+                mail.standing = new_standing(self.program.ninspectors)
+                if mail.standing == NULL:
+                    return -1
+            for i in range(self.program.ninspectors):
+                # alerts outside mails, and the first break of an earlier mail, count for this one too
+                if whole[i].strongest > mail.standing[i].strongest:
+                    mail.standing[i].strongest = whole[i].strongest
+                if whole[i].broke >= 0 and whole[i].broke_tx < mail.tx:
+                    mail.standing[i].broke = whole[i].broke
+                    mail.standing[i].broke_tx = whole[i].broke_tx
+                    if self.program.rows[whole[i].broke].strength > mail.standing[i].strongest:
+                        mail.standing[i].strongest = self.program.rows[whole[i].broke].strength
+        while mail.alerts != NULL:
+            alert = mail.alerts
+            mail.alerts = alert.next
+            alert.next = NULL
+            if mail.text_end >= 0 and alert.side == 0:
+                alert.text_end = mail.text_end
+            self.sink.take_alert(alert)
+        mail.last_alert = NULL
+        return self.sink.take_mail(conn, mail)

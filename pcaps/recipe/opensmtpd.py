@@ -1,0 +1,43 @@
+"""OpenSMTPD as server and as client."""
+
+from collections.abc import Mapping, Sequence
+
+from messages import Mail
+from network import Host, wait_until
+
+PACKAGE = "opensmtpd"
+
+_SERVER = """\
+listen on {host.address} hostname {host.hostname}
+action "own" mbox
+match from any for domain "{host.domain}" action "own"
+"""
+
+_CLIENT = """\
+listen on lo
+action "own" mbox
+action "others" relay host "smtp+notls://{relay}" helo {host.hostname}
+match from local for domain "{host.domain}" action "own"
+match from local for any action "others"
+"""
+
+
+def serve(host: Host, settings: Mapping[str, str]) -> None:
+    _start(host, _SERVER, settings, relay="")
+    host.wait_for_listener()
+
+
+def deliver(host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[str, str]) -> None:
+    _start(host, _CLIENT, settings, relay=relay)
+    assert host.root is not None
+    socket = host.root / "run/smtpd.sock"
+    wait_until(socket.exists, "OpenSMTPD takes mail")
+    for mail in mails:
+        host.run("sendmail", "-f", mail.sender, *mail.recipients, user="alice", stdin=mail.data)
+
+
+def _start(host: Host, configuration: str, settings: Mapping[str, str], relay: str) -> None:
+    own = "".join(f"{name} {value}\n" for name, value in settings.items())
+    host.write("/etc/smtpd.conf", own + configuration.format(host=host, relay=relay))
+    host.write("/etc/mailname", host.hostname + "\n")
+    host.start("smtpd", "-d")

@@ -1,0 +1,19 @@
+from typing import Any
+
+LIMITS: dict[str, int]
+
+class Fragments:
+    def __init__(
+        self, *, trackers: int | None = None, octets: int | None = None, seconds: float | None = None
+    ) -> None: ...
+    @property
+    def overlaps(self) -> int: ...
+    @property
+    def incomplete(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def octets(self) -> int: ...
+    def feed(
+        self, linktype: int, frame: bytes, ns: int, wirelen: int | None = None
+    ) -> dict[str, Any] | None: ...

@@ -1,0 +1,199 @@
+"""source → core → inspectors → alerts and mails. `replay` is the face of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+
+from smtpinspect._core.eve import EveSink
+from smtpinspect._core.records import Sink
+from smtpinspect._core.replay import Replay
+from smtpinspect._core.rows import Program
+from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
+from smtpinspect.inspectors import registry
+from smtpinspect.inspectors.base import Inspector
+from smtpinspect.source import Input, open_source
+
+PORTS: Final = (25, 587, 465, 2525)  # smtp, submission, submissions, and what providers use beside 587
+RECORDS: Final = frozenset({"mail", "alert", "flow"})
+STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-C
+
+Record = Alert | Mail | Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a run saw. `truncated` tells why the capture could not be read to its end, None when it could."""
+
+    packets: int
+    octets: int
+    connections: int
+    mails: int
+    alerts: dict[str, int]
+    seconds: float
+    truncated: str | None
+    unknown_links: frozenset[int] = frozenset()
+    bad_frames: int = 0
+    record: str = "stats"
+
+    @property
+    def smtp(self) -> bool:
+        """Was there any SMTP connection?"""
+        return self.connections > 0
+
+
+@dataclass(slots=True)
+class Result:
+    """All records of a replay."""
+
+    mails: list[Mail] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    flows: list[Flow] = field(default_factory=list)
+    stats: Stats | None = None
+
+
+def compile_rows(inspectors: Sequence[Inspector]) -> Program:
+    """Compile the rows of these inspectors and of those that always run."""
+    chosen = [*zip(registry.label_all(inspectors), inspectors, strict=True)]
+    rows = [(label, made, made.table(), True, made.profile) for label, made in chosen]
+    rows += [(made.name, made, made.table(), False, made.profile) for made in registry.always()]
+    return Program(rows)
+
+
+class Engine:
+    """Inspectors, ready to run over any number of sources.
+
+    `inspectors` holds specs (`mailguard:pix-6,deny_style=noop`) or instances; None means every built-in product at
+    its default profile, an empty list none. `ports` are the server ports; a 220 greeting is found on any port.
+    Raises UsageError for what it does not know.
+    """
+
+    def __init__(self, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS) -> None:
+        if isinstance(inspectors, (str, Inspector)):
+            inspectors = [inspectors]
+        self.inspectors: tuple[Inspector, ...] = (
+            registry.default() if inspectors is None else tuple(registry.load(each) for each in inspectors)
+        )
+        self.labels: tuple[str, ...] = tuple(registry.label_all(self.inspectors))
+        self.ports = tuple(ports)
+        self.program = compile_rows(self.inspectors)
+        self._progress: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+
+    @property
+    def progress(self) -> tuple[int, int, int, int, int]:
+        """Octets read, octets in all (0 when not known), packets, mails and alerts so far."""
+        return self._progress
+
+    def run(self, source: Input) -> Iterator[Record | Stats]:
+        """Records as they become final, a Stats at the end.
+
+        Raises UsageError for a source that cannot be opened, and CaptureError, after the Stats, for one that could
+        not be read to its end.
+        """
+        sink = ObjectSink(self.program)
+        run = Run(self, source, sink)
+        try:
+            more = True
+            while more:
+                more = run.step()
+                yield from sink.out
+                sink.out = []
+            yield run.stats()
+        finally:
+            run.close()
+        run.complain()
+
+    def write_eve(
+        self,
+        source: Input,
+        out: BinaryIO,
+        records: frozenset[str] | set[str] = RECORDS,
+        progress: Callable[[Engine], None] | None = None,
+    ) -> Stats:
+        """EVE records (one JSON object a line) written by the core; the stats line comes last, always.
+
+        Raises like `run`. On Ctrl-C the records of what was read are written before KeyboardInterrupt goes on.
+        """
+        if unknown := set(records) - RECORDS:
+            raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
+        sink = EveSink(self.program, out, alerts="alert" in records, mails="mail" in records, flows="flow" in records)
+        run = Run(self, source, sink)
+        try:
+            try:
+                while run.step():
+                    sink.drain()
+                    if progress:
+                        progress(self)
+            finally:
+                run.replay.finish()
+                stats = run.stats()
+                sink.stats(stats)
+                sink.drain()
+        finally:
+            run.close()
+        run.complain()
+        return stats
+
+
+class Run:
+    """One pass: the core's loop, its clock and its complaint."""
+
+    def __init__(self, engine: Engine, source: Input, sink: Sink, tape: Any = None) -> None:
+        self.engine = engine
+        self.sink = sink
+        self.start = time.perf_counter()
+        self.source = open_source(source)
+        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape)
+
+    def step(self) -> bool:
+        more = self.replay.step(STEP)
+        self.engine._progress = (
+            self.source.octets_read,
+            self.source.octets_total,
+            self.replay.packets,
+            self.sink.mails,
+            self.sink.fired,
+        )
+        return more
+
+    def stats(self) -> Stats:
+        fault = self.replay.fault
+        return Stats(
+            packets=self.replay.packets,
+            octets=self.replay.octets,
+            connections=self.replay.connections,
+            mails=self.sink.mails,
+            alerts=self.sink.alert_counts(),
+            seconds=round(time.perf_counter() - self.start, 6),
+            truncated=None if fault is None else str(fault),
+            unknown_links=frozenset(self.replay.unknown_links),
+            bad_frames=self.replay.bad_frames,
+        )
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self.source.close()
+
+    def complain(self) -> None:
+        if self.replay.fault is not None:
+            raise self.replay.fault
+
+
+def replay(
+    source: Input, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+) -> Result:
+    """Run a source through inspectors and keep all records. Raises like Engine.run."""
+    result = Result()
+    for record in Engine(inspectors, ports=ports).run(source):
+        if isinstance(record, Mail):
+            result.mails.append(record)
+        elif isinstance(record, Alert):
+            result.alerts.append(record)
+        elif isinstance(record, Flow):
+            result.flows.append(record)
+        else:
+            result.stats = record
+    return result

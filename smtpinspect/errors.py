@@ -1,0 +1,23 @@
+"""What can go wrong, for the caller. Malformed traffic is never an error: it is a fact."""
+
+from __future__ import annotations
+
+
+class SmtpInspectError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class UsageError(SmtpInspectError):
+    """Wrong usage or configuration: an unknown inspector, profile, key or value (exit status 2)."""
+
+
+class CaptureError(SmtpInspectError):
+    """A capture that could not be read to its end, or is none (exit status 3).
+
+    `path` names the source, `offset` is the octet at which reading stopped, `record` the number
+    (1-based) of the record that could not be read, 0 when the file header itself is at fault.
+    """
+
+    def __init__(self, path: str, offset: int, record: int, why: str) -> None:
+        self.path, self.offset, self.record, self.why = path, offset, record, why
+        super().__init__(f"{path}: {why}")

@@ -1,0 +1,1 @@
+"""SMTP as data: verbs, replies, states, limits, octet classes. Each row cites its source."""

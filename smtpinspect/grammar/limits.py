@@ -1,0 +1,45 @@
+"""Every limit of the engine, by name, with its unit and its reason. The core copies them when it is imported."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- lines and fields (octets) -------------------------------------------------------------------
+KEPT_LINE: Final = 16_384  # head of a command or reply line; RFC 4954 4 allows 12,288 for AUTH
+KEPT_FIELD: Final = 16_384  # head of a header field that a report or a rule reads
+KEPT_ADDRESS: Final = 1_024  # RFC 5321 4.5.3.1: 256 for a path; four times that is shown
+EXCERPT: Final = 64  # octets of evidence in an alert
+NAME_LENGTH: Final = 76  # header field name; RFC 5322 2.1.1 leaves 998 for the whole line
+BOUNDARY: Final = 255  # RFC 2046 5.1.1 allows 70
+VERB_LENGTH: Final = 40  # a longer first word is no verb that any rule names
+
+# --- TCP (octets, segments, nanoseconds) -----------------------------------------------------------
+STORED_OCTETS: Final = 1 << 20  # out-of-order octets per direction; a larger window is a gap
+STORED_SEGMENTS: Final = 3_072  # Snort 3 stream_tcp queue_limit.max_segments
+STORED_TOTAL: Final = 256 << 20  # out-of-order octets of all connections together
+UNDECIDED_OCTETS: Final = 16_384  # client octets kept until the server's first octets tell SMTP
+PATIENCE_NS: Final = 2_000_000_000  # an acknowledged hole is a gap after this long
+PICKUP_FRAMES: Final = 8  # without SYN: frames to wait for an earlier one
+PICKUP_NS: Final = 50_000_000  # and time; multi-queue captures shuffle by milliseconds
+ACK_AHEAD: Final = 1 << 20  # an acknowledgement further ahead than this is not believed
+IDLE_NS: Final = 3_600_000_000_000  # longer than any sender's final time-out (RFC 5321 4.5.3.2.6: 600 s)
+LINGER_NS: Final = 120_000_000_000  # a closed connection is remembered for two segment lifetimes
+CONNECTIONS: Final = 4_000_000  # connections open at once; the longest idle goes first
+REMEMBERED: Final = 65_536  # closed connections of which late frames are known
+WIRE_SEGMENT: Final = 1_460  # a larger payload on Ethernet was merged by the capturing host
+STALL_NS: Final = 3_000_000_000  # a shorter silence before the client closes is not called a stall
+
+# --- dialogue (counts) -------------------------------------------------------------------------------
+OUTSTANDING: Final = 1_000  # commands without a reply; Zeek's cap too
+RECIPIENTS: Final = 1_000  # kept per mail; further ones are counted (RFC 5321 4.5.3.1.8: at least 100)
+ATTACHMENTS: Final = 100  # names kept per mail
+MIME_DEPTH: Final = 32  # nested multiparts that are followed
+ALERTS_PER_RULE: Final = 16  # per mail, or per connection outside mails; the rest is counted
+REPLY_LINES: Final = 1_000  # lines of one reply that are looked at
+
+# --- stage and phase ---------------------------------------------------------------------------------
+SOCKET: Final = 65_536  # octets that a sender's socket takes at once: decides the stage in the text
+FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datamid behind
+
+# --- transcript (octets) --------------------------------------------------------------------------
+TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed

@@ -1,0 +1,1 @@
+"""Inspectors: one per firewall product, each turns facts into actions by rows."""

@@ -1,0 +1,134 @@
+"""What `smtpinspect rules RULE` tells of a rule: texts as data, kept beside the tables that they explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from smtpinspect.actions import Basis
+
+# Where the flow of a mail that trips the rule ends, for the peers' own log lines.
+Phase = Literal["", "greeting", "ehlo", "command", "rcpt", "data", "dot", "reply", "refused", "starttls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A rule as a mail administrator reads it. `phase` picks the peers' log lines, `told` replaces them."""
+
+    signature_id: int
+    title: str
+    fires: str
+    then: str
+    honest: str
+    sources: tuple[str, ...]
+    phase: Phase = ""
+    told: str = ""
+    certainty: str = ""  # which part of the rule is confirmed, inferred, our assumption
+    sender_can: str = ""  # when the firewall is not yours
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A way to stop a rule, for the product generations (profiles) that it fits; empty: all of them."""
+
+    title: str
+    commands: tuple[str, ...] = ()
+    menu: str = ""
+    profiles: tuple[str, ...] = ()
+    loses: str = ""
+    check: str = ""
+    undo: str = ""
+    activation: str = ""  # reload needed or not, what becomes of open connections
+    basis: Basis = "confirmed"
+    source: str = ""
+
+
+# The peers' own words, `...` for what differs from mail to mail.
+# Exim: transports/smtp.c, smtp_in.c, receive.c; Postfix: smtp/smtp_proto.c, smtp_trouble.c, smtpd/smtpd.c.
+SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
+    "greeting": (
+        ("Exim", "SMTP timeout after initial connection"),
+        ("Postfix", "conversation with ... timed out while receiving the initial server greeting"),
+    ),
+    "ehlo": (
+        ("Exim", "SMTP timeout after EHLO ..."),
+        ("Postfix", "conversation with ... timed out while performing the EHLO handshake"),
+    ),
+    "command": (
+        (
+            "Exim",
+            "SMTP timeout after MAIL FROM:<...>   (the command that was cut; `pipelined MAIL` if sent so)",
+        ),
+        (
+            "Postfix",
+            "conversation with ... timed out while sending MAIL FROM   (or the command that was cut)",
+        ),
+    ),
+    "rcpt": (
+        ("Exim", "SMTP timeout after RCPT TO:<...>"),
+        ("Postfix", "conversation with ... timed out while sending RCPT TO"),
+    ),
+    "data": (
+        ("Exim", "SMTP timeout after end of data (N bytes written)"),
+        ("", "large mail: SMTP timeout after sending data block (N bytes written)"),
+        (
+            "Postfix",
+            "conversation with ... timed out while sending end of data -- message may be sent more than once",
+        ),
+        ("", "large mail: conversation with ... timed out while sending message body"),
+    ),
+    "dot": (
+        ("Exim", "SMTP timeout after end of data (N bytes written)"),
+        (
+            "Postfix",
+            "conversation with ... timed out while sending end of data -- message may be sent more than once",
+        ),
+    ),
+    "reply": (
+        ("Exim", "SMTP timeout after ...   (the command whose reply was cut)"),
+        ("Postfix", "conversation with ... timed out while ...   (the step whose reply was cut)"),
+    ),
+    "refused": (
+        ("Exim", "SMTP error from remote mail server after ...: 500 ...   (EHLO: no line, HELO follows)"),
+        ("Postfix", "host ... said: 500 ... (in reply to ... command)   (EHLO: no line, HELO follows)"),
+    ),
+    "starttls": (
+        (
+            "Exim",
+            "no line, the mail goes in clear text; `a TLS session is required, but ...` where TLS is a must",
+        ),
+        ("Postfix", "no line, or `TLS is required, but was not offered by host ...` where TLS is a must"),
+    ),
+}
+RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
+    "greeting": (
+        ("Exim", "SMTP command timeout on connection from ..."),
+        ("Postfix", "timeout after CONNECT from ..."),
+    ),
+    "ehlo": (
+        ("Exim", "SMTP command timeout on connection from ..."),
+        ("Postfix", "timeout after CONNECT from ..."),
+    ),
+    "command": (
+        ("Exim", "SMTP command timeout on connection from ..."),
+        ("Postfix", "timeout after ... from ...   (the last command that arrived)"),
+    ),
+    "rcpt": (
+        ("Exim", "SMTP command timeout on connection from ..."),
+        ("Postfix", "timeout after RCPT from ..."),
+    ),
+    "data": (
+        ("Exim", "SMTP data timeout (message abandoned) on connection from ... F=<...>"),
+        ("Postfix", "timeout after DATA (N bytes) from ...   (N: where the text was cut)"),
+    ),
+    "dot": (
+        ("Exim", "SMTP data timeout (message abandoned) on connection from ... F=<...>"),
+        ("Postfix", "timeout after DATA (N bytes) from ..."),
+    ),
+    "reply": (
+        ("", "believes that it answered; after the final dot it may have delivered: retries make duplicates"),
+        ("Postfix", "timeout after ... from ..."),
+    ),
+    "refused": (("", "a command of X's, or none at all, and its own 500 in the log"),),
+    "starttls": (("", "a connection without TLS"),),
+}

@@ -1,0 +1,259 @@
+"""What to type on the firewall, by product generation. Text only: nothing is ever sent to a device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from smtpinspect.actions import CONFIRMED, INFERRED
+from smtpinspect.inspectors.explain import Remedy
+
+_PIX: Final = ("pix-4.4", "pix-5", "pix-6")
+_ASA: Final = ("asa-7.0", "asa-8", "asa-9-tls")
+_TELNET: Final = (
+    "telnet SERVER 25 from outside: the greeting can be read, EHLO lists all that the server offers"
+)
+_ALL_CHECKS: Final = (
+    "every check of SMTP commands, replies and addresses for this port; the mail server's own remain"
+)
+
+MAILHOST: Final = Remedy(
+    "plain translation in place of mailhost",
+    (
+        "configure terminal",
+        "no mailhost 111.222.111.1 10.2.1.1",
+        "static 111.222.111.1 10.2.1.1",
+        "conduit 111.222.111.1 25 tcp 0.0.0.0 0.0.0.0",
+        "write memory",
+    ),
+    profiles=("pix-4.0",),
+    loses=_ALL_CHECKS,
+    check=_TELNET,
+    undo="no static ..., no conduit ..., then the mailhost line again",
+    activation="connections that are open keep the old state: clear xlate, or reload",
+    source="Cisco doc 4733",
+)
+FIXUP: Final = Remedy(
+    "no fixup, with the port",
+    ("configure terminal", "no fixup protocol smtp 25", "write memory"),
+    menu="always name the port: without it the line removes all assignments and puts port 25 back. "
+    "One line for every port in use (show running-config shows them)",
+    profiles=_PIX,
+    loses=_ALL_CHECKS,
+    check=_TELNET,
+    undo="fixup protocol smtp 25",
+    activation="connections that are open keep the old state: clear xlate, or reload",
+    source="Cisco doc 4733; Cisco academy text",
+)
+FWSM: Final = Remedy(
+    "no inspect in the policy",
+    (
+        "configure terminal",
+        "policy-map global_policy",
+        " class inspection_default",
+        "  no inspect smtp",
+        "  no inspect esmtp",
+        "end",
+        "write memory",
+    ),
+    menu="of inspect smtp and inspect esmtp in one policy only the first acts: remove both",
+    profiles=("fwsm-3",),
+    loses=_ALL_CHECKS,
+    check=_TELNET,
+    undo="inspect esmtp in the same class",
+    activation="no reload; connections that are open keep the old policy",
+    source="FWSM guide",
+)
+OFF: Final = Remedy(
+    "A  no inspection at all",
+    (
+        "configure terminal",
+        "policy-map global_policy",
+        " class inspection_default",
+        "  no inspect esmtp",
+        "end",
+        "write memory",
+        "clear conn port 25",
+    ),
+    menu="fixup is no command of these releases. The policy map may have another name: show "
+    "service-policy tells",
+    profiles=_ASA,
+    loses=_ALL_CHECKS,
+    check=_TELNET,
+    undo="inspect esmtp in the same class",
+    activation="no reload; clear conn ends the connections that keep the old policy",
+    source="ASA field report; Cisco doc 117801",
+)
+_BIND: Final = (
+    "policy-map global_policy",
+    " class inspection_default",
+    "  no inspect esmtp",
+    "  inspect esmtp {name}",
+    "end",
+    "write memory",
+    "clear conn port 25",
+)
+
+
+def _map(title: str, name: str, lines: tuple[str, ...], menu: str, loses: str) -> Remedy:
+    return Remedy(
+        title,
+        (
+            "configure terminal",
+            f"policy-map type inspect esmtp {name}",
+            *lines,
+            *(line.format(name=name) for line in _BIND),
+        ),
+        menu=menu,
+        profiles=_ASA,
+        loses=loses,
+        check=f"show service-policy: Inspect: esmtp {name}",
+        undo="no inspect esmtp, then inspect esmtp without a name: the default map",
+        activation="no reload; clear conn ends the connections that keep the old policy",
+        basis=INFERRED,
+        source="Cisco CSM guide 4.4; Cisco CLI guide 9.x",
+    )
+
+
+_OWN_MAP: Final = (
+    "a map of your own holds only what you write into it: the limits of the default map are gone"
+)
+BANNER: Final = _map(
+    "B  show the greeting",
+    "ESMTP_BANNER",
+    (" parameters", "  no mask-banner"),
+    "print the parameter: what a map without it does is not documented",
+    _OWN_MAP,
+)
+TLS: Final = _map(
+    "B  let TLS through",
+    "ESMTP_TLS",
+    (" parameters", "  allow-tls", "  no mask-banner"),
+    "an upgrade to 9.4 keeps an existing no allow-tls",
+    "sight of everything behind STARTTLS; " + _OWN_MAP,
+)
+KEYWORDS: Final = _map(
+    "B  a map without `match ehlo-reply-parameter others`",
+    "ESMTP_KEYWORDS",
+    (" parameters", "  no mask-banner"),
+    "STARTTLS needs allow-tls besides",
+    _OWN_MAP,
+)
+DELETE_LINE: Final = Remedy(
+    "delete the line in the map",
+    (
+        "configure terminal",
+        "policy-map type inspect esmtp NAME",
+        " parameters",
+        "  no {line}",
+        "end",
+        "write memory",
+    ),
+    profiles=_ASA,
+    loses="this check",
+    check="show running-config policy-map type inspect esmtp",
+    undo="the line again",
+    activation="no reload; connections that are open keep the old policy",
+    basis=INFERRED,
+    source="Cisco CLI guide 9.x",
+)
+EXEMPT: Final = Remedy(
+    "D  leave one host out",
+    (
+        "configure terminal",
+        "access-list ESMTP_SCOPE extended deny tcp host PEER any eq smtp",
+        "access-list ESMTP_SCOPE extended permit tcp any any eq smtp",
+        "class-map ESMTP_CLASS",
+        " match access-list ESMTP_SCOPE",
+        "policy-map global_policy",
+        " class inspection_default",
+        "  no inspect esmtp",
+        " class ESMTP_CLASS",
+        "  inspect esmtp",
+        "end",
+        "write memory",
+    ),
+    profiles=_ASA,
+    loses="every check for PEER; the others keep them",
+    check="show service-policy; a mail from PEER",
+    undo="no class ESMTP_CLASS, then inspect esmtp in class inspection_default",
+    activation="no reload; clear conn port 25 ends the connections that keep the old policy",
+    basis=INFERRED,
+    source="Cisco doc 117801",
+)
+FTD: Final = Remedy(
+    "FTD",
+    ("configure inspection esmtp disable",),
+    menu="or FlexConfig Default_Inspection_Protocol_Disable with esmtp in its list",
+    profiles=("asa-9-tls",),
+    loses=_ALL_CHECKS,
+    check=_TELNET,
+    undo="configure inspection esmtp enable",
+    basis=INFERRED,
+    source="project",
+)
+UPGRADE_PIX: Final = Remedy(
+    "a release without the fault",
+    menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our "
+    "emulation",
+    profiles=("pix-4.4", "pix-5"),
+    loses="nothing",
+    basis=INFERRED,
+    source="CVE-2000-1022; CSCds90792",
+)
+UPGRADE_ASA: Final = Remedy(
+    "a release without the fault",
+    menu="7.2(2.19), 8.0(2.7) or later",
+    profiles=("asa-7.0",),
+    loses="nothing",
+    basis=CONFIRMED,
+    source="iX/heise; Cisco doc 118550",
+)
+
+
+def _limit(line: str, name: str) -> Remedy:
+    return _map(
+        "C  raise the limit",
+        name,
+        (" parameters", "  mask-banner", f" match {line}", "  drop-connection log"),
+        "write every other match line that you want to keep as well",
+        _OWN_MAP,
+    )
+
+
+_LIMITS: Final = {
+    "mailguard.cmd-line-length": _limit("cmd line length gt 4096", "ESMTP_COMMANDS"),
+    "mailguard.rcpt-count": _limit("cmd RCPT count gt 1000", "ESMTP_RCPT"),
+    "mailguard.body-line-length": _limit("body line length gt 4096", "ESMTP_BODY"),
+    "mailguard.header-line-length": _limit("header line length gt 4096", "ESMTP_HEADER"),
+    "mailguard.sender-length": _limit("sender-address length gt 1000", "ESMTP_SENDER"),
+    "mailguard.mime-filename-length": _limit("mime filename length gt 1000", "ESMTP_NAMES"),
+}
+_EVERYWHERE: Final = (MAILHOST, FIXUP, FWSM, OFF, EXEMPT, FTD)
+
+
+def _delete(line: str) -> Remedy:
+    return replace(DELETE_LINE, commands=tuple(command.format(line=line) for command in DELETE_LINE.commands))
+
+
+_BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
+    "mailguard.banner-masked": (FIXUP, FWSM, BANNER, FTD),
+    "mailguard.banner-multiline-broken": (FIXUP,),
+    "mailguard.starttls-blocked": (FIXUP, FWSM, TLS, FTD),
+    "mailguard.ehlo-param-masked": (FWSM, KEYWORDS, OFF, FTD),
+    "mailguard.tls-started": (),
+    "mailguard.special-character": (_delete("special-character"),),
+    "mailguard.mail-relay": (_delete("mail-relay DOMAIN action drop-connection"),),
+    "mailguard.size-violation": (OFF, FTD),
+    "mailguard.eod-split": (UPGRADE_PIX, FIXUP),
+    "mailguard.bypass-early-data": (UPGRADE_PIX, FIXUP),
+    "mailguard.dkim-content-type": (UPGRADE_ASA, OFF),
+    "mailguard.postfix-workaround-seen": (FIXUP, FWSM, BANNER, FTD),
+    "mailguard.address-malicious": (OFF, FTD),
+    **{rule: (remedy, OFF, FTD) for rule, remedy in _LIMITS.items()},
+}
+
+
+def remedies(rule: str) -> tuple[Remedy, ...]:
+    """The remedies of a rule (full id), in the order of the product generations."""
+    return _BY_RULE.get(rule, _EVERYWHERE)

@@ -1,0 +1,30 @@
+"""Options and profiles of the whole suite."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+# The fast suite says the same on every machine; --deep looks further, and anew each time.
+settings.register_profile(
+    "fast", max_examples=150, derandomize=True, deadline=None, suppress_health_check=SLOW
+)
+settings.register_profile(
+    "deep", max_examples=20_000, deadline=None, suppress_health_check=SLOW, print_blob=True
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--deep", action="store_true", help="many more examples of the property tests, not seeded"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile(
+        "deep" if config.getoption("--deep") else os.environ.get("HYPOTHESIS_PROFILE", "fast")
+    )

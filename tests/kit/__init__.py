@@ -1,0 +1,1 @@
+"""Writes captures from dialogues: dialogue -> segments -> mutators -> packets -> frames -> capture file."""
