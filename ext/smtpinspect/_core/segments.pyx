@@ -185,7 +185,7 @@ cdef class Streams:
     cdef bint ready(self, Conn* conn, int side, int64_t ack) noexcept nogil:
         """Has what this segment acknowledges been read?"""
         cdef Direction* o = &conn.d[1 - side]
-        return ack < 0 or ack <= o.next
+        return ack <= o.next or ack <= o.excused
 
     cdef int deliver(
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t ack, int64_t number,
@@ -395,8 +395,9 @@ cdef class Streams:
             d = &conn.d[side]
             o = &conn.d[1 - side]
             if d.first != NULL and d.first.offset <= d.next and not self.ready(conn, side, d.first.ack) and o.first == NULL:
+                # nothing of theirs came behind: no gap, but no reply to wait for either
                 d.hold_ns = 0
-                self.hole(conn, 1 - side, d.first.ack - o.next)
+                o.excused = d.first.ack
                 return True
         # both wait for each other
         for side in range(2):

@@ -191,6 +191,7 @@ cdef enum:
 cdef struct Direction:
     int64_t next               # stream offset of the next octet to read
     int64_t acked              # by the other side, -1 unknown
+    int64_t excused            # acknowledged up to here, but not in the capture: not waited for
     Stored* first
     Stored* last
     int64_t fin_at             # stream offset of FIN, -1 none
