@@ -14,7 +14,7 @@ settings.register_profile(
     "fast", max_examples=150, derandomize=True, deadline=None, suppress_health_check=SLOW
 )
 settings.register_profile(
-    "deep", max_examples=20_000, deadline=None, suppress_health_check=SLOW, print_blob=True
+    "deep", max_examples=5_000, deadline=None, suppress_health_check=SLOW, print_blob=True
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import hazards
 
-MODULES = ("capture", "ip", "tcp", "gaps", "smtp", "message")
+MODULES = ("capture", "ip", "tcp", "gaps", "smtp", "chunks", "message")
 for _name in MODULES:
     importlib.import_module(f"test_hazards_{_name}")
 

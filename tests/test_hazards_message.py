@@ -235,7 +235,7 @@ def test_denied_verb_is_told_with_its_octets() -> None:
     (alert,) = [a for a in result.alerts if a.rule == "mailguard.command-not-allowed"]
     assert (alert.direction, alert.packet) == ("client", 7)
     assert len("HELO a\r\n") <= alert.offset < len("HELO a\r\nSome-fake-command\r\n")
-    assert "Some-fake-command" in alert.octets
+    assert b"Some-fake-command" in alert.octets
 
 
 @hazard("F-09")

@@ -36,7 +36,9 @@ def test_listing_names_every_rule_once() -> None:
 
 def test_listing_shows_the_profile_that_is_given() -> None:
     text = listing([registry.load("mailguard:asa-8"), registry.load("stormshield:internet")])
-    lines = {line.split()[0]: line.split()[1] for line in text.splitlines() if line.startswith(" ")}
+    lines = {
+        line.split()[0]: line.split()[1] for line in text.splitlines() if line.startswith((" mail", " storm"))
+    }
     assert lines["mailguard.header-line-length"] == "drop-flow*"
     assert lines["mailguard.ehlo-blocked"] == "(answer)"
     assert lines["mailguard.special-character"] == "(off)"
@@ -55,7 +57,7 @@ def test_every_page(rule: str) -> None:
         command = line.strip() in pasted or line.startswith("  next ")
         assert len(line) <= WIDTH or command, line
         assert line == line.rstrip()
-    assert len(lines) <= 100
+    assert len(lines) <= 96
 
 
 def test_what_the_page_of_217_tells() -> None:

@@ -8,7 +8,9 @@ from typing import Final, Literal
 from smtpinspect.actions import Basis
 
 # Where the flow of a mail that trips the rule ends, for the peers' own log lines.
-Phase = Literal["", "greeting", "ehlo", "command", "rcpt", "data", "dot", "reply", "refused", "starttls"]
+Phase = Literal[
+    "", "greeting", "ehlo", "command", "rcpt", "data", "dot", "reply", "refused", "address", "starttls"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,12 @@ SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
         ("Postfix", "conversation with ... timed out while ...   (the step whose reply was cut)"),
     ),
     "refused": (
-        ("Exim", "SMTP error from remote mail server after ...: 500 ...   (EHLO: no line, HELO follows)"),
-        ("Postfix", "host ... said: 500 ... (in reply to ... command)   (EHLO: no line, HELO follows)"),
+        ("Exim", "SMTP error from remote mail server after ...: 500 ..."),
+        ("Postfix", "host ... said: 500 ... (in reply to ... command)"),
+    ),
+    "address": (
+        ("Exim", "SMTP error from remote mail server after RCPT TO:<...>: 5xx ...   (or MAIL FROM)"),
+        ("Postfix", "host ... said: 5xx ... (in reply to RCPT TO command)   (or MAIL FROM)"),
     ),
     "starttls": (
         (
@@ -130,5 +136,6 @@ RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
         ("Postfix", "timeout after ... from ..."),
     ),
     "refused": (("", "a command of X's, or none at all, and its own 500 in the log"),),
+    "address": (("", "an address with a space in the place of the character"),),
     "starttls": (("", "a connection without TLS"),),
 }

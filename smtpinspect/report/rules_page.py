@@ -65,15 +65,19 @@ def _screen(inspector: Inspector, ids: Sequence[str]) -> str:
     lines = _wrapped(f"{name}   {one.title}", "", "    ")
     if len(ids) > 1:
         lines += _entry("parts", " ".join(i.removeprefix(name) for i in ids))
-    lines += _entry(f"at {inspector.profile}", _now(inspector, ids))
-    if len(inspector.profiles) > 1:
+    several = len(inspector.profiles) > 1
+    lines += _entry(f"at {inspector.profile}" if several else "always", _now(inspector, ids))
+    if several:
         lines += _entry("by profile", _by_profile(inspector, ids))
     lines += _entry("certainty", _certainty(inspector, ids, one))
     lines += _entry("fires when", one.fires)
     lines += _entry("the box then", one.then)
     lines += _peers(one)
     lines += _entry("honest mail", one.honest)
-    lines += _switch_off(inspector.remedies(name))
+    having = {p for p in inspector.profiles if _rows(_at(inspector, p), ids)}
+    # A rule that only a setting brings into force has no profile of its own: all its remedies are told.
+    remedies = inspector.remedies(name)
+    lines += _switch_off([r for r in remedies if not having or not r.profiles or having & set(r.profiles)])
     lines += _entry("not your box", f"the sender can: {one.sender_can}" if one.sender_can else "")
     lines += _entry("sources", _sources(inspector, ids, one))
     lines.append(f"  next          {_next(inspector, ids, name)}")

@@ -43,19 +43,19 @@ class DialogueError(ValueError):
 def octets_of(text: str) -> bytes:
     """The octets that the text of one dialogue line stands for, without its CRLF."""
     expanded = REPEAT.sub(lambda m: m[1] * int(m[2]), text)
-    result = b""
+    pieces = []
     position = 0
     for match in ESCAPE.finditer(expanded):
-        result += expanded[position : match.start()].encode()
+        pieces.append(expanded[position : match.start()].encode())
         name = match[1]
         if name[0] == "x" and len(name) == 3:
-            result += bytes([int(name[1:], 16)])
+            pieces.append(bytes([int(name[1:], 16)]))
         elif name in PLAIN:
-            result += PLAIN[name].encode()
+            pieces.append(PLAIN[name].encode())
         else:
             raise DialogueError(f"unknown escape \\{name} in {text!r}")
         position = match.end()
-    return result + expanded[position:].encode()
+    return b"".join(pieces) + expanded[position:].encode()
 
 
 def parse(text: str) -> list[Turn]:

@@ -75,7 +75,8 @@ PAGES: Final = {
         "EHLO reply",
         "every mail of today: SIZE, 8BITMIME, PIPELINING, AUTH, DSN and STARTTLS are lost (RFC 5321 3.2)",
         ("Cisco doc 4733", "Microsoft KB Q295725"),
-        phase="refused",
+        told="no line at Exim, Postfix or Sendmail: HELO follows and the mail goes through in clear text; "
+        "where TLS is a must it stays in the queue",
         certainty="confirmed; the style: see mailguard.command-not-allowed",
         sender_can=_TLS_WAY,
     ),
@@ -150,7 +151,7 @@ PAGES: Final = {
         "overwrites it with a space and logs 108002; the server refuses the address or takes another one",
         "local parts with | are legal (RFC 5321 4.1.2, atext) and rare",
         ("Cisco mail inspection text", "Cisco syslog manual"),
-        phase="refused",
+        phase="address",
         certainty="confirmed",
     ),
     "mailguard.address-angle": Page(
@@ -160,7 +161,7 @@ PAGES: Final = {
         "overwrites it with a space and logs 108002",
         "quoted local parts; senders that put a display name into MAIL",
         ("Cisco mail inspection text", "Cisco syslog manual"),
-        phase="refused",
+        phase="address",
         certainty="that it is invalid: confirmed; the space: inferred",
     ),
     "mailguard.address-malicious": Page(

@@ -1,0 +1,7 @@
+"""`python -m smtpinspect`."""
+
+import sys
+
+from smtpinspect.cli import main
+
+sys.exit(main())

@@ -1,0 +1,49 @@
+"""The progress line: octets, rate, time left, mails and alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+if TYPE_CHECKING:
+    from smtpinspect.engine import Engine
+
+
+class _Line(Progress):
+    """Asks the engine each time it is drawn: the loop over the records does nothing for it."""
+
+    engine: Engine
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        octets, total, _, mails, alerts = self.engine.progress
+        for task in self.task_ids:
+            self.update(
+                task, completed=octets, total=total or None, told=f"{mails:,} mails, {alerts:,} alerts"
+            )
+        yield from super().get_renderables()
+
+
+def progress(engine: Engine) -> Progress:
+    """Drawn on standard error from entering to leaving; nothing of it stays."""
+    line = _Line(
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[told]}"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    line.engine = engine
+    line.add_task("", total=None, told="")
+    return line

@@ -1,0 +1,94 @@
+"""`transcript` for people: one ladder per connection, client on the left, reply codes on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from smtpinspect.report.text import Style, count, cut, padded, safe, wide
+
+_ARROW: Final = 60  # where the reply stands, when the commands leave it there
+_GREETINGS: Final = (220, 421, 554)
+
+
+def lines(talks: Iterable[Mapping[str, Any]], width: int | None, style: Style) -> Iterator[str]:
+    """A ladder for each dict of `smtpinspect.transcript`."""
+    for number, talk in enumerate(talks):
+        if number:
+            yield ""
+        yield from _talk(talk, width, style)
+
+
+def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[str]:
+    yield style(f"{talk['client']} to {talk['server']}", "bold")
+    sent = count(talk["client_bytes"], "byte")
+    yield f"  client sent {sent}, server {count(talk['server_bytes'], 'byte')}"
+    for gap in talk["gaps"]:
+        last = gap["offset"] + gap["length"] - 1
+        yield f"  gap: {gap['direction']}'s bytes {gap['offset']:,} to {last:,} are not in the capture"
+    commands = talk["commands"]
+    codes = talk["reply_codes"]
+    if codes and codes[0] in _GREETINGS and len(codes) > sum(c["reply"] is not None for c in commands):
+        yield f"  S: {codes[0]}"
+    elif not codes:
+        yield "  no reply of the server is in the capture" if commands else "  no dialogue is in the capture"
+    messages = list(talk["messages"])
+    texts = [_command(command) for command in commands]
+    column = min(max((wide(text) for text in texts), default=0), _ARROW)
+    for number, (command, text) in enumerate(zip(commands, texts, strict=True)):
+        if width is not None:
+            text = cut(text, width - 10)
+        reply = command["reply"]
+        answer = "" if command["verb"] == "." else "no reply" if reply is None else str(reply)
+        yield f"  C: {padded(text, max(column, wide(text)))}  {style(answer, _colour(reply))}".rstrip()
+        if messages and _carries(command, commands[number + 1 :]):
+            yield from _message(messages.pop(0), style)
+    for message in messages:
+        yield from _message(message, style)
+    if talk["starttls"]:
+        tls = talk["starttls"]
+        yield (
+            f"  TLS from here: {count(tls['client_tls_bytes'], 'byte')} from the client, "
+            f"{tls['server_tls_bytes']:,} from the server; not readable"
+        )
+
+
+def _command(command: Mapping[str, Any]) -> str:
+    verb, arg, length = command["verb"], safe(command["arg"]), command["length"]
+    if verb == "(auth-response)":
+        return f"(answer to AUTH, {count(length, 'byte')})" if not arg else arg
+    text = f"{safe(verb)} {arg}".rstrip()
+    if verb == "AUTH" and length > len(text):
+        text += " ***"
+    return text or "(empty line)"
+
+
+def _carries(command: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> bool:
+    """Does a text follow this command? BDAT: the last of its chunks."""
+    if command["verb"] == "DATA":
+        return bool(command["reply"] == 354)
+    if command["verb"] == "BDAT":
+        return not (later and later[0]["verb"] == "BDAT")
+    return False
+
+
+def _message(message: Mapping[str, Any], style: Style) -> Iterator[str]:
+    whole = "" if message["terminated"] else ", its end is not in the capture"
+    reply = message["final_reply"]
+    answer = "no reply" if reply is None else str(reply)
+    size = count(message["bytes_wire"], "byte")
+    yield f"     text by {message['via']}: {size}{whole}; {style(answer, _colour(reply))}"
+    if message["subject_decoded"] is not None:
+        yield f"       Subject: {safe(message['subject_decoded'])}"
+        if message["subject_raw"] != message["subject_decoded"]:
+            yield f"         as sent: {safe(message['subject_raw'])}"
+    for part in message["parts"] or ():
+        name = f" {safe(part['filename'])!r}" if part["filename"] else ""
+        encoding = f", {safe(part['encoding'])}" if part["encoding"] else ""
+        yield f"       {safe(part['type'])}{name}{encoding}, {count(part['bytes'], 'byte')}, md5 {part['md5']}"
+
+
+def _colour(reply: int | None) -> str:
+    if reply is None:
+        return "yellow"
+    return "green" if reply < 400 else "red"
