@@ -14,7 +14,8 @@ from smtpinspect.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
     from smtpinspect.engine import Engine, Stats
-    from smtpinspect.report.text import Report, Style
+    from smtpinspect.report.summary import Summary
+    from smtpinspect.report.terminal import Style
 
 DONE: Final = 0
 MATCHED: Final = 1  # --fail-on
@@ -358,48 +359,46 @@ def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
 
 
 def _replay_text(engine: Engine, given: argparse.Namespace) -> int:
-    from smtpinspect.report.text import Report, products
+    from smtpinspect.report.summary import Summary
+    from smtpinspect.report.text import Text, products
 
-    report = Report(
-        products(engine.inspectors, engine.labels, given.inspectors or ()),
-        each=given.each,
-        records=given.records,
-        secrets=given.show_secrets,
-        ports=engine.ports,
-    )
+    summary = Summary(engine.labels, each=given.each, records=given.records)
+    captures = given.captures
     status = DONE
-    with _progress(engine, given.captures, None):
+    with _progress(engine, captures, None):
         if given.each:
-            names = _names(given.captures)
-            for path in given.captures:
+            for path in captures:
                 _openable(path)
-            for path, name in zip(given.captures, names, strict=True):
-                report.begin(name, path)
-                status = max(status, _feed(engine, path, report))
+            for path, name in zip(captures, _names(captures), strict=True):
+                summary.begin(name, path)
+                status = max(status, _feed(engine, path, summary))
                 if status == STOPPED:
                     break
         else:
-            report.begin("", given.captures[0] if len(given.captures) == 1 else "")
-            report.captures = len(given.captures)
-            status = _feed(engine, _source(given.captures), report)
+            summary.begin("", captures[0] if len(captures) == 1 else "", len(captures))
+            status = _feed(engine, _source(captures), summary)
+    columns = products(engine.inspectors, engine.labels, given.inspectors or ())
     with _text(given.out) as (out, width, style):
-        for line in report.lines(width, style):
+        text = Text(
+            summary, columns, width=width, style=style, secrets=given.show_secrets, ports=engine.ports
+        )
+        for line in text.lines():
             print(line, file=out)
     if status:
         return status
-    matched = {"alert": report.alerts, "break": report.breaks, None: 0}[given.fail_on]
+    matched = {"alert": summary.alerts, "break": summary.breaks, None: 0}[given.fail_on]
     return MATCHED if matched else DONE
 
 
-def _feed(engine: Engine, source: Any, report: Report) -> int:
+def _feed(engine: Engine, source: Any, summary: Summary) -> int:
     try:
         for record in engine.run(source):
-            report.take(record)
+            summary.take(record)
     except CaptureError as error:
-        report.fault(error)
+        summary.fault(error)
         return _unreadable(error)
     except KeyboardInterrupt:
-        report.stop(engine.progress)
+        summary.stop(engine.progress[2])
         return complain("stopped; what was read is reported", STOPPED)
     return DONE
 
@@ -549,7 +548,7 @@ def _binary(path: str | None) -> Iterator[BinaryIO]:
 @contextmanager
 def _text(path: str | None) -> Iterator[tuple[TextIO, int | None, Style]]:
     """Where text goes, how wide it may be (None: as wide as it is), and its colours."""
-    from smtpinspect.report.text import Style, wants_colour
+    from smtpinspect.report.terminal import Style, wants_colour
 
     if path is not None:
         with _opened(path, "w", encoding="utf-8", errors="backslashreplace") as file:

@@ -248,7 +248,10 @@ def _message(message: _Message, talk: _Talk) -> dict[str, Any]:
         if raw is not None:
             made["subject_raw"] = raw[:SUBJECT]
             made["subject_decoded"] = decoded(raw)
-        made["parts"] = [_part(p) for p in email.message_from_bytes(octets).walk() if not p.is_multipart()]
+        try:
+            made["parts"] = [_part(p) for p in email.message_from_bytes(octets).walk() if not p.is_multipart()]
+        except RecursionError:  # nested deeper than the package follows
+            made["parts"] = None
     return made
 
 

@@ -296,6 +296,7 @@ def test_what_a_cut_capture_says(tmp_path: Path) -> None:
         (b"\xff", "begins with ff"),
         (b" \n", "text"),
     ],
+    ids=range(15),
 )
 def test_no_capture(octets: bytes, said: str, tmp_path: Path) -> None:
     for way in (written(tmp_path, octets), io.BytesIO(octets)):
@@ -334,12 +335,13 @@ PACKET = struct.pack("<IIIII", 0, 0, 0, 4, 4) + b"abcd"
         (SECTION + block(0x0A0D0D0A, b"\x4d\x3c\x2b\x1a"), "impossible block length 16"),
         (SECTION + block(0x0A0D0D0A, b"abcd" + bytes(12)), "0x61626364 tells no byte order"),
         (SECTION + block(0x0A0D0D0A, b"\x4d\x3c\x2b\x1a\2\0\0\0" + bytes(8)), "pcapng version 2.0"),
-        (SECTION + struct.pack("<II", 6, 0x7FFFFFFC), "more than the"),
+        (SECTION + struct.pack("<II", 6, 0x7FFFFFFC) + bytes(40), "more than the"),
         (SECTION + struct.pack("<II", 0x1234, 0x7FFFFFFC) + bytes(64), "cut off inside"),
         (capture.Pcapng().octets() + block(6, PACKET), "interface number 0, but 0"),
         (capture.Pcapng().octets() + block(3, b"\4\0\0\0abcd"), "interface number 0, but 0"),
         (SECTION + capture.Pcapng().interface(1).body * 65_540, "more than 65,536 interfaces"),
     ],
+    ids=range(20),
 )
 def test_damage(octets: bytes, said: str, tmp_path: Path) -> None:
     for way in (written(tmp_path, octets), io.BytesIO(octets), Trickle(octets, 10_000)):

@@ -51,6 +51,7 @@ EVENTS: Final = {
     "server-gap": "server octets that are not in the capture",
     "no-reply": "held octets cannot wait longer, and look like mail text",
     "no-reply-command": "held octets cannot wait longer, and look like a command",
+    "no-reply-tls": "held octets cannot wait longer, and look like TLS",
     "plain-after-tls": "plain SMTP behind a 220 to STARTTLS (decrypted in place)",
 }
 
@@ -117,6 +118,7 @@ ROWS: Final = (
     ("WAIT", "xexch50-other", "COMMAND", "pair"),
     ("WAIT", "no-reply", "TEXT", "text"),
     ("WAIT", "no-reply-command", "COMMAND", ""),
+    ("WAIT", "no-reply-tls", "TLS", ""),
     # the reply to DATA came too late: the machine has already guessed
     ("TEXT", "data-354", "TEXT", "pair"),
     ("TEXT", "data-other", "COMMAND", "refused"),
@@ -159,6 +161,7 @@ ROWS: Final = (
     (_ANY, "chunk-done", "=", "ignore"),
     (_ANY, "no-reply", "=", "ignore"),
     (_ANY, "no-reply-command", "=", "ignore"),
+    (_ANY, "no-reply-tls", "=", "ignore"),
     (_ANY, "plain-after-tls", "=", "ignore"),
 )
 

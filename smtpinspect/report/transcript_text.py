@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from smtpinspect.report.text import Style, count, cut, padded, safe, wide
+from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide
 
 _ARROW: Final = 60  # where the reply stands, when the commands leave it there
 _GREETINGS: Final = (220, 421, 554)
@@ -56,7 +56,7 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
 def _command(command: Mapping[str, Any]) -> str:
     verb, arg, length = command["verb"], safe(command["arg"]), command["length"]
     if verb == "(auth-response)":
-        return f"(answer to AUTH, {count(length, 'byte')})" if not arg else arg
+        return arg or f"(answer to AUTH, {count(length, 'byte')})"
     text = f"{safe(verb)} {arg}".rstrip()
     if verb == "AUTH" and length > len(text):
         text += " ***"
@@ -85,7 +85,8 @@ def _message(message: Mapping[str, Any], style: Style) -> Iterator[str]:
     for part in message["parts"] or ():
         name = f" {safe(part['filename'])!r}" if part["filename"] else ""
         encoding = f", {safe(part['encoding'])}" if part["encoding"] else ""
-        yield f"       {safe(part['type'])}{name}{encoding}, {count(part['bytes'], 'byte')}, md5 {part['md5']}"
+        size = count(part["bytes"], "byte")
+        yield f"       {safe(part['type'])}{name}{encoding}, {size}, md5 {part['md5']}"
 
 
 def _colour(reply: int | None) -> str:

@@ -9,6 +9,7 @@ cdef struct Tracker
 cdef class Fragments:
     cdef readonly uint64_t overlaps       # conflicting overlaps seen
     cdef readonly uint64_t incomplete     # datagrams given up (time, cap, damage)
+    cdef bint conflict                    # in the datagram that was lent last
     cdef readonly uint64_t waiting        # datagrams begun, and neither whole nor given up yet
     cdef readonly uint64_t octets         # held for them
     cdef uint64_t max_trackers

@@ -47,6 +47,7 @@ cdef struct Tracker:
     uint8_t proto             # of the first fragment
     bint ends                 # the last fragment was seen
     bint dead                 # given up, and kept to ignore the rest of it
+    bint conflict             # two copies of an octet differ
 
 
 cdef inline uint32_t octets_for(uint32_t room) noexcept nogil:
@@ -130,12 +131,14 @@ cdef class Fragments:
             at += UNIT
         if conflicts or (known and packet.family == 6 and known * UNIT < length):
             self.overlaps += 1
+            of.conflict = True
             if packet.family == 6:
                 return self._give_up(of)
         if not of.ends or of.units < (of.total + UNIT - 1) // UNIT:
             return 0
         self._unlink(of)
         self.lent = of
+        self.conflict = of.conflict
         unit = 0
         while unit * UNIT < of.total and held[unit >> 3] >> (unit & 7) & 1:
             unit += 1

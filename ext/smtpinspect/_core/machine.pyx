@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from smtpinspect._core.commands cimport (
     Command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS,
@@ -75,8 +75,9 @@ cdef enum:                     # grammar.states.EVENTS, in order
     E_SERVER_GAP = 26
     E_NO_REPLY = 27
     E_NO_REPLY_COMMAND = 28
-    E_PLAIN = 29
-    EVENTS = 30
+    E_NO_REPLY_TLS = 29
+    E_PLAIN = 30
+    EVENTS = 31
 
 cdef enum:                     # grammar.states.ACTIONS, in order
     D_NOTHING = 0
@@ -360,8 +361,9 @@ cdef class Machine:
         elif c.word.n == 0:
             self.empty_line(conn, text, at + took, end, a)
         elif talk.state == S_LOST and not surely_command(text, &c):
-            # not known what it is: shown in a transcript, judged by nobody
-            self.tape_command(conn, text, line.n, 2)
+            pass                                   # not known what it is
+        elif talk.commands == 0 and not talk.greeted and is_proxy(text):
+            pass                                   # a proxy's header, not the client's
         else:
             if talk.state == S_LOST:
                 talk.state = S_COMMAND
@@ -489,6 +491,9 @@ cdef class Machine:
             fact.packet = line.packet
             fact.octets = text
             self.verdicts.judge(conn, mail, &fact)
+        if c.word.n == 1 and c.word.p[0] == 46:
+            # a box that takes a refused DATA for the text's beginning takes this for its end
+            talk.given &= ~(<uint8_t>REFUSED_DATA)
         if c.verb == V_MAIL or c.verb == V_RCPT:
             path_fact(self.verdicts, conn, mail, c, text, line.start, phase)
         action = self.event(conn, what)
@@ -736,7 +741,7 @@ cdef class Machine:
         cdef Talk* talk = conn.talk
         cdef Line* line = &talk.line[SERVER]
         cdef Py_ssize_t i = 0, took
-        cdef bint whole
+        cdef bint whole, waited
         cdef Span text
         cdef int end
         while i < n:
@@ -755,8 +760,11 @@ cdef class Machine:
                 self.reply_limits(conn, text, line.n - (line.held_cr if not whole else 0), end if whole else line.held_cr)
             if not whole:
                 break
+            waited = talk.state == S_WAIT
             self.reply_line(conn, text, end)
             line_done(line, at + i)
+            if waited and talk.state != S_WAIT and conn.d[CLIENT].first != NULL:
+                return i                           # what the client has sent already comes before the next reply
         return n
 
     cdef void reply_limits(self, Conn* conn, Span text, int64_t n, int64_t line_end) noexcept nogil:
@@ -824,6 +832,7 @@ cdef class Machine:
             return                                 # text of the reply that is open
         if form == 1:
             return                                 # an empty line is no reply
+        talk.reply_code = <uint16_t>code
         if more:
             talk.in_reply = 1
             if talk.reply_lines == 1 and talk.ehlo_pending and code == 250:
@@ -1106,6 +1115,7 @@ cdef class Machine:
             talk.in_reply = 0
             return 0
         if talk.state == S_TEXT:
+            talk.unsure = 1                        # the end mark may lie in the hole
             talk.pre = 0
             memset(talk.tail, 255, 4)
             if talk.open != NULL:
@@ -1144,6 +1154,9 @@ cdef class Machine:
         while end < n and p[end] != 10:
             end += 1
         command_parse(span(p, end), &c)
+        if (talk.asked == V_STARTTLS or talk.asked == V_X_ANONYMOUSTLS) and n and p[0] == 0x16:
+            self.event(conn, E_NO_REPLY_TLS)
+            return 0
         if talk.asked != V_DATA or (end < n and surely_command(span(p, end), &c)):
             self.event(conn, E_NO_REPLY_COMMAND)
             return 0
@@ -1165,6 +1178,10 @@ cdef class Machine:
         if self.taping and line.n and talk.state in (S_COMMAND, S_AUTH) and not talk.skip_line[CLIENT]:
             text = span(line.kept.p, line.kept.n)
             self.tape_command(conn, text, line.n, 1 if talk.state == S_AUTH else 0)
+        if self.taping and talk.in_reply:
+            with gil:
+                self.tell("reply", conn.first_packet, talk.reply_code if talk.reply_code else None,
+                          talk.queue[talk.qhead].ordinal if talk.qn else None)
         if self.taping and talk.pre:
             with gil:
                 self.tell("text", conn.first_packet, b"." + (<const char*>talk.post)[:talk.post_n], "DATA")
@@ -1214,12 +1231,12 @@ cdef class Machine:
             self.tell("stream_gap", conn.first_packet, side, at, n)
 
     cdef void tape_command(self, Conn* conn, Span text, int64_t length, int kind) noexcept nogil:
-        """kind 0: a command, 1: an answer in the AUTH dialogue, 2: nobody knows."""
+        """kind 0: a command, 1: an answer in the AUTH dialogue."""
         if not self.taping:
             return
         with gil:
             line = (<const char*>text.p)[:text.n] if text.n else b""
-            self.tell("command", conn.first_packet, line, length, kind, conn.talk.ordinal if kind != 2 else None)
+            self.tell("command", conn.first_packet, line, length, kind, conn.talk.ordinal)
 
     cdef object tell(self, str what, uint64_t conn, a=None, b=None, c=None, d=None):
         if self.error is not None:
@@ -1228,6 +1245,11 @@ cdef class Machine:
             getattr(self.tape, what)(conn, a, b, c, d)
         except BaseException as error:
             self.error = error
+
+
+cdef bint is_proxy(Span text) noexcept nogil:
+    """The PROXY protocol's text header comes before the greeting, from a balancer."""
+    return text.n > 10 and memcmp(text.p, <const char*>b"PROXY ", 6) == 0
 
 
 cdef int64_t border_before(Talk* talk, int64_t at) noexcept nogil:

@@ -90,6 +90,7 @@ cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil:
     if m != NULL:
         m.unstuff = unstuff
         m.line_start = offset
+        m.at_line = 1
     return m
 
 
@@ -783,15 +784,34 @@ cdef int feed_body(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uin
     return <int>i
 
 
+cdef void over_size(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
+    """The declared size counts the message without the dots of stuffing (RFC 1870 3)."""
+    cdef Py_ssize_t i = 0, next_dot
+    while i < n:
+        # octets up to the next dot that stuffing added
+        next_dot = i
+        if not (m.unstuff and m.at_line and i == 0 and p[0] == 46):
+            next_dot = i + <Py_ssize_t>scan_after_break(p + i, n - i, 46) if m.unstuff else n
+            while next_dot < n and (p + next_dot - 1)[0] != 10:
+                next_dot += <Py_ssize_t>scan_after_break(p + next_dot, n - next_dot, 46)
+        if next_dot > i:
+            count(verdicts, conn, mail, m, COUNT_OVER_SIZE, mail.plain - mail.declared, next_dot - i, at + i)
+            mail.plain += next_dot - i
+        m.at_line = 0
+        if next_dot >= n:
+            break
+        i = next_dot + 1
+    m.at_line = p[n - 1] == 10
+
+
 cdef int mime_feed(Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset) noexcept nogil:
     cdef Mime* m = conn.talk.mime
     cdef Py_ssize_t i = 0, took
-    cdef int64_t before = mail.octets
     if m == NULL or n <= 0:
         return 0
     mail.octets += n
-    if mail.declared >= 0 and verdicts.program.counts[COUNT_OVER_SIZE].n and mail.octets > mail.declared:
-        count(verdicts, conn, mail, m, COUNT_OVER_SIZE, before - mail.declared, n, offset)
+    if mail.declared >= 0 and verdicts.program.counts[COUNT_OVER_SIZE].n:
+        over_size(verdicts, conn, mail, m, p, n, offset)
     while i < n:
         if m.mode == BODY:
             took = feed_body(verdicts, conn, mail, m, p + i, n - i, offset + i)

@@ -14,7 +14,7 @@ from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.segments cimport Streams
 from smtpinspect._core.seq cimport seq_diff
-from smtpinspect._core.state cimport Conn, OTHER, SMTP
+from smtpinspect._core.state cimport Conn, ONE_DIRECTION, OTHER, OVERLAP, SMTP
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef enum:
@@ -89,6 +89,7 @@ cdef class Replay:
         cdef Packet t
         cdef int got = self.source.next(&record)
         cdef int kind
+        cdef bint conflict = False
         if got != NEXT_RECORD:
             return got
         self.packets += 1
@@ -101,10 +102,11 @@ cdef class Replay:
             if self.fragments.push(&t, record.ns):
                 kind = tcp_decode(&t)
                 record.position = -1
+                conflict = self.fragments.conflict
             else:
                 return NEXT_RECORD
         if kind == IS_TCP:
-            self.tcp(&t, &record)
+            self.tcp(&t, &record, conflict)
         elif kind == IS_UNKNOWN_LINK:
             with gil:
                 self.unknown_links.add(record.linktype)
@@ -116,7 +118,7 @@ cdef class Replay:
             self.age(record.ns)
         return NEXT_RECORD
 
-    cdef void tcp(self, Packet* t, Record* record) noexcept nogil:
+    cdef void tcp(self, Packet* t, Record* record, bint conflict) noexcept nogil:
         cdef int side = 0
         cdef int64_t position
         cdef Conn* conn = self.table.find(t, self.packets, record.ns, &side)
@@ -133,6 +135,8 @@ cdef class Replay:
             return
         if record.ns > conn.last_ns:
             conn.last_ns = record.ns
+        if conflict:
+            conn.doubt |= OVERLAP
         position = record.position
         if position >= 0:
             position += t.payload - record.p
@@ -185,6 +189,8 @@ cdef class Replay:
             return
         self.streams.flush(conn)
         if conn.kind == SMTP:
+            if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (conn.d[0].has_payload or conn.d[1].has_payload):
+                conn.doubt |= ONE_DIRECTION
             self.connections += 1
             if conn.talk != NULL:
                 self.machine.end(conn)

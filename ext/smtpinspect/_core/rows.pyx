@@ -125,7 +125,7 @@ cdef class Program:
             row.first = ncond
             if rule.method:
                 self.methods[number] = getattr(inspectors[inspector][1], rule.method)
-            if row.kind == F_FIELD and any(name == "value" for name, _ in when.tests):
+            if row.kind == F_FIELD and (rule.method or any(name == "value" for name, _ in when.tests)):
                 self.wants_value = True
             limit = None
             wheres = range(WHERES if row.kind == F_LINE else COUNTS)
@@ -262,6 +262,12 @@ cdef class Program:
                         if fact.offset < 0 or fact.flag_at[bit] < fact.offset:
                             fact.offset = fact.flag_at[bit]
                             fact.packet = fact.flag_packet[bit]
+        if row.kind == F_PATH or row.kind == F_PART:
+            # a length decides at its limit + 1, counted from the first octet
+            for i in range(row.first, row.first + row.n):
+                c = &self.conditions[i]
+                if c.op == OP_GT and not c.text and c.slot == 1:
+                    fact.offset += c.value
         return True
 
     cdef int match(self, Fact* fact, uint32_t given, Fired* out, int most) noexcept nogil:

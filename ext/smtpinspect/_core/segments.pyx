@@ -4,7 +4,7 @@ First copy wins. A segment is read when its octets are next and what it acknowle
 read; till then it is kept. A hole is a gap when the other side acknowledged it long ago, or nothing more comes.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -12,6 +12,7 @@ from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
 from smtpinspect._core.pcapfile cimport Source
 from smtpinspect._core.seq cimport seq_diff
+from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport (
     BY_CLIENT, BY_MIDDLEBOX, BY_SERVER, CAP, CLIENT, Conn, Direction, MID_STREAM, NOBODY, OTHER, OVERLAP, RECENT,
     SERVER, SMTP, SNAPLEN, Stored, UNDECIDED,
@@ -27,6 +28,8 @@ cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
 cdef int PICKUP_FRAMES = _limits.PICKUP_FRAMES
 cdef int64_t PICKUP_NS = _limits.PICKUP_NS
 cdef int64_t ACK_AHEAD = _limits.ACK_AHEAD
+cdef int64_t FAR = _limits.FAR
+cdef int FAR_SEGMENTS = _limits.FAR_SEGMENTS
 cdef uint32_t WIRE_SEGMENT = _limits.WIRE_SEGMENT
 
 
@@ -67,6 +70,8 @@ cdef class Streams:
         cdef bint border = True
         cdef int slot
         d.packets += 1
+        if n and not t.flags & (ACK | SYN | RST):
+            return 0                               # no host takes data without ACK (RFC 9293 3.10.7.4)
         d.octets += n
         if d.ttl == 0:
             d.ttl = t.ttl
@@ -95,8 +100,14 @@ cdef class Streams:
                 o.acked = ack
             if o.fin_at >= 0 and ack > o.fin_at:
                 ack = o.fin_at
+        if t.flags & SYN:
+            d.checks = tcp_sound(t)
         if t.flags & RST:
+            if d.checks and not tcp_sound(t):
+                return 0                           # no host takes it; where this end's SYN is wrong too, nothing is told
             return self.reset(conn, side, t, offset, ns)
+        if n and d.known and not t.flags & SYN and self.far(d, offset, n):
+            return 0
         if n and d.known:
             if not d.has_payload:
                 d.has_payload = 1
@@ -104,7 +115,7 @@ cdef class Streams:
                 self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
                 conn.progress_ns = ns
             elif offset + n <= d.next:
-                if n > 1:
+                if n > 1 or offset + 1 != d.next:   # else a keep-alive probe
                     self.conflict(conn, d, p, have, offset)
             else:
                 conn.progress_ns = ns
@@ -143,6 +154,20 @@ cdef class Streams:
                 self.drain(conn)
                 self.patience(conn, ns)
         return self.closed(conn)
+
+    cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
+        """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
+        if offset - d.next <= FAR and d.next - offset <= FAR:
+            d.strays = 0
+            return False
+        if offset < d.next:
+            return True
+        if d.strays and offset == d.stray_at:
+            d.strays += 1
+        else:
+            d.strays = 1
+        d.stray_at = offset + n
+        return d.strays < FAR_SEGMENTS
 
     cdef bint closed(self, Conn* conn) noexcept nogil:
         """Both FINs have come, with all octets before them, and are acknowledged; or an RST fits by now."""
@@ -185,7 +210,7 @@ cdef class Streams:
     cdef bint ready(self, Conn* conn, int side, int64_t ack) noexcept nogil:
         """Has what this segment acknowledges been read?"""
         cdef Direction* o = &conn.d[1 - side]
-        return ack <= o.next or ack <= o.excused
+        return ack <= o.next or ack <= o.excused or o.blocked
 
     cdef int deliver(
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t ack, int64_t number,
@@ -338,6 +363,8 @@ cdef class Streams:
                     free(s)
                     if d.first != NULL and d.hold_ns == 0:
                         d.hold_ns = d.first.ns if d.first.ns else 1
+                    if side == SERVER and conn.d[CLIENT].first != NULL:
+                        break                      # the client's turn first
         return 0
 
     cdef int patience(self, Conn* conn, int64_t ns) noexcept nogil:
@@ -542,6 +569,26 @@ cdef class Streams:
         conn.kind = OTHER
         self.forget(conn)
         return 0
+
+
+cdef bint tcp_sound(Packet* t) noexcept nogil:
+    """Is the TCP checksum right? (RFC 9293 3.1; a cut segment cannot be told, and passes.)"""
+    cdef uint64_t sum = 6 + <uint64_t>t.body_len
+    cdef uint32_t i
+    cdef int size = 4 if t.family == 4 else 16
+    if t.body_caplen < t.body_len:
+        return True
+    for i in range(0, size, 2):
+        sum += be16(t.src + i) + be16(t.dst + i)
+    i = 0
+    while i + 2 <= t.body_len:
+        sum += be16(t.body + i)
+        i += 2
+    if i < t.body_len:
+        sum += <uint64_t>t.body[i] << 8
+    while sum >> 16:
+        sum = (sum & 0xFFFF) + (sum >> 16)
+    return sum == 0xFFFF
 
 
 cdef bint looks_220(const uint8_t* p, int n) noexcept nogil:

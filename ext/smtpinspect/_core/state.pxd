@@ -162,6 +162,7 @@ cdef struct Mail:
     uint8_t given
     int64_t declared           # SIZE=, -1 none
     int64_t octets             # of its text as sent
+    int64_t plain              # without the dots of stuffing; counted only when SIZE is watched
     int64_t text_start         # stream offset, -1 none
     int64_t text_end           # behind the end mark, -1 while there is none
     int64_t command_at         # offset of its MAIL
@@ -212,6 +213,9 @@ cdef struct Direction:
     uint8_t ttl
     uint8_t has_payload
     uint8_t recent_at
+    uint8_t checks             # its SYN had a right checksum: wrong ones mean something
+    uint8_t strays             # segments far outside the window, one behind the other
+    int64_t stray_at
     int64_t octets             # payload on the wire, repeats included
 
 # --- the dialogue (machine) ---
@@ -255,6 +259,7 @@ cdef struct Mime:
     uint8_t in_value
     uint8_t interest           # mime.Interest of the field
     uint8_t unstuff            # DATA, not BDAT
+    uint8_t at_line            # the last octet was LF, or there is none
     uint8_t passed             # limits passed on this line
     uint8_t body_passed[5]     # counts passed
     uint8_t name_n

@@ -177,7 +177,8 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     mail.closer = conn.closer
     if conn.d[SERVER].has_payload == 0:
         mail.doubt |= ONE_DIRECTION
-    if conn.reset or conn.closer != NOBODY:
+        outcome = UNKNOWN
+    elif conn.reset or conn.closer != NOBODY:
         if conn.closer == BY_CLIENT and mail.silence_ns >= STALL_NS:
             outcome = STALLED                      # the client gave up waiting
         else:

@@ -139,7 +139,6 @@ class Mailguard(Inspector):
                 action,
                 p.SPLIT[s.split_verb],
                 s.split_verb,
-                **group,
             )
         deny = answer(s.deny_reply) if s.deny_style == "local-ok" else rewrite(s.deny_style)
         basis, source = p.DENY[s.deny_style]

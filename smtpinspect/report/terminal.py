@@ -1,0 +1,90 @@
+"""Text on a terminal: colours, widths, and nothing of a stranger's that could move the cursor."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+
+class Style:
+    """Colours where wanted; a colour never carries a meaning alone."""
+
+    CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+    def __init__(self, colour: bool) -> None:
+        self.colour = colour
+
+    def __call__(self, text: str, name: str) -> str:
+        return f"\x1b[{self.CODES[name]}m{text}\x1b[0m" if self.colour and name and text else text
+
+
+def wants_colour(out: TextIO) -> bool:
+    """Only for a person's terminal (https://no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def safe(text: str) -> str:
+    """Text of a stranger: nothing in it moves the cursor or turns the writing direction."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def wide(text: str) -> int:
+    """Columns on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+def padded(text: str, width: int) -> str:
+    """Filled with blanks to so many columns."""
+    return text + " " * (width - wide(text))
+
+
+def cut(text: str, width: int) -> str:
+    """At most so many columns, with a mark where something is missing."""
+    if wide(text) <= width:
+        return text
+    kept = ""
+    for char in text:
+        if wide(kept + char) >= width:
+            break
+        kept += char
+    return kept + "…"
+
+
+def count(n: int, word: str, plural: str = "") -> str:
+    """`1 mail`, `2,000 mails`."""
+    return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
+def clock(ns: int) -> str:
+    """A capture's time, in UTC."""
+    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def took(seconds: float) -> str:
+    """A duration as a person reads it."""
+    return f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds:,.2f} s"
+
+
+def wrapped(text: str, width: int | None, indent: str = "") -> Iterator[str]:
+    """Wrapped for a terminal; without one nothing is."""
+    if width is None or wide(text) + len(indent) <= width:
+        yield indent + text
+        return
+    line = indent
+    more = indent + "  "
+    for word in text.split(" "):
+        if line.strip() and wide(line) + 1 + wide(word) > width:
+            yield line.rstrip()
+            line = more
+        line += word if line in (indent, more) else f" {word}"
+    yield line.rstrip()
