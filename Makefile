@@ -6,8 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
-SOURCES = pyproject.toml setup.py $(wildcard ext/smtpinspect/_core/*.p* ext/smtpinspect/_core/*.h) \
-          $(wildcard smtpinspect/grammar/*.py)
+SOURCES = pyproject.toml setup.py $(wildcard ext/smtpinspect/_core/*.p* ext/smtpinspect/_core/*.h)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export SMTPINSPECT_JOBS ?= $(JOBS)

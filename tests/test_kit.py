@@ -168,6 +168,7 @@ def test_mutators_do_what_they_say() -> None:
     snapped = mutate.snapped(segments, 20)
     assert reassemble(snapped).client.gaps
     assert mutate.handshake_length(segments) == 3
+    assert [round(s.time - wire.START, 3) for s in mutate.evenly(segments, 0.5)[:3]] == [0.0, 0.5, 1.0]
     assert mutate.handshake_length(wire.build(TURNS, handshake=False)) == 0
 
 

@@ -48,7 +48,7 @@ class Arrival:
             result = mutate.duplicated(result, rng, self.duplicates)
         if self.window:
             result = mutate.reordered(result, rng, self.window)
-        return result
+        return mutate.evenly(result)
 
 
 isns = st.one_of(st.just(0), st.integers(2**32 - 3000, 2**32 - 1), st.integers(0, 2**32 - 1))

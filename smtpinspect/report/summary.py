@@ -25,7 +25,8 @@ SHOWN_EACH: Final = 400  # the same when each capture has its own rows
 KEYS: Final = 10_000  # destinations, and sender domains, that are counted one by one
 COMMON: Final = 2 / 3  # a rule on so many connections tells nothing about one of them
 
-Fired = Mapping[str, tuple[Alert, int]]  # by rule: the first alert, and how often
+Key = tuple[str, str]  # of a product in a verdict, and a rule's id: two profiles share their rules' ids
+Fired = Mapping[Key, tuple[Alert, int]]  # the first alert, and how often
 
 
 @dataclass(slots=True)
@@ -66,9 +67,9 @@ class MailSum:
 class _Talk:
     """What an open connection has shown; forgotten when it ends."""
 
-    outside: dict[str, tuple[Alert, int]] = field(default_factory=dict)  # of no mail
+    outside: dict[Key, tuple[Alert, int]] = field(default_factory=dict)  # of no mail
     breaks: dict[str, Alert] = field(default_factory=dict)  # by product, the earliest
-    last_tx: dict[str, int | None] = field(default_factory=dict)  # by rule
+    last_tx: dict[Key, int | None] = field(default_factory=dict)
     mails: int = 0
 
 
@@ -101,7 +102,7 @@ class Summary:
         self.path = ""
         self.rows: list[Row] = []
         self.hidden = [0, 0, 0]  # by sort: rows for which there was no place
-        self.rules: dict[str, RuleSum] = {}
+        self.rules: dict[Key, RuleSum] = {}
         self.kinds: dict[str, Counter[str]] = {label: Counter() for label in labels}
         self.doubts: Counter[str] = Counter()
         self.servers: dict[str, MailSum] = {}
@@ -116,13 +117,13 @@ class Summary:
         """Is there anything to sum up?"""
         return self.connections > 1 or self.mails > 1
 
-    def common(self) -> frozenset[str]:
+    def common(self) -> frozenset[Key]:
         """Rules that fire for nearly every client, and break nothing."""
         if self.connections < 3:
             return frozenset()
         least = COMMON * self.connections
         return frozenset(
-            rule for rule, one in self.rules.items() if one.connections >= least and not one.first.breaks
+            key for key, one in self.rules.items() if one.connections >= least and not one.first.breaks
         )
 
     def begin(self, name: str, path: str, captures: int = 1) -> None:
@@ -164,13 +165,13 @@ class Summary:
         self.alerts += 1
         self.breaks += alert.breaks
         talk = self._talks.setdefault(alert.flow_id, _Talk())
-        rule = alert.rule
-        one = self.rules.get(rule)
+        key = (alert.inspector, alert.rule)
+        one = self.rules.get(key)
         if one is None:
-            one = self.rules[rule] = RuleSum(alert, self.path)
-        one.connections += rule not in talk.last_tx
-        one.mails += alert.tx_id is not None and talk.last_tx.get(rule) != alert.tx_id
-        talk.last_tx[rule] = alert.tx_id
+            one = self.rules[key] = RuleSum(alert, self.path)
+        one.connections += key not in talk.last_tx
+        one.mails += alert.tx_id is not None and talk.last_tx.get(key) != alert.tx_id
+        talk.last_tx[key] = alert.tx_id
         if alert.breaks and alert.row.kind == "emulate":
             talk.breaks.setdefault(alert.inspector, alert)
         if alert.tx_id is None:
@@ -182,7 +183,7 @@ class Summary:
         encrypted = mail.outcome == "encrypted"
         self.encrypted += encrypted
         self.mails += not encrypted
-        own: dict[str, tuple[Alert, int]] = {}
+        own: dict[Key, tuple[Alert, int]] = {}
         for alert in mail.alerts:
             _add(own, alert)
         fired = {**talk.outside, **own}
@@ -275,9 +276,10 @@ class Summary:
             self.rows.append(row)
 
 
-def _add(fired: dict[str, tuple[Alert, int]], alert: Alert) -> None:
-    first, n = fired.get(alert.rule, (alert, 0))
-    fired[alert.rule] = (first, n + 1)
+def _add(fired: dict[Key, tuple[Alert, int]], alert: Alert) -> None:
+    key = (alert.inspector, alert.rule)
+    first, n = fired.get(key, (alert, 0))
+    fired[key] = (first, n + 1)
 
 
 def _count(sums: dict[str, MailSum], key: str, mail: Mail) -> None:
@@ -294,4 +296,4 @@ def _first(rule: str, fired: Fired, talk: _Talk, label: str) -> Alert | None:
     earliest = talk.breaks.get(label)
     if earliest is not None and earliest.rule == rule:
         return earliest
-    return fired[rule][0] if rule in fired else None
+    return fired[label, rule][0] if (label, rule) in fired else None

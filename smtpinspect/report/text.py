@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.actions import Strength
 from smtpinspect.grammar import linktypes
 from smtpinspect.report import words
-from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, MailSum, Row, RuleSum, Summary
+from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, Key, MailSum, Row, RuleSum, Summary
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, took, wide, wrapped
 
 if TYPE_CHECKING:
@@ -77,7 +76,8 @@ class Text:
         self.secrets = secrets
         self.ports = ports
         self.common = summary.common()
-        self._told: set[tuple[int, str, int]] = set()  # breaks that are printed
+        self.titles = {column.label: column.title for column in columns}
+        self._told: set[tuple[int, str, str, int]] = set()  # alerts that are printed
 
     def lines(self) -> Iterator[str]:
         """The whole report."""
@@ -202,13 +202,13 @@ class Text:
             return
         for alert in row.breaks:
             yield from self._break(alert)
-        known = {alert.rule for alert in row.breaks} | self.common
+        known = {(alert.inspector, alert.rule) for alert in row.breaks} | self.common
         alarms = []
-        for rule, (alert, n) in row.fired.items():
-            if rule in known:
+        for key, (alert, n) in row.fired.items():
+            if key in known:
                 continue
             if alert.action == "alarm" and alert.row.kind == "emulate":
-                alarms.append(rule if n == 1 else f"{rule} ({n})")
+                alarms.append(self._rule(key) + (f" ({n})" if n > 1 else ""))
             else:
                 yield from self._other(alert, n)
         if alarms and not self.sum.several:
@@ -216,24 +216,40 @@ class Text:
 
     def _break(self, alert: Alert) -> Iterator[str]:
         does = f"{words.does(alert)}:"
-        identity = (alert.flow_id, alert.rule, alert.offset)
-        if identity in self._told:
-            told = f"the connection, since packet {alert.packet:,} (above)"
-        else:
+        new = self._new(alert)
+        if new:
             told = alert.title + (f" ({alert.detail})" if alert.detail else "")
-        for line in self._wrapped(f"{alert.rule}  {does} {told}", "  "):
+        else:
+            told = f"the connection, since packet {alert.packet:,} (above)"
+        for line in self._wrapped(f"{self._rule((alert.inspector, alert.rule))}  {does} {told}", "  "):
             yield line.replace(does, self.style(does, "red"), 1)
-        if identity not in self._told:
-            self._told.add(identity)
+        if new:
             yield from self._where(alert)
             for consequence in words.consequences(alert):
                 yield from self._wrapped(consequence, "    ")
 
     def _other(self, alert: Alert, n: int) -> Iterator[str]:
+        if not self._new(alert):
+            return
         times = f", {n} times" if n > 1 else ""
         later = " (after the break)" if alert.after_break else ""
-        yield from self._wrapped(f"{alert.rule}  {words.does(alert)}: {alert.title}{times}{later}", "  ")
+        rule = self._rule((alert.inspector, alert.rule))
+        yield from self._wrapped(f"{rule}  {words.does(alert)}: {alert.title}{times}{later}", "  ")
         yield from self._where(alert)
+
+    def _new(self, alert: Alert) -> bool:
+        """Not printed yet? What lies outside mails counts for all mails of the connection."""
+        identity = (alert.flow_id, alert.inspector, alert.rule, alert.offset)
+        if identity in self._told:
+            return False
+        self._told.add(identity)
+        return True
+
+    def _rule(self, key: Key) -> str:
+        """The rule's id, with its product where another one has the same rules."""
+        label, rule = key
+        shared = ":" in label or "#" in label
+        return f"{rule} [{self.titles.get(label, label)}]" if shared else rule
 
     def _where(self, alert: Alert) -> Iterator[str]:
         quoted = words.evidence(alert, self.secrets)
@@ -261,21 +277,25 @@ class Text:
             return
         yield ""
         yield "By rule"
-        plain = {rule: one for rule, one in self.sum.rules.items() if rule not in self.common}
-        longest = max(map(len, plain), default=0)
-        for rule, one in sorted(plain.items(), key=_weight):
+        plain = {key: one for key, one in self.sum.rules.items() if key not in self.common}
+        longest = max((wide(self._rule(key)) for key in plain), default=0)
+        for key, one in sorted(plain.items(), key=_weight):
             held = count(one.connections, "connection")
             if one.mails:
                 held = f"{count(one.mails, 'mail')} in {held}"
             if not self.sum.each:
                 held += f"; first: packet {one.first.packet:,}"
-            yield from self._wrapped(f"{rule:<{longest}}  {words.does(one.first):<10}  {held}", "  ")
+            yield from self._wrapped(
+                f"{padded(self._rule(key), longest)}  {words.does(one.first):<10}  {held}", "  "
+            )
         if self.common:
-            numbers = {self.sum.rules[rule].connections for rule in self.common}
+            numbers = {self.sum.rules[key].connections for key in self.common}
             least, most, total = min(numbers), max(numbers), self.sum.connections
             some = f"{least:,}" if least == most else f"{least:,} to {most:,}"
             how = "every connection" if least == total else f"{some} of {total:,} connections"
-            yield from self._wrapped(f"on {how}: {', '.join(sorted(self.common))}", "  ")
+            yield from self._wrapped(
+                f"on {how}: {', '.join(self._rule(key) for key in sorted(self.common))}", "  "
+            )
 
     def _by(self, title: str, sums: Mapping[str, MailSum]) -> Iterator[str]:
         if not sums:
@@ -284,12 +304,11 @@ class Text:
         yield title
         order = sorted(sums.items(), key=lambda item: (-item[1].broken.total(), -item[1].mails, item[0]))
         longest = max(wide(key) for key, _ in order[:TOP])
-        titles = {column.label: column.title for column in self.columns}
         for key, one in order[:TOP]:
             parts = [count(one.mails, "mail")]
             if one.trouble:
                 parts.append(f"{one.trouble:,} not accepted")
-            parts += [f"{titles.get(label, label)} would break {n:,}" for label, n in one.broken.items()]
+            parts += [f"{self.titles.get(label, label)} would break {n:,}" for label, n in one.broken.items()]
             yield from self._wrapped(f"{padded(key, longest)}  {', '.join(parts)}", "  ")
         if len(order) > TOP:
             yield f"  … and {len(order) - TOP:,} more"
@@ -328,7 +347,7 @@ class Text:
         if path not in ("", "-") and (self.sum.each or self.sum.mails <= 2 * SHOWN):
             commands.append(f"smtpinspect {'replay' if self.sum.each else 'transcript'} {shlex.quote(path)}")
         if order:
-            commands.append(f"smtpinspect rules {order[0][0]}")
+            commands.append(f"smtpinspect rules {order[0][0][1]}")
         line = f"Next: {'      '.join(commands)}"
         if not commands:
             return
@@ -342,11 +361,10 @@ class Text:
         return wrapped(text, self.width, indent)
 
 
-def _weight(item: tuple[str, RuleSum]) -> tuple[bool, Strength, int, str]:
+def _weight(item: tuple[Key, RuleSum]) -> tuple[bool, int, int, Key]:
     """Breaks first, then the stronger action, then the more frequent."""
-    rule, one = item
-    strength = words.STRENGTH[one.first.action]
-    return not one.first.breaks, Strength(Strength.RESET - strength), -one.connections, rule
+    key, one = item
+    return not one.first.breaks, -words.STRENGTH[one.first.action], -one.connections, key
 
 
 def _two_lines(title: str) -> list[str]:

@@ -220,6 +220,10 @@ class Octets:
                     if not self._input:
                         return b""
                     self._ahead()
+                    if len(self._input) < LONGEST_MAGIC and any(
+                        magic.startswith(self._input) for magic in packing.magics
+                    ):
+                        raise Damaged(f"the {packing.kind} data are cut off")
                     if packing_of(self._input) is not packing:
                         raise Damaged(f"behind the {packing.kind} data there is something else")
                 self._decoder = packing.decoder()

@@ -108,6 +108,12 @@ def retimed(segments: Segments, times: Iterable[float]) -> Segments:
     return [s.but(time=t) for s, t in zip(segments, times, strict=True)]
 
 
+def evenly(segments: Segments, step: float = 1e-4) -> Segments:
+    """The segments in this order, one every `step` seconds: no pause that the order does not mean."""
+    start = segments[0].time if segments else 0.0
+    return retimed(segments, (start + i * step for i in range(len(segments))))
+
+
 def placed(segments: Segments, extra: Sequence[tuple[int, Segment]]) -> Segments:
     """Segments inserted, each behind the index it stands with; the copy arrives just after that one."""
     after: dict[int, Segments] = {}

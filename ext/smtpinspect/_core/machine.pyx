@@ -161,11 +161,19 @@ cdef int command_phase(int verb) noexcept nogil:
     return NO_PHASE
 
 
+cdef Mail* sent_mail(Talk* talk) noexcept nogil:
+    """The mail whose text is over and whose deciding reply has not come, if no other has begun."""
+    cdef Mail* mail = talk.last_mail
+    return mail if mail != NULL and mail.closed and mail.text_end >= 0 else NULL
+
+
 cdef int phase_now(Talk* talk, int verb) noexcept nogil:
     """The phase of a command; one that has none of its own is in the phase that is reached."""
     cdef int phase = command_phase(verb)
     if phase != NO_PHASE:
         return phase
+    if talk.open == NULL and verb != V_EHLO and verb != V_HELO and sent_mail(talk) != NULL:
+        return DOTREPLY
     if talk.open == NULL or verb == V_EHLO or verb == V_HELO:
         return EHLO
     return RCPT if talk.open.rcpt_count else MAIL
@@ -186,7 +194,7 @@ cdef Mail* mail_of(Talk* talk, int verb) noexcept nogil:
     """The mail that a command's facts belong to; commands that end a mail stand outside."""
     if verb == V_RSET or verb == V_EHLO or verb == V_HELO or verb == V_LHLO or verb == V_QUIT:
         return NULL
-    return talk.open
+    return talk.open if talk.open != NULL else sent_mail(talk)
 
 
 cdef Pending* queue_add(Talk* talk) noexcept nogil:
@@ -438,8 +446,8 @@ cdef class Machine:
             fact.length = line.n + end
             fact.packet = line.packet
             fact.octets = text
-            self.verdicts.judge(conn, talk.open, &fact)
-        self.ask(conn, line.start, end_at, V_UNKNOWN, text, W_EMPTY, talk.open)
+            self.verdicts.judge(conn, mail_of(talk, V_UNKNOWN), &fact)
+        self.ask(conn, line.start, end_at, V_UNKNOWN, text, W_EMPTY, mail_of(talk, V_UNKNOWN))
         self.tape_command(conn, text, line.n, 0)
 
     cdef void command(self, Conn* conn, Command* c, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil:

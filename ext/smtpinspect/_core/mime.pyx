@@ -5,7 +5,7 @@ Fed in pieces of any size; keeps no octets but heads of what a rule or a report 
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from smtpinspect._core.rows cimport (
     COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE, F_COUNT, F_FIELD, F_PART, IN_BODY, IN_HEADER,
@@ -14,7 +14,7 @@ from smtpinspect._core.rows cimport (
 from smtpinspect._core.lines cimport line_limits, phase_at
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
-    CAP, CLIENT, Conn, Fact, GAP, HEAD, MIME_DEPTH, Mail, Mime, NAME_LENGTH, NO_PHASE, Piece, Text,
+    BEFORE, CAP, CLIENT, Conn, Fact, GAP, HEAD, MIME_DEPTH, Mail, Mime, NAME_LENGTH, NO_PHASE, Piece, Text,
 )
 from smtpinspect._core.text cimport text_add, text_free, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
@@ -121,14 +121,46 @@ cdef void flag(Mime* m, int bit, int64_t at, int64_t packet) noexcept nogil:
     m.flag_packet[i] = packet
     if not m.flagged:
         m.flagged = 1
+        m.excerpt_n = 0
+        m.window_at = at - m.line_start - BEFORE if at - m.line_start >= HEAD - 8 else 0
 
 
 cdef inline void take_excerpt(Mime* m) noexcept nogil:
-    """Evidence is the head of the line with the first flagged octet; the line is whole, or nothing more comes."""
+    """Evidence is the head of the line with the first flagged octet, or what surrounds it further on."""
     if m.flagged == 1:
         m.flagged = 2
-        m.excerpt_n = m.head_n
-        memcpy(m.excerpt, m.head, m.head_n)
+        if m.window_at == 0:
+            m.excerpt_n = m.head_n
+            memcpy(m.excerpt, m.head, m.head_n)
+
+
+cdef void copy_window(Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
+    """Octets at this place of the line into the evidence, as far as its window reaches."""
+    cdef int64_t begin = m.window_at + m.excerpt_n, end = m.window_at + HEAD
+    if begin < at:
+        begin = at
+    if end > at + n:
+        end = at + n
+    if begin < end and begin == m.window_at + m.excerpt_n:
+        memcpy(m.excerpt + m.excerpt_n, p + (begin - at), end - begin)
+        m.excerpt_n += <uint8_t>(end - begin)
+
+
+cdef void follow_window(Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """After n more octets of the line: what of them is evidence, and the last ones for a flag that comes next."""
+    cdef int64_t at = m.line_n - n
+    if m.flagged == 1 and m.window_at:
+        copy_window(m, m.tail, m.tail_n, at - m.tail_n)
+        copy_window(m, p, n, at)
+    if n >= BEFORE:
+        memcpy(m.tail, p + n - BEFORE, BEFORE)
+        m.tail_n = BEFORE
+    elif n:
+        if m.tail_n + n > BEFORE:
+            memmove(m.tail, m.tail + m.tail_n + n - BEFORE, BEFORE - n)
+            m.tail_n = <uint8_t>(BEFORE - n)
+        memcpy(m.tail + m.tail_n, p, n)
+        m.tail_n += <uint8_t>n
 
 
 cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
@@ -559,6 +591,7 @@ cdef inline void next_line(Mime* m, int64_t at) noexcept nogil:
     m.line_start = at
     m.line_n = 0
     m.head_n = 0
+    m.tail_n = 0
     m.dot = 0
     m.passed = 0
     m.held_cr = 0
@@ -631,6 +664,7 @@ cdef int header_octets(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const
             see(m, p[i], at + i, packet)
             utf8(m, p[i], at + i, packet)
         i += 1
+    follow_window(m, p, n)
     return 0
 
 
@@ -646,6 +680,7 @@ cdef int header_line_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int
             flag(m, BARE_LF, at, verdicts.packet)
         if not m.in_value:
             flag(m, NO_COLON, m.line_start, m.field_packet)
+        follow_window(m, NULL, 0)
         take_excerpt(m)
     return 0
 

@@ -20,7 +20,9 @@ from posix.unistd cimport close as c_close, pread
 from smtpinspect._core.span cimport be16, be32, le16, le32
 
 import math
+import numbers
 import os
+from decimal import Decimal
 
 from smtpinspect.errors import CaptureError, UsageError
 
@@ -922,6 +924,10 @@ def nanoseconds(when) -> int:
     An int, a Decimal or a Fraction is taken exactly. A float of our days has steps of a quarter of a
     microsecond, so it is taken to the microsecond (to the nanosecond where its steps are smaller).
     """
+    if not isinstance(when, (float, numbers.Rational, Decimal)):
+        if not hasattr(when, "__float__"):
+            raise TypeError(f"{type(when).__name__} where seconds belong")
+        when = float(when)   # of another number's kind, as numpy's
     if isinstance(when, float):
         if abs(when) < 1 << 22:
             return round(when * 1e9)
@@ -1117,22 +1123,24 @@ def looks_like(bytes head):
 def records(Source source not None):
     """(nanoseconds, link type, octets, octets on the wire) of each record; raises the fault at the end."""
     cdef Record record
-    cdef int got
-    while True:
-        with nogil:
-            got = source.next(&record)
-        if got != NEXT_RECORD:
-            break
+    while advanced(source, &record):
         yield record.ns, record.linktype, record.p[:record.caplen], record.wirelen
-    if got == NEXT_BAD:
-        raise source.fault()
 
 
 def places(Source source not None):
     """(position, octets) of each record, for tests."""
     cdef Record record
-    while source.next(&record) == NEXT_RECORD:
+    while advanced(source, &record):
         yield record.position, record.p[:record.caplen]
+
+
+cdef bint advanced(Source source, Record* record) except -1:
+    cdef int got
+    with nogil:
+        got = source.next(record)
+    if got == NEXT_BAD:
+        raise source.fault()
+    return got == NEXT_RECORD
 
 
 def held(Source source not None, int64_t position, uint32_t n):

@@ -248,6 +248,7 @@ cdef enum:
     MIME_DEPTH = 32            # limits.MIME_DEPTH
     NAME_LENGTH = 76           # limits.NAME_LENGTH
     HEAD = 64                  # limits.EXCERPT
+    BEFORE = 16                # octets of evidence before a flagged one that lies behind the head
 
 cdef struct Mime:
     uint8_t mode               # mime.Mode
@@ -265,6 +266,9 @@ cdef struct Mime:
     uint8_t name_n
     uint8_t head_n
     uint8_t excerpt_n
+    uint8_t tail_n
+    uint8_t tail[BEFORE]       # the last octets of the line so far
+    int64_t window_at          # where in the line the excerpt begins; 0: it is the head
     uint8_t flagged            # the excerpt is taken
     uint8_t nested             # the part is a message of its own
     uint8_t u8_need            # continuation octets still to come
