@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -101,10 +102,7 @@ def test_any_cut_and_order(data: st.DataObject) -> None:
         units = range(1, (len(octets) - 1) // 8 + 1)
         cuts = sorted(data.draw(st.sets(st.sampled_from(units), min_size=1, max_size=8)))
         edges = [0, *(8 * unit for unit in cuts), len(octets)]
-        own = [
-            fragment(a, octets[a:b], more=b < len(octets), ident=ident, v6=v6)
-            for a, b in zip(edges, edges[1:], strict=False)
-        ]
+        own = [fragment(a, octets[a:b], more=b < len(octets), ident=ident, v6=v6) for a, b in pairwise(edges)]
         last = data.draw(st.permutations(own))
         datagrams.append(text)
         pieces += [*last, *last[:-1]] if data.draw(st.booleans()) else last
@@ -318,10 +316,7 @@ def test_the_longest_datagrams() -> None:
         body = bytes(random.Random(9).randbytes(most))
         feeder = Feeder()
         edges = [*range(0, most, 1400), most]
-        pieces = [
-            fragment(a, body[a:b], more=b < most, v6=v6, protocol=253)
-            for a, b in zip(edges, edges[1:], strict=False)
-        ]
+        pieces = [fragment(a, body[a:b], more=b < most, v6=v6, protocol=253) for a, b in pairwise(edges)]
         feeder.feed(*pieces[::-1])
         assert [whole["body"] for whole in feeder.out] == [body]
         feeder.feed(fragment(65528 if v6 else 65512, bytes(8), more=False, v6=v6, protocol=253))
@@ -434,9 +429,9 @@ def test_a_datagram_larger_than_the_cap() -> None:
 
 def test_the_flood_of_the_catalogue_ends_in_bounded_memory() -> None:
     table = Fragments()
-    body = bytes(1480)
+    model = fragment(0, bytes(1480), more=True, ident=0, v6=True)
     for ident in range(100_000):
-        table.feed(RAW, fragment(0, body, more=True, ident=ident, v6=True), 0)
+        table.feed(RAW, model[:44] + ident.to_bytes(4, "big") + model[48:], 0)
     assert table.octets <= fragments.LIMITS["octets"]
     assert table.waiting + table.incomplete == 100_000
 

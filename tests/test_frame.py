@@ -169,9 +169,6 @@ def test_padding_and_trailer_are_no_payload(packet: wire.Packet) -> None:
 def test_cut_at_every_octet(name: str, packet: wire.Packet) -> None:
     """What a capture length left is told apart from what there was."""
     octets = link.LINKS[name].encode(packet)
-    trailer = (
-        len(link.ethernet(packet)) - len(link.ethernet(packet).rstrip(b"\0")) if name == "ethernet" else 0
-    )
     payload_at = octets.index(PAYLOAD)
     for end in range(len(octets) + 1):
         kind = frame.kind(link.LINKS[name].number, octets[:end], len(octets))
@@ -181,7 +178,6 @@ def test_cut_at_every_octet(name: str, packet: wire.Packet) -> None:
         fields = tcp(link.LINKS[name].number, octets[:end], len(octets))
         assert fields["payload"] == octets[payload_at : min(end, payload_at + len(PAYLOAD))]
         assert fields["payload_len"] == len(PAYLOAD)
-    assert trailer >= 0
 
 
 @BOTH
@@ -200,7 +196,7 @@ def test_cut_in_the_tcp_options(packet: wire.Packet) -> None:
 def test_offload_length_zero() -> None:
     """IPv4: total length 0. IPv6: payload length 0, with or without a jumbo option (RFC 2675)."""
     text = b"x" * 100_000
-    big = wire.tcp(replace(SEGMENT, payload=text), wire.V4)
+    big = wire.tcp(replace(SEGMENT, payload=text), wire.V6)
     head4 = V4.octets[:2] + b"\0\0" + V4.octets[4:20]
     head6 = V6.octets[:4] + b"\0\0" + V6.octets[6:40]
     jumbo = b"\x06\x00\xc2\x04" + struct.pack(">I", 8 + len(big))
@@ -278,7 +274,7 @@ def test_all_flags() -> None:
 def test_extension_headers(chain: tuple[int, ...]) -> None:
     octets = ip.with_extensions(V6, chain).octets
     is_the_segment(tcp(RAW, octets))
-    for end in range(0, len(octets) - len(PAYLOAD)):
+    for end in range(len(octets) - len(PAYLOAD)):
         assert frame.kind(RAW, octets[:end], len(octets)) == "bad"
 
 

@@ -1,4 +1,4 @@
-"""Capture files, streams, iterables and merges: every record, octet for octet and stamp for stamp, or a fault."""
+"""Capture files, streams, iterables and merges: every record, octet for octet, and where reading ended."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +252,11 @@ def test_cut_at_every_octet(octets: bytes, tmp_path: Path) -> None:
     make = capture.pcap if octets is PCAP else capture.pcapng
     edges = [len(make(RECORDS[:n])) for n in range(len(RECORDS) + 1)]
     may_end = {*edges, 28} if octets is PCAPNG else set(edges)
-    for end in range(len(octets) + 1):
+    file = written(tmp_path, octets)
+    for end in range(len(octets), -1, -1):
+        os.truncate(file, end)
         complete = max(0, sum(edge <= end for edge in edges) - 1)
-        for way in (written(tmp_path, octets[:end]), io.BytesIO(octets[:end])):
+        for way in (file, io.BytesIO(octets[:end])):
             rows, fault = read(way)
             assert rows == ROWS[:complete]
             if end in may_end:
@@ -497,17 +500,13 @@ def packers() -> dict[str, Callable[[bytes], bytes]]:
         "xz": lzma.compress,
     }
     try:
-        from zstandard import ZstdCompressor
+        found["zstd"] = import_module("zstandard").ZstdCompressor(write_checksum=True).compress
     except ImportError:
         pass
-    else:
-        found["zstd"] = ZstdCompressor(write_checksum=True).compress
     try:
-        from lz4 import frame
+        found["lz4"] = import_module("lz4.frame").compress
     except ImportError:
         pass
-    else:
-        found["lz4"] = frame.compress
     return found
 
 
@@ -564,8 +563,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         raise ImportError(name)
 
     monkeypatch.setattr(unpack, "import_module", nothing)
-    monkeypatch.setattr(unpack.sys, "version_info", (3, 13))
-    rows, fault = read(written(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(40)))
+    monkeypatch.setattr(sys, "version_info", (3, 13))
+    _, fault = read(written(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(40)))
     assert "pip install 'smtpinspect[zstd]'" in str(fault)
     assert "zstandard" in str(fault)
 
@@ -723,7 +722,7 @@ def test_a_file_object_that_fails() -> None:
 
 def test_a_file_object_that_gives_text() -> None:
     class Text:
-        def read(self, n: int) -> str:
+        def read(self, n: int) -> Any:
             return "text"
 
     with pytest.raises(UsageError, match="open the file in binary mode"):

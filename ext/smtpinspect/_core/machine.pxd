@@ -55,7 +55,7 @@ cdef class Machine:
     cdef void end_of_data(self, Conn* conn, int64_t dot, Arrival* a) noexcept nogil
     cdef void chunk_done(self, Conn* conn, int64_t at) noexcept nogil
     cdef void reply_limits(self, Conn* conn, Span text, int64_t n, int64_t line_end) noexcept nogil
-    cdef void cut_reply(self, Conn* conn) noexcept nogil
+    cdef void cut_reply(self, Conn* conn, Span text) noexcept nogil
     cdef void reply_line(self, Conn* conn, Span text, int end) noexcept nogil
     cdef void keyword(self, Conn* conn, Span rest, Span text, Pending* p) noexcept nogil
     cdef void greeting(self, Conn* conn, int code, Span text) noexcept nogil

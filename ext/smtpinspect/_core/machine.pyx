@@ -761,7 +761,7 @@ cdef class Machine:
             if talk.skip_line[SERVER]:
                 if whole:
                     talk.skip_line[SERVER] = 0
-                    self.cut_reply(conn)
+                    self.cut_reply(conn, text)
                     line_done(line, at + i)
                 continue
             if line.passed < self.verdicts.program.lines[IN_REPLY].n:
@@ -785,11 +785,18 @@ cdef class Machine:
             line.start, n, line_end, text, &line.passed,
         )
 
-    cdef void cut_reply(self, Conn* conn) noexcept nogil:
-        """A reply of which the beginning is missing has no code."""
+    cdef void cut_reply(self, Conn* conn, Span text) noexcept nogil:
+        """A line behind a hole has no code that is sure; where it has the form of a last line it still decides."""
+        cdef Talk* talk = conn.talk
         if self.taping:
             with gil:
                 self.tell("reply", conn.first_packet, None, None)
+        if talk.greeted and talk.qn and reply_code(text) > 0 and (text.n == 3 or text.p[3] == 32):
+            talk.quiet = 1
+            talk.reply_at = talk.line[SERVER].start
+            talk.reply_packet = talk.line[SERVER].packet
+            self.reply(conn, reply_code(text), text)
+            talk.quiet = 0
 
     cdef void reply_line(self, Conn* conn, Span text, int end) noexcept nogil:
         cdef Talk* talk = conn.talk
@@ -800,11 +807,11 @@ cdef class Machine:
         cdef Pending* p = &talk.queue[talk.qhead] if talk.qn else NULL
         cdef bint greeting
         talk.reply_end = line.start + line.n + end
-        if text.n >= 3 and 48 <= text.p[0] <= 57 and 48 <= text.p[1] <= 57 and 48 <= text.p[2] <= 57 and (
-                text.n == 3 or text.p[3] == 32 or text.p[3] == 45):
-            code = (text.p[0] - 48) * 100 + (text.p[1] - 48) * 10 + text.p[2] - 48
+        code = reply_code(text)
+        if code >= 0:
             more = text.n > 3 and text.p[3] == 45
         else:
+            code = 0
             form = 1 if line.n == 0 else 2 if line.n < 3 else 3
         if not talk.in_reply:
             talk.reply_at = line.start
@@ -948,7 +955,7 @@ cdef class Machine:
                     what = E_XEXCH50_354 if code == 354 else E_XEXCH50_OTHER
             elif p.what == W_ANSWER:
                 what = E_AUTH_334 if code == 334 else E_AUTH_OTHER
-        if self.taping:
+        if self.taping and not talk.quiet:
             with gil:
                 self.tell("reply", conn.first_packet, code if code else None, p.ordinal if p != NULL else None)
         # facts first: they belong to the mail as it stands
@@ -959,7 +966,7 @@ cdef class Machine:
                 p.verb == V_DATA and p.what == W_COMMAND and 200 <= code < 300) or (
                 code == 334 and p.verb != V_AUTH and p.verb != V_X_EXPS):
             fits = 2
-        if self.verdicts.program.n_of_kind[F_REPLY] and not (p == NULL and talk.unsure):
+        if self.verdicts.program.n_of_kind[F_REPLY] and not talk.quiet and not (p == NULL and talk.unsure):
             memset(&fact, 0, sizeof(Fact))
             fact.kind = F_REPLY
             fact.side = SERVER
@@ -1253,6 +1260,14 @@ cdef class Machine:
             getattr(self.tape, what)(conn, a, b, c, d)
         except BaseException as error:
             self.error = error
+
+
+cdef int reply_code(Span text) noexcept nogil:
+    """The three digits that begin a reply line, -1 when it has none (RFC 5321 4.2)."""
+    if text.n >= 3 and 48 <= text.p[0] <= 57 and 48 <= text.p[1] <= 57 and 48 <= text.p[2] <= 57 and (
+            text.n == 3 or text.p[3] == 32 or text.p[3] == 45):
+        return (text.p[0] - 48) * 100 + (text.p[1] - 48) * 10 + text.p[2] - 48
+    return -1
 
 
 cdef bint is_proxy(Span text) noexcept nogil:

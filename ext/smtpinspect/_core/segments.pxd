@@ -16,6 +16,7 @@ cdef class Streams:
     # Nothing more will come: what is kept is handed on, holes as gaps.
     cdef int flush(self, Conn* conn) noexcept nogil
     cdef void forget(self, Conn* conn) noexcept nogil       # free what is kept
+    cdef void early_data(self, Direction* d, bint taken) noexcept nogil
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil
     cdef bint closed(self, Conn* conn) noexcept nogil
     cdef int reset(self, Conn* conn, int side, Packet* t, int64_t offset, int64_t ns) noexcept nogil

@@ -76,6 +76,9 @@ cdef class Streams:
         if d.ttl == 0:
             d.ttl = t.ttl
         if t.flags & SYN:
+            if d.syn and d.next == 0 and not d.has_payload and t.seq + 1 != d.base:
+                d.other_base = t.seq + 1           # the other end's ACK tells which one counts
+                d.has_other = 1
             if not d.syn:
                 d.syn = 1
                 if d.next == 0:
@@ -92,6 +95,14 @@ cdef class Streams:
             set_base(d, t.seq)
         if d.known and not t.flags & SYN:
             offset = offset_of(d, t.seq)
+        if t.flags & ACK and o.has_other and o.next == 0 and not o.has_payload:
+            if t.ack == o.other_base:
+                set_base(o, o.other_base)
+            o.has_other = t.flags & SYN != 0
+        if o.syn_data and t.flags & ACK:
+            self.early_data(o, t.ack != o.base)
+        if d.syn_data and not t.flags & SYN:
+            self.early_data(d, offset > 0)
         if t.flags & ACK and o.known:
             ack = offset_of(o, t.ack)
             if ack > o.next + ACK_AHEAD or ack < 0:
@@ -111,7 +122,11 @@ cdef class Streams:
         if n and d.known:
             if not d.has_payload:
                 d.has_payload = 1
-            if conn.kind == UNDECIDED or conn.picked_up:
+            if t.flags & SYN and d.next == 0 and d.first == NULL:
+                # TCP Fast Open, or data that nobody takes (RFC 7413 2): the acknowledgement tells
+                d.syn_data = 1
+                self.keep(conn, side, p, have, n - have, 0, ack, number, ns, True, False)
+            elif conn.kind == UNDECIDED or conn.picked_up:
                 self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
                 conn.progress_ns = ns
             elif offset + n <= d.next:
@@ -154,6 +169,20 @@ cdef class Streams:
                 self.drain(conn)
                 self.patience(conn, ns)
         return self.closed(conn)
+
+    cdef void early_data(self, Direction* d, bint taken) noexcept nogil:
+        """Octets of a SYN count when they were acknowledged."""
+        cdef Stored* s = d.first
+        d.syn_data = 0
+        if not taken and s != NULL and s.offset == 0:
+            d.first = s.next
+            if s.next == NULL:
+                d.last = NULL
+            d.stored_n -= 1
+            d.stored_octets -= s.n
+            self.stored -= s.n
+            d.hold_ns = 0
+            free(s)
 
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
         """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
@@ -210,6 +239,8 @@ cdef class Streams:
     cdef bint ready(self, Conn* conn, int side, int64_t ack) noexcept nogil:
         """Has what this segment acknowledges been read?"""
         cdef Direction* o = &conn.d[1 - side]
+        if conn.d[side].syn_data:
+            return False
         return ack <= o.next or ack <= o.excused or o.blocked
 
     cdef int deliver(
@@ -252,6 +283,10 @@ cdef class Streams:
             self.machine.stream_gap(conn, side, n, d.next)
         self.machine.gap(conn, side, n, d.next)
         d.next += n
+        if side == SERVER and conn.d[CLIENT].blocked and conn.d[CLIENT].first != NULL and (
+                conn.d[CLIENT].first.offset <= conn.d[CLIENT].next):
+            # the reply may lie in the hole: what the client went on to send tells
+            self.machine.no_reply(conn, <uint8_t*>(conn.d[CLIENT].first + 1), conn.d[CLIENT].first.n)
         conn.d[CLIENT].blocked = self.machine.waits(conn)
         return 0
 

@@ -213,6 +213,9 @@ cdef struct Direction:
     uint8_t ttl
     uint8_t has_payload
     uint8_t recent_at
+    uint8_t syn_data           # the store holds octets of a SYN that nobody has acknowledged yet
+    uint8_t has_other          # a second SYN with another number
+    uint32_t other_base
     uint8_t checks             # its SYN had a right checksum: wrong ones mean something
     uint8_t strays             # segments far outside the window, one behind the other
     int64_t stray_at
@@ -309,6 +312,7 @@ cdef struct Talk:
     uint8_t asked              # the verb whose reply WAIT waits for
     uint8_t given
     uint8_t ehlo_pending       # whose reply lists keywords
+    uint8_t quiet              # a reply behind a hole: read, but told as one without a code
     uint8_t unsure             # replies may belong to lost commands
     uint8_t chunk_last
     uint8_t chunk_mail         # the chunk's octets are mail text

@@ -1,0 +1,531 @@
+"""The rules of the house, read from the sources: who imports whom, what is written twice, what stays as it is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import smtpinspect
+from smtpinspect._core import views
+from smtpinspect.actions import Strength
+from smtpinspect.facts import COUNT, KINDS, LINE, Given, Octets
+from smtpinspect.grammar import drawing, limits, states, verbs
+from smtpinspect.inspectors import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "smtpinspect"
+CORE = ROOT / "ext" / "smtpinspect" / "_core"
+
+# ---- who imports whom: a module knows what stands above it, and nothing beside it
+
+ORDER = (
+    "errors",
+    "facts | actions",
+    "grammar",
+    "_core",
+    "source | inspectors",
+    "engine",
+    "transcripts",  # a second face of the engine: what is above may want dialogues as well as alerts
+    # to come
+    "enforce",
+    "mta",
+    "simulate",
+    "diagnose",
+    "report",
+    "smtpinspect",  # the face: loads what is asked for
+    "cli",
+    "__main__",
+)
+
+# Groups of a folder: the other groups that one knows, and its own order.
+INNER = {
+    "_core": {
+        "octets": ((), ("span | seq | scan", "state", "text")),
+        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
+        "rules": (("octets",), ("rows", "records", "verdicts")),
+        "dialogue": (("octets", "rules"), ("endmark | lines | commands", "mime", "transactions", "machine")),
+        "streams": (("octets", "wire", "dialogue"), ("segments",)),
+        "out": (("octets", "rules"), ("views", "eve")),
+        "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
+    },
+    "inspectors": {
+        "all": ((), ("explain | settings", "base", "mailguard | stormshield | smtp", "registry")),
+    },
+    "report": {
+        "all": ((), ("terminal | progress", "words | transcript_text | rules_page", "summary", "text")),
+    },
+}
+
+# What breaks the order, and why. One that does so no more has to go from here.
+KNOWN = {
+    ("smtpinspect._core.records", "smtpinspect._core.views"): "imported when a rule that is a method asks",
+}
+
+CYTHON_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+c?import[ \t]+(\([^)]*\)|.+)|c?import[ \t]+(.+))$", re.MULTILINE
+)
+HEADER = re.compile(r'^cdef extern from "(\w+)\.h"', re.MULTILINE)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[parts[0] == "ext" :]).removesuffix(".__init__")
+
+
+SOURCES = sorted(
+    path
+    for folder in (PACKAGE, CORE)
+    for path in folder.rglob("*")
+    if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".h")
+)
+MODULES = {name_of(path) for path in SOURCES} | {
+    ".".join(path.relative_to(ROOT).parts) for path in PACKAGE.iterdir() if path.is_dir()
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules of this project that a source names; `from` tells a module from what is in it."""
+    text = path.read_text(encoding="utf-8")
+    found: list[tuple[str, list[str]]] = []
+    if path.suffix in (".py", ".pyi"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom):
+                found.append(("." * node.level + (node.module or ""), [a.name for a in node.names]))
+            elif isinstance(node, ast.Import):
+                found += [(alias.name, []) for alias in node.names]
+    else:
+        for origin, names, plain in CYTHON_IMPORT.findall(text):
+            listed = re.sub(r"#.*|[()]", "", names or plain).replace("\n", " ").split(",")
+            words = [word.split()[0] for word in listed if word.strip()]
+            found += [(origin, words)] if origin else [(word, []) for word in words]
+        found += [(f"smtpinspect._core.{header}", []) for header in HEADER.findall(text)]
+    for origin, words in found:
+        assert not origin.startswith("."), f"{name_of(path)}: imports are absolute here"
+        if origin.split(".")[0] != "smtpinspect":
+            continue
+        for word in words or [""]:
+            yield f"{origin}.{word}" if f"{origin}.{word}" in MODULES else origin
+
+
+def level(rows: Sequence[str], word: str) -> int:
+    """Which row of an order names the word."""
+    (found,) = [number for number, row in enumerate(rows) if word in row.split(" | ")] or [-1]
+    assert found >= 0, f"{word} has no place in the order {' < '.join(rows)}"
+    return found
+
+
+def allowed(importer: str, imported: str) -> bool:
+    """May this module know that one?"""
+    own, other = (f"{name}.{name}".split(".")[1:] if "." not in name else name.split(".")[1:] for name in
+                  (importer, imported))  # fmt: skip
+    if own[0] != other[0]:
+        return level(ORDER, other[0]) < level(ORDER, own[0])
+    groups = INNER.get(own[0])
+    if groups is None or len(own) < 2 or len(other) < 2 or own[1] == other[1]:
+        return True
+    (mine,) = [name for name, (_, rows) in groups.items() if own[1] in " | ".join(rows).split(" | ")]
+    (theirs,) = [name for name, (_, rows) in groups.items() if other[1] in " | ".join(rows).split(" | ")]
+    if mine != theirs:
+        return theirs in groups[mine][0]
+    return level(groups[mine][1], other[1]) < level(groups[mine][1], own[1])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    if path.suffix == ".pyi" and path.parent.name == "_core":
+        return  # types only: a fact's stub names the view of a mail
+    own = name_of(path)
+    wrong = {other for other in imports(path) if other != own and not allowed(own, other)}
+    wrong -= {other for importer, other in KNOWN if importer == own}
+    assert not wrong, f"{own} imports {', '.join(sorted(wrong))}"
+
+
+def test_known_breaches_are_still_there() -> None:
+    seen = {(name_of(path), other) for path in SOURCES for other in imports(path)}
+    assert set(KNOWN) <= seen
+    assert not [pair for pair in KNOWN if allowed(*pair)]
+
+
+def test_every_module_has_a_place() -> None:
+    for path in SOURCES:
+        _, _, *rest = f"smtpinspect.{name_of(path)}".split(".")
+        top = rest[0] if rest else "smtpinspect"
+        assert level(ORDER, top) >= 0
+        if len(rest) > 1 and top in INNER:
+            rows = [row for _, group in INNER[top].values() for row in group]
+            assert level(rows, rest[1]) >= 0
+
+
+def loaded_by(code: str) -> set[str]:
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_loads_no_compiled_module() -> None:
+    loaded = loaded_by("import smtpinspect; smtpinspect.__version__")
+    assert {name for name in loaded if name.startswith("smtpinspect.")} == {"smtpinspect.errors"}
+
+
+def test_neither_scapy_nor_dpkt_is_imported() -> None:
+    everything = "\n".join(f"smtpinspect.{name}" for name in smtpinspect.__all__)
+    for code in ("import smtpinspect", f"import smtpinspect, smtpinspect.cli\n{everything}"):
+        assert not {"scapy", "dpkt"} & {name.split(".")[0] for name in loaded_by(code)}
+
+
+# ---- THE table
+
+
+def test_every_cell_is_decided() -> None:
+    cells = states.table()
+    assert set(cells) == {(state, event) for state in states.STATES for event in states.EVENTS}
+    assert {after for after, _ in cells.values()} == set(states.STATES)
+    assert {action for _, action in cells.values()} == set(states.ACTIONS)
+
+
+def test_every_row_counts() -> None:
+    """A row behind others that decide all its cells says nothing, or something that is not so."""
+    decided: set[tuple[str, str]] = set()
+    for state, event, after, action in states.ROWS:
+        assert event in states.EVENTS
+        assert action in states.ACTIONS
+        assert after == "=" or after in states.STATES
+        cells = {(each, event) for each in (states.STATES if state == "*" else (state,))}
+        assert cells - decided, f"{state} {event} is decided by the rows above it"
+        decided |= cells
+
+
+def test_design_shows_the_table() -> None:
+    page = ROOT / "DESIGN.md"
+    text = page.read_text(encoding="utf-8")
+    assert drawing.redrawn(text) == text, "python -m smtpinspect.grammar.drawing DESIGN.md"
+
+
+# Where the state changes beside `event`, which follows the table.
+BESIDE = {
+    "start": "a connection picked up mid-stream begins in LOST",
+    "feed_line": "LOST ends with what is surely a command, NOOP too",
+    "implicit_tls": "before any event",
+    "loose_reply": "the end mark lies in a hole: the reply behind it ends the text",
+}
+
+
+def test_the_state_changes_by_the_table() -> None:
+    parts = re.split(r"^    cdef [\w* ]*?(\w+)\(", source("machine.pyx"), flags=re.MULTILINE)
+    places = {name for name, body in zip(parts[1::2], parts[2::2], strict=True) if ".state = " in body}
+    assert places == {"event", *BESIDE}
+
+
+# ---- written twice: in Python, where it is explained, and in C, where it is compared
+
+
+def source(name: str) -> str:
+    return (CORE / name).read_text(encoding="utf-8")
+
+
+def enum(name: str, about: str) -> dict[str, int]:
+    """The members of the enumeration whose comment ends so."""
+    blocks = re.findall(r"^cdef enum[ \w]*:[ \t]*#[ \t]*(.*)\n((?:[ \t]+.*\n)+)", source(name), re.MULTILINE)
+    (body,) = [body for comment, body in blocks if re.search(rf"{about}\b", comment)]
+    members = re.findall(r"^[ \t]+(\w+)(?: = (\d+))?[ \t]*(?:#.*)?$", body, re.MULTILINE)
+    assert members and all(number for _, number in members)
+    return {member: int(number) for member, number in members}
+
+
+def spelled(word: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).upper().replace("-", "_")
+
+
+def prefixed(prefix: str, **odd: str) -> Callable[[Any], str]:
+    return lambda word: odd.get(f"_{word}".replace("-", "_").rstrip("_")) or prefix + spelled(word)
+
+
+def counted(words: Sequence[str], call: Callable[[Any], str], total: str = "") -> dict[str, int]:
+    found = {call(word): number for number, word in enumerate(words)}
+    return found | ({total: len(words)} if total else {})
+
+
+NAMES = [kind.name for kind in KINDS]
+WHERE, WHAT = LINE.fields["where"].words, COUNT.fields["what"].words
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "expected"),
+    [
+        ("machine.pyx", "states.STATES", counted([*states.STATES], prefixed("S_"), "STATES")),
+        (
+            "machine.pyx",
+            "states.EVENTS",
+            counted([*states.EVENTS], prefixed("E_", _plain_after_tls="E_PLAIN"), "EVENTS"),
+        ),
+        ("machine.pyx", "states.ACTIONS", counted([*states.ACTIONS], prefixed("D_", **{"": "D_NOTHING"}))),
+        ("rows.pxd", "facts.KINDS", counted(NAMES, prefixed("F_"), "F_KINDS")),
+        ("rows.pxd", "LINE.where", counted(WHERE, prefixed("IN_"), "WHERES")),
+        ("rows.pxd", "COUNT.what", counted([w.removesuffix("-octets") for w in WHAT], prefixed("COUNT_"), "COUNTS")),
+        ("state.pxd", "facts.Given", {bit.name: bit.value for bit in Given}),
+        (
+            "state.pxd",
+            "PHASES",
+            counted(
+                [str(word) for word in views.PHASES],
+                prefixed("", _greeting="AT_GREETING", _quit="AT_QUIT", _None="NO_PHASE"),
+            ),
+        ),
+        ("state.pxd", "OUTCOMES", counted(views.OUTCOMES, prefixed("", _encrypted="IS_ENCRYPTED"))),
+        ("state.pxd", "CLOSERS", counted(views.CLOSERS, prefixed("BY_", _none="NOBODY"))),
+        (
+            "state.pxd",
+            "`confidence`, as bits",
+            {
+                prefixed("", _end_mark_disputed="END_MARK")(word): 1 << bit
+                for bit, word in enumerate(views.DOUBTS)
+            },
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_numbers_of_the_core(name: str, about: str, expected: dict[str, int]) -> None:
+    assert enum(name, about) == expected
+
+
+def test_numbers_of_verbs() -> None:
+    numbers = {f"V_{spelled((verb.name or b'UNKNOWN').decode())}": n for n, verb in enumerate(verbs.VERBS)}
+    core = enum("commands.pxd", "verbs.VERBS")
+    assert core and core.items() <= numbers.items()
+
+
+def test_numbers_of_octet_classes() -> None:
+    assert [bit.value for bit in Octets] == [1 << n for n in range(len(Octets))]
+    for name in ("mime.pyx", "commands.pyx"):
+        copied = re.findall(r"cdef int (\w+) = int\(_Octets\.(\w+)\)", source(name))
+        assert copied and all(here == there for here, there in copied)
+
+
+def test_numbers_of_actions() -> None:
+    """verdicts, eve and EVE's readers count on this order."""
+    words = ["pass", "alarm", "detach", "rewrite", "answer", "drop", "drop-flow", "reset"]
+    assert [strength.word for strength in Strength] == words == [*views.ACTIONS]
+    assert [*Strength] == [*range(8)]
+
+
+SLOTS = [field for kind in KINDS for field in kind.fields.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "value"),
+    [
+        ("state.pxd", r"\bMIME_DEPTH = (\d+)", limits.MIME_DEPTH),
+        ("state.pxd", r"\bNAME_LENGTH = (\d+)", limits.NAME_LENGTH),
+        ("state.pxd", r"\bHEAD = (\d+)", limits.EXCERPT),
+        ("state.pxd", r"\boctets\[(\d+)\]", limits.EXCERPT),
+        ("verdicts.pyx", r"sizeof\(Alert\) - (\d+)", limits.EXCERPT),
+        ("state.pxd", r"\bname\[(\d+)\]", limits.VERB_LENGTH),
+        ("machine.pyx", r"word\.n if word\.n < (\d+) else (\d+)", limits.VERB_LENGTH),
+        ("lines.pxd", r"\bFIRST_SEGMENT = (\d+)", limits.FIRST_SEGMENT),
+        ("records.pxd", r"\bSOCKET = (\d+)", limits.SOCKET),
+        ("rows.pxd", r"of_kind\[(\d+)\]", len(KINDS)),
+        ("rows.pxd", r"\blines\[(\d+)\]", len(WHERE)),
+        ("rows.pxd", r"\bcounts\[(\d+)\]", len(WHAT)),
+        ("state.pxd", r"\bbody_passed\[(\d+)\]", len(WHAT)),
+        ("state.pxd", r"\bCLASSES = (\d+)", len(Octets)),
+        ("commands.pyx", r"for i in range\((\d+)\):\n +if \(bits", len(Octets)),
+        ("state.pxd", r"\bNUMBERS = (\d+)", 1 + max(f.slot for f in SLOTS if f.type != "text") + 1),
+        ("state.pxd", r"\bTEXTS = (\d+)", 1 + max(f.slot for f in SLOTS if f.type == "text")),
+    ],
+)
+def test_sizes_of_the_core(name: str, pattern: str, value: int) -> None:
+    found = re.findall(pattern, source(name))
+    assert found, f"{name} holds no {pattern}"
+    assert {int(n) for each in found for n in ([each] if isinstance(each, str) else each)} == {value}
+
+
+def test_words_of_the_stubs() -> None:
+    stub = ast.parse((PACKAGE / "_core" / "views.pyi").read_text(encoding="utf-8"))
+    literals = {
+        node.target.id: ast.literal_eval(node.value.slice)
+        for node in stub.body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(node.value, ast.Subscript)
+    }
+    assert literals == {
+        "_Phase": views.PHASES,
+        "_Stage": views.STAGES,
+        "_Outcome": views.OUTCOMES,
+        "_Closer": views.CLOSERS,
+        "_Doubt": views.DOUBTS,
+        "_Action": views.ACTIONS,
+        "_State": views.STATE_WORDS,
+    }
+
+
+# ---- limits
+
+LIMIT = re.compile(r"^(\w+): Final = .*?(?:#[ ]*(\S.*))?$", re.MULTILINE)
+
+
+def test_limits_are_used_and_explained() -> None:
+    found = LIMIT.findall((PACKAGE / "grammar" / "limits.py").read_text(encoding="utf-8"))
+    assert {name for name, _ in found} == {name for name in vars(limits) if name.isupper()}
+    held = Path(__file__).read_text(encoding="utf-8")  # the sizes above
+    for name, reason in found:
+        assert reason, f"{name} has no comment"
+        users = [text for path in SOURCES if re.search(rf"\b_?limits\.{name}\b", text := path.read_text())]
+        # a copy that nothing reads is no use
+        used = any(
+            len(re.findall(rf"\b{name}\b", text)) > (2 if re.search(rf"cdef \w+ {name} =", text) else 0)
+            for text in users
+        )
+        assert used or f"limits.{name})" in held, f"{name} is used nowhere"
+
+
+# ---- what there is
+
+ENTRIES = set(
+    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE README.md "
+    "DESIGN.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .editorconfig .gitignore".split()
+)
+MADE = re.compile(r"(?:^|/)(?:__pycache__|\.\w+_cache|\.hypothesis|build|dist)/|\.(?:c|so|pyd|py[co]|html|log|egg-info)$")
+
+
+def test_only_what_belongs_here_is_kept() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no git, or no clone: what is kept cannot be told from what was made")
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"git does not tell: {done.stderr.strip()}")
+    files = done.stdout.rstrip("\0").split("\0")
+    assert {file.split("/")[0] for file in files} <= ENTRIES
+    assert not [file for file in files if MADE.search(file)]
+
+
+COMPILED = sorted(path.stem for path in CORE.glob("*.pyx"))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_stubs_tell_what_is_there(name: str) -> None:
+    stub = PACKAGE / "_core" / f"{name}.pyi"
+    assert stub.exists(), f"{name} has no stub"
+    module = importlib.import_module(f"smtpinspect._core.{name}")
+    defined = re.findall(
+        r"^(?:(?:cdef )?class|def) ([A-Za-z]\w*)|^([A-Z]\w*) = ", source(f"{name}.pyx"), re.MULTILINE
+    )
+    told: dict[str, set[str]] = {}
+    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            told[node.name] = members_of(node)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            told[node.target.id] = set()
+    protocols = {"Reader"}  # types that only a stub needs
+    assert {one for one in told if one[0] != "_"} - protocols == {a or b for a, b in defined}
+    for word in told:
+        if isinstance(found := getattr(module, word, None), type):
+            assert {m for m in vars(found) if m[0] != "_"} <= told[word], word
+            assert all(hasattr(found, m) for m in told[word]) or word == "Seen", word
+
+
+def members_of(node: ast.ClassDef | ast.FunctionDef) -> set[str]:
+    names = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+    names |= {
+        each.target.id
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+    return {name for name in names if name[0] != "_"}
+
+
+PUBLIC = sorted({*PACKAGE.glob("*.py"), *(PACKAGE / "inspectors").rglob("*.py")})
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_things_are_explained(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes: list[ast.Module | ast.FunctionDef | ast.ClassDef] = [tree]
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_":
+            nodes.append(node)
+        if isinstance(node, ast.ClassDef) and node.name in smtpinspect.__all__:
+            nodes += [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name[0] != "_"]
+    mute = [getattr(node, "name", path.name) for node in nodes if not ast.get_docstring(node)]
+    assert not mute
+
+
+# ---- numbers that logs and filters hold: a rule keeps its own, and a number is never given twice.
+# New rules go to the end; a rule that is gone keeps its line, with a minus before its name.
+
+SIGNATURES = {
+    2001000: """
+        banner-masked banner-multiline-broken command-not-allowed command-answered-ok ehlo-blocked
+        ehlo-param-masked starttls-blocked tls-started command-split command-termination
+        pipelining address-pipe address-angle address-malicious special-character
+        mail-relay cmd-line-length rcpt-count body-line-length header-line-length
+        sender-length mime-filename-length size-violation server-transition eod-split
+        dkim-content-type bypass-early-data postfix-workaround-seen
+    """,
+    2002000: """
+        smtp-122 smtp-217.command smtp-217.reply smtp-217.header smtp-217.bdat
+        smtp-217.xexch50 smtp-219.command smtp-219.reply smtp-223 smtp-231
+        filter-chunking filter-exchange filter-turning filter-pipelining pipelined-limit
+        command-denied
+    """,
+    2004001: """
+        starttls-injection smuggling-lf-dot-lf smuggling-lf-dot-crlf smuggling-crlf-dot-lf smuggling-cr-dot-cr
+        smuggling-cr-dot-lf smuggling-lf-dot-cr smuggling-cr-dot-crlf smuggling-crlf-dot-cr
+        smuggling-crlf-nul-dot-crlf smuggling-crlf-dot-nul-crlf smuggling-crlf-dot-cr-crlf
+        smuggling-cr-crlf-dot-cr-crlf
+    """,
+}
+
+
+def test_signature_ids_stay() -> None:
+    own = {**registry.BUILT_IN, **registry.ALWAYS_ON}
+    products = {made.gid: made for made in (registry.load(name) for name in own)}
+    assert set(products) == {first // 1000 for first in SIGNATURES}
+    numbers: set[int] = set()
+    for first, words in SIGNATURES.items():
+        made = products[first // 1000]
+        recorded = {f"{made.name}.{word}": first + place for place, word in enumerate(words.split())}
+        assert not numbers & set(recorded.values())
+        numbers |= set(recorded.values())
+        kept = {rule: number for rule, number in recorded.items() if not rule.split(".")[1].startswith("-")}
+        assert {rule: page.signature_id for rule, page in made.pages.items()} == kept
+        for profile in made.profiles:
+            for row in type(made)(profile).table():
+                assert row.signature_id == kept[row.id], row.id
+
+
+# ---- length
+
+LONG = {
+    "ext/smtpinspect/_core/machine.pyx": "one class: a Cython class cannot be spread over files",
+    "ext/smtpinspect/_core/mime.pyx": "one reader that may stop behind any octet; its parts share that state",
+    "ext/smtpinspect/_core/pcapfile.pyx": "one window, on which both formats and all kinds of source stand",
+    "ext/smtpinspect/_core/segments.pyx": "one algorithm: the order of two streams",
+    "ext/smtpinspect/_core/eve.pyx": "one class: three records into one buffer",
+    "smtpinspect/cli.py": "the arguments of every command",
+    "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
+    "tests/test_inspectors.py": "a table of cases for each rule",
+    "tests/test_sources.py": "a case for each way in which a capture can be damaged",
+}
+MOST = 500
+
+
+def test_files_are_short() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("smtpinspect", "ext", "tests", "benchmarks", "pcaps")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".pyx") and len(path.read_bytes().splitlines()) > MOST
+    }
+    assert long == set(LONG)
