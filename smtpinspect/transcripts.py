@@ -6,6 +6,7 @@ The core's machine tells what it reads; MIME parts of a whole message are Python
 from __future__ import annotations
 
 import email
+import email.errors
 import email.header
 import hashlib
 import re
@@ -250,7 +251,7 @@ def _message(message: _Message, talk: _Talk) -> dict[str, Any]:
             made["subject_decoded"] = decoded(raw)
         try:
             made["parts"] = [_part(p) for p in email.message_from_bytes(octets).walk() if not p.is_multipart()]
-        except RecursionError:  # nested deeper than the package follows
+        except Exception:  # what the package makes of hostile octets is not ours to list
             made["parts"] = None
     return made
 
@@ -276,14 +277,19 @@ def _subject(octets: bytes) -> str | None:
 
 def decoded(raw: str) -> str:
     """A field's value for people: unfolded, encoded-words decoded (RFC 2047), other octets as Latin-1."""
+    unfolded = raw.replace("\n", "")
+    try:
+        words = email.header.decode_header(unfolded)
+    except (email.errors.HeaderParseError, ValueError):
+        return unfolded
     text = ""
-    for word, charset in email.header.decode_header(raw.replace("\n", "")):
+    for word, charset in words:
         if isinstance(word, str):
             text += word
             continue
         try:
             text += word.decode(charset or "latin-1", "replace")
-        except LookupError:  # a charset that nobody knows
+        except (LookupError, ValueError):  # a charset that nobody knows, or none for text
             text += word.decode("latin-1")
     return text
 

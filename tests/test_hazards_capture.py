@@ -200,9 +200,14 @@ def test_link_types(name: str, ends: wire.Ends, tmp_path: Path) -> None:
 def test_unknown_link_type_is_named(number: int, tmp_path: Path) -> None:
     """One clear message, and not a capture that seems to hold nothing."""
     file = written(tmp_path, capture.pcap(RECORDS, link=number))
-    assert smtpinspect.replay(file).stats.unknown_links == {number}
+    stats = smtpinspect.replay(file).stats
+    assert stats is not None
+    assert stats.unknown_links == {number}
     command = [sys.executable, "-m", "smtpinspect", "replay", str(file)]
     told = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert str(number) in (told.stdout + told.stderr).decode()
+    # Records are for programs: there the message stands beside them.
+    told = subprocess.run([*command, "--format", "eve"], capture_output=True, check=False, timeout=60)
     assert str(number) in told.stderr.decode()
 
 

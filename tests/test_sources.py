@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from importlib import import_module
@@ -499,14 +500,10 @@ def packers() -> dict[str, Callable[[bytes], bytes]]:
         "bzip2": bz2.compress,
         "xz": lzma.compress,
     }
-    try:
+    with suppress(ImportError):
         found["zstd"] = import_module("zstandard").ZstdCompressor(write_checksum=True).compress
-    except ImportError:
-        pass
-    try:
+    with suppress(ImportError):
         found["lz4"] = import_module("lz4.frame").compress
-    except ImportError:
-        pass
     return found
 
 

@@ -1,10 +1,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
+from smtpinspect._core.views import Said
 from smtpinspect.actions import Action, Basis
 from smtpinspect.facts import Pattern
-
-from smtpinspect._core.views import Said
 
 class _Rule(Protocol):
     @property
@@ -47,14 +46,18 @@ class Seen:
     octets: bytes
     about: Said
     def __init__(
-        self, kind: str, values: dict[str, int | bytes | str], side: int, offset: int, octets: bytes, about: Said
+        self,
+        kind: str,
+        values: dict[str, int | bytes | str],
+        side: int,
+        offset: int,
+        octets: bytes,
+        about: Said,
     ) -> None: ...
     def __getattr__(self, field: str) -> Any: ...  # the fields of the fact's kind
 
 class Program:
-    def __init__(
-        self, inspectors: Sequence[tuple[str, _Inspector, Iterable[_Rule], bool, str]]
-    ) -> None: ...
+    def __init__(self, inspectors: Sequence[tuple[str, _Inspector, Iterable[_Rule], bool, str]]) -> None: ...
     @property
     def table(self) -> tuple[_Rule, ...]: ...
     @property

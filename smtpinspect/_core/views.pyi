@@ -1,7 +1,7 @@
 from typing import Literal, TypeAlias
 
 from smtpinspect._core.records import Sink
-from smtpinspect._core.rows import Program, _Rule
+from smtpinspect._core.rows import _Rule
 from smtpinspect.actions import Basis
 
 _Phase: TypeAlias = Literal[
@@ -19,9 +19,7 @@ _Phase: TypeAlias = Literal[
     "quit",
     None,
 ]
-_Stage: TypeAlias = Literal[
-    None, "after-initial-connection", "after-sending-data-block", "after-end-of-data"
-]
+_Stage: TypeAlias = Literal[None, "after-initial-connection", "after-sending-data-block", "after-end-of-data"]
 _Outcome: TypeAlias = Literal[
     "unknown", "accepted", "refused", "aborted", "stalled", "reset", "closed", "encrypted"
 ]

@@ -1,4 +1,4 @@
-"""The state table as Markdown. `python -m smtpinspect.grammar.drawing DESIGN.md` draws it anew between its markers."""
+"""The state table as Markdown; `python -m smtpinspect.grammar.drawing DESIGN.md` redraws it there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from smtpinspect.grammar.states import ACTIONS, EVENTS, STATES, table
 BEGIN: Final = "<!-- states -->"
 END: Final = "<!-- end of states -->"
 IGNORED: Final = "·"
+NOTHING: Final = "-"
 
 
 def drawn() -> str:
@@ -20,7 +21,7 @@ def drawn() -> str:
 
 
 def redrawn(text: str) -> str:
-    """The text with the table as it is now between its markers. Raises ValueError when they are not there once."""
+    """The page with the table between its markers. Raises ValueError when they are not there once."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in after:
@@ -48,12 +49,13 @@ def _cell(state: str, after: str, action: str) -> str:
     """`ask → WAIT`: what is done, and the next state where it is another."""
     if action == "ignore" and after == state:
         return IGNORED
-    return f"{action} → {after}".strip() if after != state else action or "–"
+    return f"{action} → {after}".strip() if after != state else action or NOTHING
 
 
 def _actions() -> Iterator[str]:
-    words = [f"**{action}**: {meaning}" for action, meaning in ACTIONS.items() if action not in ("", "ignore")]
-    yield f"Actions. {IGNORED}: {ACTIONS['ignore']}. –: {ACTIONS['']}. {'. '.join(words)}."
+    told = {f"**{action}**": meaning for action, meaning in ACTIONS.items() if action not in ("", "ignore")}
+    words = [f"{action}: {meaning}" for action, meaning in told.items()]
+    yield f"Actions. {IGNORED}: {ACTIONS['ignore']}. {NOTHING}: {ACTIONS['']}. {'. '.join(words)}."
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Decoder(Protocol):
     @property
     def needs_input(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
@@ -237,7 +237,7 @@ class Octets:
             except Exception as error:  # each package has its own
                 raise Damaged(f"the {packing.kind} data are damaged: {error}") from error
             if self._decoder.eof:
-                self._input = self._decoder.unused_data
+                self._input = self._decoder.unused_data or b""  # lz4 says None
                 self._decoder = None
                 self._members += 1
             if octets:

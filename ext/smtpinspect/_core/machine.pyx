@@ -194,6 +194,8 @@ cdef Mail* mail_of(Talk* talk, int verb) noexcept nogil:
     """The mail that a command's facts belong to; commands that end a mail stand outside."""
     if verb == V_RSET or verb == V_EHLO or verb == V_HELO or verb == V_LHLO or verb == V_QUIT:
         return NULL
+    if verb == V_RCPT or verb == V_DATA or verb == V_BDAT:
+        return talk.open
     return talk.open if talk.open != NULL else sent_mail(talk)
 
 
@@ -521,7 +523,7 @@ cdef class Machine:
         if action == D_MAIL:
             if mail != NULL and mail.command_at == line.start:
                 mail_sender(mail, c)
-        elif action == D_RCPT and mail != NULL:
+        elif action == D_RCPT and mail != NULL and mail == talk.open:
             p.rcpt = mail_recipient(mail, c)
             limits = &self.verdicts.program.counts[COUNT_RCPT]
             self.count_fact(conn, mail, limits, COUNT_RCPT, mail.rcpt_count, phase, line, text)

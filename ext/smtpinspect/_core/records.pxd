@@ -24,9 +24,9 @@ cdef inline int predicted_stage(int phase, int64_t offset, int64_t text_end) noe
 
 
 cdef inline int flow_state(const Conn* conn) noexcept nogil:
-    if conn.done or conn.reset:
+    if conn.reset or (conn.d[0].fin_at >= 0 and conn.d[1].fin_at >= 0):
         return 2
-    return 1 if conn.established else 0
+    return 1 if conn.established or conn.d[0].has_payload or conn.d[1].has_payload else 0
 
 
 cdef class Sink:

@@ -24,6 +24,8 @@ cdef uint32_t STORED_OCTETS = _limits.STORED_OCTETS
 cdef uint32_t STORED_SEGMENTS = _limits.STORED_SEGMENTS
 cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
 cdef uint32_t UNDECIDED_OCTETS = _limits.UNDECIDED_OCTETS
+cdef uint32_t UNDECIDED_SEGMENTS = _limits.UNDECIDED_SEGMENTS
+cdef uint32_t LARGEST_PAYLOAD = _limits.LARGEST_PAYLOAD
 cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
 cdef int PICKUP_FRAMES = _limits.PICKUP_FRAMES
 cdef int64_t PICKUP_NS = _limits.PICKUP_NS
@@ -69,6 +71,8 @@ cdef class Streams:
         cdef int64_t offset = 0, ack = -1
         cdef bint border = True
         cdef int slot
+        if n > LARGEST_PAYLOAD:
+            return 0
         d.packets += 1
         if n and not t.flags & (ACK | SYN | RST):
             return 0                               # no host takes data without ACK (RFC 9293 3.10.7.4)
@@ -91,7 +95,7 @@ cdef class Streams:
         elif not d.known and n:
             # picked up mid-stream: this may not be the first octet
             conn.doubt |= MID_STREAM
-            conn.picked_up = not conn.established and not d.syn and not o.syn
+            conn.picked_up = not conn.established and not d.syn and not o.syn and not o.known
             set_base(d, t.seq)
         if d.known and not t.flags & SYN:
             offset = offset_of(d, t.seq)
@@ -107,7 +111,8 @@ cdef class Streams:
             ack = offset_of(o, t.ack)
             if ack > o.next + ACK_AHEAD or ack < 0:
                 ack = -1
-            elif ack > o.acked:
+            elif ack > o.acked and not (t.flags & (FIN | RST) and t.ttl != d.ttl):
+                # (a forged end says nothing of what the true one has received)
                 o.acked = ack
             if o.fin_at >= 0 and ack > o.fin_at:
                 ack = o.fin_at
@@ -535,7 +540,7 @@ cdef class Streams:
         conn.picked_up = 0
         for side in range(2):
             d = &conn.d[side]
-            if d.first == NULL or d.syn:
+            if d.first == NULL or d.syn or d.next > 0:
                 continue
             begin = d.first.offset
             s = d.first
@@ -562,6 +567,8 @@ cdef class Streams:
         cdef int side, server, want, k
         cdef Stored* s
         cdef int64_t at
+        cdef bint full = (conn.d[0].stored_octets + conn.d[1].stored_octets >= UNDECIDED_OCTETS
+                          or conn.d[0].stored_n + conn.d[1].stored_n >= UNDECIDED_SEGMENTS)
         for side in range(2):
             n[side] = 0
             at = 0
@@ -579,6 +586,8 @@ cdef class Streams:
                 continue
             if looks_220(head[server], n[server]):
                 if n[server] < 4:
+                    if full:
+                        break
                     return 0
                 if server == CLIENT:
                     swap_roles(conn)
@@ -592,6 +601,8 @@ cdef class Streams:
                 if n[SERVER] >= 2 and head[SERVER][1] != 0:
                     break
                 if n[SERVER] < 6 or (want <= 20 and n[SERVER] < want + 4):
+                    if full:
+                        break
                     return 0
                 if want <= 20 and looks_220(&head[SERVER][want], n[SERVER] - want):
                     conn.kind = SMTP
@@ -599,7 +610,7 @@ cdef class Streams:
                         conn.talk.socks = 1
                         conn.doubt &= ~MID_STREAM
                     return 0
-        if n[SERVER] == 0 and conn.d[0].stored_octets + conn.d[1].stored_octets < UNDECIDED_OCTETS:
+        if n[SERVER] == 0 and not full:
             return 0
         conn.kind = OTHER
         self.forget(conn)
