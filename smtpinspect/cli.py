@@ -33,7 +33,8 @@ MAGICS: Final = tuple(
 PROG: Final = "smtpinspect"
 
 MAIN_HELP: Final = """\
-usage: smtpinspect COMMAND ...        smtpinspect CAPTURE...   (the same as replay)
+usage: smtpinspect COMMAND ...
+       smtpinspect CAPTURE...       the same as replay
 
 Reads SMTP out of captures and tells which rule of which mail firewall would
 alter or break which mail, with the evidence. It sends nothing.
@@ -59,9 +60,11 @@ exit status: 0 done; 1 --fail-on matched; 2 wrong usage or configuration;
 
 REPLAY_HELP: Final = """\
 INSPECTOR is NAME[:PROFILE][,key=value]...
-  mailguard    pix-4.0 pix-4.4 pix-5 pix-6 fwsm-3 asa-7.0 asa-8 asa-9-tls (pix-6)
-  stormshield  low medium high internet (high); level=firewall|ids|ips
-  off=RULE+RULE switches rules off; RULE.action=pass sets one rule's action
+  mailguard    pix-4.0 pix-4.4 pix-5 pix-6 fwsm-3 asa-7.0 asa-8 asa-9-tls
+               (pix-6); RULE.action=pass|alarm|drop-flow...
+  stormshield  low medium high internet (high); level=firewall|ids|ips;
+               RULE.action=pass|block
+  off=RULE+RULE switches rules off
   Others come with packages that you install. Without -i: all built in.
 
 observed, in the capture:
@@ -344,6 +347,7 @@ def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
     with _binary(given.out) as out, _progress(engine, given.captures, out):
         try:
             stats = engine.write_eve(_source(given.captures), out, set(given.records))
+            _unread(stats, _source(given.captures))
         except CaptureError as error:
             status = _unreadable(error)
             stats = getattr(error, "stats", None)
@@ -390,10 +394,14 @@ def _replay_text(engine: Engine, given: argparse.Namespace) -> int:
     return MATCHED if matched else DONE
 
 
-def _feed(engine: Engine, source: Any, summary: Summary) -> int:
+def _feed(engine: Engine, source: str | list[str], summary: Summary) -> int:
+    from smtpinspect.engine import Stats
+
     try:
         for record in engine.run(source):
             summary.take(record)
+            if isinstance(record, Stats):
+                _unread(record, source)
     except CaptureError as error:
         summary.fault(error)
         return _unreadable(error)
@@ -401,6 +409,18 @@ def _feed(engine: Engine, source: Any, summary: Summary) -> int:
         summary.stop(engine.progress[2])
         return complain("stopped; what was read is reported", STOPPED)
     return DONE
+
+
+def _unread(stats: Stats, source: str | list[str]) -> None:
+    """Packets of which nothing is known look like none: say so."""
+    if not stats.unknown_links:
+        return
+    from smtpinspect.grammar import linktypes
+
+    name = source if isinstance(source, str) else "the captures"
+    links = ", ".join(linktypes.named(number) for number in sorted(stats.unknown_links))
+    print(f"{PROG}: {name}: packets of {links} were not read.", file=sys.stderr)
+    print(f"{' ' * len(PROG)}  Read are: {linktypes.readable()}.", file=sys.stderr)
 
 
 def _openable(path: str) -> None:
@@ -427,12 +447,8 @@ def _names(captures: Sequence[str]) -> list[str]:
 
 
 def _unreadable(error: CaptureError) -> int:
-    done = error.record - 1
-    more = []
-    if done > 0:
-        those = "The record before it was" if done == 1 else f"The {done:,} records before it were"
-        more = [f"{those} processed."]
-    return complain(f"{str(error).rstrip('.')}.", UNREADABLE, *more)
+    first, *more = str(error).splitlines()
+    return complain(f"{first.rstrip('.')}.", UNREADABLE, *more)
 
 
 # --- transcript
@@ -441,7 +457,7 @@ def _unreadable(error: CaptureError) -> int:
 def _transcript(words: list[str]) -> int:
     parser = _parser(
         "transcript",
-        "The dialogues of captures: commands with their replies, messages and their parts.",
+        "Dialogues of captures: commands with their replies, messages, their parts.",
         TRANSCRIPT_HELP,
     )
     _sources(parser)

@@ -120,13 +120,6 @@ def test_one_octet_per_segment() -> None:
     same(mutate.octetwise(SEGMENTS))
 
 
-@hazard("T-10")
-def test_insertion_with_a_wrong_checksum() -> None:
-    """The other checksums are right, so a wrong one is an insertion: ignored."""
-    at = CLIENT.index(b"bob@")
-    same(mutate.forged(SEGMENTS, "C", at, b"eve", first=True, bad_checksum=True))
-
-
 @hazard("T-11")
 @pytest.mark.parametrize("offset", [0, 1, 4, 15])
 def test_wrong_data_offset(offset: int) -> None:

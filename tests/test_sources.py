@@ -276,8 +276,7 @@ def test_what_a_cut_capture_says(tmp_path: Path) -> None:
     rows, fault = read(file)
     assert str(fault) == (
         f"{file}: cut off inside record 39 at byte {len(PCAP) - 10:,} "
-        f"(record says {len(FRAMES[-1])} bytes, {len(FRAMES[-1]) - 10} are there)\n"
-        "The 38 records before it were processed."
+        f"(record says {len(FRAMES[-1])} bytes, {len(FRAMES[-1]) - 10} are there)"
     )
     assert fault is not None
     assert (fault.path, fault.offset, fault.record) == (str(file), len(PCAP) - 10, 39)

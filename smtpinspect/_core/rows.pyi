@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
-from smtpinspect._core.views import Said
+from smtpinspect._core.said import Said
 from smtpinspect.actions import Action, Basis
 from smtpinspect.facts import Pattern
 

@@ -53,6 +53,8 @@ EVENTS: Final = {
     "no-reply-command": "held octets cannot wait longer, and look like a command",
     "no-reply-tls": "held octets cannot wait longer, and look like TLS",
     "plain-after-tls": "plain SMTP behind a 220 to STARTTLS (decrypted in place)",
+    "implicit-tls": "the connection begins with a TLS record",
+    "end-lost": "a reply in a text of which octets are missing: its end mark was among them",
 }
 
 ACTIONS: Final = {
@@ -92,6 +94,8 @@ ROWS: Final = (
     ("COMMAND", "xexch50", "WAIT", "ask"),
     ("COMMAND", "other", "COMMAND", "ask"),
     ("COMMAND", "empty", "COMMAND", "empty"),
+    ("COMMAND", "implicit-tls", "TLS", ""),
+    ("LOST", "implicit-tls", "TLS", ""),
     # a line that is surely a command ends the uncertainty
     ("LOST", "helo", "COMMAND", "greet"),
     ("LOST", "mail", "COMMAND", "mail"),
@@ -107,6 +111,7 @@ ROWS: Final = (
     ("LOST", "empty", "LOST", "ignore"),
     ("AUTH", "answer", "WAIT", "ask"),
     ("TEXT", "end-of-data", "COMMAND", "end"),
+    ("TEXT", "end-lost", "LOST", ""),
     ("CHUNK", "chunk-done", "COMMAND", "last"),
     ("WAIT", "data-354", "TEXT", "text"),
     ("WAIT", "data-other", "COMMAND", "refused"),
@@ -163,6 +168,8 @@ ROWS: Final = (
     (_ANY, "no-reply-command", "=", "ignore"),
     (_ANY, "no-reply-tls", "=", "ignore"),
     (_ANY, "plain-after-tls", "=", "ignore"),
+    (_ANY, "implicit-tls", "=", "ignore"),
+    (_ANY, "end-lost", "=", "ignore"),
 )
 
 

@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 class _Line(Progress):
     """Asks the engine each time it is drawn: the loop over the records does nothing for it."""
 
-    engine: Engine
+    def __init__(self, engine: Engine, *columns: ProgressColumn) -> None:
+        self.engine = engine
+        super().__init__(*columns, console=Console(stderr=True), transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         octets, total, _, mails, alerts = self.engine.progress
@@ -36,14 +39,12 @@ class _Line(Progress):
 def progress(engine: Engine) -> Progress:
     """Drawn on standard error from entering to leaving; nothing of it stays."""
     line = _Line(
+        engine,
         BarColumn(bar_width=20),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[told]}"),
-        console=Console(stderr=True),
-        transient=True,
     )
-    line.engine = engine
     line.add_task("", total=None, told="")
     return line

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect._core.views import Alert, Flow, Mail
-
 from smtpinspect.report import words
 from smtpinspect.report.terminal import count
 
@@ -41,6 +40,7 @@ class Row:
     cells: dict[str, tuple[str, str]] = field(default_factory=dict)  # by product: (in a sum, text)
     breaks: list[Alert] = field(default_factory=list)  # by product, what would break it first
     fired: Fired = field(default_factory=dict)
+    later: Fired = field(default_factory=dict)  # behind the connection's last mail
     notes: list[str] = field(default_factory=list)
 
 
@@ -71,6 +71,7 @@ class _Talk:
     breaks: dict[str, Alert] = field(default_factory=dict)  # by product, the earliest
     last_tx: dict[Key, int | None] = field(default_factory=dict)
     mails: int = 0
+    last: Row | None = None  # of its mails
 
 
 class Summary:
@@ -97,7 +98,6 @@ class Summary:
         self.duplicates = 0
         self.first_ns = 0
         self.last_ns = 0
-        self.links: set[int] = set()  # link types that were not read
         self.stopped = False
         self.path = ""
         self.rows: list[Row] = []
@@ -146,7 +146,7 @@ class Summary:
         """A capture that could not be read to its end."""
         if self.each:
             seen = "cut off" if error.record else "no capture"
-            self._keep(Row(self._name, "", "", "unknown", seen, notes=[error.why]), TROUBLE)
+            self._keep(Row(self._name, "", "", "unknown", seen, notes=error.why.splitlines()[:1]), TROUBLE)
 
     def stop(self, packets: int) -> None:
         """Ctrl-C: no Stats will come."""
@@ -158,7 +158,6 @@ class Summary:
     def _stats(self, stats: Stats) -> None:
         self.packets += stats.packets
         self.seconds += stats.seconds
-        self.links |= stats.unknown_links
         self._talks.clear()
 
     def _alert(self, alert: Alert) -> None:
@@ -212,15 +211,21 @@ class Summary:
                 cells,
                 [alert for alert in breaks.values() if alert is not None],
                 fired,
-                notes,
+                notes=notes,
             )
+            talk.last = row
             self._keep(row, sort)
+        else:
+            talk.last = None
 
     def _flow(self, flow: Flow) -> None:
         self.connections += 1
         talk = self._talks.pop(flow.flow_id, None) or _Talk()
         self._seen(flow.start_ns, flow.end_ns)
         if talk.mails:
+            if talk.last is not None:
+                told = talk.last.fired
+                talk.last.later = {key: found for key, found in talk.outside.items() if key not in told}
             return
         self.doubts.update(flow.confidence)
         breaks = {label: talk.breaks.get(label) for label in flow.broken_by}
@@ -236,7 +241,7 @@ class Summary:
                 cells,
                 [alert for alert in breaks.values() if alert is not None],
                 talk.outside,
-                [f"confidence: {', '.join(flow.confidence)}"] if flow.confidence else [],
+                notes=[f"confidence: {', '.join(flow.confidence)}"] if flow.confidence else [],
             )
             self._keep(row, sort)
 

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.grammar import linktypes
 from smtpinspect.report import words
 from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, Key, MailSum, Row, RuleSum, Summary
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, took, wide, wrapped
 
 if TYPE_CHECKING:
     from smtpinspect._core.views import Alert
-
     from smtpinspect.inspectors.base import Inspector
 
 TOP: Final = 5  # destinations, and sender domains, that are printed
@@ -89,7 +87,7 @@ class Text:
             yield from self._nothing()
             return
         if not self.sum.each:
-            yield self._head()
+            yield from self._wrapped(self._head())
         yield from self._emulated()
         if self.sum.rows:
             yield from self._table()
@@ -112,9 +110,7 @@ class Text:
         what = "these captures" if self.sum.captures > 1 else "this capture"
         stopped = " before you stopped it" if self.sum.stopped else ""
         yield f"no SMTP in {what}: {count(self.sum.packets, 'packet')} read{stopped}."
-        if self.sum.links:
-            yield from self._wrapped(self._unread_links())
-        elif self.sum.packets:
+        if self.sum.packets:
             ports = ", ".join(str(port) for port in self.ports)
             looked = f"Looked for: server ports {ports}, and a 220 greeting on any port."
             yield from self._wrapped(f"{looked} Other ports: --port N")
@@ -204,13 +200,13 @@ class Text:
             yield from self._break(alert)
         known = {(alert.inspector, alert.rule) for alert in row.breaks} | self.common
         alarms = []
-        for key, (alert, n) in row.fired.items():
+        for key, (alert, n) in (*row.fired.items(), *row.later.items()):
             if key in known:
                 continue
             if alert.action == "alarm" and alert.row.kind == "emulate":
                 alarms.append(self._rule(key) + (f" ({n})" if n > 1 else ""))
             else:
-                yield from self._other(alert, n)
+                yield from self._other(alert, n, " (behind this mail)" if key in row.later else "")
         if alarms and not self.sum.several:
             yield from self._wrapped(f"alarms only: {', '.join(alarms)}", "  ")
 
@@ -228,13 +224,13 @@ class Text:
             for consequence in words.consequences(alert):
                 yield from self._wrapped(consequence, "    ")
 
-    def _other(self, alert: Alert, n: int) -> Iterator[str]:
+    def _other(self, alert: Alert, n: int, place: str) -> Iterator[str]:
         if not self._new(alert):
             return
         times = f", {n} times" if n > 1 else ""
-        later = " (after the break)" if alert.after_break else ""
+        place = " (after the break)" if alert.after_break else place
         rule = self._rule((alert.inspector, alert.rule))
-        yield from self._wrapped(f"{rule}  {words.does(alert)}: {alert.title}{times}{later}", "  ")
+        yield from self._wrapped(f"{rule}  {words.does(alert)}: {alert.title}{times}{place}", "  ")
         yield from self._where(alert)
 
     def _new(self, alert: Alert) -> bool:
@@ -314,17 +310,11 @@ class Text:
             yield f"  … and {len(order) - TOP:,} more"
 
     def _doubts(self) -> Iterator[str]:
-        if self.sum.doubts or self.sum.links:
+        if self.sum.doubts:
             yield ""
             yield "What the capture cannot show"
         for word, n in sorted(self.sum.doubts.items()):
             yield from self._wrapped(f"{word} ({n:,}): {words.DOUBTS.get(word, word)}", "  ")
-        if self.sum.links:
-            yield from self._wrapped(self._unread_links(), "  ")
-
-    def _unread_links(self) -> str:
-        names = ", ".join(linktypes.named(number) for number in sorted(self.sum.links))
-        return f"packets of {names} were not read; read are: {linktypes.readable()}"
 
     def _total(self) -> str:
         parts = [count(self.sum.captures, "capture")] if self.sum.each else []

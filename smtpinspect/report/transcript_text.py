@@ -8,6 +8,7 @@ from typing import Any, Final
 from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide
 
 _ARROW: Final = 60  # where the reply stands, when the commands leave it there
+_MARGIN: Final = 16  # columns beside a command, on a terminal
 _GREETINGS: Final = (220, 421, 554)
 
 
@@ -34,10 +35,10 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
         yield "  no reply of the server is in the capture" if commands else "  no dialogue is in the capture"
     messages = list(talk["messages"])
     texts = [_command(command) for command in commands]
-    column = min(max((wide(text) for text in texts), default=0), _ARROW)
+    if width is not None:
+        texts = [cut(text, width - _MARGIN) for text in texts]
+    column = min(max(map(wide, texts), default=0), _ARROW)
     for number, (command, text) in enumerate(zip(commands, texts, strict=True)):
-        if width is not None:
-            text = cut(text, width - 10)
         reply = command["reply"]
         answer = "" if command["verb"] == "." else "no reply" if reply is None else str(reply)
         yield f"  C: {padded(text, max(column, wide(text)))}  {style(answer, _colour(reply))}".rstrip()

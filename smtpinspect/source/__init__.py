@@ -27,9 +27,9 @@ Input: TypeAlias = "str | os.PathLike[str] | Readable | Iterable[Frame] | Source
 def open_source(what: Input, *, linktype: int | None = None) -> Source:
     """Records from a path, "-" (standard input), a binary file object, an iterable, or a list of these.
 
-    pcap and pcapng are read, also packed. A list is merged in order of time. An iterable gives pairs of a time in
-    seconds since 1970 and a frame; `linktype` (Ethernet unless told) says what its frames are. A float holds no
-    nanoseconds of our days and is taken to the microsecond: give a Decimal where they matter.
+    pcap and pcapng are read, also packed. A list is merged in order of time. An iterable gives pairs of a
+    time in seconds since 1970 and a frame; `linktype` (Ethernet unless told) says what its frames are.
+    A float holds no nanoseconds of our days and is taken to the microsecond: a Decimal keeps them.
 
     Raises UsageError for what cannot be opened. What cannot be read to its end is told by `Source.fault`.
     """

@@ -68,7 +68,7 @@ class Gzip:
 class Zstd:
     """The zstandard package's decompressor in the shape of bz2's.
 
-    It knows no limit for what it gives at once, so it is fed little: 128 KiB is the most that 4 octets can become.
+    It knows no limit for what it gives at once, so it is fed little: 4 octets can become 128 KiB.
     """
 
     STEP: Final = 2 << 10
@@ -116,20 +116,19 @@ def _zstd() -> Decoder:
             - 1
         }
         return cast(Decoder, import_module("compression.zstd").ZstdDecompressor(options=options))
-    return Zstd(_package("zstandard", "zstd"))
+    return Zstd(_package("zstandard", "zstd", "'smtpinspect[zstd]'"))
 
 
 def _lz4() -> Decoder:
-    return cast(Decoder, _package("lz4.frame", "lz4").LZ4FrameDecompressor())
+    return cast(Decoder, _package("lz4.frame", "lz4", "lz4").LZ4FrameDecompressor())
 
 
-def _package(module: str, kind: str) -> Any:
+def _package(module: str, kind: str, install: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
         raise Damaged(
-            f"packed with {kind}, which needs the package {module.partition('.')[0]}: "
-            f"pip install 'smtpinspect[{kind}]'"
+            f"packed with {kind}, which needs the package {module.partition('.')[0]}: pip install {install}"
         ) from None
 
 
@@ -155,7 +154,7 @@ def packing_of(head: bytes) -> Packing | None:
 
 
 class Octets:
-    """What a binary file object holds, unpacked where it is packed. It is read forwards only, as far as asked for."""
+    """What a binary file object holds, unpacked where it is packed. It is read forwards only, as asked."""
 
     def __init__(self, raw: Readable, *, owned: bool = False, total: int = 0) -> None:
         self.octets_read = 0  # of the file, packed as it is
@@ -184,8 +183,8 @@ class Octets:
                 self._unpacked > RATIO_FREE and self._unpacked > MAX_RATIO * self.octets_read
             ):
                 raise Damaged(
-                    f"{self.octets_read:,} bytes of {self._packing.kind} unpack to more than {self._unpacked:,}: "
-                    "taken for a decompression bomb"
+                    f"{self.octets_read:,} bytes of {self._packing.kind} unpack to {self._unpacked:,} "
+                    "and more: taken for a decompression bomb"
                 )
             return octets
         octets, self._input = self._input[:n], self._input[n:]

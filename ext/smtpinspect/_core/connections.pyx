@@ -152,6 +152,8 @@ cdef class Table:
         if t.flags & SYN:
             conn.client = (0 if from_lo else 1) if not t.flags & ACK else (1 if from_lo else 0)
             conn.role_known = 2
+        elif self.ports[t.dport] and self.ports[t.sport]:
+            conn.client = 0 if from_lo else 1      # both serve: the 220 will tell
         elif self.ports[t.dport]:
             conn.client = 0 if from_lo else 1
             conn.role_known = 1
@@ -160,7 +162,7 @@ cdef class Table:
             conn.role_known = 1
         else:
             conn.client = 0 if from_lo else 1
-        if self.ports[key.hi_port if conn.client == 0 else key.lo_port]:
+        if conn.role_known and self.ports[key.hi_port if conn.client == 0 else key.lo_port]:
             conn.kind = SMTP
         else:
             conn.kind = UNDECIDED

@@ -43,6 +43,7 @@ cdef class Machine:
     cdef int implicit_tls(self, Conn* conn, Arrival* a) noexcept nogil
     cdef void command_limits(self, Conn* conn, int where, Span text, int64_t n, int64_t line_end) noexcept nogil
     cdef Pending* ask(self, Conn* conn, int64_t at, int64_t end, int verb, Span word, int what, Mail* mail) noexcept nogil
+    cdef void open_mail(self, Conn* conn, int64_t at) noexcept nogil
     cdef void answer(self, Conn* conn, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil
     cdef void empty_line(self, Conn* conn, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil
     cdef void command(self, Conn* conn, Command* c, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil
@@ -51,8 +52,12 @@ cdef class Machine:
     ) noexcept nogil
     cdef void text_begins(self, Conn* conn, int64_t at, bint stuffed) noexcept nogil
     cdef void text_octets(self, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil
-    cdef void mark_fact(self, Conn* conn, int variant, int64_t dot, Arrival* a) noexcept nogil
-    cdef void end_of_data(self, Conn* conn, int64_t dot, Arrival* a) noexcept nogil
+    cdef void mark_fact(
+        self, Conn* conn, int variant, int64_t dot, const uint8_t* before, const uint8_t* behind, Arrival* a,
+    ) noexcept nogil
+    cdef void end_of_data(
+        self, Conn* conn, int64_t dot, const uint8_t* before, const uint8_t* behind, Arrival* a,
+    ) noexcept nogil
     cdef void chunk_done(self, Conn* conn, int64_t at) noexcept nogil
     cdef void reply_limits(self, Conn* conn, Span text, int64_t n, int64_t line_end) noexcept nogil
     cdef void cut_reply(self, Conn* conn, Span text) noexcept nogil

@@ -21,7 +21,7 @@ from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
     ABORTED, ACCEPTED, AT_GREETING, AT_QUIT, CAP, CLIENT, Conn, DATACMD, DOT, DOTREPLY, EHLO, END_MARK, ESMTP,
     Fact, GAP, HELO, Line, MAIL, Mail, NO_PHASE, Pending, RCPT, REFUSED, REFUSED_DATA, REPLY354, SERVER, STARRED,
-    SUPER_SEGMENTS, Stored, TLS, Talk,
+    SUPER_SEGMENTS, Stored, TLS, Talk, UNKNOWN,
 )
 from smtpinspect._core.text cimport text_add, text_free
 from smtpinspect._core.transactions cimport (
@@ -77,7 +77,9 @@ cdef enum:                     # grammar.states.EVENTS, in order
     E_NO_REPLY_COMMAND = 28
     E_NO_REPLY_TLS = 29
     E_PLAIN = 30
-    EVENTS = 31
+    E_IMPLICIT_TLS = 31
+    E_END_LOST = 32
+    EVENTS = 33
 
 cdef enum:                     # grammar.states.ACTIONS, in order
     D_NOTHING = 0
@@ -180,14 +182,10 @@ cdef int phase_now(Talk* talk, int verb) noexcept nogil:
 
 
 cdef int reply_phase(Pending* p) noexcept nogil:
-    if p.what == W_END:
+    """A reply that does not come breaks the flow where its command stands, but for the two that have a phase of their own."""
+    if p.what == W_END or (p.verb == V_BDAT and p.last):
         return DOTREPLY
-    if p.verb == V_DATA:
-        return REPLY354
-    if p.verb == V_BDAT:
-        return DOTREPLY if p.last else DATACMD
-    cdef int phase = command_phase(p.verb)
-    return EHLO if phase == NO_PHASE else phase
+    return REPLY354 if p.verb == V_DATA else p.phase
 
 
 cdef Mail* mail_of(Talk* talk, int verb) noexcept nogil:
@@ -232,8 +230,8 @@ cdef void queue_forget(Machine self, Conn* conn) noexcept nogil:
             p.mail.doubt |= GAP
             if p.mail.pending:
                 p.mail.pending -= 1
-            if p.mail.pending == 0 and p.mail.closed and p.mail.text_end < 0:
-                mail_end(self.verdicts, conn, p.mail, ABORTED, RCPT if p.mail.rcpt_count else MAIL)
+            if p.mail.pending == 0 and p.mail.closed:
+                mail_end(self.verdicts, conn, p.mail, UNKNOWN, NO_PHASE)
     talk.unsure = 1
 
 
@@ -314,7 +312,7 @@ cdef class Machine:
 
     cdef int implicit_tls(self, Conn* conn, Arrival* a) noexcept nogil:
         cdef Fact fact
-        conn.talk.state = S_TLS
+        self.event(conn, E_IMPLICIT_TLS)
         memset(&fact, 0, sizeof(Fact))
         fact.kind = F_TLS
         fact.phase = AT_GREETING
@@ -331,15 +329,12 @@ cdef class Machine:
         """Go where the table says; returns what the table says is to be done."""
         cdef Talk* talk = conn.talk
         cdef int action = ACTION[talk.state][event]
-        cdef int before = talk.state
         talk.state = NEXT[talk.state][event]
         if action == D_PLAIN:
             talk.offered = 0
             talk.given &= ~(<uint8_t>TLS)
         elif action == D_RESYNC:
             queue_forget(self, conn)
-            if before == S_WAIT and event == E_SERVER_GAP:
-                talk.state = S_WAIT
         return action
 
     # --- the client's lines -----------------------------------------------------------------------
@@ -357,10 +352,13 @@ cdef class Machine:
         a.border = False
         if talk.skip_line[CLIENT]:
             # the head of this line is not in the capture
-            if whole:
-                talk.skip_line[CLIENT] = 0
+            if not whole:
+                return took
+            talk.skip_line[CLIENT] = 0
+            command_parse(text, &c)
+            if not surely_command(text, &c):
                 line_done(line, at + took)
-            return took
+                return took
         if not whole:
             if talk.state != S_LOST and line.passed < self.verdicts.program.lines[where].n:
                 self.command_limits(conn, where, text, line.n - line.held_cr, 1 if line.held_cr else 0)
@@ -372,11 +370,11 @@ cdef class Machine:
             self.empty_line(conn, text, at + took, end, a)
         elif talk.state == S_LOST and not surely_command(text, &c):
             pass                                   # not known what it is
+        elif ACTION[talk.state][command_event(&c)] == D_IGNORE:
+            pass
         elif talk.commands == 0 and not talk.greeted and is_proxy(text):
             pass                                   # a proxy's header, not the client's
         else:
-            if talk.state == S_LOST:
-                talk.state = S_COMMAND
             self.command(conn, &c, text, at + took, end, a)
         line_done(line, at + took)
         return took
@@ -390,8 +388,8 @@ cdef class Machine:
         if n + line_end <= limits.at[line.passed].limit:
             return
         command_parse(text, &c)
-        if c.verb == V_MAIL and where == IN_COMMAND and talk.open == NULL:
-            mail_begin(self.verdicts, conn, line.start)
+        if c.verb == V_MAIL and where == IN_COMMAND:
+            self.open_mail(conn, line.start)
         mail = mail_of(talk, c.verb)
         line_limits(
             self.verdicts, conn, mail, where, CLIENT, phase_now(talk, c.verb) if where == IN_COMMAND else EHLO,
@@ -422,34 +420,52 @@ cdef class Machine:
         memcpy(p.name, word.p, p.name_n)
         return p
 
+    cdef void open_mail(self, Conn* conn, int64_t at) noexcept nogil:
+        """MAIL at this offset begins a mail unless one is open; behind a refused DATA servers take a new one."""
+        cdef Mail* mail = conn.talk.open
+        if mail != NULL and mail.command_at != at and mail.refused_data and mail.pending == 0:
+            mail_close(self.verdicts, conn, mail, ABORTED)
+        if conn.talk.open == NULL:
+            mail_begin(self.verdicts, conn, at)
+
     cdef void answer(self, Conn* conn, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef Line* line = &talk.line[CLIENT]
+        cdef Pending* p
         if line.passed < self.verdicts.program.lines[IN_AUTH].n:
             self.command_limits(conn, IN_AUTH, text, line.n, end)
         self.event(conn, E_ANSWER)
         talk.asked = V_AUTH
-        self.ask(conn, line.start, end_at, V_AUTH, span(<const uint8_t*>b"AUTH", 4), W_ANSWER, NULL)
+        p = self.ask(conn, line.start, end_at, V_AUTH, span(<const uint8_t*>b"AUTH", 4), W_ANSWER, NULL)
+        if p != NULL:
+            p.phase = EHLO
+            p.packet = line.packet
         self.tape_command(conn, text, line.n, 1)
 
     cdef void empty_line(self, Conn* conn, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef Line* line = &talk.line[CLIENT]
         cdef Fact fact
+        cdef Pending* p
+        cdef int phase
         if self.event(conn, E_EMPTY) != D_EMPTY:
             return
+        phase = phase_now(talk, V_UNKNOWN)
         if self.verdicts.program.n_of_kind[F_EMPTY_LINE]:
             memset(&fact, 0, sizeof(Fact))
             fact.kind = F_EMPTY_LINE
             fact.side = CLIENT
-            fact.phase = phase_now(talk, V_UNKNOWN)
+            fact.phase = phase
             fact.v[0] = line.n > 0
             fact.offset = line.start
             fact.length = line.n + end
             fact.packet = line.packet
             fact.octets = text
             self.verdicts.judge(conn, mail_of(talk, V_UNKNOWN), &fact)
-        self.ask(conn, line.start, end_at, V_UNKNOWN, text, W_EMPTY, mail_of(talk, V_UNKNOWN))
+        p = self.ask(conn, line.start, end_at, V_UNKNOWN, text, W_EMPTY, mail_of(talk, V_UNKNOWN))
+        if p != NULL:
+            p.phase = <uint8_t>phase
+            p.packet = line.packet
         self.tape_command(conn, text, line.n, 0)
 
     cdef void command(self, Conn* conn, Command* c, Span text, int64_t end_at, int end, Arrival* a) noexcept nogil:
@@ -460,17 +476,16 @@ cdef class Machine:
         cdef Pending* p
         cdef Limits* limits
         cdef int what = command_event(c), action
-        cdef int phase = phase_now(talk, c.verb)
+        cdef int phase
         cdef int64_t from_border
         talk.commands += 1
+        if what == E_MAIL:
+            self.open_mail(conn, line.start)
+            if talk.open != NULL and talk.open.command_at == line.start:
+                mail_sender(talk.open, c)
+        phase = phase_now(talk, c.verb)
         if line.passed < self.verdicts.program.lines[IN_COMMAND].n:
             self.command_limits(conn, IN_COMMAND, text, line.n, end)
-        # a MAIL behind a refused DATA starts anew, as servers that took RCPT for no use do
-        if what == E_MAIL and talk.open != NULL and talk.open.refused_data and talk.open.pending == 0 and talk.open.command_at != line.start:
-            mail_close(self.verdicts, conn, talk.open, ABORTED)
-        action = ACTION[talk.state][what]
-        if action == D_MAIL and talk.open == NULL:
-            mail_begin(self.verdicts, conn, line.start)
         mail = mail_of(talk, c.verb)
         if self.verdicts.program.n_of_kind[F_COMMAND]:
             # which command of its segment it is: by the segment that holds its first octet
@@ -497,7 +512,7 @@ cdef class Machine:
             fact.v[9] = talk.merged
             fact.v[10] = c.chunk
             fact.offset = line.start
-            fact.length = line.n + end
+            fact.length = line.n
             fact.packet = line.packet
             fact.octets = text
             self.verdicts.judge(conn, mail, &fact)
@@ -520,10 +535,9 @@ cdef class Machine:
         self.tape_command(conn, text, line.n, 0)
         if p == NULL:
             return
-        if action == D_MAIL:
-            if mail != NULL and mail.command_at == line.start:
-                mail_sender(mail, c)
-        elif action == D_RCPT and mail != NULL and mail == talk.open:
+        p.phase = <uint8_t>phase
+        p.packet = line.packet
+        if action == D_RCPT and mail != NULL and mail == talk.open:
             p.rcpt = mail_recipient(mail, c)
             limits = &self.verdicts.program.counts[COUNT_RCPT]
             self.count_fact(conn, mail, limits, COUNT_RCPT, mail.rcpt_count, phase, line, text)
@@ -598,11 +612,12 @@ cdef class Machine:
             with gil:
                 self.tell("text", conn.first_packet, (<const char*>p)[:n], "DATA")
 
-    cdef void mark_fact(self, Conn* conn, int variant, int64_t dot, Arrival* a) noexcept nogil:
+    cdef void mark_fact(self, Conn* conn, int variant, int64_t dot, const uint8_t* before, const uint8_t* behind, Arrival* a) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef Fact fact
+        cdef uint8_t mark[8]
         cdef int i, k
-        cdef int64_t border = -1, before = -1
+        cdef int64_t border = -1, earlier = -1
         if self.verdicts.program.n_of_kind[F_END_OF_DATA] == 0:
             return
         memset(&fact, 0, sizeof(Fact))
@@ -616,20 +631,23 @@ cdef class Machine:
                 fact.v[1] |= 1 << k
             if talk.borders[i] == dot:
                 border = talk.border_ns[i]
-                before = talk.border_ns[(i + 7) & 7]
+                earlier = talk.border_ns[(i + 7) & 7]
         if border >= 0 and a.border_next < 0:
             fact.v[2] = 1
-            fact.v[3] = (border - before) // 1000000 if before > 0 else 0
+            fact.v[3] = (border - earlier) // 1000000 if earlier > 0 else 0
         fact.offset = dot
         fact.length = 1 + mark_length(variant)
         fact.packet = a.packet
-        fact.octets = span(<const uint8_t*>b".\r\n", 3)
+        memcpy(mark, before + 2, 2)
+        mark[2] = 46
+        memcpy(mark + 3, behind, mark_length(variant))
+        fact.octets = span(mark, 3 + mark_length(variant))
         self.verdicts.judge(conn, talk.open, &fact)
 
-    cdef void end_of_data(self, Conn* conn, int64_t dot, Arrival* a) noexcept nogil:
+    cdef void end_of_data(self, Conn* conn, int64_t dot, const uint8_t* before, const uint8_t* behind, Arrival* a) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef Mail* mail = talk.open
-        self.mark_fact(conn, 1, dot, a)
+        self.mark_fact(conn, 1, dot, before, behind, a)
         if mail != NULL:
             mime_end(self.verdicts, conn, mail)
             mail.text_end = dot + 3
@@ -664,10 +682,10 @@ cdef class Machine:
             talk.pre = 0
             if variant == 1:
                 a.border_next = 0 if i < n else -1
-                self.end_of_data(conn, dot, a)
+                self.end_of_data(conn, dot, talk.tail, talk.post, a)
                 return i
             if variant > 0:
-                self.mark_fact(conn, variant, dot, a)
+                self.mark_fact(conn, variant, dot, talk.tail, talk.post, a)
             held[0] = 46
             self.text_octets(conn, held, 1, dot)
             held_n = talk.post_n
@@ -709,10 +727,10 @@ cdef class Machine:
             if variant == 1:
                 self.text_octets(conn, p + i, j - i, at + i)
                 a.border_next = 0 if j + 3 < n else -1
-                self.end_of_data(conn, at + j, a)
+                self.end_of_data(conn, at + j, held, p + j + 1, a)
                 return j + 3
             self.text_octets(conn, p + i, j - i, at + i)
-            self.mark_fact(conn, variant, at + j, a)
+            self.mark_fact(conn, variant, at + j, held, p + j + 1, a)
             i = j
             # j stays on the dot: the search goes on behind it
 
@@ -822,6 +840,8 @@ cdef class Machine:
             talk.first_code = <uint16_t>code
             talk.ehlo_pending = talk.greeted and p != NULL and (p.verb == V_EHLO or p.verb == V_LHLO) and p.what == W_COMMAND
             talk.greeting.n = 0
+            talk.reply_head_n = <uint8_t>(text.n if text.n < 64 else 64)
+            memcpy(talk.reply_head, text.p, talk.reply_head_n)
         talk.reply_lines += 1
         # no greeting yet: the first reply is one unless it must answer a command (captures that begin late)
         greeting = not talk.greeted and not (talk.qn and talk.first_code and talk.first_code != 220 and talk.first_code < 400)
@@ -835,7 +855,7 @@ cdef class Machine:
             fact.v[0] = form
             fact.t[0] = text
             fact.offset = line.start
-            fact.length = line.n + end
+            fact.length = line.n
             fact.packet = line.packet
             fact.octets = text
             self.verdicts.judge(conn, p.mail if p != NULL and not greeting else NULL, &fact)
@@ -891,6 +911,7 @@ cdef class Machine:
             fact.length = line.n
             fact.packet = line.packet
             fact.octets = text
+            fact.answers = p.ordinal + 1
             self.verdicts.judge(conn, p.mail, &fact)
 
     cdef void greeting(self, Conn* conn, int code, Span text) noexcept nogil:
@@ -919,7 +940,8 @@ cdef class Machine:
         fact.v[2] = starred
         fact.t[0] = span(talk.greeting.p, talk.greeting.n)
         fact.offset = talk.reply_at
-        fact.length = talk.greeting.n
+        fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
+        fact.answers = 1
         fact.packet = talk.reply_packet
         fact.octets = fact.t[0]
         self.verdicts.judge(conn, NULL, &fact)
@@ -960,6 +982,7 @@ cdef class Machine:
         if self.taping and not talk.quiet:
             with gil:
                 self.tell("reply", conn.first_packet, code if code else None, p.ordinal if p != NULL else None)
+        talk.farewell = 421 if code == 421 else 0
         # facts first: they belong to the mail as it stands
         if p == NULL:
             fits = 1
@@ -968,7 +991,8 @@ cdef class Machine:
                 p.verb == V_DATA and p.what == W_COMMAND and 200 <= code < 300) or (
                 code == 334 and p.verb != V_AUTH and p.verb != V_X_EXPS):
             fits = 2
-        if self.verdicts.program.n_of_kind[F_REPLY] and not talk.quiet and not (p == NULL and talk.unsure):
+        if self.verdicts.program.n_of_kind[F_REPLY] and not talk.quiet and not (
+                p == NULL and (talk.unsure or conn.d[CLIENT].has_payload == 0)):
             memset(&fact, 0, sizeof(Fact))
             fact.kind = F_REPLY
             fact.side = SERVER
@@ -983,7 +1007,8 @@ cdef class Machine:
             fact.offset = talk.reply_at
             fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
             fact.packet = talk.reply_packet
-            fact.octets = text
+            fact.octets = span(talk.reply_head, talk.reply_head_n)
+            fact.answers = p.ordinal + 1 if p != NULL else 0
             self.verdicts.judge(conn, mail, &fact)
         action = ACTION[talk.state][what]
         if action == D_IGNORE:
@@ -1003,15 +1028,14 @@ cdef class Machine:
                 if code >= 400:
                     mail.last_refusal = <uint16_t>code
                     mail.refusal_phase = DATACMD
+                    mail.refused_data = 1
                 if p.last:
                     self.decide(conn, mail, code)
         elif p.verb == V_MAIL:
             if mail != NULL and mail.command_at == p.at and code >= 400:
                 mail.last_refusal = <uint16_t>code
                 mail.refusal_phase = MAIL
-                if mail.pending == 0 and not mail.closed:
-                    mail_close(self.verdicts, conn, mail, ABORTED)
-                    mail = NULL
+                mail.refused_mail = 1
         elif p.verb == V_RCPT:
             self.rcpt_answered(conn, mail, code, p)
         elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
@@ -1021,6 +1045,8 @@ cdef class Machine:
                 talk.given |= HELO if p.verb == V_HELO else ESMTP
         elif what == E_STARTTLS_220:
             self.tls_begins(conn, p)
+        if mail != NULL and not mail.ended and not mail.closed and mail.refused_mail and mail.pending == 0:
+            mail_close(self.verdicts, conn, mail, ABORTED)
         if mail != NULL and not mail.ended and mail.closed and mail.pending == 0 and p.what != W_END and not (p.verb == V_BDAT and p.last):
             if mail.text_end < 0 or mail.bdat:
                 mail_end(self.verdicts, conn, mail, ABORTED, RCPT if mail.rcpt_count else MAIL)
@@ -1049,8 +1075,9 @@ cdef class Machine:
             if mail != NULL:
                 mail.refused_data = 1
                 mail.has_text = 0
-                mail.last_refusal = <uint16_t>code
-                mail.refusal_phase = DATACMD
+                if code >= 400:
+                    mail.last_refusal = <uint16_t>code
+                    mail.refusal_phase = DATACMD
 
     cdef void rcpt_answered(self, Conn* conn, Mail* mail, int code, Pending* p) noexcept nogil:
         cdef Limits* limits
@@ -1082,7 +1109,7 @@ cdef class Machine:
                 mail.closed = 1
                 mime_end(self.verdicts, conn, mail)
                 talk.open = NULL
-                talk.state = S_LOST
+                self.event(conn, E_END_LOST)
                 self.decide(conn, mail, code)
             elif code != 421:
                 mail.doubt |= END_MARK
@@ -1105,7 +1132,11 @@ cdef class Machine:
         fact.v[1] = behind
         fact.offset = p.end
         fact.length = behind
-        fact.packet = self.verdicts.packet
+        fact.packet = p.packet
+        s = conn.d[CLIENT].first
+        if behind and s != NULL:
+            fact.packet = s.packet
+            fact.octets = span(<uint8_t*>(s + 1), s.n)
         self.verdicts.judge(conn, NULL, &fact)
         if talk.open != NULL:
             mail_close(self.verdicts, conn, talk.open, ABORTED)

@@ -212,7 +212,8 @@ cdef class Windowed(Source):
         w = self._spare(front + behind)
         if w == NULL:
             return False
-        memmove(w.room + front - left, self.at, left)
+        if left:
+            memmove(w.room + front - left, self.at, left)
         if w != self.now:
             if not self.keeps:
                 release(self.now)
@@ -640,11 +641,9 @@ cdef class Capture(Windowed):
             return self.told
         if self._raises():
             raise self.failure
-        why = self._why()
-        if self.records:
-            before = "one record" if self.records == 1 else f"{self.records:,} records"
-            why += f"\nThe {before} before it {'was' if self.records == 1 else 'were'} processed."
-        self.told = CaptureError(self.name, self.why_at, 0 if self.headless else self.records + 1, why)
+        self.told = CaptureError(
+            self.name, self.why_at, 0 if self.headless else self.records + 1, self._why()
+        )
         return self.told
 
     cdef bint _raises(self):

@@ -48,7 +48,6 @@ cdef class Sink:
     cdef int n_flows
     cdef int cap_flows
     cdef bint pending
-    cdef object about(self, Conn* conn, Mail* mail)             # what a Python rule may know of them
     cdef int take_alert(self, Alert* alert) noexcept nogil     # owns it from here on
     cdef int take_mail(self, Conn* conn, Mail* mail) noexcept nogil
     cdef int take_flow(self, Conn* conn) noexcept nogil

@@ -89,10 +89,6 @@ cdef class Sink:
                 out[rule] = out.get(rule, 0) + self.alerts[i]
         return dict(sorted(out.items()))
 
-    cdef object about(self, Conn* conn, Mail* mail):
-        from smtpinspect._core.views import describe
-        return describe(<uint64_t>conn, <uint64_t>mail)
-
     cdef int take_alert(self, Alert* alert) noexcept nogil:
         cdef Alert** at = &self.first_alert
         if not self.show_alerts:

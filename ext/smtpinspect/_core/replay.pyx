@@ -187,6 +187,7 @@ cdef class Replay:
         """The connection is over: what is left of it is read, its mails and its own record are written."""
         if conn.done:
             return
+        conn.ended_ns = ns
         self.streams.flush(conn)
         if conn.kind == SMTP:
             if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (conn.d[0].has_payload or conn.d[1].has_payload):
@@ -234,8 +235,7 @@ cdef class Replay:
                 conn = open[i]
                 self.verdicts.frame = self.packets
                 self.verdicts.ns = conn.last_ns
-                conn.last_ns = self.last_ns if self.last_ns > conn.last_ns else conn.last_ns
-                self.end(conn, conn.last_ns)
+                self.end(conn, self.last_ns if self.last_ns > conn.last_ns else conn.last_ns)
                 if self.sink.pending:
                     self.sink.flush()
                 self.machine.free_talk(conn)

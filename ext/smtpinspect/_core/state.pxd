@@ -84,6 +84,7 @@ cdef struct Fact:
     int64_t length             # of the evidence
     Span octets                # the evidence's octets, as many as are held
     int64_t packet             # frame that holds the deciding octet
+    int32_t answers            # of a reply: 1 + the ordinal of the command that it answers, 0 else
     int64_t flag_at[CLASSES]   # first offset of each octet class, for Field and Path
     int64_t flag_packet[CLASSES]
 
@@ -115,7 +116,10 @@ cdef struct Standing:          # of one inspector towards a connection or a mail
     int8_t strongest          # of the alerts that count here
     int8_t overall            # of a connection: mails included
     uint8_t detached
-    int16_t broke              # row of the first break, -1 none
+    int16_t broke              # row of the earliest break, -1 none
+    int8_t broke_strength      # of the strongest break
+    uint8_t broke_side
+    int64_t broke_at           # stream offset of the earliest break
     int64_t broke_tx           # the mail it happened in, -1 outside
 
 cdef struct Piece:             # octets inside a Text
@@ -158,7 +162,9 @@ cdef struct Mail:
     uint16_t reply
     uint16_t last_refusal
     uint8_t refusal_phase
-    uint8_t refused_data
+    uint8_t refused_data       # DATA or BDAT was refused: a MAIL may begin anew
+    uint8_t refused_mail       # MAIL itself was: it ends with its last pipelined reply
+    int32_t ordinal            # of its MAIL
     uint8_t given
     int64_t declared           # SIZE=, -1 none
     int64_t octets             # of its text as sent
@@ -237,11 +243,13 @@ cdef struct Pending:
     int64_t at                 # offset of the command
     int64_t ns
     int64_t end                # offset behind it
+    int64_t packet
     int32_t rcpt               # index of the recipient, -1 none
     int32_t ordinal
     uint8_t verb               # number
     uint8_t what               # machine.What
     uint8_t last               # BDAT LAST
+    uint8_t phase              # that it belongs to
     uint8_t name_n
     uint8_t name[40]
 
@@ -327,6 +335,9 @@ cdef struct Talk:
     uint8_t answered           # an EHLO or HELO has been answered
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
+    uint16_t farewell          # the last reply was a 421: the server closes
+    uint8_t reply_head[64]     # of the open reply's first line
+    uint8_t reply_head_n
     uint16_t first_code
     uint32_t reply_lines
     uint32_t reply_cap
@@ -394,6 +405,7 @@ cdef struct Conn:
     uint64_t first_packet
     int64_t start_ns
     int64_t last_ns
+    int64_t ended_ns           # when it was over, or the capture was
     int64_t moved_ns           # when its place in the list of ages was last looked at
     int64_t progress_ns        # when new octets last came, from either side
     uint32_t reuse_isn         # of a SYN on an open connection

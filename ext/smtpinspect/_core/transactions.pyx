@@ -12,7 +12,7 @@ from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.records cimport free_mail, predicted_stage
 from smtpinspect._core.state cimport (
     ABORTED, ACCEPTED, AT_GREETING, AT_QUIT, BY_CLIENT, CLIENT, CLOSED, CONNECT, Conn, DATACMD, DOT,
-    DOTREPLY, EHLO, ENCRYPTED, IS_ENCRYPTED, MAIL, Mail, NOBODY, NO_PHASE, Pending, RCPT, REFUSED, REPLY354,
+    DOTREPLY, EHLO, ENCRYPTED, GAP, IS_ENCRYPTED, MAIL, Mail, NOBODY, NO_PHASE, Pending, RCPT, REFUSED, REPLY354,
     RESET, Rcpt, SERVER, SMTPUTF8, STALLED, Talk, UNKNOWN, CUT_OFF, ONE_DIRECTION,
 )
 from smtpinspect._core.text cimport text_piece
@@ -36,6 +36,7 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
     mail.text_start = -1
     mail.text_end = -1
     mail.command_at = at
+    mail.ordinal = talk.ordinal + 1
     mail.start_ns = verdicts.ns
     mail.phase = NO_PHASE
     mail.refusal_phase = NO_PHASE
@@ -47,6 +48,7 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
         talk.last_mail.next = mail
     talk.last_mail = mail
     talk.open = mail
+    verdicts.begin_mail(conn, mail)
     return mail
 
 
@@ -106,7 +108,9 @@ cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int p
     cdef Talk* talk = conn.talk
     if talk.mime != NULL and talk.open == mail and mail.has_text:
         mime_end(verdicts, conn, mail)
-    if outcome == ABORTED and mail.last_refusal:
+    if outcome == ABORTED and mail.doubt & GAP:
+        outcome = UNKNOWN                          # what the hole held may have decided it
+    elif outcome == ABORTED and mail.last_refusal:
         # what the client gave up had been refused before
         outcome = REFUSED
         mail.reply = mail.last_refusal
@@ -173,11 +177,16 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
             phase = REPLY354
     else:
         phase = RCPT if mail.rcpt_count else MAIL
-    mail.silence_ns = conn.last_ns - conn.progress_ns if conn.last_ns > conn.progress_ns else 0
+    mail.silence_ns = conn.ended_ns - conn.progress_ns if conn.ended_ns > conn.progress_ns else 0
     mail.closer = conn.closer
     if conn.d[SERVER].has_payload == 0:
         mail.doubt |= ONE_DIRECTION
         outcome = UNKNOWN
+    elif talk.farewell:
+        # the server said that it closes: a code, no break
+        outcome = REFUSED
+        mail.reply = talk.farewell
+        mail.closer = NOBODY
     elif conn.reset or conn.closer != NOBODY:
         if conn.closer == BY_CLIENT and mail.silence_ns >= STALL_NS:
             outcome = STALLED                      # the client gave up waiting

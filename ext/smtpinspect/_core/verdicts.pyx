@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Fired, Program, Row
+from smtpinspect._core.said cimport said
 from smtpinspect._core.state cimport Alert, Conn, Fact, Mail, Standing, Talk
 
 from smtpinspect.actions import Strength
@@ -14,6 +15,7 @@ from smtpinspect.grammar import limits as _limits
 cdef int ALERTS_PER_RULE = _limits.ALERTS_PER_RULE
 cdef int EXCERPT = _limits.EXCERPT
 cdef int8_t DETACH = int(Strength.DETACH)
+cdef int8_t DROP = int(Strength.DROP)
 
 cdef enum:
     MOST = 32      # rows that may fire for one fact
@@ -27,6 +29,17 @@ cdef Standing* new_standing(int n) noexcept nogil:
             made[i].broke = -1
             made[i].broke_tx = -1
     return made
+
+
+cdef void broke(Standing* standing, int row, int strength, int side, int64_t offset, int64_t tx) noexcept nogil:
+    """A break: the earliest counts. Of two in one mail and direction that is the lower offset, whichever was seen first."""
+    if standing.broke < 0 or (standing.broke_tx == tx and standing.broke_side == side and offset < standing.broke_at):
+        standing.broke = <int16_t>row
+        standing.broke_side = <uint8_t>side
+        standing.broke_at = offset
+        standing.broke_tx = tx
+    if strength > standing.broke_strength:
+        standing.broke_strength = <int8_t>strength
 
 
 cdef class Verdicts:
@@ -61,6 +74,7 @@ cdef class Verdicts:
         cdef Alert* alert
         cdef uint16_t* counts
         cdef int64_t* fired
+        cdef Mail* other
         cdef int strength = row.strength
         cdef bint breaks = row.breaks
         if talk.standing == NULL:
@@ -74,20 +88,21 @@ cdef class Verdicts:
         if row.method:
             with gil:
                 try:
-                    strength = self.program.ask(number, fact, self.sink.about(conn, mail))
+                    strength = self.program.ask(number, fact, said(conn, mail))
                 except BaseException as error:
                     if self.error is None:
                         self.error = error
                     strength = -1
             if strength < 0:
                 return 0
-            breaks = strength >= 5
+            breaks = strength >= DROP or (row.breaks and strength == row.strength)
         if mail != NULL:
             if mail.standing == NULL:
                 mail.standing = new_standing(self.program.ninspectors)
+            if mail.counts == NULL:
                 mail.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
-                if mail.standing == NULL or mail.counts == NULL:
-                    return -1
+            if mail.standing == NULL or mail.counts == NULL:
+                return -1
             own = &mail.standing[row.inspector]
             counts = mail.counts
         else:
@@ -131,40 +146,78 @@ cdef class Verdicts:
             else:
                 self.sink.take_alert(alert)
         if breaks and not row.seen:
-            if own.broke < 0:
-                own.broke = <int16_t>number
-                own.broke_tx = mail.tx if mail != NULL else -1
-            if whole.broke < 0:
-                whole.broke = <int16_t>number
-                whole.broke_tx = mail.tx if mail != NULL else -1
+            broke(own, number, strength, fact.side, offset, mail.tx if mail != NULL else -1)
+            if own != whole:
+                broke(whole, number, strength, fact.side, offset, mail.tx)
+        if mail == NULL and fact.answers and not row.seen:
+            # the reply to an earlier command counts for the mails that have begun behind it
+            other = talk.mails
+            while other != NULL:
+                if other.ordinal >= fact.answers:
+                    if other.standing == NULL:
+                        other.standing = new_standing(self.program.ninspectors)
+                    if other.standing != NULL:
+                        own = &other.standing[row.inspector]
+                        if strength > own.strongest:
+                            own.strongest = <int8_t>strength
+                        if breaks:
+                            broke(own, number, strength, fact.side, offset, -1)
+                other = other.next
         if strength == DETACH:
             whole.detached = 1
         return 1
 
+    cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil:
+        """What the connection has come to so far counts for this mail too."""
+        cdef int i
+        if conn.talk.standing == NULL:
+            return 0
+        mail.standing = new_standing(self.program.ninspectors)
+        if mail.standing == NULL:
+            return -1
+        for i in range(self.program.ninspectors):
+            mail.standing[i] = conn.talk.standing[i]
+        return 0
+
     cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil:
         cdef Standing* whole = conn.talk.standing
+        cdef Standing* own
         cdef Alert* alert
         cdef int i
-        if whole != NULL:
+        for i in range(self.program.ninspectors if whole != NULL else 0):
+            # breaks of earlier mails that became known since
+            if whole[i].broke < 0 or whole[i].broke_tx >= mail.tx or whole[i].broke_tx < 0:
+                continue
             if mail.standing == NULL:
                 mail.standing = new_standing(self.program.ninspectors)
                 if mail.standing == NULL:
                     return -1
+            own = &mail.standing[i]
+            own.broke = whole[i].broke
+            own.broke_tx = whole[i].broke_tx
+            own.broke_side = whole[i].broke_side
+            own.broke_at = whole[i].broke_at
+            if self.program.rows[own.broke].strength > own.broke_strength:
+                own.broke_strength = self.program.rows[own.broke].strength
+        if mail.standing != NULL:
             for i in range(self.program.ninspectors):
-                # alerts outside mails, and the first break of an earlier mail, count for this one too
-                if whole[i].strongest > mail.standing[i].strongest:
-                    mail.standing[i].strongest = whole[i].strongest
-                if whole[i].broke >= 0 and whole[i].broke_tx < mail.tx:
-                    mail.standing[i].broke = whole[i].broke
-                    mail.standing[i].broke_tx = whole[i].broke_tx
-                    if self.program.rows[whole[i].broke].strength > mail.standing[i].strongest:
-                        mail.standing[i].strongest = self.program.rows[whole[i].broke].strength
+                own = &mail.standing[i]
+                if own.broke >= 0 and own.broke_strength > own.strongest:
+                    own.strongest = own.broke_strength
         while mail.alerts != NULL:
             alert = mail.alerts
             mail.alerts = alert.next
             alert.next = NULL
             if mail.text_end >= 0 and alert.side == 0:
                 alert.text_end = mail.text_end
+            if mail.standing != NULL:
+                own = &mail.standing[self.program.rows[alert.row].inspector]
+                if own.broke_tx == mail.tx and own.broke >= 0 and own.broke_side == alert.side:
+                    # judged at a field's or a line's end: only the octets tell which came first
+                    if alert.offset != own.broke_at:
+                        alert.after_break = alert.offset > own.broke_at
+                    elif alert.row == own.broke:
+                        alert.after_break = 0
             self.sink.take_alert(alert)
         mail.last_alert = NULL
         return self.sink.take_mail(conn, mail)

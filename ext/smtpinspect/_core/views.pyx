@@ -4,9 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from smtpinspect._core.records cimport Sink, flow_id, flow_state, predicted_stage
 from smtpinspect._core.rows cimport Program
+from smtpinspect._core.said cimport decoded, endpoint, piece
 from smtpinspect._core.state cimport Alert as CAlert, CLIENT, Conn, Mail as CMail, Piece, Standing, Talk
-
-import ipaddress
 
 from smtpinspect.actions import Strength
 
@@ -25,63 +24,8 @@ ACTIONS = tuple(s.word for s in Strength)
 STATE_WORDS = ("new", "established", "closed")
 
 
-cdef object address(Conn* conn, int side):
-    cdef bint lo = (side == CLIENT) == (conn.client == 0)
-    cdef const uint8_t* p = &conn.key.lo[0]
-    if not lo:
-        p = &conn.key.hi[0]
-    if conn.key.family == 4:
-        return f"{p[0]}.{p[1]}.{p[2]}.{p[3]}"
-    return str(ipaddress.IPv6Address((<const char*>p)[:16]))
-
-
-cdef int port(Conn* conn, int side) noexcept:
-    return conn.key.lo_port if (side == CLIENT) == (conn.client == 0) else conn.key.hi_port
-
-
-cdef object endpoint(Conn* conn, int side):
-    text = address(conn, side)
-    return f"[{text}]:{port(conn, side)}" if conn.key.family == 6 else f"{text}:{port(conn, side)}"
-
-
 cdef list doubts(uint32_t bits):
     return [word for i, word in enumerate(DOUBTS) if bits >> i & 1]
-
-
-cdef bytes piece(CMail* mail, Piece p):
-    return (<const char*>mail.text.p)[p.at:p.at + p.n] if p.n else b""
-
-
-cdef str decoded(bytes octets):
-    """UTF-8 where it is; other octets as \\xNN, so that nothing is lost and nothing breaks a reader."""
-    return octets.decode("utf-8", "backslashreplace")
-
-
-cdef class Said:
-    """What a Python rule may know besides the fact: the connection and the open mail."""
-
-    cdef readonly str client
-    cdef readonly str server
-    cdef readonly bytes helo
-    cdef readonly object mail_from
-    cdef readonly list rcpt_to
-
-
-def describe(uint64_t conn_at, uint64_t mail_at):
-    """Made for a Python rule while the core waits; the addresses are the core's own."""
-    cdef Conn* conn = <Conn*>conn_at
-    cdef CMail* mail = <CMail*>mail_at
-    cdef Said made = Said.__new__(Said)
-    cdef uint32_t i
-    made.client = endpoint(conn, 0)
-    made.server = endpoint(conn, 1)
-    made.helo = (<const char*>conn.talk.helo.p)[:conn.talk.helo.n] if conn.talk.helo.n else b""
-    made.rcpt_to = []
-    if mail != NULL:
-        made.mail_from = decoded(piece(mail, mail.sender)) if mail.has_sender else None
-        for i in range(mail.nrcpts):
-            made.rcpt_to.append(decoded(piece(mail, mail.rcpts[i].address)))
-    return made
 
 
 def excerpt(octets):
