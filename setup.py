@@ -29,7 +29,9 @@ setup(
                 [f"ext/smtpinspect/_core/{name}.pyx"],
                 include_dirs=["ext/smtpinspect/_core"],
                 extra_compile_args=FLAGS,
-                extra_link_args=["-fsanitize=address,undefined"] if os.environ.get("SMTPINSPECT_SANITIZE") else [],
+                extra_link_args=["-fsanitize=address,undefined"]
+                if os.environ.get("SMTPINSPECT_SANITIZE")
+                else [],
             )
             for name in MODULES
         ],

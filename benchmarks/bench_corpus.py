@@ -6,10 +6,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import corpus
-import floor
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+
+import corpus
+import floor
 
 
 @pytest.mark.parametrize("profile", list(corpus.PROFILES))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import corpus
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+
+import corpus
 
 smtpinspect = pytest.importorskip("smtpinspect")
 

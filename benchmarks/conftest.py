@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import corpus
 import pytest
+
+import corpus
 
 SIZE = 8_000_000
 

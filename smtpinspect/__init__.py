@@ -1,8 +1,8 @@
 """Packet-level SMTP inspection: replay a capture and see which firewall rule would break which mail.
 
-    result = smtpinspect.replay("capture.pcap", inspectors=["mailguard:pix-6", smtpinspect.Stormshield(profile="high")])
-    for mail in result.mails:
-        print(mail.mail_from, mail.outcome, mail.verdict, [a.rule for a in mail.alerts])
+result = smtpinspect.replay("capture.pcap", inspectors=["mailguard:pix-6", smtpinspect.Stormshield(profile="high")])
+for mail in result.mails:
+    print(mail.mail_from, mail.outcome, mail.verdict, [a.rule for a in mail.alerts])
 """
 
 from __future__ import annotations

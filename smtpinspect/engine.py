@@ -71,7 +71,9 @@ class Engine:
     Raises UsageError for what it does not know.
     """
 
-    def __init__(self, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS) -> None:
+    def __init__(
+        self, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+    ) -> None:
         if isinstance(inspectors, (str, Inspector)):
             inspectors = [inspectors]
         self.inspectors: tuple[Inspector, ...] = (
@@ -119,7 +121,9 @@ class Engine:
         """
         if unknown := set(records) - RECORDS:
             raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
-        sink = EveSink(self.program, out, alerts="alert" in records, mails="mail" in records, flows="flow" in records)
+        sink = EveSink(
+            self.program, out, alerts="alert" in records, mails="mail" in records, flows="flow" in records
+        )
         run = Run(self, source, sink)
         try:
             try:

@@ -16,7 +16,10 @@ class CaptureError(SmtpInspectError):
 
     `path` names the source, `offset` is the octet at which reading stopped, `record` the number
     (1-based) of the record that could not be read, 0 when the file header itself is at fault.
+    `partial` holds what `transcript` could read before it.
     """
+
+    partial: list[dict[str, object]] | None = None
 
     def __init__(self, path: str, offset: int, record: int, why: str) -> None:
         self.path, self.offset, self.record, self.why = path, offset, record, why

@@ -21,7 +21,8 @@ from smtpinspect.source import Input
 
 ARG = 400  # octets of an argument that are shown
 SUBJECT = 1_000  # characters of a raw subject that are shown
-SECRET = "***"
+BLANK = b" \t\r"
+HOLES = 1 << 30  # octets of holes that are hashed as zeros; a connection with more has no hash
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class _Talk:
     gaps: list[dict[str, Any]] = field(default_factory=list)
     starttls: tuple[int, int] | None = None
     implicit: bool = False
+    holes: int = 0
 
 
 class Tape:
@@ -93,24 +95,31 @@ class Tape:
         talk = self.of(conn)
         talk.gaps.append({"direction": "server" if side else "client", "offset": at, "length": n})
         talk.have[side] += n
+        talk.holes += n
         if n > 1:  # a hole of one octet is a keep-alive or a probe more often than a loss
             talk.octets[side] += n
-            _zeros(talk.hashes[side], n)
+            if talk.holes <= HOLES:
+                _zeros(talk.hashes[side], n)
 
     def command(self, conn: int, line: bytes, length: int, kind: int, ordinal: int | None) -> None:
         talk = self.of(conn)
-        words = line.decode("latin-1").strip().split(None, 1)
-        verb = words[0].upper() if words else ""
-        arg = words[1].strip()[:ARG] if len(words) > 1 else ""
+        words = line.strip(BLANK).replace(b"\t", b" ").split(b" ", 1)
+        at = line.find(words[0]) + len(words[0])
+        verb = words[0].decode("latin-1").upper()
+        arg = line[at:].strip(BLANK).decode("latin-1")[:ARG]
         if kind == 1:
             verb, arg = "(auth-response)", (line.decode("latin-1") if self.secrets else "")
         elif verb == "AUTH" and not self.secrets:
-            arg = arg.split(None, 1)[0] if arg else ""
+            arg = arg.split(" ", 1)[0]
         made = {"verb": verb, "arg": arg, "length": length, "reply": None}
         talk.commands.append(made)
         if ordinal is not None:
             talk.by_ordinal[ordinal] = made
-        if talk.open is not None and talk.open.via == "BDAT" and verb in ("RSET", "MAIL", "EHLO", "HELO", "DATA", "QUIT"):
+        if (
+            talk.open is not None
+            and talk.open.via == "BDAT"
+            and verb in ("RSET", "MAIL", "EHLO", "HELO", "DATA", "QUIT")
+        ):
             self._close(talk, False, None)
 
     def reply(self, conn: int, code: int | None, ordinal: int | None, *_: Any) -> None:
@@ -134,7 +143,11 @@ class Tape:
         talk.open.add(octets)
 
     def text_gap(self, conn: int, n: int, via: str, *_: Any) -> None:
-        self.text(conn, bytes(min(n, 1 << 20)), via)
+        if self.of(conn).holes > HOLES:
+            return
+        while n > 0:
+            self.text(conn, bytes(min(n, 1 << 20)), via)
+            n -= 1 << 20
 
     def text_end(self, conn: int, ordinal: int, *_: Any) -> None:
         talk = self.of(conn)
@@ -188,7 +201,9 @@ def transcript(source: Input, *, ports: Sequence[int] = PORTS, secrets: bool = F
         while more:
             more = run.step()
             for flow in sink.out:
-                found.append((flow.first_packet, _object(flow.client, flow.server, tape.finish(flow.first_packet))))
+                found.append(
+                    (flow.first_packet, _object(flow.client, flow.server, tape.finish(flow.first_packet)))
+                )
             sink.out = []
     finally:
         run.close()
@@ -208,8 +223,8 @@ def _object(client: str, server: str, talk: _Talk) -> dict[str, Any]:
         "server": server,
         "client_bytes": talk.octets[0],
         "server_bytes": talk.octets[1],
-        "client_sha256": talk.hashes[0].hexdigest(),
-        "server_sha256": talk.hashes[1].hexdigest(),
+        "client_sha256": talk.hashes[0].hexdigest() if talk.holes <= HOLES else None,
+        "server_sha256": talk.hashes[1].hexdigest() if talk.holes <= HOLES else None,
         "commands": commands,
         "reply_codes": codes,
         "mail_from": [_address(c["arg"], "FROM:") for c in commands if c["verb"] == "MAIL"],
@@ -250,7 +265,9 @@ def _message(message: _Message, talk: _Talk) -> dict[str, Any]:
             made["subject_raw"] = raw[:SUBJECT]
             made["subject_decoded"] = decoded(raw)
         try:
-            made["parts"] = [_part(p) for p in email.message_from_bytes(octets).walk() if not p.is_multipart()]
+            made["parts"] = [
+                _part(p) for p in email.message_from_bytes(octets).walk() if not p.is_multipart()
+            ]
         except Exception:  # what the package makes of hostile octets is not ours to list
             made["parts"] = None
     return made

@@ -35,11 +35,9 @@ cdef extern from *:
     #endif
     #include <errno.h>
     #define set_errno(n) (errno = (n))
-    typedef unsigned __int128 si_u128;
     """
     void si_prefetch(const void* p) noexcept nogil
     void set_errno(int n) noexcept nogil
-    ctypedef unsigned long long si_u128
 
 cdef enum:
     MAX_RECORD = 16 << 20                # octets of one record; libpcap's own limit is 256 KiB
@@ -100,21 +98,26 @@ cdef struct Interface:
     uint32_t snaplen
     uint64_t factor     # nanoseconds of one tick, or ticks of one nanosecond when `divides`
     bint divides
+    uint64_t most       # ticks that an int64 can hold as nanoseconds
     int shift           # resolution of 2**-shift seconds; -1: a power of ten
     int64_t offset      # nanoseconds
 
 
 cdef inline int64_t stamp(const Interface* of, uint64_t ticks) noexcept nogil:
     """A time stamp in nanoseconds; one that no int64 holds becomes the last moment that it can hold."""
-    cdef si_u128 wide
-    cdef int64_t ns
-    if of.shift >= 0:
-        wide = <si_u128>ticks * 1000000000u >> of.shift
-    elif of.divides:
-        wide = ticks // of.factor
-    else:
-        wide = <si_u128>ticks * of.factor
-    ns = INT64_MAX if wide > <uint64_t>INT64_MAX else <int64_t>wide
+    cdef uint64_t rest
+    cdef int shift = of.shift
+    cdef int64_t ns = INT64_MAX
+    if shift < 0:
+        if ticks <= of.most:
+            ns = <int64_t>(ticks // of.factor if of.divides else ticks * of.factor)
+    elif shift >= 64 or ticks >> shift <= <uint64_t>MOST_SECONDS:
+        ns = 0 if shift >= 64 else <int64_t>(ticks >> shift) * 1000000000
+        rest = ticks if shift >= 64 else ticks & (((<uint64_t>1) << shift) - 1)
+        if shift > 34:   # 34 bits of a fraction times 10**9 are less than 2**64
+            rest = rest >> (shift - 34) if shift < 98 else 0
+            shift = 34
+        ns += <int64_t>(rest * 1000000000 >> shift)
     if of.offset > 0 and ns > INT64_MAX - of.offset:
         return INT64_MAX
     return ns + of.offset   # ns is not negative
@@ -570,7 +573,7 @@ cdef class Capture(Windowed):
         made.linktype = self._u16(p + 8)
         made.snaplen = self._u32(p + 12)
         made.factor, made.divides, made.shift, made.offset = 1000, False, -1, 0
-        while left >= 4:
+        while left >= 4:   # options
             code, size = self._u16(option), self._u16(option + 2)
             option += 4
             left -= 4
@@ -600,6 +603,8 @@ cdef class Capture(Windowed):
             size = (size + 3) & ~3u
             option += size
             left -= size
+        # ten ticks or more to a nanosecond: any number of them is less than half of what an int64 holds
+        made.most = <uint64_t>-1 if made.divides else <uint64_t>INT64_MAX // made.factor
         self.interface_count += 1
         return NEXT_RECORD
 
