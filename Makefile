@@ -27,7 +27,6 @@ test: $(VENV)/built-for-tests
 
 lint: $(VENV)/built-for-tests
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 

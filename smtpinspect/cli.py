@@ -50,7 +50,7 @@ commands:
 examples:
   smtpinspect mail.pcap
   smtpinspect replay mail.pcap -i mailguard:asa-8 -i stormshield:high
-  smtpinspect replay --format eve mail.pcap | jq 'select(.event_type == "alert")'
+  smtpinspect replay --format eve mail.pcap | jq 'select(.event_type=="alert")'
   tcpdump -i eth0 -s 0 -w - port 25 | smtpinspect replay -
   smtpinspect rules stormshield.smtp-231
 
@@ -308,7 +308,7 @@ def _replay(words: list[str], prog: str = "") -> int:
 
     from smtpinspect.engine import Engine
 
-    engine = Engine(given.inspectors, ports=given.port or PORTS)
+    engine = Engine(given.inspectors, ports=given.port or PORTS, secrets=given.show_secrets)
     return _replay_eve(engine, given) if given.format == "eve" else _replay_text(engine, given)
 
 
@@ -383,9 +383,7 @@ def _replay_text(engine: Engine, given: argparse.Namespace) -> int:
             status = _feed(engine, _source(captures), summary)
     columns = products(engine.inspectors, engine.labels, given.inspectors or ())
     with _text(given.out) as (out, width, style):
-        text = Text(
-            summary, columns, width=width, style=style, secrets=given.show_secrets, ports=engine.ports
-        )
+        text = Text(summary, columns, width=width, style=style, ports=engine.ports)
         for line in text.lines():
             print(line, file=out)
     if status:
@@ -447,8 +445,10 @@ def _names(captures: Sequence[str]) -> list[str]:
 
 
 def _unreadable(error: CaptureError) -> int:
-    first, *more = str(error).splitlines()
-    return complain(f"{first.rstrip('.')}.", UNREADABLE, *more)
+    before = error.record - 1
+    those = "The record before it was" if before == 1 else f"The {before:,} records before it were"
+    more = [f"{those} processed."] if before > 0 else []
+    return complain(f"{str(error).rstrip('.')}.", UNREADABLE, *more)
 
 
 # --- transcript

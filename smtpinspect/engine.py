@@ -68,11 +68,15 @@ class Engine:
 
     `inspectors` holds specs (`mailguard:pix-6,deny_style=noop`) or instances; None means every built-in product at
     its default profile, an empty list none. `ports` are the server ports; a 220 greeting is found on any port.
-    Raises UsageError for what it does not know.
+    What AUTH carries is masked in evidence unless `secrets`. Raises UsageError for what it does not know.
     """
 
     def __init__(
-        self, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+        self,
+        inspectors: Sequence[str | Inspector] | None = None,
+        *,
+        ports: Sequence[int] = PORTS,
+        secrets: bool = False,
     ) -> None:
         if isinstance(inspectors, (str, Inspector)):
             inspectors = [inspectors]
@@ -81,6 +85,7 @@ class Engine:
         )
         self.labels: tuple[str, ...] = tuple(registry.label_all(self.inspectors))
         self.ports = tuple(ports)
+        self.secrets = secrets
         self.program = compile_rows(self.inspectors)
         self._progress: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
@@ -150,7 +155,7 @@ class Run:
         self.sink = sink
         self.start = time.perf_counter()
         self.source = open_source(source)
-        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape)
+        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape, engine.secrets)
 
     def step(self) -> bool:
         more = self.replay.step(STEP)

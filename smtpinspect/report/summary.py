@@ -146,7 +146,7 @@ class Summary:
         """A capture that could not be read to its end."""
         if self.each:
             seen = "cut off" if error.record else "no capture"
-            self._keep(Row(self._name, "", "", "unknown", seen, notes=error.why.splitlines()[:1]), TROUBLE)
+            self._keep(Row(self._name, "", "", "unknown", seen, notes=[error.why]), TROUBLE)
 
     def stop(self, packets: int) -> None:
         """Ctrl-C: no Stats will come."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smtpinspect.inspectors.base import Inspector
 
 TOP: Final = 5  # destinations, and sender domains, that are printed
-EXCERPT: Final = 48  # characters of evidence, on a terminal
+QUOTED: Final = 48  # characters of evidence, on a terminal
 READABLE: Final = 12  # columns that are left of an address
 _GENERATION: Final = re.compile(r"([a-z]+)-(\d.*)")
 
@@ -64,14 +64,12 @@ class Text:
         *,
         width: int | None = None,
         style: Style | None = None,
-        secrets: bool = False,
         ports: Sequence[int] = (),
     ) -> None:
         self.sum = summary
         self.columns = columns
         self.width = width
         self.style = style or Style(False)
-        self.secrets = secrets
         self.ports = ports
         self.common = summary.common()
         self.titles = {column.label: column.title for column in columns}
@@ -157,7 +155,7 @@ class Text:
                 shown = row.capture
                 colours = ["", "", words.colour(row.outcome)]
                 colours += [words.colour(row.cells.get(one.label, ("", ""))[0]) for one in self.columns]
-                yield self._joined(line, widths, colours)
+                yield self._joined(line, widths, colours).rstrip()
             yield from self._details(row)
 
     def _heads(self, heads: Sequence[Sequence[str]], widths: Sequence[int], names: int) -> Iterator[str]:
@@ -182,7 +180,8 @@ class Text:
 
     def _stacked(self, row: Row, line: Sequence[str]) -> Iterator[str]:
         """Too many products for this terminal: a line for each."""
-        yield self.style("  ".join(part for part in line[:2] if part), "bold")
+        for name in self._wrapped("  ".join(part for part in line[:2] if part)):
+            yield self.style(name if self.width is None else cut(name, self.width), "bold")
         yield f"  OBSERVED      in the capture: {self.style(row.observed, words.colour(row.outcome))}"
         for number, column in enumerate(self.columns):
             kind, text = row.cells.get(column.label, ("", ""))
@@ -248,14 +247,12 @@ class Text:
         return f"{rule} [{self.titles.get(label, label)}]" if shared else rule
 
     def _where(self, alert: Alert) -> Iterator[str]:
-        quoted = words.evidence(alert, self.secrets)
+        quoted = words.evidence(alert)
         if self.width is not None:
-            quoted = cut(quoted, EXCERPT)
+            quoted = cut(quoted, QUOTED)
         place = f"{alert.direction}'s byte {alert.offset:,}, packet {alert.packet:,}"
         if quoted:
-            # The line's end counts in the length and is not quoted.
-            more = alert.length > len(alert.octets) + 2 and not quoted.endswith("…")
-            place = f'"{quoted}{"…" if more else ""}"   {place}'
+            place = f'"{quoted}"   {place}'
         yield from self._wrapped(f"{place}   ({words.BASIS.get(alert.basis, alert.basis)})", "    ")
 
     # --- below the table

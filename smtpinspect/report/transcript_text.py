@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide
+from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide, wrapped
 
 _ARROW: Final = 60  # where the reply stands, when the commands leave it there
 _MARGIN: Final = 16  # columns beside a command, on a terminal
@@ -43,15 +43,14 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
         answer = "" if command["verb"] == "." else "no reply" if reply is None else str(reply)
         yield f"  C: {padded(text, max(column, wide(text)))}  {style(answer, _colour(reply))}".rstrip()
         if messages and _carries(command, commands[number + 1 :]):
-            yield from _message(messages.pop(0), style)
+            yield from _message(messages.pop(0), width, style)
     for message in messages:
-        yield from _message(message, style)
+        yield from _message(message, width, style)
     if talk["starttls"]:
         tls = talk["starttls"]
-        yield (
-            f"  TLS from here: {count(tls['client_tls_bytes'], 'byte')} from the client, "
-            f"{tls['server_tls_bytes']:,} from the server; not readable"
-        )
+        sent = f"{count(tls['client_tls_bytes'], 'byte')} from the client"
+        told = f"TLS from here: {sent}, {tls['server_tls_bytes']:,} from the server; not readable"
+        yield from wrapped(told, width, "  ")
 
 
 def _command(command: Mapping[str, Any]) -> str:
@@ -73,21 +72,24 @@ def _carries(command: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> 
     return False
 
 
-def _message(message: Mapping[str, Any], style: Style) -> Iterator[str]:
+def _message(message: Mapping[str, Any], width: int | None, style: Style) -> Iterator[str]:
     whole = "" if message["terminated"] else ", its end is not in the capture"
     reply = message["final_reply"]
     answer = "no reply" if reply is None else str(reply)
     size = count(message["bytes_wire"], "byte")
     yield f"     text by {message['via']}: {size}{whole}; {style(answer, _colour(reply))}"
+    told = []
     if message["subject_decoded"] is not None:
-        yield f"       Subject: {safe(message['subject_decoded'])}"
+        told.append(f"Subject: {safe(message['subject_decoded'])}")
         if message["subject_raw"] != message["subject_decoded"]:
-            yield f"         as sent: {safe(message['subject_raw'])}"
+            told.append(f"as sent: {safe(message['subject_raw'])}")
     for part in message["parts"] or ():
         name = f" {safe(part['filename'])!r}" if part["filename"] else ""
         encoding = f", {safe(part['encoding'])}" if part["encoding"] else ""
         size = count(part["bytes"], "byte")
-        yield f"       {safe(part['type'])}{name}{encoding}, {size}, md5 {part['md5']}"
+        told.append(f"{safe(part['type'])}{name}{encoding}, {size}, md5 {part['md5']}")
+    for text in told:
+        yield from wrapped(text, width, "       ")
 
 
 def _colour(reply: int | None) -> str:

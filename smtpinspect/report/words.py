@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smtpinspect._core.views import Alert, Mail, excerpt
-
 from smtpinspect.actions import Strength
+from smtpinspect.grammar.limits import EXCERPT
 from smtpinspect.report.terminal import safe
 
 STRENGTH: Final = {strength.word: strength for strength in Strength}
@@ -75,8 +75,7 @@ DOUBTS: Final = {
     "cap": "a limit of this program was reached: not everything was kept",
     "end-mark-disputed": "the server replied in the middle of the text: it may see another end mark",
 }
-_AUTH: Final = re.compile(rb"(?i)^(\s*(?:AUTH|X-EXPS)\s+\S+\s+)\S.*", re.DOTALL)
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}\s*")
+_AUTH: Final = re.compile(rb"(?i)(?:AUTH|X-EXPS)\s+\S+")
 
 
 def short(rule: str) -> str:
@@ -84,15 +83,13 @@ def short(rule: str) -> str:
     return ".".join(rule.split(".")[1:2]) or rule
 
 
-def evidence(alert: Alert, secrets: bool = False) -> str:
-    """The octets of an alert; what may be a password is masked."""
-    octets = alert.octets
-    if not secrets:
-        octets = _AUTH.sub(rb"\1***", octets)
-        # An answer in an AUTH dialogue that is too long; a command line has a space or is no base64.
-        if alert.detail == "command line" and len(octets) > 16 and _BASE64.fullmatch(octets):
-            octets = b"***"
-    return str(excerpt(octets))
+def evidence(alert: Alert) -> str:
+    """The octets of an alert as text, with a mark for what is not shown of them."""
+    text = excerpt(alert.octets)
+    # Of some lines the end counts in the length, and is not quoted.
+    if _AUTH.fullmatch(alert.octets) and alert.length > len(alert.octets) + 2:
+        return f"{text} ***"
+    return f"{text}…" if len(alert.octets) == EXCERPT < alert.length else text
 
 
 def does(alert: Alert) -> str:

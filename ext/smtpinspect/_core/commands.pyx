@@ -1,11 +1,12 @@
 """A command line taken apart (RFC 5321 4.1, 4.1.2), and the facts that are in it."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 from smtpinspect._core.rows cimport F_PATH
+from smtpinspect._core.octets cimport upper
 from smtpinspect._core.span cimport Span, span
-from smtpinspect._core.state cimport CLIENT, Conn, Fact, Mail
+from smtpinspect._core.state cimport CLASSES, CLIENT, Conn, DATACMD, AT_QUIT, Fact, MAIL, Mail, NO_PHASE, RCPT
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.facts import Octets as _Octets
@@ -14,14 +15,15 @@ from smtpinspect.grammar.verbs import VERBS as _VERBS
 
 cdef enum:
     VERBS = 64
-    KEYWORDS = 64
+    KEYWORDS = 64              # bits of Talk.offered
+    NAME_ROOM = 24             # octets of a verb, a keyword or a parameter
 
-cdef uint8_t[VERBS][16] VERB_NAME
+cdef uint8_t[VERBS][NAME_ROOM] VERB_NAME
 cdef int[VERBS] VERB_LENGTH
 cdef uint64_t[VERBS] VERB_NEEDS          # keywords of which one must be offered, 0: none
-cdef uint8_t[KEYWORDS][24] KEYWORD_NAME
+cdef uint8_t[KEYWORDS][NAME_ROOM] KEYWORD_NAME
 cdef int[KEYWORDS] KEYWORD_LENGTH
-cdef uint8_t[KEYWORDS][24] PARAM_NAME
+cdef uint8_t[KEYWORDS][NAME_ROOM] PARAM_NAME
 cdef int[KEYWORDS] PARAM_LENGTH
 cdef uint64_t[KEYWORDS] PARAM_NEEDS
 cdef int NVERBS = len(_VERBS)
@@ -42,7 +44,8 @@ def _fill():
         for word in words:
             numbers.setdefault(word, len(numbers))
     NKEYWORDS = len(numbers)
-    assert NKEYWORDS <= KEYWORDS and NVERBS <= VERBS
+    assert NKEYWORDS <= KEYWORDS and NVERBS <= VERBS and NPARAMS <= KEYWORDS
+    assert all(len(word) <= NAME_ROOM for word in (*(v.name for v in _VERBS), *numbers, *_PARAMETERS))
     for word, number in numbers.items():
         KEYWORD_LENGTH[number] = len(word)
         for i, c in enumerate(word):
@@ -67,10 +70,6 @@ assert [_VERBS[i].name for i in (
     b"AUTH", b"STARTTLS", b"XEXCH50", b"X-EXPS", b"X-ANONYMOUSTLS", b"LHLO"]
 
 
-cdef inline uint8_t upper(uint8_t c) noexcept nogil:
-    return c - 32 if 97 <= c <= 122 else c
-
-
 cdef inline bint blank(uint8_t c) noexcept nogil:
     return c == 32 or c == 9 or c == 13 or c == 11 or c == 12
 
@@ -87,7 +86,7 @@ cdef bint same(Span word, const uint8_t* name, int n) noexcept nogil:
 
 cdef int verb_number(Span word) noexcept nogil:
     cdef int i
-    if word.n < 4 or word.n > 15:
+    if word.n < 4 or word.n > NAME_ROOM:
         return 0
     for i in range(1, NVERBS):
         if upper(word.p[0]) == VERB_NAME[i][0] and same(word, VERB_NAME[i], VERB_LENGTH[i]):
@@ -101,6 +100,18 @@ cdef int keyword_number(Span word) noexcept nogil:
         if same(word, KEYWORD_NAME[i], KEYWORD_LENGTH[i]):
             return i
     return -1
+
+
+cdef int verb_phase(int verb) noexcept nogil:
+    if verb == V_MAIL:
+        return MAIL
+    if verb == V_RCPT:
+        return RCPT
+    if verb == V_DATA or verb == V_BDAT:
+        return DATACMD
+    if verb == V_QUIT:
+        return AT_QUIT
+    return NO_PHASE
 
 
 cdef Span first_word(Span s) noexcept nogil:
@@ -135,7 +146,7 @@ cdef int64_t number(Span s) noexcept nogil:
 cdef void parse_path(Span line, Command* c) noexcept nogil:
     """The address of MAIL FROM: or RCPT TO:, the RFC's reading where it fits, else what stands there."""
     cdef Span rest = c.arg
-    cdef Py_ssize_t i = 0, start, depth = 0
+    cdef Py_ssize_t i = 0, start
     cdef bint quoted = False, closed = False
     cdef uint8_t ch
     while i < rest.n and rest.p[i] != 58:
@@ -200,7 +211,6 @@ cdef void parse_params(Command* c) noexcept nogil:
 
 cdef void command_parse(Span line, Command* c) noexcept nogil:
     cdef Span rest, word
-    cdef Py_ssize_t i
     memset(c, 0, sizeof(Command))
     c.chunk = -1
     c.size = -1
@@ -325,7 +335,7 @@ cdef void path_fact(Verdicts verdicts, Conn* conn, Mail* mail, Command* c, Span 
 
 cdef void mark_flags(Fact* fact, int bits, int64_t at, int64_t packet) noexcept nogil:
     cdef int i
-    for i in range(11):
+    for i in range(CLASSES):
         if (bits >> i) & 1 and not (fact.v[2] >> i) & 1:
             fact.v[2] |= 1 << i
             fact.flag_at[i] = at

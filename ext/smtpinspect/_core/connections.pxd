@@ -9,7 +9,6 @@ cdef class Table:
     cdef Conn** buckets
     cdef uint32_t size             # a power of two
     cdef readonly uint32_t n
-    cdef readonly int64_t opened
     cdef Conn* free_list
     cdef Conn* oldest              # open ones, by when they were last looked at
     cdef Conn* newest

@@ -1,10 +1,11 @@
 """The table of connections: found by addresses and ports, aged by capture time."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from smtpinspect._core.frame cimport ACK, Packet, SYN
+from smtpinspect._core.octets cimport mix
 from smtpinspect._core.state cimport Conn, Key, SMTP, UNDECIDED
 
 from smtpinspect.grammar import limits as _limits
@@ -16,11 +17,6 @@ cdef uint32_t CONNECTIONS = _limits.CONNECTIONS
 
 cdef enum:
     SLAB = 256                 # connections allocated at once
-
-
-cdef inline uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
-    h = (h ^ v) * <uint64_t>0x9FB21C651E98DF25
-    return h ^ (h >> 29)
 
 
 cdef uint32_t hash_of(const Key* key) noexcept nogil:
@@ -62,7 +58,6 @@ cdef bint make_key(Packet* t, Key* key) noexcept nogil:
 
 cdef class Table:
     def __init__(self, ports):
-        cdef int i
         for port in ports:
             if not 0 < port < 65536:
                 raise ValueError(f"{port} is no TCP port")
@@ -175,7 +170,6 @@ cdef class Table:
             self.oldest = conn
         self.newest = conn
         self.n += 1
-        self.opened += 1
         return conn
 
     cdef void unlink_age(self, Conn* conn) noexcept nogil:

@@ -1,26 +1,29 @@
 """EVE records (one JSON object a line, Suricata's field names), written without the interpreter."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, strlen
 
+from smtpinspect._core.octets cimport hex_digit
 from smtpinspect._core.records cimport Sink, flow_id, flow_state, predicted_stage
 from smtpinspect._core.rows cimport Program
+from smtpinspect._core.said cimport ADDRESS, address, escaped, port
 from smtpinspect._core.state cimport (
-    Alert, CLIENT, Conn, IS_ENCRYPTED, Mail, NO_PHASE, Piece, Standing, Talk,
+    Alert, CLIENT, Conn, EXCERPT, IS_ENCRYPTED, Mail, Piece, Standing, Talk,
 )
 
 import json
 
-from smtpinspect._core.views import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 from smtpinspect.actions import Strength
+from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 
 cdef enum:
     FULL = 1 << 20             # octets kept before they are handed to the file
-    ANSWER = 4                 # actions.Strength.ANSWER
+    REWRITE = 3                # of actions.Strength
+    ANSWER = 4
 
-assert int(Strength.ANSWER) == ANSWER
+assert int(Strength.REWRITE) == REWRITE and int(Strength.ANSWER) == ANSWER
 
 cdef list _words = []                  # keeps the octets below alive
 
@@ -206,8 +209,8 @@ cdef class EveSink(Sink):
             if c < 128:
                 # \u00NN
                 memcpy(out, b"\\u00", 4)
-                out[4] = hexdigit(c >> 4)
-                out[5] = hexdigit(c & 15)
+                out[4] = hex_digit(c >> 4)
+                out[5] = hex_digit(c & 15)
                 out += 6
                 i += 1
                 continue
@@ -219,8 +222,8 @@ cdef class EveSink(Sink):
                 i += size
                 continue
             memcpy(out, b"\\\\x", 3)
-            out[3] = hexdigit(c >> 4)
-            out[4] = hexdigit(c & 15)
+            out[3] = hex_digit(c >> 4)
+            out[4] = hex_digit(c & 15)
             out += 5
             i += 1
         if path:
@@ -231,38 +234,9 @@ cdef class EveSink(Sink):
         self.n = out - self.p
 
     cdef void excerpt(self, const uint8_t* p, int n) noexcept nogil:
-        """Octets as people write them: ASCII, \\r \\n \\t, \\xNN, the backslash doubled; as a JSON string."""
-        cdef int i
-        cdef uint8_t c
-        cdef uint8_t* out
-        if not self.room(8 * n + 8):
-            return
-        out = self.p + self.n
-        out[0] = 34
-        out += 1
-        for i in range(n):
-            c = p[i]
-            if c == 92:
-                memcpy(out, b"\\\\\\\\", 4)
-                out += 4
-            elif c == 34:
-                memcpy(out, b'\\"', 2)
-                out += 2
-            elif 32 <= c < 127:
-                out[0] = c
-                out += 1
-            elif c == 13 or c == 10 or c == 9:
-                memcpy(out, b"\\\\", 2)
-                out[2] = 114 if c == 13 else 110 if c == 10 else 116
-                out += 3
-            else:
-                memcpy(out, b"\\\\x", 3)
-                out[3] = hexdigit(c >> 4)
-                out[4] = hexdigit(c & 15)
-                out += 5
-        out[0] = 34
-        out += 1
-        self.n = out - self.p
+        """Octets of evidence as people write them, as a JSON string."""
+        cdef char out[4 * EXCERPT]
+        self.text(<uint8_t*>out, escaped(p, n, out), False)
 
     cdef void piece(self, Mail* mail, Piece p) noexcept nogil:
         self.text(mail.text.p + p.at, p.n, False)
@@ -297,51 +271,12 @@ cdef class EveSink(Sink):
                  <int>(rest // 60 % 60), <int>(rest % 60), <int>us)
         self.raw(out)
 
-    cdef void address(self, Conn* conn, int side) noexcept nogil:
-        cdef char out[64]
-        cdef const uint8_t* p = &conn.key.lo[0]
-        cdef uint16_t group[8]
-        cdef int i, best = -1, best_n = 0, run, at
-        cdef bint lo = (side == CLIENT) == (conn.client == 0)
-        if not lo:
-            p = &conn.key.hi[0]
-        if conn.key.family == 4:
-            snprintf(out, 64, b"\"%d.%d.%d.%d\"", <int>p[0], <int>p[1], <int>p[2], <int>p[3])
-            self.raw(out)
-            return
-        # RFC 5952 4: lower case, the longest run of zero groups as ::
-        for i in range(8):
-            group[i] = <uint16_t>(p[2 * i] << 8 | p[2 * i + 1])
-        i = 0
-        while i < 8:
-            run = 0
-            while i + run < 8 and group[i + run] == 0:
-                run += 1
-            if run > best_n and run > 1:
-                best = i
-                best_n = run
-            i += run if run else 1
-        out[0] = 34
-        at = 1
-        i = 0
-        while i < 8:
-            if i == best:
-                out[at] = 58
-                out[at + 1] = 58
-                at += 2
-                i += best_n
-                continue
-            if i and i != best + best_n or (i and best < 0):
-                out[at] = 58
-                at += 1
-            at += snprintf(out + at, 8, b"%x", <int>group[i])
-            i += 1
-        out[at] = 34
-        out[at + 1] = 0
+    cdef void end_point(self, Conn* conn, int side, const char* ip, const char* number) noexcept nogil:
+        cdef char out[ADDRESS]
+        address(conn, side, out)
+        self.raw(ip)
         self.raw(out)
-
-    cdef void port(self, Conn* conn, int side) noexcept nogil:
-        self.number(conn.key.lo_port if (side == CLIENT) == (conn.client == 0) else conn.key.hi_port)
+        self.named(number, port(conn, side))
 
     # --- records ----------------------------------------------------------------------------------------
 
@@ -353,14 +288,8 @@ cdef class EveSink(Sink):
             self.named(b',"pcap_cnt":', frame)
         self.raw(b',"event_type":')
         self.raw(event)
-        self.raw(b',"src_ip":')
-        self.address(conn, side)
-        self.raw(b',"src_port":')
-        self.port(conn, side)
-        self.raw(b',"dest_ip":')
-        self.address(conn, 1 - side)
-        self.raw(b',"dest_port":')
-        self.port(conn, 1 - side)
+        self.end_point(conn, side, b',"src_ip":"', b'","src_port":')
+        self.end_point(conn, 1 - side, b',"dest_ip":"', b'","dest_port":')
         self.raw(b',"proto":"TCP","app_proto":"smtp"')
 
     cdef void finish(self) noexcept nogil:
@@ -423,7 +352,7 @@ cdef class EveSink(Sink):
         self.raw(b',"alert":{"action":')
         self.raw(b'"blocked",' if a.strength >= ANSWER else b'"allowed",')
         self.raw(self.row_alert[a.row])
-        self.named(b',"severity":', 1 if a.breaks else 2 if a.strength == 3 or a.strength == 4 else 3)
+        self.named(b',"severity":', 1 if a.breaks else 2 if REWRITE <= a.strength <= ANSWER else 3)
         self.raw(b'},"smtpinspect":{')
         self.raw(self.row_head[a.row])
         self.raw(b',"action":')
@@ -588,10 +517,6 @@ cdef class EveSink(Sink):
         self.raw(b"}}")
         self.finish()
         return 0
-
-
-cdef inline uint8_t hexdigit(int v) noexcept nogil:
-    return <uint8_t>(48 + v if v < 10 else 87 + v)
 
 
 cdef size_t utf8_size(const uint8_t* p, size_t n) noexcept nogil:

@@ -39,7 +39,7 @@ cdef struct Tracker:
     Tracker* next             # in the same bucket
     uint32_t bucket
     int64_t since
-    uint64_t[5] words         # source, destination, identification; of IPv4 also the protocol
+    uint8_t* octets           # `room` of them; then a bit for each unit seen, then one for each captured
     uint32_t room
     uint32_t total            # octets, when `ends`
     uint32_t furthest

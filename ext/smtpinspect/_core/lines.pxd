@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-from smtpinspect._core.rows cimport F_LINE, Limit, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport Conn, DATABODY, DATAMID, Line, Mail
 from smtpinspect._core.verdicts cimport Verdicts

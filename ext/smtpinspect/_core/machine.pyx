@@ -1,13 +1,13 @@
 """The SMTP machine: two streams of octets in, facts out. grammar.states is its table."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from smtpinspect._core.commands cimport (
     Command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS,
     V_UNKNOWN, V_XEXCH50, V_X_ANONYMOUSTLS, V_X_EXPS, command_advertised, command_parse, keyword_number, path_fact,
-    surely_command,
+    surely_command, verb_phase,
 )
 from smtpinspect._core.endmark cimport OPEN, before_dot, mark_length, mark_variant
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
@@ -19,18 +19,20 @@ from smtpinspect._core.rows cimport (
 )
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
-    ABORTED, ACCEPTED, AT_GREETING, AT_QUIT, CAP, CLIENT, Conn, DATACMD, DOT, DOTREPLY, EHLO, END_MARK, ESMTP,
-    Fact, GAP, HELO, Line, MAIL, Mail, NO_PHASE, Pending, RCPT, REFUSED, REFUSED_DATA, REPLY354, SERVER, STARRED,
-    SUPER_SEGMENTS, Stored, TLS, Talk, UNKNOWN,
+    ABORTED, ACCEPTED, AT_GREETING, BORDERS, CAP, CLIENT, Conn, DATACMD, DOT, DOTREPLY, EHLO, END_MARK, ESMTP,
+    EXCERPT, Fact, GAP, HELO, Line, MAIL, Mail, NO_PHASE, ONE_DIRECTION, Pending, RCPT, REFUSED, REFUSED_DATA, REPLY354, SERVER, STARRED,
+    SUPER_SEGMENTS, Stored, TAIL, TLS, Talk, UNKNOWN, VERB_LENGTH,
 )
 from smtpinspect._core.text cimport text_add, text_free
 from smtpinspect._core.transactions cimport (
-    mail_begin, mail_close, mail_encrypted, mail_end, mail_recipient, mail_sender, mails_end,
+    mail_begin, mail_close, mail_encrypted, mail_end, mail_phase, mail_recipient, mail_sender, mails_end,
 )
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.grammar import limits as _limits
 from smtpinspect.grammar import states as _states
+
+assert _limits.VERB_LENGTH == VERB_LENGTH
 
 cdef extern from "scan.h":
     size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
@@ -151,18 +153,6 @@ cdef int command_event(Command* c) noexcept nogil:
     return E_OTHER
 
 
-cdef int command_phase(int verb) noexcept nogil:
-    if verb == V_MAIL:
-        return MAIL
-    if verb == V_RCPT:
-        return RCPT
-    if verb == V_DATA or verb == V_BDAT:
-        return DATACMD
-    if verb == V_QUIT:
-        return AT_QUIT
-    return NO_PHASE
-
-
 cdef Mail* sent_mail(Talk* talk) noexcept nogil:
     """The mail whose text is over and whose deciding reply has not come, if no other has begun."""
     cdef Mail* mail = talk.last_mail
@@ -171,14 +161,14 @@ cdef Mail* sent_mail(Talk* talk) noexcept nogil:
 
 cdef int phase_now(Talk* talk, int verb) noexcept nogil:
     """The phase of a command; one that has none of its own is in the phase that is reached."""
-    cdef int phase = command_phase(verb)
+    cdef int phase = verb_phase(verb)
     if phase != NO_PHASE:
         return phase
     if talk.open == NULL and verb != V_EHLO and verb != V_HELO and sent_mail(talk) != NULL:
         return DOTREPLY
     if talk.open == NULL or verb == V_EHLO or verb == V_HELO:
         return EHLO
-    return RCPT if talk.open.rcpt_count else MAIL
+    return mail_phase(talk.open)
 
 
 cdef int reply_phase(Pending* p) noexcept nogil:
@@ -286,7 +276,7 @@ cdef class Machine:
             return i + self.feed_replies(conn, p + i, n - i, at + i, a)
         talk.merged = a.merged
         if a.border:
-            talk.border_at = (talk.border_at + 1) & 7
+            talk.border_at = (talk.border_at + 1) % BORDERS
             talk.borders[talk.border_at] = at
             talk.border_ns[talk.border_at] = a.ns
         while i < n:
@@ -346,7 +336,6 @@ cdef class Machine:
         cdef Span text
         cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
         cdef Command c
-        cdef Mail* mail
         cdef Py_ssize_t took
         took = line_read(line, p, n, at, a.packet, a.border, &whole, &text, &end)
         a.border = False
@@ -416,7 +405,7 @@ cdef class Machine:
         p.ordinal = talk.ordinal
         p.verb = <uint8_t>verb
         p.what = <uint8_t>what
-        p.name_n = <uint8_t>(word.n if word.n < 40 else 40)
+        p.name_n = <uint8_t>(word.n if word.n < VERB_LENGTH else VERB_LENGTH)
         memcpy(p.name, word.p, p.name_n)
         return p
 
@@ -592,9 +581,9 @@ cdef class Machine:
         mime_free(talk.mime)
         talk.mime = mime_new(stuffed, at)
         talk.pre = 0
-        memset(talk.tail, 0, 4)
-        talk.tail[2] = 13
-        talk.tail[3] = 10
+        memset(talk.tail, 0, TAIL)
+        talk.tail[TAIL - 2] = 13
+        talk.tail[TAIL - 1] = 10
         talk.given &= ~(<uint8_t>REFUSED_DATA)
 
     cdef void text_octets(self, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
@@ -603,11 +592,11 @@ cdef class Machine:
             return
         if talk.open != NULL:
             mime_feed(self.verdicts, conn, talk.open, p, n, at)
-        if n >= 4:
-            memcpy(talk.tail, p + n - 4, 4)
+        if n >= TAIL:
+            memcpy(talk.tail, p + n - TAIL, TAIL)
         else:
-            memmove(talk.tail, talk.tail + n, 4 - n)
-            memcpy(talk.tail + 4 - n, p, n)
+            memmove(talk.tail, talk.tail + n, TAIL - n)
+            memcpy(talk.tail + TAIL - n, p, n)
         if self.taping:
             with gil:
                 self.tell("text", conn.first_packet, (<const char*>p)[:n], "DATA")
@@ -625,13 +614,13 @@ cdef class Machine:
         fact.side = CLIENT
         fact.phase = DOT
         fact.v[0] = variant
-        for i in range(8):
+        for i in range(BORDERS):
             k = <int>(talk.borders[i] - (dot - 2))
             if 0 <= k < 5 and talk.borders[i] > 0:
                 fact.v[1] |= 1 << k
             if talk.borders[i] == dot:
                 border = talk.border_ns[i]
-                earlier = talk.border_ns[(i + 7) & 7]
+                earlier = talk.border_ns[(i + BORDERS - 1) % BORDERS]
         if border >= 0 and a.border_next < 0:
             fact.v[2] = 1
             fact.v[3] = (border - earlier) // 1000000 if earlier > 0 else 0
@@ -699,17 +688,17 @@ cdef class Machine:
             # the next dot that stands behind a line end, a CR or a NUL
             if j < i:
                 j = i
-                if p[j] != 46 or talk.tail[3] > 13:
+                if p[j] != 46 or talk.tail[TAIL - 1] > 13:
                     j = i + <Py_ssize_t>scan_after_break(p + i, n - i, 46)
             else:
                 j += <Py_ssize_t>scan_after_break(p + j, n - j, 46)
             if j >= n:
                 self.text_octets(conn, p + i, n - i, at + i)
                 return n
-            for k in range(4):
+            for k in range(TAIL):
                 # the four octets before it, from here or from before
-                held[k] = p[j - 4 + k] if j - 4 + k >= i else talk.tail[j - i + k]
-            before = before_dot(held, 4, False)
+                held[k] = p[j - TAIL + k] if j - TAIL + k >= i else talk.tail[j - i + k]
+            before = before_dot(held, TAIL, False)
             if before == 0:
                 continue
             variant = mark_variant(before, p + j + 1, <int>(n - j - 1 if n - j - 1 < 3 else 3))
@@ -840,7 +829,7 @@ cdef class Machine:
             talk.first_code = <uint16_t>code
             talk.ehlo_pending = talk.greeted and p != NULL and (p.verb == V_EHLO or p.verb == V_LHLO) and p.what == W_COMMAND
             talk.greeting.n = 0
-            talk.reply_head_n = <uint8_t>(text.n if text.n < 64 else 64)
+            talk.reply_head_n = <uint8_t>(text.n if text.n < EXCERPT else EXCERPT)
             memcpy(talk.reply_head, text.p, talk.reply_head_n)
         talk.reply_lines += 1
         # no greeting yet: the first reply is one unless it must answer a command (captures that begin late)
@@ -852,7 +841,7 @@ cdef class Machine:
             fact.kind = F_REPLY_LINE
             fact.side = SERVER
             fact.phase = AT_GREETING if greeting else (reply_phase(p) if p != NULL else EHLO)
-            fact.v[0] = form
+            fact.v[0] = form - 1                   # facts.REPLY_LINE: empty, short, not-numeric
             fact.t[0] = text
             fact.offset = line.start
             fact.length = line.n
@@ -905,7 +894,6 @@ cdef class Machine:
             fact.phase = EHLO
             fact.t[0] = span(rest.p, n)
             fact.t[1] = rest
-            fact.v[0] = talk.reply_lines - 1
             fact.v[1] = talk.reply_lines - 1
             fact.offset = line.start
             fact.length = line.n
@@ -958,7 +946,6 @@ cdef class Machine:
         cdef Mail* mail = NULL
         cdef Fact fact
         cdef int what = E_UNSOLICITED, fits = 0, action
-        cdef bint to_text_late
         if talk.qn:
             entry = talk.queue[talk.qhead]
             p = &entry
@@ -1049,7 +1036,7 @@ cdef class Machine:
             mail_close(self.verdicts, conn, mail, ABORTED)
         if mail != NULL and not mail.ended and mail.closed and mail.pending == 0 and p.what != W_END and not (p.verb == V_BDAT and p.last):
             if mail.text_end < 0 or mail.bdat:
-                mail_end(self.verdicts, conn, mail, ABORTED, RCPT if mail.rcpt_count else MAIL)
+                mail_end(self.verdicts, conn, mail, ABORTED, mail_phase(mail))
 
     cdef void decide(self, Conn* conn, Mail* mail, int code) noexcept nogil:
         """The reply to the end of data, or to the last chunk."""
@@ -1165,7 +1152,7 @@ cdef class Machine:
         if talk.state == S_TEXT:
             talk.unsure = 1                        # the end mark may lie in the hole
             talk.pre = 0
-            memset(talk.tail, 255, 4)
+            memset(talk.tail, 255, TAIL)
             if talk.open != NULL:
                 mime_gap(self.verdicts, conn, talk.open, n)
             if self.taping:
@@ -1210,7 +1197,7 @@ cdef class Machine:
             return 0
         self.event(conn, E_NO_REPLY)
         self.text_begins(conn, talk.asked_end, True)
-        talk.open.doubt |= GAP if conn.d[SERVER].has_payload else 1
+        talk.open.doubt |= GAP if conn.d[SERVER].has_payload else ONE_DIRECTION
         if self.taping:
             with gil:
                 self.tell("text_begin", conn.first_packet, "DATA", None)
@@ -1312,7 +1299,7 @@ cdef int64_t border_before(Talk* talk, int64_t at) noexcept nogil:
     """Where the segment began that holds this octet, as far as the last segments tell."""
     cdef int64_t best = -1
     cdef int i
-    for i in range(8):
+    for i in range(BORDERS):
         if talk.borders[i] <= at and talk.borders[i] > best:
             best = talk.borders[i]
     return best

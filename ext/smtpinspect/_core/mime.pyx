@@ -12,9 +12,10 @@ from smtpinspect._core.rows cimport (
     IN_PART_HEADER, Limit, Limits,
 )
 from smtpinspect._core.lines cimport line_limits, phase_at
+from smtpinspect._core.octets cimport hex_value, lower
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
-    BEFORE, CAP, CLIENT, Conn, Fact, GAP, HEAD, MIME_DEPTH, Mail, Mime, NAME_LENGTH, NO_PHASE, Piece, Text,
+    BEFORE, CAP, CLIENT, Conn, EXCERPT, Fact, GAP, MIME_DEPTH, Mail, Mime, NAME_LENGTH, NO_PHASE, Piece, Text,
 )
 from smtpinspect._core.text cimport text_add, text_free, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
@@ -44,7 +45,7 @@ cdef extern from *:
     """
     void* memrchr(const void* s, int c, size_t n) nogil
 
-assert _limits.MIME_DEPTH == MIME_DEPTH and _limits.NAME_LENGTH == NAME_LENGTH and _limits.EXCERPT == HEAD
+assert _limits.MIME_DEPTH == MIME_DEPTH and _limits.NAME_LENGTH == NAME_LENGTH and _limits.EXCERPT == EXCERPT
 
 cdef uint32_t KEPT_FIELD = _limits.KEPT_FIELD
 cdef uint32_t BOUNDARY = _limits.BOUNDARY
@@ -106,8 +107,6 @@ cdef void mime_free(Mime* m) noexcept nogil:
     free(m)
 
 
-
-
 # --- fields ---------------------------------------------------------------------------------------
 
 cdef void flag(Mime* m, int bit, int64_t at, int64_t packet) noexcept nogil:
@@ -122,7 +121,7 @@ cdef void flag(Mime* m, int bit, int64_t at, int64_t packet) noexcept nogil:
     if not m.flagged:
         m.flagged = 1
         m.excerpt_n = 0
-        m.window_at = at - m.line_start - BEFORE if at - m.line_start >= HEAD - 8 else 0
+        m.window_at = at - m.line_start - BEFORE if at - m.line_start >= EXCERPT - 8 else 0
 
 
 cdef inline void take_excerpt(Mime* m) noexcept nogil:
@@ -136,7 +135,7 @@ cdef inline void take_excerpt(Mime* m) noexcept nogil:
 
 cdef void copy_window(Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
     """Octets at this place of the line into the evidence, as far as its window reaches."""
-    cdef int64_t begin = m.window_at + m.excerpt_n, end = m.window_at + HEAD
+    cdef int64_t begin = m.window_at + m.excerpt_n, end = m.window_at + EXCERPT
     if begin < at:
         begin = at
     if end > at + n:
@@ -165,14 +164,10 @@ cdef void follow_window(Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
 
 cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    cdef uint8_t c
     if m.name_n != n:
         return False
     for i in range(n):
-        c = m.name[i]
-        if 65 <= c <= 90:
-            c += 32
-        if c != <uint8_t>word[i]:
+        if lower(m.name[i]) != <uint8_t>word[i]:
             return False
     return True
 
@@ -368,19 +363,6 @@ cdef void count(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int what, in
 
 # --- parameters of Content-Type and Content-Disposition -------------------------------------------
 
-cdef uint8_t low(uint8_t c) noexcept nogil:
-    return c + 32 if 65 <= c <= 90 else c
-
-
-cdef int hexed(uint8_t c) noexcept nogil:
-    c = low(c)
-    if 48 <= c <= 57:
-        return c - 48
-    if 97 <= c <= 102:
-        return c - 87
-    return -1
-
-
 cdef Py_ssize_t param(Text* value, const char* word, Py_ssize_t word_n, Text* out, Py_ssize_t* raw_at) noexcept nogil:
     """Append a parameter's octets to `out`, its continuations joined (RFC 2231 3); its length as sent, -1 when absent."""
     cdef const uint8_t* p = value.p
@@ -406,7 +388,7 @@ cdef Py_ssize_t param(Text* value, const char* word, Py_ssize_t word_n, Text* ou
         while i < n and (p[i] == 32 or p[i] == 9 or p[i] == 13 or p[i] == 10):
             i += 1
         j = 0
-        while j < word_n and j < name_n and low(p[name + j]) == <uint8_t>word[j]:
+        while j < word_n and j < name_n and lower(p[name + j]) == <uint8_t>word[j]:
             j += 1
         coded = False
         first = True
@@ -455,8 +437,8 @@ cdef Py_ssize_t param(Text* value, const char* word, Py_ssize_t word_n, Text* ou
             if c == 13 or c == 10:
                 total -= 1
             else:
-                if coded and c == 37 and i + 2 < n and hexed(p[i + 1]) >= 0 and hexed(p[i + 2]) >= 0:
-                    c = <uint8_t>(hexed(p[i + 1]) * 16 + hexed(p[i + 2]))
+                if coded and c == 37 and i + 2 < n and hex_value(p[i + 1]) >= 0 and hex_value(p[i + 2]) >= 0:
+                    c = <uint8_t>(hex_value(p[i + 1]) * 16 + hex_value(p[i + 2]))
                     i += 2
                     total += 2
                 text_add(out, &c, 1, KEPT_FIELD)
@@ -477,7 +459,7 @@ cdef bint starts(Text* value, const char* word, Py_ssize_t n) noexcept nogil:
     if have < n:
         return False
     for i in range(n):
-        if low(p[i]) != <uint8_t>word[i]:
+        if lower(p[i]) != <uint8_t>word[i]:
             return False
     return True
 
@@ -598,9 +580,9 @@ cdef inline void next_line(Mime* m, int64_t at) noexcept nogil:
 
 
 cdef inline void keep_head(Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    if m.head_n < HEAD:
-        if n > HEAD - m.head_n:
-            n = HEAD - m.head_n
+    if m.head_n < EXCERPT:
+        if n > EXCERPT - m.head_n:
+            n = EXCERPT - m.head_n
         memcpy(m.head + m.head_n, p, n)
         m.head_n += <uint8_t>n
 
@@ -775,7 +757,7 @@ cdef void body_lines(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const u
 
 cdef int feed_body(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
     """Body octets up to the next part header; returns how many were read."""
-    cdef Py_ssize_t i = 0, start = 0
+    cdef Py_ssize_t i = 0
     cdef const uint8_t* lf
     if m.depth == 0:
         if verdicts.program.lines[IN_BODY].n:

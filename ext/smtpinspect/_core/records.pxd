@@ -6,14 +6,14 @@ from smtpinspect._core.rows cimport Program
 from smtpinspect._core.state cimport Alert, Conn, DATABODY, DATAMID, DOT, DOTREPLY, Mail, REPLY354
 
 cdef enum:
-    SOCKET = 65536     # limits.SOCKET; a test holds them equal
+    SOCKET = 65536     # limits.SOCKET
 
 cdef void free_mail(Mail* mail) noexcept nogil
 cdef uint64_t flow_id(const Conn* conn) noexcept nogil
 
 
 cdef inline int predicted_stage(int phase, int64_t offset, int64_t text_end) noexcept nogil:
-    """Number of the stage (records.STAGES): in the text it depends on how much the sender's socket had taken."""
+    """Number of the stage (grammar/words.py STAGES): in the text it depends on how much the sender's socket had taken."""
     if phase <= REPLY354:
         return 1
     if phase == DATABODY or phase == DATAMID:
@@ -38,7 +38,9 @@ cdef class Sink:
     cdef bint show_flows
     cdef object error                  # what Python raised, to be raised again
     # pending until the frame ends
-    cdef Alert* first_alert
+    cdef Alert** first_of_row          # alerts, in a chain per row
+    cdef Alert** last_of_row
+    cdef bint pending_alerts
     cdef Mail* first_mail
     cdef Mail* last_mail
     cdef Conn** mail_conns

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
+from smtpinspect._core.octets cimport mix
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.state cimport Alert, Conn, IS_ENCRYPTED, Mail
 from smtpinspect._core.text cimport text_free
@@ -10,12 +11,6 @@ from smtpinspect._core.text cimport text_free
 from smtpinspect.grammar import limits as _limits
 
 assert _limits.SOCKET == SOCKET
-
-
-cdef uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
-    h ^= v
-    h *= <uint64_t>0x9FB21C651E98DF25
-    return h ^ (h >> 32)
 
 
 cdef uint64_t flow_id(const Conn* conn) noexcept nogil:
@@ -57,16 +52,22 @@ cdef class Sink:
         self.show_mails = mails
         self.show_flows = flows
         self.alerts = <int64_t*>calloc(program.nrules + 1, sizeof(int64_t))
-        if self.alerts == NULL:
+        self.first_of_row = <Alert**>calloc(program.nrows + 1, sizeof(Alert*))
+        self.last_of_row = <Alert**>calloc(program.nrows + 1, sizeof(Alert*))
+        if self.alerts == NULL or self.first_of_row == NULL or self.last_of_row == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         cdef Alert* alert
         cdef Mail* mail
-        while self.first_alert != NULL:
-            alert = self.first_alert
-            self.first_alert = alert.next
-            free(alert)
+        cdef int i
+        for i in range(self.program.nrows if self.first_of_row != NULL else 0):
+            while self.first_of_row[i] != NULL:
+                alert = self.first_of_row[i]
+                self.first_of_row[i] = alert.next
+                free(alert)
+        free(self.first_of_row)
+        free(self.last_of_row)
         while self.first_mail != NULL:
             mail = self.first_mail
             self.first_mail = mail.next
@@ -90,15 +91,17 @@ cdef class Sink:
         return dict(sorted(out.items()))
 
     cdef int take_alert(self, Alert* alert) noexcept nogil:
-        cdef Alert** at = &self.first_alert
         if not self.show_alerts:
             free(alert)
             return 0
         # in row order, those of one row as they came
-        while at[0] != NULL and at[0].row <= alert.row:
-            at = &at[0].next
-        alert.next = at[0]
-        at[0] = alert
+        alert.next = NULL
+        if self.first_of_row[alert.row] == NULL:
+            self.first_of_row[alert.row] = alert
+        else:
+            self.last_of_row[alert.row].next = alert
+        self.last_of_row[alert.row] = alert
+        self.pending_alerts = True
         self.pending = True
         return 0
 
@@ -140,11 +143,14 @@ cdef class Sink:
         cdef Mail* mail
         cdef int i
         self.pending = False
-        while self.first_alert != NULL:
-            alert = self.first_alert
-            self.first_alert = alert.next
-            self.write_alert(alert)
-            free(alert)
+        if self.pending_alerts:
+            self.pending_alerts = False
+            for i in range(self.program.nrows):
+                while self.first_of_row[i] != NULL:
+                    alert = self.first_of_row[i]
+                    self.first_of_row[i] = alert.next
+                    self.write_alert(alert)
+                    free(alert)
         i = 0
         while self.first_mail != NULL:
             mail = self.first_mail

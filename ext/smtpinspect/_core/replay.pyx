@@ -1,19 +1,18 @@
 """The loop: frames from a source through all stages, until the source ends."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 
 from smtpinspect._core.connections cimport Table
 from smtpinspect._core.fragments cimport Fragments
 from smtpinspect._core.frame cimport (
-    ACK, IS_BAD, IS_FRAGMENT, IS_OTHER, IS_TCP, IS_UNKNOWN_LINK, Packet, SYN, frame_decode, tcp_decode,
+    ACK, IS_BAD, IS_FRAGMENT, IS_TCP, IS_UNKNOWN_LINK, Packet, SYN, frame_decode, tcp_decode,
 )
 from smtpinspect._core.machine cimport Machine
-from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_END, NEXT_RECORD, Record, Source
+from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, Record, Source
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.segments cimport Streams
-from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.state cimport Conn, ONE_DIRECTION, OTHER, OVERLAP, SMTP
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -38,38 +37,34 @@ cdef class Replay:
     cdef Table table
     cdef Verdicts verdicts
     cdef Fragments fragments
-    cdef readonly int64_t packets, octets, smtp_packets, bad_frames, other_frames, connections
-    cdef readonly int64_t first_ns, last_ns
+    cdef readonly int64_t packets, octets, bad_frames, connections
+    cdef int64_t last_ns
     cdef readonly bint done
     cdef readonly set unknown_links
     cdef readonly object fault
 
-    def __init__(self, Source source, Program program, Sink sink, ports, tape=None):
+    def __init__(self, Source source, Program program, Sink sink, ports, tape=None, bint secrets=False):
         self.source = source
         self.program = program
         self.sink = sink
         self.verdicts = Verdicts(program, sink)
+        self.verdicts.secrets = secrets
         self.machine = Machine(self.verdicts, tape)
         self.streams = Streams(self.machine, source)
         self.table = Table(ports)
         self.fragments = Fragments()
         self.unknown_links = set()
 
-    @property
-    def overlaps(self):
-        return self.fragments.overlaps
-
     def step(self, int64_t frames):
         """Read up to this many frames; False when the source has ended and everything is written."""
-        cdef int64_t i
+        cdef int64_t left = frames
         cdef int got = NEXT_RECORD
         if self.done:
             return False
         with nogil:
-            for i in range(frames):
+            while left > 0 and got == NEXT_RECORD:
                 got = self.frame()
-                if got != NEXT_RECORD:
-                    break
+                left -= 1
         self.raise_errors()
         if got != NEXT_RECORD:
             if got == NEXT_BAD:
@@ -94,8 +89,6 @@ cdef class Replay:
             return got
         self.packets += 1
         self.octets += record.wirelen
-        if self.packets == 1:
-            self.first_ns = record.ns
         self.last_ns = record.ns
         kind = frame_decode(&record, &t)
         if kind == IS_FRAGMENT:
@@ -112,8 +105,6 @@ cdef class Replay:
                 self.unknown_links.add(record.linktype)
         elif kind == IS_BAD:
             self.bad_frames += 1
-        else:
-            self.other_frames += 1
         if self.packets % AGE_EVERY == 0:
             self.age(record.ns)
         return NEXT_RECORD
@@ -140,8 +131,6 @@ cdef class Replay:
         position = record.position
         if position >= 0:
             position += t.payload - record.p
-        if conn.kind == SMTP:
-            self.smtp_packets += 1
         if self.streams.push(conn, side, t, self.packets, record.ns, position):
             self.end(conn, record.ns)
         if self.sink.pending:
@@ -162,7 +151,6 @@ cdef class Replay:
             # believed when a SYN/ACK answers it
             conn.reuse_seen = 1
             conn.reuse_isn = t.seq
-            conn.reuse_side = <uint8_t>side
             if not conn.d[side].syn and not conn.d[side].has_payload:
                 return False
             if conn.d[0].fin_at >= 0 or conn.d[1].fin_at >= 0 or not conn.d[1 - side].has_payload:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Fact
+from smtpinspect._core.state cimport COUNTS, Fact
 
 cdef enum:                     # facts.KINDS, in order
     F_GREETING = 0
@@ -36,7 +36,9 @@ cdef enum:                     # facts.COUNT.what
     COUNT_HEADER = 2
     COUNT_BODY = 3
     COUNT_OVER_SIZE = 4
-    COUNTS = 5
+
+cdef enum:
+    MOST = 256                 # rows that one kind may have, and so that one fact may fire
 
 cdef struct Condition:
     uint8_t op
@@ -59,7 +61,6 @@ cdef struct Row:
     uint8_t breaks
     uint8_t seen               # in no verdict
     uint8_t method             # Python decides
-    uint8_t sort
 
 cdef struct Limit:
     int64_t limit
@@ -82,10 +83,10 @@ cdef class Program:
     cdef int nrows
     cdef int nrules
     cdef int ninspectors
-    cdef int16_t* of_kind[13]          # rows of a kind, in order
-    cdef int n_of_kind[13]
-    cdef Limits lines[6]
-    cdef Limits counts[5]
+    cdef int16_t* of_kind[F_KINDS]     # rows of a kind, in order
+    cdef int n_of_kind[F_KINDS]
+    cdef Limits lines[WHERES]
+    cdef Limits counts[COUNTS]
     cdef readonly tuple table          # the Python rows
     cdef readonly tuple labels         # inspectors' keys, in order
     cdef readonly tuple profiles
@@ -96,8 +97,8 @@ cdef class Program:
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value
     cdef list _kept                    # octet strings that `sets` point into
-    # Rows of the fact's kind that hold; returns how many of `out` were filled.
-    cdef int match(self, Fact* fact, uint32_t given, Fired* out, int most) noexcept nogil
+    # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
+    cdef int match(self, Fact* fact, uint32_t given, Fired* out) noexcept nogil
     cdef int _fill(self, Limits* limits, list found) except -1
     cdef bint _condition(self, Condition* c, Fact* fact) noexcept nogil
     cdef bint holds(self, int row, Fact* fact, uint32_t given) noexcept nogil

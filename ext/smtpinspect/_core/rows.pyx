@@ -4,12 +4,16 @@ import re
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp
 
+from smtpinspect._core.octets cimport lower
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport CLASSES, Fact
+from smtpinspect._core.state cimport CLASSES, COUNTS, Fact
 
 from smtpinspect import facts as _facts
+from smtpinspect.errors import UsageError
+
+assert len(_facts.KINDS) == F_KINDS and len(_facts.Octets) == CLASSES
+assert len(_facts.LINE.fields["where"].words) == WHERES and len(_facts.COUNT.fields["what"].words) == COUNTS
 
 cdef enum:          # Op
     OP_EQ = 0
@@ -20,16 +24,11 @@ cdef enum:          # Op
     OP_NOT_IN = 5
     OP_FLAGS = 6
     OP_CONTAINS = 7
-    OP_MATCHES = 8
 
 _OPS = {
     "eq": OP_EQ, "ne": OP_NE, "gt": OP_GT, "lt": OP_LT, "in": OP_IN,
-    "not_in": OP_NOT_IN, "flags": OP_FLAGS, "contains": OP_CONTAINS, "matches": OP_MATCHES,
+    "not_in": OP_NOT_IN, "flags": OP_FLAGS, "contains": OP_CONTAINS,
 }
-
-
-cdef inline uint8_t lower(uint8_t c) noexcept nogil:
-    return c + 32 if 65 <= c <= 90 else c
 
 
 cdef bint same_text(Span a, Span b) noexcept nogil:
@@ -181,6 +180,8 @@ cdef class Program:
         self.rules = tuple(rule_id for _, rule_id in ids)
         self.nrules = len(ids)
         for slot in range(F_KINDS):
+            if len(by_kind[slot]) > MOST:
+                raise UsageError(f"more than {MOST} rows want {_facts.KINDS[slot].name} facts: use fewer inspectors")
             self.n_of_kind[slot] = len(by_kind[slot])
             self.of_kind[slot] = <int16_t*>calloc(max(1, len(by_kind[slot])), sizeof(int16_t))
             for i, number in enumerate(by_kind[slot]):
@@ -270,7 +271,7 @@ cdef class Program:
                     fact.offset += c.value
         return True
 
-    cdef int match(self, Fact* fact, uint32_t given, Fired* out, int most) noexcept nogil:
+    cdef int match(self, Fact* fact, uint32_t given, Fired* out) noexcept nogil:
         cdef int i, j, n = 0
         cdef int number
         cdef bint known
@@ -304,8 +305,6 @@ cdef class Program:
             out[n].offset = fact.offset
             out[n].packet = fact.packet
             n += 1
-            if n == most:
-                break
         fact.offset = offset
         fact.packet = packet
         return n

@@ -1,28 +1,78 @@
 """Addresses and octets as text, and what a Python rule may know besides its fact."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdio cimport snprintf
 
+from smtpinspect._core.octets cimport hex_digit
+from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport CLIENT, Conn, Mail, Piece
 
-import ipaddress
+
+cdef int escaped(const uint8_t* p, Py_ssize_t n, char* out) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int at = 0
+    cdef uint8_t c
+    for i in range(n):
+        c = p[i]
+        if 32 <= c < 127 and c != 92:
+            out[at] = <char>c
+            at += 1
+            continue
+        out[at] = 92
+        at += 1
+        if c == 92 or c == 13 or c == 10 or c == 9:
+            out[at] = 92 if c == 92 else 114 if c == 13 else 110 if c == 10 else 116
+            at += 1
+        else:
+            out[at] = 120
+            out[at + 1] = <char>hex_digit(c >> 4)
+            out[at + 2] = <char>hex_digit(c & 15)
+            at += 3
+    return at
 
 
-cdef object address(Conn* conn, int side):
-    cdef bint lo = (side == CLIENT) == (conn.client == 0)
-    cdef const uint8_t* p = &conn.key.lo[0]
-    if not lo:
-        p = &conn.key.hi[0]
+cdef int address(const Conn* conn, int side, char* out) noexcept nogil:
+    cdef const uint8_t* p = conn.key.lo if (side == CLIENT) == (conn.client == 0) else conn.key.hi
+    cdef uint16_t group[8]
+    cdef int i, best = -1, best_n = 0, run, at = 0
     if conn.key.family == 4:
-        return f"{p[0]}.{p[1]}.{p[2]}.{p[3]}"
-    return str(ipaddress.IPv6Address((<const char*>p)[:16]))
+        return snprintf(out, ADDRESS, b"%d.%d.%d.%d", <int>p[0], <int>p[1], <int>p[2], <int>p[3])
+    # RFC 5952 4: lower case, the longest run of zero groups as ::
+    for i in range(8):
+        group[i] = be16(p + 2 * i)
+    i = 0
+    while i < 8:
+        run = 0
+        while i + run < 8 and group[i + run] == 0:
+            run += 1
+        if run > best_n and run > 1:
+            best = i
+            best_n = run
+        i += run if run else 1
+    i = 0
+    while i < 8:
+        if i == best:
+            out[at] = 58
+            out[at + 1] = 58
+            at += 2
+            i += best_n
+            continue
+        if i and i != best + best_n or (i and best < 0):
+            out[at] = 58
+            at += 1
+        at += snprintf(out + at, 8, b"%x", <int>group[i])
+        i += 1
+    out[at] = 0
+    return at
 
 
-cdef int port(Conn* conn, int side) noexcept:
+cdef int port(const Conn* conn, int side) noexcept nogil:
     return conn.key.lo_port if (side == CLIENT) == (conn.client == 0) else conn.key.hi_port
 
 
 cdef object endpoint(Conn* conn, int side):
-    text = address(conn, side)
+    cdef char out[ADDRESS]
+    text = out[:address(conn, side, out)].decode("ascii")
     return f"[{text}]:{port(conn, side)}" if conn.key.family == 6 else f"{text}:{port(conn, side)}"
 
 

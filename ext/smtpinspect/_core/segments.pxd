@@ -3,9 +3,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from smtpinspect._core.frame cimport Packet
-from smtpinspect._core.machine cimport Arrival, Machine
+from smtpinspect._core.machine cimport Machine
 from smtpinspect._core.pcapfile cimport Source
-from smtpinspect._core.state cimport Conn, Direction, Stored
+from smtpinspect._core.state cimport Conn, Direction
 
 cdef class Streams:
     cdef Machine machine

@@ -4,9 +4,9 @@ First copy wins. A segment is read when its octets are next and what it acknowle
 read; till then it is kept. A hole is a gap when the other side acknowledged it long ago, or nothing more comes.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
@@ -461,7 +461,8 @@ cdef class Streams:
         for side in range(2):
             d = &conn.d[side]
             o = &conn.d[1 - side]
-            if d.first != NULL and d.first.offset <= d.next and not self.ready(conn, side, d.first.ack) and o.first == NULL:
+            if d.first != NULL and d.first.offset <= d.next and not self.ready(conn, side, d.first.ack) and o.first == NULL and (
+                    o.excused < d.first.ack):
                 # nothing of theirs came behind: no gap, but no reply to wait for either
                 d.hold_ns = 0
                 o.excused = d.first.ack
@@ -478,10 +479,15 @@ cdef class Streams:
                     d.blocked = 0
                 else:
                     d.first.ack = -1
+                    d.syn_data = 0
                 return True
         return False
 
     cdef int flush(self, Conn* conn) noexcept nogil:
+        cdef int side
+        for side in range(2):
+            if conn.d[side].syn_data:
+                self.early_data(&conn.d[side], False)
         if conn.picked_up:
             self.release(conn)
         if conn.kind != SMTP:

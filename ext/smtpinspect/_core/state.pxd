@@ -8,7 +8,7 @@ cdef enum:          # Side
     CLIENT = 0
     SERVER = 1
 
-cdef enum:                # `confidence`, as bits
+cdef enum:                # grammar/words.py DOUBTS, `confidence`, as bits
     ONE_DIRECTION = 1
     GAP = 2
     SNAPLEN = 4
@@ -28,7 +28,7 @@ cdef enum:                # facts.Given
     STARRED = 16
     REFUSED_DATA = 32
 
-cdef enum:                # records.PHASES
+cdef enum:                # grammar/words.py PHASES
     CONNECT = 0
     AT_GREETING = 1
     EHLO = 2
@@ -43,7 +43,7 @@ cdef enum:                # records.PHASES
     AT_QUIT = 11
     NO_PHASE = 12
 
-cdef enum:                # records.OUTCOMES
+cdef enum:                # grammar/words.py OUTCOMES
     UNKNOWN = 0
     ACCEPTED = 1
     REFUSED = 2
@@ -53,12 +53,28 @@ cdef enum:                # records.OUTCOMES
     CLOSED = 6
     IS_ENCRYPTED = 7
 
-cdef enum:                # records.CLOSERS
+cdef enum:                # grammar/words.py CLOSERS
     NOBODY = 0
     BY_CLIENT = 1
     BY_SERVER = 2
     BY_MIDDLEBOX = 3
     BY_UNKNOWN = 4
+
+# --- sizes of arrays; where a limit of grammar/limits.py has the same name, an assertion holds them equal ---
+
+cdef enum:
+    EXCERPT = 64               # octets of evidence
+    VERB_LENGTH = 40
+    MIME_DEPTH = 32
+    NAME_LENGTH = 76
+    BEFORE = 16                # octets of evidence before a flagged one that lies behind the head
+    RECENT = 2                 # delivered segments of which the source may still hold the octets
+    BORDERS = 8                # of the client's last segments
+    TAIL = 4                   # octets before a dot that tell whether it may be an end mark
+    NUMBERS = 12               # of a fact
+    TEXTS = 3
+    CLASSES = 11               # facts.Octets
+    COUNTS = 5                 # facts.COUNT.what
 
 # --- kept octets (text.pxd) ---
 
@@ -68,11 +84,6 @@ cdef struct Text:
     uint32_t cap
 
 # --- a fact (machine, mime → rows) ---
-
-cdef enum:
-    NUMBERS = 12
-    TEXTS = 3
-    CLASSES = 11
 
 cdef struct Fact:
     int kind
@@ -110,7 +121,7 @@ cdef struct Alert:
     int64_t ns
     int64_t tx                 # -1 outside mails
     int64_t text_end           # filled when the mail ends: offset behind the end mark, -1 none
-    uint8_t octets[64]
+    uint8_t octets[EXCERPT]
 
 cdef struct Standing:          # of one inspector towards a connection or a mail
     int8_t strongest          # of the alerts that count here
@@ -155,7 +166,7 @@ cdef struct Mail:
     uint8_t ended              # its record is written
     uint8_t outcome
     uint8_t phase
-    uint8_t stage              # 1 + index in records.STAGES, 0 none
+    uint8_t stage              # index in grammar/words.py STAGES
     uint8_t closer
     uint8_t has_text
     uint8_t bdat
@@ -192,9 +203,6 @@ cdef struct Stored:
     uint8_t border             # its first octet began a segment
     uint8_t merged             # larger than a segment on the wire
 
-cdef enum:
-    RECENT = 2
-
 cdef struct Direction:
     int64_t next               # stream offset of the next octet to read
     int64_t acked              # by the other side, -1 unknown
@@ -214,7 +222,6 @@ cdef struct Direction:
     uint32_t packets
     uint8_t known              # base is known
     uint8_t syn                # SYN seen
-    uint8_t fin_done
     uint8_t blocked            # the machine waits for the other side
     uint8_t ttl
     uint8_t has_payload
@@ -251,15 +258,9 @@ cdef struct Pending:
     uint8_t last               # BDAT LAST
     uint8_t phase              # that it belongs to
     uint8_t name_n
-    uint8_t name[40]
+    uint8_t name[VERB_LENGTH]
 
 # --- a mail's text (mime) ---
-
-cdef enum:
-    MIME_DEPTH = 32            # limits.MIME_DEPTH
-    NAME_LENGTH = 76           # limits.NAME_LENGTH
-    HEAD = 64                  # limits.EXCERPT
-    BEFORE = 16                # octets of evidence before a flagged one that lies behind the head
 
 cdef struct Mime:
     uint8_t mode               # mime.Mode
@@ -273,7 +274,7 @@ cdef struct Mime:
     uint8_t unstuff            # DATA, not BDAT
     uint8_t at_line            # the last octet was LF, or there is none
     uint8_t passed             # limits passed on this line
-    uint8_t body_passed[5]     # counts passed
+    uint8_t body_passed[COUNTS]     # counts passed
     uint8_t name_n
     uint8_t head_n
     uint8_t excerpt_n
@@ -281,18 +282,15 @@ cdef struct Mime:
     uint8_t tail[BEFORE]       # the last octets of the line so far
     int64_t window_at          # where in the line the excerpt begins; 0: it is the head
     uint8_t flagged            # the excerpt is taken
-    uint8_t nested             # the part is a message of its own
     uint8_t u8_need            # continuation octets still to come
     uint8_t u8_low
     uint8_t u8_high
     uint16_t parts
-    uint16_t close_depth
     int64_t line_start         # stream offset
     int64_t line_n             # octets of the line so far, line end excluded
     int64_t field_at
     int64_t field_packet
     int64_t value_at
-    int64_t value_packet
     int64_t flags
     int64_t flag_at[CLASSES]
     int64_t flag_packet[CLASSES]
@@ -304,8 +302,8 @@ cdef struct Mime:
     int64_t disposition_packet
     int64_t cr_packet
     uint8_t name[NAME_LENGTH]
-    uint8_t head[HEAD]         # of the line
-    uint8_t excerpt[HEAD]      # of the line with the first flagged octet
+    uint8_t head[EXCERPT]      # of the line
+    uint8_t excerpt[EXCERPT]   # of the line with the first flagged octet
     Text value
     Text type
     Text encoding
@@ -325,22 +323,20 @@ cdef struct Talk:
     uint8_t chunk_last
     uint8_t chunk_mail         # the chunk's octets are mail text
     uint8_t tls_written
-    uint8_t reply_lines_over
     uint8_t in_reply           # inside a multi-line reply
     uint8_t skip_line[2]       # octets up to the next line end are not looked at
     uint8_t pre                # TEXT: what stood before a dot that is not decided yet (endmark)
     uint8_t post_n
     uint8_t post[4]            # what stood behind it so far
-    uint8_t tail[4]            # the text's last octets
+    uint8_t tail[TAIL]         # the text's last octets
     uint8_t answered           # an EHLO or HELO has been answered
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
     uint16_t farewell          # the last reply was a 421: the server closes
-    uint8_t reply_head[64]     # of the open reply's first line
+    uint8_t reply_head[EXCERPT]     # of the open reply's first line
     uint8_t reply_head_n
     uint16_t first_code
     uint32_t reply_lines
-    uint32_t reply_cap
     int64_t reply_at
     int64_t reply_end          # offset behind its last line so far
     int64_t reply_packet
@@ -354,7 +350,6 @@ cdef struct Talk:
     uint16_t socks_first[2]
     uint64_t offered           # EHLO keywords by number
     int64_t txs                # mails begun
-    int64_t mails_done
     int64_t commands
     int64_t nth_offset         # segment in which commands are counted
     int32_t nth
@@ -372,8 +367,8 @@ cdef struct Talk:
     Mime* mime
     Standing* standing
     uint16_t* counts
-    int64_t borders[8]         # starts of the client's last segments
-    int64_t border_ns[8]
+    int64_t borders[BORDERS]   # starts of the client's last segments
+    int64_t border_ns[BORDERS]
     uint8_t border_at
     uint8_t merged             # the present client segment is a merged one
 
@@ -409,7 +404,6 @@ cdef struct Conn:
     int64_t moved_ns           # when its place in the list of ages was last looked at
     int64_t progress_ns        # when new octets last came, from either side
     uint32_t reuse_isn         # of a SYN on an open connection
-    uint8_t reuse_side
     uint8_t reuse_seen
     Direction d[2]             # CLIENT, SERVER
     Talk* talk

@@ -3,8 +3,14 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from smtpinspect._core.commands cimport Command
-from smtpinspect._core.state cimport Conn, Mail
+from smtpinspect._core.state cimport Conn, MAIL, Mail, RCPT
 from smtpinspect._core.verdicts cimport Verdicts
+
+
+cdef inline int mail_phase(const Mail* mail) noexcept nogil:
+    """The phase that an open mail has reached before its text."""
+    return RCPT if mail.rcpt_count else MAIL
+
 
 cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil
 cdef void mail_sender(Mail* mail, Command* c) noexcept nogil

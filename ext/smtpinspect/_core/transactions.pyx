@@ -1,19 +1,15 @@
 """Mails: begun by MAIL, filled by RCPT and the text, ended by their deciding reply."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, realloc
 
-from smtpinspect._core.commands cimport (
-    Command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_STARTTLS,
-)
+from smtpinspect._core.commands cimport Command, V_DATA
 from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.mime cimport mime_end
-from smtpinspect._core.records cimport free_mail, predicted_stage
+from smtpinspect._core.records cimport predicted_stage
 from smtpinspect._core.state cimport (
-    ABORTED, ACCEPTED, AT_GREETING, AT_QUIT, BY_CLIENT, CLIENT, CLOSED, CONNECT, Conn, DATACMD, DOT,
-    DOTREPLY, EHLO, ENCRYPTED, GAP, IS_ENCRYPTED, MAIL, Mail, NOBODY, NO_PHASE, Pending, RCPT, REFUSED, REPLY354,
-    RESET, Rcpt, SERVER, SMTPUTF8, STALLED, Talk, UNKNOWN, CUT_OFF, ONE_DIRECTION,
+    ABORTED, ACCEPTED, BY_CLIENT, CLIENT, CLOSED, CUT_OFF, Conn, DOT, DOTREPLY, ENCRYPTED, GAP, IS_ENCRYPTED, Mail,
+    NOBODY, NO_PHASE, ONE_DIRECTION, Pending, REFUSED, REPLY354, RESET, Rcpt, SERVER, SMTPUTF8, STALLED, Talk, UNKNOWN,
 )
 from smtpinspect._core.text cimport text_piece
 from smtpinspect._core.verdicts cimport Verdicts
@@ -98,7 +94,7 @@ cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil:
         talk.last_mail = before
     if talk.open == mail:
         talk.open = NULL
-    for i in range(talk.qn):
+    for i in range(talk.qn if mail.pending else 0):
         if talk.queue[(talk.qhead + i) % talk.qcap].mail == mail:
             talk.queue[(talk.qhead + i) % talk.qcap].mail = NULL
     mail.next = NULL
@@ -120,13 +116,12 @@ cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int p
     if outcome >= STALLED or outcome == UNKNOWN:
         mail.stage = <uint8_t>predicted_stage(phase, conn.d[CLIENT].acked, mail.text_end)
     mail.ended = 1
-    talk.mails_done += 1
     unlink_mail(talk, mail)
     verdicts.end_mail(conn, mail)
 
 
 cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil:
-    cdef int phase = RCPT if mail.rcpt_count else MAIL
+    cdef int phase = mail_phase(mail)
     mail.closed = 1
     if conn.talk.open == mail:
         if conn.talk.mime != NULL:
@@ -134,18 +129,6 @@ cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noe
         conn.talk.open = NULL
     if mail.pending == 0:
         mail_end(verdicts, conn, mail, outcome, phase)
-
-
-cdef int phase_of_verb(int verb) noexcept nogil:
-    if verb == V_MAIL:
-        return MAIL
-    if verb == V_RCPT:
-        return RCPT
-    if verb == V_DATA or verb == V_BDAT:
-        return DATACMD
-    if verb == V_QUIT:
-        return AT_QUIT
-    return EHLO
 
 
 cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
@@ -172,11 +155,11 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     elif mail.has_text:
         phase = phase_at(mail, acked if acked > mail.text_start else mail.text_start)
     elif waiting != NULL:
-        phase = phase_of_verb(waiting.verb)
-        if phase == DATACMD and waiting.verb == V_DATA and acked >= waiting.end:
+        phase = waiting.phase
+        if waiting.verb == V_DATA and acked >= waiting.end:
             phase = REPLY354
     else:
-        phase = RCPT if mail.rcpt_count else MAIL
+        phase = mail_phase(mail)
     mail.silence_ns = conn.ended_ns - conn.progress_ns if conn.ended_ns > conn.progress_ns else 0
     mail.closer = conn.closer
     if conn.d[SERVER].has_payload == 0:
@@ -209,7 +192,7 @@ cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil:
         mail = talk.mails
         if mail.closed and mail.text_end < 0 and not mail.has_text:
             mail.pending = 0
-            mail_end(verdicts, conn, mail, ABORTED, RCPT if mail.rcpt_count else MAIL)
+            mail_end(verdicts, conn, mail, ABORTED, mail_phase(mail))
         elif mail.last_refusal and not mail.has_text and mail.pending == 0:
             mail_end(verdicts, conn, mail, ABORTED, mail.refusal_phase)
         else:
@@ -230,5 +213,4 @@ cdef void mail_encrypted(Verdicts verdicts, Conn* conn) noexcept nogil:
     if mail == NULL:
         return
     talk.txs -= 1
-    talk.mails_done -= 1
     mail_end(verdicts, conn, mail, IS_ENCRYPTED, NO_PHASE)

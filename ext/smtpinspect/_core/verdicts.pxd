@@ -9,6 +9,7 @@ from smtpinspect._core.state cimport Conn, Fact, Mail
 cdef class Verdicts:
     cdef Program program
     cdef Sink sink
+    cdef bint secrets              # evidence may hold what AUTH sends
     cdef object error              # what a Python rule raised
     cdef int64_t frame             # the frame that is being read, and its time
     cdef int64_t ns

@@ -1,24 +1,22 @@
 """From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
 
 from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy, memset
 
 from smtpinspect._core.records cimport Sink
-from smtpinspect._core.rows cimport Fired, Program, Row
+from smtpinspect._core.rows cimport F_LINE, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
-from smtpinspect._core.state cimport Alert, Conn, Fact, Mail, Standing, Talk
+from smtpinspect._core.state cimport Alert, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Talk
 
 from smtpinspect.actions import Strength
 from smtpinspect.grammar import limits as _limits
 
+assert _limits.EXCERPT == EXCERPT
+
 cdef int ALERTS_PER_RULE = _limits.ALERTS_PER_RULE
-cdef int EXCERPT = _limits.EXCERPT
 cdef int8_t DETACH = int(Strength.DETACH)
 cdef int8_t DROP = int(Strength.DROP)
-
-cdef enum:
-    MOST = 32      # rows that may fire for one fact
 
 
 cdef Standing* new_standing(int n) noexcept nogil:
@@ -42,6 +40,25 @@ cdef void broke(Standing* standing, int row, int strength, int side, int64_t off
         standing.broke_strength = <int8_t>strength
 
 
+cdef int shown(Fact* fact) noexcept nogil:
+    """How many octets of evidence may be told: what stands behind an AUTH mechanism is a secret (RFC 4954 4)."""
+    cdef const uint8_t* p = fact.octets.p
+    cdef int i = 0
+    if fact.side != CLIENT:
+        return EXCERPT
+    if fact.kind == F_LINE and fact.v[0] == IN_AUTH:
+        return 0
+    if fact.octets.n < 5 or not ((p[0] | 32) == 97 and (p[1] | 32) == 117 and (p[2] | 32) == 116 and (p[3] | 32) == 104):
+        return EXCERPT
+    while i < fact.octets.n and p[i] != 32 and p[i] != 9:
+        i += 1
+    while i < fact.octets.n and (p[i] == 32 or p[i] == 9):
+        i += 1
+    while i < fact.octets.n and p[i] != 32 and p[i] != 9:
+        i += 1
+    return i if i < EXCERPT else EXCERPT
+
+
 cdef class Verdicts:
     def __init__(self, Program program, Sink sink):
         self.program = program
@@ -54,7 +71,7 @@ cdef class Verdicts:
         if self.program.n_of_kind[fact.kind] == 0:
             return 0
         given = conn.talk.given | (mail.given if mail != NULL else 0)
-        n = self.program.match(fact, given, fired, MOST)
+        n = self.program.match(fact, given, fired)
         for i in range(n):
             self.fire(conn, mail, fact, fired[i].row, fired[i].offset, fired[i].packet)
         return n
@@ -119,7 +136,7 @@ cdef class Verdicts:
             alert = <Alert*>malloc(sizeof(Alert))
             if alert == NULL:
                 return -1
-            memset(alert, 0, sizeof(Alert) - 64)
+            memset(alert, 0, sizeof(Alert) - EXCERPT)
             alert.conn = conn
             alert.row = <int16_t>number
             alert.strength = <int8_t>strength
@@ -134,7 +151,9 @@ cdef class Verdicts:
             alert.ns = self.ns
             alert.tx = mail.tx if mail != NULL else -1
             alert.text_end = -1
-            alert.noctets = <uint8_t>(fact.octets.n if fact.octets.n < EXCERPT else EXCERPT)
+            alert.noctets = <uint8_t>(EXCERPT if self.secrets else shown(fact))
+            if fact.octets.n < alert.noctets:
+                alert.noctets = <uint8_t>fact.octets.n
             if alert.noctets:
                 memcpy(alert.octets, fact.octets.p, alert.noctets)
             if mail != NULL:

@@ -4,24 +4,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from smtpinspect._core.records cimport Sink, flow_id, flow_state, predicted_stage
 from smtpinspect._core.rows cimport Program
-from smtpinspect._core.said cimport decoded, endpoint, piece
+from smtpinspect._core.said cimport decoded, endpoint, escaped
 from smtpinspect._core.state cimport Alert as CAlert, CLIENT, Conn, Mail as CMail, Piece, Standing, Talk
 
-from smtpinspect.actions import Strength
-
-PHASES = (
-    "connect", "greeting", "ehlo", "mail", "rcpt", "datacmd", "reply354", "databody", "datamid", "dot",
-    "dotreply", "quit", None,
-)
-STAGES = (None, "after-initial-connection", "after-sending-data-block", "after-end-of-data")
-OUTCOMES = ("unknown", "accepted", "refused", "aborted", "stalled", "reset", "closed", "encrypted")
-CLOSERS = ("none", "client", "server", "middlebox", "unknown")
-DOUBTS = (
-    "one-direction", "gap", "snaplen", "super-segments", "mid-stream", "cut-off", "encrypted", "overlap", "cap",
-    "end-mark-disputed",
-)
-ACTIONS = tuple(s.word for s in Strength)
-STATE_WORDS = ("new", "established", "closed")
+from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 
 
 cdef list doubts(uint32_t bits):
@@ -30,7 +16,9 @@ cdef list doubts(uint32_t bits):
 
 def excerpt(octets):
     """Printable text of octets: ASCII as it is, the rest as \\r \\n \\t \\xNN, the backslash doubled."""
-    return repr(bytes(octets))[2:].removesuffix("'").removesuffix('"').replace("\\'", "'")
+    data = bytes(octets)
+    cdef bytearray out = bytearray(4 * len(data))
+    return out[:escaped(<const uint8_t*><const char*>data, len(data), <char*>out)].decode("ascii")
 
 
 cdef class Alert:
@@ -140,10 +128,6 @@ cdef class Flow:
         return f"<Flow {self.client} {self.server} mails={self.mails} {self.state}>"
 
 
-cdef int stage_of(CAlert* alert) noexcept nogil:
-    return predicted_stage(alert.phase, alert.offset, alert.text_end)
-
-
 cdef dict verdicts(Program program, Standing* standing, bint whole):
     cdef int i
     out = {}
@@ -217,7 +201,7 @@ cdef class ObjectSink(Sink):
         made.breaks = a.breaks
         made.after_break = a.after_break
         made.phase = PHASES[a.phase]
-        made.stage = STAGES[stage_of(a)]
+        made.stage = STAGES[predicted_stage(a.phase, a.offset, a.text_end)]
         made.direction = "server" if a.side else "client"
         made.offset = a.offset
         made.length = a.length
