@@ -6,26 +6,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
-SOURCES = pyproject.toml setup.py $(wildcard ext/smtpinspect/_core/*.p* ext/smtpinspect/_core/*.h)
+SOURCES = $(wildcard ext/smtpinspect/_core/*.p* ext/smtpinspect/_core/*.h)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export SMTPINSPECT_JOBS ?= $(JOBS)
 # The C compiler runs on all cores too.
 export DIST_EXTRA_CONFIG = $(CURDIR)/$(VENV)/build.cfg
 
-# --no-build-isolation: objects of the last build are used again. compat: a plain path, nothing runs at start-up.
-INSTALL = $(BIN)/pip install --quiet --no-build-isolation --config-settings editable_mode=compat --editable
+# compat: a plain path in site-packages; nothing of setuptools runs at start-up.
+INSTALL = $(BIN)/pip install --quiet --no-build-isolation --config-settings editable_mode=compat --editable .
+EXTRA = import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*p['optional-dependencies']['test'], sep='\n')
 
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/built
 	@$(BIN)/smtpinspect replay --each pcaps/*.pcap
 
-test: $(VENV)/built-for-tests
+test: $(VENV)/built $(VENV)/tools
 	$(BIN)/pytest
 	@$(MAKE) --no-print-directory lint
 
-lint: $(VENV)/built-for-tests
+lint: $(VENV)/tools
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
@@ -43,15 +45,22 @@ $(VENV)/ready:
 	@$(BIN)/pip install --quiet 'setuptools>=68' 'cython>=3.1'
 	@touch $@
 
-$(VENV)/built: $(VENV)/ready $(SOURCES)
+# pip compiles everything; after that setup.py compiles what has changed.
+$(VENV)/installed: $(VENV)/ready pyproject.toml setup.py
 	@echo "building (once, a minute or two) ..."
-	@$(INSTALL) .
+	@$(INSTALL)
+	@rm -f $(VENV)/built
 	@touch $@
 
-$(VENV)/built-for-tests: $(VENV)/ready $(SOURCES)
-	@echo "building and getting what the tests need (once, a few minutes) ..."
-	@$(INSTALL) '.[test]'
-	@touch $(VENV)/built $@
+$(VENV)/built: $(VENV)/installed $(SOURCES)
+	@test ! -e $@ || $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+$(VENV)/tools: $(VENV)/ready pyproject.toml
+	@echo "getting what the tests need (once) ..."
+	@$(BIN)/python -c "$(EXTRA)" > $(VENV)/tools.txt
+	@$(BIN)/pip install --quiet --requirement $(VENV)/tools.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info smtpinspect/_core/*.so ext/smtpinspect/_core/*.c

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, TextIO, cast
 
 import smtpinspect
@@ -135,10 +135,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return complain("stopped", STOPPED)
     except BrokenPipeError:
-        # Who reads has seen enough; the interpreter's own flush at exit must not complain either.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        # Who reads has seen enough.
+        _give_up_output()
         return BROKEN_PIPE
+    except OSError as error:
+        # Of what is read, only a CaptureError tells: this is the disk, or whatever else is written to.
+        _give_up_output()
+        return complain(f"cannot write: {error.strerror or error}", USAGE)
+
+
+def _give_up_output() -> None:
+    """The interpreter's own flush at exit must not complain."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def complain(text: str, status: int, *more: str) -> int:
@@ -441,7 +450,9 @@ def _names(captures: Sequence[str]) -> list[str]:
         for suffix in (".gz", ".zst", ".xz", ".bz2", ".lz4", ".pcap", ".pcapng", ".cap"):
             name = name.removesuffix(suffix) or name
         names.append(name)
-    return names if len(set(names)) == len(names) else list(captures)
+    from smtpinspect.report.terminal import safe
+
+    return [safe(name) for name in (names if len(set(names)) == len(names) else captures)]
 
 
 def _unreadable(error: CaptureError) -> int:

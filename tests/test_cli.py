@@ -77,7 +77,10 @@ def run(*words: object, stdin: bytes = b"", **environment: str) -> subprocess.Co
 
 def on_terminal(*words: object, columns: int = 80, **environment: str) -> tuple[int, str]:
     """The program on a terminal of so many columns: its status, and what the person sees."""
-    pid, terminal = pty.fork()
+    try:
+        pid, terminal = pty.fork()
+    except OSError as error:  # a bare root without /dev/pts
+        pytest.skip(f"no terminals here: {error}")
     if pid == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         clean = {key: text for key, text in os.environ.items() if key not in ("COLUMNS", "NO_COLOR")}
@@ -295,12 +298,14 @@ def test_each_goes_on_behind_a_bad_capture(clean: Path, tmp_path: Path) -> None:
     cut.write_bytes(clean.read_bytes()[:-5])
     text.write_text("nothing like a capture")
     last = written(tmp_path, DELIVERY, name="last.pcap")
-    done = run("replay", "--each", clean, cut, text, last)
+    bare = written(tmp_path, name="bare.pcap")
+    done = run("replay", "--each", clean, cut, text, bare, last)
     assert done.returncode == 3
     assert done.stderr.count("(exit status 3)") == 2
     for name in ("mail ", "cut ", "text ", "last "):
         assert re.search(rf"^{name}", done.stdout, re.MULTILINE), name
-    assert "4 captures, 3 mails" in done.stdout
+    assert re.search(r"^bare +no SMTP$", done.stdout, re.MULTILINE)
+    assert "5 captures, 3 mails" in done.stdout
 
 
 def test_report_into_a_file(clean: Path, tmp_path: Path) -> None:
@@ -510,6 +515,23 @@ def test_octets_of_a_stranger_do_not_reach_the_terminal(tmp_path: Path) -> None:
         assert done.returncode == 0
         assert "\x1b" not in done.stdout
         assert "\u202e" not in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("how", ["text", "eve"])
+def test_full_disk(how: str, clean: Path) -> None:
+    for words in (["-o", "/dev/full"], []):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "smtpinspect", "replay", "--format", how, str(clean), *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"smtpinspect: cannot write: ")
+        assert done.stderr.count(b"\n") == 1
 
 
 def test_progress_is_for_large_captures(tmp_path: Path) -> None:

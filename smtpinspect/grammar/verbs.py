@@ -57,7 +57,8 @@ VERBS: Final = (
 
 NUMBER: Final = {verb.name: number for number, verb in enumerate(VERBS)}
 
-# Parameters of MAIL and RCPT and the keyword that the server must have offered (RFC 1870, 6152, 6531, 3461, 3030, 4954).
+# Parameters of MAIL and RCPT and the keyword that the server must have offered (RFC 1870, 6152, 6531, 3461, 3030,
+# 4954).
 PARAMETERS: Final = {
     b"SIZE": b"SIZE",
     b"BODY": b"8BITMIME",

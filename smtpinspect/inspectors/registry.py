@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import parse, unknown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "smtpinspect.inspectors"
 
@@ -85,11 +87,13 @@ def _built_in(module: str, name: str) -> type[Inspector]:
     return made
 
 
-def _entries() -> Iterable[importlib.metadata.EntryPoint]:
+def _entries() -> Iterable[EntryPoint]:
+    import importlib.metadata  # slow to import, and wanted only for a name that is not built in
+
     return importlib.metadata.entry_points(group=GROUP)
 
 
-def _third_party(entry: importlib.metadata.EntryPoint) -> type[Inspector]:
+def _third_party(entry: EntryPoint) -> type[Inspector]:
     try:
         made = entry.load()
     except Exception as error:  # whatever another package does when it is imported

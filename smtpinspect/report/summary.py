@@ -159,6 +159,8 @@ class Summary:
         self.packets += stats.packets
         self.seconds += stats.seconds
         self._talks.clear()
+        if self.each and not stats.connections and self._room(FINE):
+            self._keep(Row(self._name, "", "", "", "no SMTP"), FINE)
 
     def _alert(self, alert: Alert) -> None:
         self.alerts += 1

@@ -20,7 +20,7 @@ PROFILES: tuple[tuple[str, ...], ...] = (
     (),
 )
 MOST_OCTETS = 64  # of an alert's evidence
-# Pauses between two octets do not tell, nor does the time a run took.
+# The time that a run took is another each time.
 UNSTEADY = ("seconds",)
 
 
@@ -73,9 +73,25 @@ def bare(path: str) -> str:
     return path[1:-1]
 
 
+def spaced(end: str) -> str:
+    """Address and port of an end as Python names it, parted by a blank."""
+    address, _, port = end.rpartition(":")
+    return f"{address.strip('[]')} {port}"
+
+
 def alert_pair(eve: dict[str, Any], made: Any) -> Iterable[tuple[str, object, object]]:
     own = eve["smtpinspect"]
-    for name in ("inspector", "profile", "rule", "detail", "action", "breaks", "after_break", "phase", "stage"):
+    for name in (
+        "inspector",
+        "profile",
+        "rule",
+        "detail",
+        "action",
+        "breaks",
+        "after_break",
+        "phase",
+        "stage",
+    ):
         yield name, own[name], getattr(made, name)
     for name in ("direction", "offset", "length", "packet", "basis"):
         yield name, own[name], getattr(made, name)
@@ -83,13 +99,23 @@ def alert_pair(eve: dict[str, Any], made: Any) -> Iterable[tuple[str, object, ob
     yield "pcap_cnt", eve["pcap_cnt"], made.pcap_cnt
     ends = (f"{eve['src_ip']} {eve['src_port']}", f"{eve['dest_ip']} {eve['dest_port']}")
     client, server = ends if made.direction == "client" else ends[::-1]
-    yield "client", client, made.client.replace("[", "").replace("]:", " ") if "[" in made.client else made.client.replace(":", " ")
-    yield "server", server, made.server.replace("[", "").replace("]:", " ") if "[" in made.server else made.server.replace(":", " ")
+    yield "client", client, spaced(made.client)
+    yield "server", server, spaced(made.server)
 
 
 def mail_pair(eve: dict[str, Any], made: Any) -> Iterable[tuple[str, object, object]]:
     own, smtp = eve["smtpinspect"], eve["smtp"]
-    for name in ("outcome", "reply", "rcpt_replies", "phase", "stage", "octets", "closer", "verdict", "broken_by"):
+    for name in (
+        "outcome",
+        "reply",
+        "rcpt_replies",
+        "phase",
+        "stage",
+        "octets",
+        "closer",
+        "verdict",
+        "broken_by",
+    ):
         yield name, own[name], getattr(made, name)
     yield "confidence", own["confidence"], made.confidence
     yield "tx_id", eve["tx_id"], made.tx_id
@@ -102,7 +128,7 @@ def mail_pair(eve: dict[str, Any], made: Any) -> Iterable[tuple[str, object, obj
         yield "subject", email.get("subject"), made.subject
         yield "message_id", email.get("message_id"), made.message_id
         yield "attachment", email["attachment"], made.attachments
-        yield "to", [] == email["to"], not (made.header_to or "").strip(" \t,")
+        yield "to", email["to"] == [], not (made.header_to or "").strip(" \t,")
     must(abs(own["silence"] - made.silence) < 1e-5, "silence", own["silence"], made.silence)
 
 
@@ -135,7 +161,7 @@ def sane(made: list[Any], stats: Any, whole: bool) -> None:
     loose = 0
     for r in made:
         if r.record == "alert":
-            must(0 <= r.offset and 0 <= r.length, r, "lies nowhere", r.offset, r.length)
+            must(r.offset >= 0 and r.length >= 0, r, "lies nowhere", r.offset, r.length)
             must(len(r.octets) <= MOST_OCTETS, r, "has too much evidence")
             must(1 <= r.packet <= stats.packets, r, "lies in no packet")
             must(1 <= r.pcap_cnt <= stats.packets, r, "was decided at no packet", r.pcap_cnt)
@@ -153,7 +179,7 @@ def sane(made: list[Any], stats: Any, whole: bool) -> None:
             must(len(r.rcpt_to) == len(r.rcpt_replies) <= limits.RECIPIENTS, r, "recipients and replies")
             must(len(r.attachments) <= limits.ATTACHMENTS, r, "attachments")
         else:
-            must(0 <= r.gaps and 0 <= r.commands, r)
+            must(r.gaps >= 0 and r.commands >= 0, r)
             if whole:
                 must(mails[r.flow_id] == r.mails, r, "has another number of mails", mails[r.flow_id])
                 must(r.flow_id not in ended, r, "comes twice")
@@ -162,7 +188,11 @@ def sane(made: list[Any], stats: Any, whole: bool) -> None:
     must(sum(mails.values()) == stats.mails, "mails", sum(mails.values()), stats.mails)
     for rule, n in shown.items():
         must(stats.alerts[rule] >= n, rule, "is counted too low", stats.alerts[rule], n)
-    must(set(stats.alerts) == set(shown), "rules that are counted and not shown", set(stats.alerts) ^ set(shown))
+    must(
+        set(stats.alerts) == set(shown),
+        "rules that are counted and not shown",
+        set(stats.alerts) ^ set(shown),
+    )
 
 
 def within(made: list[Any], talks: list[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from kit.segment import ACK, FIN, PSH, RST, SYN, URG, Segment
 TESTS = Path(__file__).parent.parent
 PCAPS = (TESTS.parent / "pcaps", TESTS.parent.parent / "shared" / "pcaps-public")
 BIG = 60_000  # octets of a stored capture that mutation takes
+NEAR = 1 << 22  # stream offset up to which octets are sent again
 TARGETS: dict[str, Callable[[Random], bytes]] = {}
 
 
@@ -64,7 +65,10 @@ def arrived(rng: Random, turns: Sequence[Turn], wild: int = 2) -> bytes:
     """The turns as a capture, cut anywhere, and as often mistreated as `wild` says."""
     octets = sum(len(t.octets) for t in turns)
     mss = max(rng.choice([1, 2, 7, 60, 536, 1460, 1460, 9000]), octets // 1500 + 1)
-    isns = {"client_isn": rng.choice([0, 1000, 2**32 - 40, rng.getrandbits(32)]), "server_isn": rng.getrandbits(32)}
+    isns = {
+        "client_isn": rng.choice([0, 1000, 2**32 - 40, rng.getrandbits(32)]),
+        "server_isn": rng.getrandbits(32),
+    }
     segments = wire.build(
         turns,
         mss=mss,
@@ -162,8 +166,22 @@ def twice(rng: Random, segments: list[Segment]) -> list[Segment]:
     """The same ends again, with other numbers: a new connection on a known pair."""
     add = rng.choice([0, 5000, rng.getrandbits(32)])
     late = segments[-1].time + rng.choice([0.1, 200.0])
-    again = [s.but(seq=(s.seq + add) & wire.MASK, ack=(s.ack + add) & wire.MASK, time=s.time - segments[0].time + late) for s in segments]
+    again = [
+        s.but(
+            seq=(s.seq + add) & wire.MASK,
+            ack=(s.ack + add) & wire.MASK,
+            time=s.time - segments[0].time + late,
+        )
+        for s in segments
+    ]
     return [*segments[: rng.randrange(1, len(segments) + 1)], *again]
+
+
+def resent(rng: Random, segments: list[Segment]) -> list[Segment]:
+    """Octets sent again with other borders, where numbers have not jumped: the copies need all octets in between."""
+    base = mutate.bases(segments)
+    near = all(mutate.offset(s, base) < NEAR for s in segments if s.data)
+    return mutate.retransmitted(segments, rng) if near and any(s.data for s in segments) else segments
 
 
 MISTREATMENTS: tuple[Callable[[Random, list[Segment]], list[Segment]], ...] = (
@@ -176,28 +194,65 @@ MISTREATMENTS: tuple[Callable[[Random, list[Segment]], list[Segment]], ...] = (
     twice,
     lambda rng, s: mutate.random_cuts(s, rng, rng.choice([0.01, 0.2])),
     lambda rng, s: mutate.duplicated(s, rng),
-    lambda rng, s: mutate.retransmitted(s, rng) if any(x.data for x in s) else s,
+    resent,
 )
 
 
 # --- octets of a dialogue ---------------------------------------------------------------------------
 
+# fmt: off
 COMMANDS = (
-    b"EHLO a.example|HELO a|LHLO a|MAIL FROM:<a@b.example>|MAIL FROM:<> SIZE=10 BODY=8BITMIME|MAIL FROM:<a|b@c>|"
-    rb'MAIL FROM:<"a\"b>"@c> SMTPUTF8|MAIL FROM:<@r.example:a@b>|MAIL FROM:|MAIL FROM|RCPT TO:<a@b.example>|RCPT TO:a@b|'
-    b"RCPT TO:<a@b>c>|RCPT TO:<|RCPT TO:|RCPT|DATA|DATA x|BDAT 5|BDAT 0|BDAT 0 LAST|BDAT 20 LAST|BDAT 3 last|BDAT|BDAT -1|"
-    b"BDAT 999999999999999999 LAST|BDAT 99999999999999999999|RSET|QUIT|NOOP|NOOP x|VRFY a|EXPN b|HELP|AUTH PLAIN AAAA|"
-    b"AUTH LOGIN|AUTH CRAM-MD5|X-EXPS NTLM|*|STARTTLS|X-ANONYMOUSTLS|XEXCH50 12 2|XEXCH50 0 0|TURN|ETRN a|XFOO|.|..| NOOP|"
-    b"\tNOOP||PROXY TCP4 192.0.2.1 192.0.2.2 1 25|GET / HTTP/1.1|From: a@b|--b|\xff\xfe|\0"
-).split(b"|")
+    b'EHLO a.example', b'HELO a', b'LHLO a', b'MAIL FROM:<a@b.example>',
+    b'MAIL FROM:<> SIZE=10 BODY=8BITMIME', b'MAIL FROM:<a', b'b@c>', b'MAIL FROM:<"a\\"b>"@c> SMTPUTF8',
+    b'MAIL FROM:<@r.example:a@b>', b'MAIL FROM:', b'MAIL FROM', b'RCPT TO:<a@b.example>', b'RCPT TO:a@b',
+    b'RCPT TO:<a@b>c>', b'RCPT TO:<', b'RCPT TO:', b'RCPT', b'DATA', b'DATA x', b'BDAT 5', b'BDAT 0',
+    b'BDAT 0 LAST', b'BDAT 20 LAST', b'BDAT 3 last', b'BDAT', b'BDAT -1', b'BDAT 999999999999999999 LAST',
+    b'BDAT 99999999999999999999', b'RSET', b'QUIT', b'NOOP', b'NOOP x', b'VRFY a', b'EXPN b', b'HELP',
+    b'AUTH PLAIN AAAA', b'AUTH LOGIN', b'AUTH CRAM-MD5', b'X-EXPS NTLM', b'*', b'STARTTLS',
+    b'X-ANONYMOUSTLS', b'XEXCH50 12 2', b'XEXCH50 0 0', b'TURN', b'ETRN a', b'XFOO', b'.', b'..', b' NOOP',
+    b'\tNOOP', b'', b'PROXY TCP4 192.0.2.1 192.0.2.2 1 25', b'GET / HTTP/1.1', b'From: a@b', b'--b',
+    b'\xff\xfe', b'\x00',
+)
 REPLIES = (
-    b"220 mx.example ESMTP|220-two\r\n220 lines|220 ****0*2***|554 no|250 ok|250|250-mx\r\n250-SIZE 1000\r\n250-CHUNKING\r\n"
-    b"250-PIPELINING\r\n250-STARTTLS\r\n250-AUTH=LOGIN\r\n250 8BITMIME|250-open|250 2.0.0 Ok|354 go on|334 VXNlcm5hbWU6|334|235 ok|"
-    b"221 bye|421 4.4.2 timeout|450 later|500 what|502 no|503 5.5.1 bad|535 no|550 5.7.1 no|OK|ok then|2|22|999 x|000|354-x\r\n354 y|"
-    b"220 go TLS||\xff\xff\xff|25O ok|250-mx\r\n\r\n250 x|250-mx\r\nnonsense\r\n250 x|-1|250\t x"
-).split(b"|")
+    b'220 mx.example ESMTP', b'220-two\r\n220 lines', b'220 ****0*2***', b'554 no', b'250 ok', b'250',
+    b'250-mx\r\n250-SIZE 1000\r\n250-CHUNKING\r\n250-PIPELINING\r\n250-STARTTLS\r\n250-AUTH=LOGIN\r\n250 8BITMIME',
+    b'250-open', b'250 2.0.0 Ok', b'354 go on', b'334 VXNlcm5hbWU6', b'334', b'235 ok', b'221 bye',
+    b'421 4.4.2 timeout', b'450 later', b'500 what', b'502 no', b'503 5.5.1 bad', b'535 no',
+    b'550 5.7.1 no', b'OK', b'ok then', b'2', b'22', b'999 x', b'000', b'354-x\r\n354 y', b'220 go TLS',
+    b'', b'\xff\xff\xff', b'25O ok', b'250-mx\r\n\r\n250 x', b'250-mx\r\nnonsense\r\n250 x', b'-1',
+    b'250\t x',
+)
+# fmt: on
 ENDS = (b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n", b"", b"\0\r\n")
-LENGTHS = (0, 1, 63, 64, 76, 77, 255, 256, 259, 509, 510, 511, 512, 513, 997, 998, 999, 1000, 1024, 2047, 4095, 4096, 4097, 16383, 16384, 16385, 20000)
+LENGTHS = (
+    0,
+    1,
+    63,
+    64,
+    76,
+    77,
+    255,
+    256,
+    259,
+    509,
+    510,
+    511,
+    512,
+    513,
+    997,
+    998,
+    999,
+    1000,
+    1024,
+    2047,
+    4095,
+    4096,
+    4097,
+    16383,
+    16384,
+    16385,
+    20000,
+)
 
 
 def flipped(rng: Random, octets: bytes, most: int = 6) -> bytes:
@@ -215,7 +270,9 @@ def flipped(rng: Random, octets: bytes, most: int = 6) -> bytes:
         elif what == 2:
             del made[at : at + rng.choice([1, 1, 2, 8, 100])]
         elif what == 3:
-            made[at:at] = rng.choice([b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"\0", rng.randbytes(rng.randrange(9))])
+            made[at:at] = rng.choice(
+                [b"\r\n", b"\n", b"\r", b".", b"\r\n.\r\n", b"\0", rng.randbytes(rng.randrange(9))]
+            )
         elif what == 4:
             size = rng.randrange(1, 200)
             made[at:at] = made[at : at + size]
@@ -273,7 +330,12 @@ def mailed(rng: Random, text: bytes) -> list[Turn]:
     turns = [*begun(rng), Turn("C", b"MAIL FROM:<a@b.example> SIZE=100\r\n"), Turn("S", b"250 ok\r\n")]
     turns += [Turn("C", b"RCPT TO:<c@d.example>\r\n"), Turn("S", b"250 ok\r\n")]
     if rng.random() < 0.7:
-        turns += [Turn("C", b"DATA\r\n"), Turn("S", b"354 go\r\n"), Turn("C", text + b"\r\n.\r\n"), Turn("S", b"250 ok\r\n")]
+        turns += [
+            Turn("C", b"DATA\r\n"),
+            Turn("S", b"354 go\r\n"),
+            Turn("C", text + b"\r\n.\r\n"),
+            Turn("S", b"250 ok\r\n"),
+        ]
     else:
         cut = rng.randrange(len(text) + 1)
         turns += [
@@ -334,9 +396,19 @@ def of_client(rng: Random) -> bytes:
 def of_server(rng: Random) -> bytes:
     """The server's octets, whatever the client says."""
     turns = [Turn("S", reply(rng))] if rng.random() < 0.9 else []
-    plain = [b"EHLO a\r\n", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b"A: b\r\n\r\nx\r\n.\r\n", b"QUIT\r\n"]
+    plain = [
+        b"EHLO a\r\n",
+        b"MAIL FROM:<a@b>\r\n",
+        b"RCPT TO:<c@d>\r\n",
+        b"DATA\r\n",
+        b"A: b\r\n\r\nx\r\n.\r\n",
+        b"QUIT\r\n",
+    ]
     for line in plain * rng.randrange(1, 4):
-        turns += [Turn("C", line), Turn("S", b"".join(reply(rng) for _ in range(rng.choice([0, 1, 1, 1, 2, 5]))))]
+        turns += [
+            Turn("C", line),
+            Turn("S", b"".join(reply(rng) for _ in range(rng.choice([0, 1, 1, 1, 2, 5])))),
+        ]
     return arrived(rng, [t for t in turns if t.octets])
 
 
@@ -358,15 +430,40 @@ def of_mutated(rng: Random) -> bytes:
 
 
 def header_field(rng: Random) -> bytes:
-    name = rng.choice([b"Subject", b"From", b"To", b"X-A", b"Message-ID", b"Content-Type", b"Content-Disposition", b"Content-Transfer-Encoding"])
+    name = rng.choice(
+        [
+            b"Subject",
+            b"From",
+            b"To",
+            b"X-A",
+            b"Message-ID",
+            b"Content-Type",
+            b"Content-Disposition",
+            b"Content-Transfer-Encoding",
+        ]
+    )
     value = rng.choice(
-        [b"a@b, <c@d>, \"e\\\", f", b"=?utf-8?q?a?=", b"=?utf-8?b?a?=", b"\xff\xc3\xa9\xc3", b"base64", b"\0\x01\x7f", b"a\r\n b\r\n\tc", b"message/rfc822"]
+        [
+            b'a@b, <c@d>, "e\\", f',
+            b"=?utf-8?q?a?=",
+            b"=?utf-8?b?a?=",
+            b"\xff\xc3\xa9\xc3",
+            b"base64",
+            b"\0\x01\x7f",
+            b"a\r\n b\r\n\tc",
+            b"message/rfc822",
+        ]
     )
     if rng.random() < 0.3:
         value = rng.choice([b"attachment", b"text/plain", b"multipart/mixed"]) + params(rng)
     if rng.random() < 0.08:
         value += long_word(rng)
-    return name + rng.choice([b": ", b":", b" : ", b"", b":\r\n "]) + value + rng.choice([b"\r\n"] * 6 + [b"\n", b"\r", b"\r\r\n"])
+    return (
+        name
+        + rng.choice([b": ", b":", b" : ", b"", b":\r\n "])
+        + value
+        + rng.choice([b"\r\n"] * 6 + [b"\n", b"\r", b"\r\r\n"])
+    )
 
 
 def params(rng: Random) -> bytes:
@@ -375,16 +472,36 @@ def params(rng: Random) -> bytes:
         name = rng.choice([b"name", b"filename", b"boundary", b"charset", b"NAME ", b"x", b""])
         name += rng.choice([b"", b"", b"*", b"*0", b"*0*", b"*1", b"*1*", b"*00", b"*99999999999999999999", b"**"])
         value = rng.choice(
-            [b"a", b'"a b"', b'"a\\"b', b"utf-8''%e2%82%ac.exe", b"'''", b"%", b"%4", b"%zz", b'""', b'"', b"\\", b"", b"b  ", b'"b "', b"a\r\n b"]
+            [
+                b"a",
+                b'"a b"',
+                b'"a\\"b',
+                b"utf-8''%e2%82%ac.exe",
+                b"'''",
+                b"%",
+                b"%4",
+                b"%zz",
+                b'""',
+                b'"',
+                b"\\",
+                b"",
+                b"b  ",
+                b'"b "',
+                b"a\r\n b",
+            ]
         )
         if rng.random() < 0.05:
             value += long_word(rng)
-        made += rng.choice([b"; ", b";", b" ;\r\n ", b";;"]) + name + rng.choice([b"=", b"=", b" = ", b"==", b""]) + value
+        made += (
+            rng.choice([b"; ", b";", b" ;\r\n ", b";;"]) + name + rng.choice([b"=", b"=", b" = ", b"==", b""]) + value
+        )
     return made
 
 
 def multipart(rng: Random, depth: int = 0) -> bytes:
-    mark = rng.choice([b"b", b"b" * (depth + 1), b"=_%d" % depth, b"b" * rng.choice([70, 254, 255, 256]), b"b ", b"b--"])
+    mark = rng.choice(
+        [b"b", b"b" * (depth + 1), b"=_%d" % depth, b"b" * rng.choice([70, 254, 255, 256]), b"b ", b"b--"]
+    )
     quoted = rng.choice([mark, b'"' + mark + b'"'])
     made = b"Content-Type: multipart/mixed; boundary=" + quoted + b"\r\n\r\n"
     for _ in range(rng.randrange(4)):
@@ -393,7 +510,11 @@ def multipart(rng: Random, depth: int = 0) -> bytes:
         if rng.random() < 0.4 and depth < 40:
             made += multipart(rng, depth + 1)
         else:
-            made += b"".join(header_field(rng) for _ in range(rng.randrange(4))) + b"\r\n" + rng.choice([b"x\r\n", b"", b"--", b"-"])
+            made += (
+                b"".join(header_field(rng) for _ in range(rng.randrange(4)))
+                + b"\r\n"
+                + rng.choice([b"x\r\n", b"", b"--", b"-"])
+            )
     return made + rng.choice([b"--" + mark + b"--\r\n", b""])
 
 
@@ -441,11 +562,19 @@ def of_end_mark(rng: Random) -> bytes:
 @target
 def of_lines(rng: Random) -> bytes:
     """Lines around every limit, on both sides and in the text."""
-    turns = [Turn("S", b"220 " + long_word(rng) + b"\r\n"), Turn("C", b"EHLO " + long_word(rng) + rng.choice(ENDS))]
+    turns = [
+        Turn("S", b"220 " + long_word(rng) + b"\r\n"),
+        Turn("C", b"EHLO " + long_word(rng) + rng.choice(ENDS)),
+    ]
     turns += [Turn("S", b"250-" + long_word(rng) + b"\r\n250 " + long_word(rng) + b"\r\n")]
     for _ in range(rng.randrange(4)):
-        turns += [Turn("C", rng.choice(COMMANDS) + long_word(rng) + rng.choice(ENDS)), Turn("S", b"250 " + long_word(rng) + b"\r\n")]
-    text = b"".join(rng.choice([b"Subject: ", b" ", b"\t", b"X-A: ", b"\r\n", b""]) + long_word(rng) + b"\r\n" for _ in range(4))
+        turns += [
+            Turn("C", rng.choice(COMMANDS) + long_word(rng) + rng.choice(ENDS)),
+            Turn("S", b"250 " + long_word(rng) + b"\r\n"),
+        ]
+    text = b"".join(
+        rng.choice([b"Subject: ", b" ", b"\t", b"X-A: ", b"\r\n", b""]) + long_word(rng) + b"\r\n" for _ in range(4)
+    )
     return arrived(rng, turns + mailed(rng, text)[1:], wild=1)
 
 
@@ -456,12 +585,22 @@ def of_bdat(rng: Random) -> bytes:
     for _ in range(rng.randrange(1, 10)):
         octets += rng.choice([b"", b"", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", b"RSET\r\n", b"DATA\r\n", b"NOOP\r\n"])
         size = rng.choice([0, 1, 5, 30, 3000])
-        said = rng.choice([b"%d" % size] * 6 + [b"%d" % (size + 1), b"0%d" % size, b"-%d" % size, b"%d000000000000" % size, b"1e3", b"0x1"])
+        said = rng.choice(
+            [b"%d" % size] * 6
+            + [b"%d" % (size + 1), b"0%d" % size, b"-%d" % size, b"%d000000000000" % size, b"1e3", b"0x1"]
+        )
         octets += b"BDAT " + said + rng.choice([b"", b" LAST", b" last", b" LAST x", b"\tLAST"]) + rng.choice(ENDS)
         octets += rng.choice([b"A: b\r\n\r\n.\r\n", b"\xff", b"\r\n"]) * size
         answers += rng.choice([b"250 ok\r\n", b"250 ok\r\n", b"503 no\r\n", b""])
-        octets = octets[: 40_000]
-    return arrived(rng, [*begun(rng), Turn("C", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n" + octets), Turn("S", b"250 ok\r\n" * 2 + answers)])
+        octets = octets[:40_000]
+    return arrived(
+        rng,
+        [
+            *begun(rng),
+            Turn("C", b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n" + octets),
+            Turn("S", b"250 ok\r\n" * 2 + answers),
+        ],
+    )
 
 
 @target
@@ -469,10 +608,25 @@ def of_auth(rng: Random) -> bytes:
     """AUTH dialogues, and what looks like commands in them."""
     turns = begun(rng)
     for _ in range(rng.randrange(1, 6)):
-        turns += [Turn("C", rng.choice([b"AUTH LOGIN\r\n", b"AUTH PLAIN\r\n", b"AUTH\r\n", b"X-EXPS NTLM\r\n", command(rng)]))]
+        turns += [
+            Turn(
+                "C",
+                rng.choice([b"AUTH LOGIN\r\n", b"AUTH PLAIN\r\n", b"AUTH\r\n", b"X-EXPS NTLM\r\n", command(rng)]),
+            )
+        ]
         for _ in range(rng.randrange(4)):
-            turns += [Turn("S", rng.choice([b"334 x\r\n"] * 4 + [b"235 ok\r\n", b"334\r\n", b"334-a\r\n334 b\r\n", reply(rng)]))]
-            turns += [Turn("C", rng.choice([b"AAAA\r\n", b"*\r\n", b"QUIT\r\n", b"\r\n", b"DATA\r\n", long_word(rng) + b"\r\n"]))]
+            turns += [
+                Turn(
+                    "S",
+                    rng.choice([b"334 x\r\n"] * 4 + [b"235 ok\r\n", b"334\r\n", b"334-a\r\n334 b\r\n", reply(rng)]),
+                )
+            ]
+            turns += [
+                Turn(
+                    "C",
+                    rng.choice([b"AAAA\r\n", b"*\r\n", b"QUIT\r\n", b"\r\n", b"DATA\r\n", long_word(rng) + b"\r\n"]),
+                )
+            ]
         turns += [Turn("S", rng.choice([b"235 ok\r\n", b"535 no\r\n"]))]
     return arrived(rng, [t for t in turns if t.octets])
 
@@ -510,8 +664,16 @@ def of_tls(rng: Random) -> bytes:
     if rng.random() < 0.4:
         turns += [Turn("C", b"MAIL FROM:<a@b>\r\n"), Turn("S", b"250 ok\r\n")]
     turns += [
-        Turn("C", rng.choice([b"STARTTLS\r\n", b"STARTTLS x\r\n", b"X-ANONYMOUSTLS\r\n"]) + rng.choice([b"", b"", b"NOOP\r\n", hello])),
-        Turn("S", rng.choice([b"220 go\r\n"] * 4 + [b"454 no\r\n", b"220-a\r\n220 b\r\n", reply(rng)]) + rng.choice([b"", b"", b"250 ok\r\n"])),
+        Turn(
+            "C",
+            rng.choice([b"STARTTLS\r\n", b"STARTTLS x\r\n", b"X-ANONYMOUSTLS\r\n"])
+            + rng.choice([b"", b"", b"NOOP\r\n", hello]),
+        ),
+        Turn(
+            "S",
+            rng.choice([b"220 go\r\n"] * 4 + [b"454 no\r\n", b"220-a\r\n220 b\r\n", reply(rng)])
+            + rng.choice([b"", b"", b"250 ok\r\n"]),
+        ),
         Turn("C", rng.choice([hello, hello, b"EHLO b\r\n", b"\x80\x2e\x01", command(rng), rng.randbytes(20)])),
         Turn("S", rng.choice([rng.randbytes(50), b"250 ok\r\n"])),
         Turn("C", rng.choice([rng.randbytes(50), b"STARTTLS\r\n", b"MAIL FROM:<x@y>\r\n"])),
@@ -525,7 +687,11 @@ def of_many(rng: Random) -> bytes:
     items: list[capture.Record] = []
     for _ in range(rng.randrange(2, 5)):
         ends = wire.Ends(client_port=rng.choice([40112, 40113, 25]), server_port=rng.choice([25, 587, 8025]))
-        segments = wire.build(rng.choice(dialogues()), start=wire.START + rng.choice([0, 0, 1, 130, 4000]), step=rng.choice([1e-3, 0.1]))
+        segments = wire.build(
+            rng.choice(dialogues()),
+            start=wire.START + rng.choice([0, 0, 1, 130, 4000]),
+            step=rng.choice([1e-3, 0.1]),
+        )
         if rng.random() < 0.5:
             segments = rng.choice(MISTREATMENTS)(rng, segments)
         items += capture.records(wire.packets(segments, ends))
@@ -536,10 +702,22 @@ def of_many(rng: Random) -> bytes:
 def of_outstanding(rng: Random) -> bytes:
     """More commands than replies, up to and over what the queue holds."""
     count = rng.choice([10, 998, 999, 1000, 1001, 2500])
-    lines = [b"NOOP\r\n", b"MAIL FROM:<a@b>\r\n", b"RSET\r\n", b"RCPT TO:<a@b>\r\n", b"MAIL FROM:<a@b>\r\nBDAT 1 LAST\r\nx", b"XFOO\r\n"]
+    lines = [
+        b"NOOP\r\n",
+        b"MAIL FROM:<a@b>\r\n",
+        b"RSET\r\n",
+        b"RCPT TO:<a@b>\r\n",
+        b"MAIL FROM:<a@b>\r\nBDAT 1 LAST\r\nx",
+        b"XFOO\r\n",
+    ]
     few = rng.sample(lines, rng.randrange(1, 4))
     octets = b"".join(rng.choice(few) for _ in range(count))
-    turns = [*begun(rng)[:-1], Turn("S", b"250-mx\r\n"), Turn("C", octets), Turn("S", b"250-SIZE\r\n250 x\r\n")]
+    turns = [
+        *begun(rng)[:-1],
+        Turn("S", b"250-mx\r\n"),
+        Turn("C", octets),
+        Turn("S", b"250-SIZE\r\n250 x\r\n"),
+    ]
     turns += [Turn("S", b"250 ok\r\n" * rng.choice([0, 1, 700, 1500])), Turn("C", b"QUIT\r\n")]
     return arrived(rng, [t for t in turns if t.octets], wild=1)
 

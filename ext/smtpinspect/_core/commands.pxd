@@ -45,4 +45,6 @@ cdef int verb_number(Span word) noexcept nogil
 cdef int verb_phase(int verb) noexcept nogil                        # NO_PHASE when it has none of its own
 cdef int keyword_number(Span word) noexcept nogil                   # of an EHLO keyword, -1 none
 cdef bint command_advertised(Command* c, unsigned long long offered, bint esmtp, bint answered) noexcept nogil
-cdef void path_fact(Verdicts verdicts, Conn* conn, Mail* mail, Command* c, Span line, int64_t at, int phase) noexcept nogil
+cdef void path_fact(
+    Verdicts verdicts, Conn* conn, Mail* mail, Command* c, Span line, int64_t at, int phase,
+) noexcept nogil

@@ -6,7 +6,9 @@ from libc.string cimport memset
 from smtpinspect._core.rows cimport F_PATH
 from smtpinspect._core.octets cimport upper
 from smtpinspect._core.span cimport Span, span
-from smtpinspect._core.state cimport CLASSES, CLIENT, Conn, DATACMD, AT_QUIT, Fact, MAIL, Mail, NO_PHASE, RCPT
+from smtpinspect._core.state cimport (
+    CLASSES, CLIENT, Conn, Fact, Mail, PHASE_DATACMD, PHASE_MAIL, PHASE_NONE, PHASE_QUIT, PHASE_RCPT,
+)
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.facts import Octets as _Octets
@@ -104,14 +106,14 @@ cdef int keyword_number(Span word) noexcept nogil:
 
 cdef int verb_phase(int verb) noexcept nogil:
     if verb == V_MAIL:
-        return MAIL
+        return PHASE_MAIL
     if verb == V_RCPT:
-        return RCPT
+        return PHASE_RCPT
     if verb == V_DATA or verb == V_BDAT:
-        return DATACMD
+        return PHASE_DATACMD
     if verb == V_QUIT:
-        return AT_QUIT
-    return NO_PHASE
+        return PHASE_QUIT
+    return PHASE_NONE
 
 
 cdef Span first_word(Span s) noexcept nogil:
@@ -276,7 +278,9 @@ cdef bint command_advertised(Command* c, unsigned long long offered, bint esmtp,
     return True
 
 
-cdef void path_fact(Verdicts verdicts, Conn* conn, Mail* mail, Command* c, Span line, int64_t at, int phase) noexcept nogil:
+cdef void path_fact(
+    Verdicts verdicts, Conn* conn, Mail* mail, Command* c, Span line, int64_t at, int phase,
+) noexcept nogil:
     """The octets of a path: classes with their first offset; < and > count only outside the brackets' own places."""
     cdef Fact fact
     cdef Py_ssize_t i, k, last, at_sign = -1, first = c.path.p - line.p

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from smtpinspect._core.frame cimport ACK, Packet, SYN
 from smtpinspect._core.octets cimport mix
-from smtpinspect._core.state cimport Conn, Key, SMTP, UNDECIDED
+from smtpinspect._core.state cimport Conn, Key, KIND_SMTP, KIND_UNDECIDED
 
 from smtpinspect.grammar import limits as _limits
 
@@ -158,9 +158,9 @@ cdef class Table:
         else:
             conn.client = 0 if from_lo else 1
         if conn.role_known and self.ports[key.hi_port if conn.client == 0 else key.lo_port]:
-            conn.kind = SMTP
+            conn.kind = KIND_SMTP
         else:
-            conn.kind = UNDECIDED
+            conn.kind = KIND_UNDECIDED
         conn.bucket = self.buckets[hash & (self.size - 1)]
         self.buckets[hash & (self.size - 1)] = conn
         conn.older = self.newest

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Conn, DATABODY, DATAMID, Line, Mail
+from smtpinspect._core.state cimport Conn, Line, Mail, PHASE_DATABODY, PHASE_DATAMID
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef enum:
@@ -12,12 +12,12 @@ cdef enum:
 
 cdef inline int phase_at(Mail* mail, int64_t offset) noexcept nogil:
     """The phase of an octet in the text."""
-    return DATABODY if offset - mail.text_start < FIRST_SEGMENT else DATAMID
+    return PHASE_DATABODY if offset - mail.text_start < FIRST_SEGMENT else PHASE_DATAMID
 
 # The line has n octets by now, line end excluded, and a line end of `line_end` octets when it is over.
 cdef void line_limits(
     Verdicts verdicts, Conn* conn, Mail* mail, int where, int side, int phase, int64_t start, int64_t n,
-    int64_t line_end, Span head, uint8_t* passed,
+    int64_t line_end, Span head, uint8_t* passed, int64_t packet,
 ) noexcept nogil
 
 # Reads up to and including the next LF. Returns how many octets were taken; `whole` tells whether the line

@@ -5,7 +5,7 @@ from libc.string cimport memchr, memset
 
 from smtpinspect._core.rows cimport F_LINE, Limit, Limits
 from smtpinspect._core.span cimport Span, span
-from smtpinspect._core.state cimport Conn, Fact, Line, Mail, NO_PHASE
+from smtpinspect._core.state cimport Conn, Fact, Line, Mail, PHASE_NONE
 from smtpinspect._core.text cimport text_add, text_free
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -18,7 +18,7 @@ cdef uint32_t KEPT_LINE = _limits.KEPT_LINE
 
 cdef void line_limits(
     Verdicts verdicts, Conn* conn, Mail* mail, int where, int side, int phase, int64_t start, int64_t n,
-    int64_t line_end, Span head, uint8_t* passed,
+    int64_t line_end, Span head, uint8_t* passed, int64_t packet,
 ) noexcept nogil:
     cdef Limits* limits = &verdicts.program.lines[where]
     cdef Limit* limit
@@ -36,8 +36,8 @@ cdef void line_limits(
         fact.v[2] = limit.limit + 1
         fact.offset = start + limit.limit
         fact.length = limit.limit + 1
-        fact.packet = verdicts.packet
-        fact.phase = phase_at(mail, fact.offset) if phase == NO_PHASE and mail != NULL else phase
+        fact.packet = packet
+        fact.phase = phase_at(mail, fact.offset) if phase == PHASE_NONE and mail != NULL else phase
         fact.octets = head
         fact.t[0] = head
         verdicts.judge_row(conn, mail, &fact, limit.row)

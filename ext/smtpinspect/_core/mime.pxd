@@ -8,7 +8,9 @@ from smtpinspect._core.verdicts cimport Verdicts
 cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil
 cdef void mime_free(Mime* mime) noexcept nogil
 # Octets of the text as sent, at this stream offset, without the end mark.
-cdef int mime_feed(Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset) noexcept nogil
+cdef int mime_feed(
+    Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
+) noexcept nogil
 # A hole: no fact spans it.
 cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept nogil
 # The text is over (end mark, last chunk, end of the connection).

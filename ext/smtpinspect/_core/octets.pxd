@@ -16,10 +16,6 @@ cdef inline bint is_blank(uint8_t c) noexcept nogil:
     return c == 32 or c == 9
 
 
-cdef inline bint is_digit(uint8_t c) noexcept nogil:
-    return 48 <= c <= 57
-
-
 cdef inline uint8_t hex_digit(int v) noexcept nogil:
     return <uint8_t>(48 + v if v < 10 else 87 + v)
 

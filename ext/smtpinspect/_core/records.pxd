@@ -3,7 +3,9 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from smtpinspect._core.rows cimport Program
-from smtpinspect._core.state cimport Alert, Conn, DATABODY, DATAMID, DOT, DOTREPLY, Mail, REPLY354
+from smtpinspect._core.state cimport (
+    Alert, Conn, Mail, PHASE_DATABODY, PHASE_DATAMID, PHASE_DOT, PHASE_DOTREPLY, PHASE_REPLY354,
+)
 
 cdef enum:
     SOCKET = 65536     # limits.SOCKET
@@ -13,12 +15,12 @@ cdef uint64_t flow_id(const Conn* conn) noexcept nogil
 
 
 cdef inline int predicted_stage(int phase, int64_t offset, int64_t text_end) noexcept nogil:
-    """Number of the stage (grammar/words.py STAGES): in the text it depends on how much the sender's socket had taken."""
-    if phase <= REPLY354:
+    """Number of the stage (grammar/words.py STAGES); in the text it depends on what the sender's socket had taken."""
+    if phase <= PHASE_REPLY354:
         return 1
-    if phase == DATABODY or phase == DATAMID:
+    if phase == PHASE_DATABODY or phase == PHASE_DATAMID:
         return 3 if text_end >= 0 and text_end - offset <= SOCKET else 2
-    if phase == DOT or phase == DOTREPLY:
+    if phase == PHASE_DOT or phase == PHASE_DOTREPLY:
         return 3
     return 0
 

@@ -1,11 +1,12 @@
 """Alerts, mails and connections on their way out: in order, to whoever writes them."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 
 from smtpinspect._core.octets cimport mix
 from smtpinspect._core.rows cimport Program
-from smtpinspect._core.state cimport Alert, Conn, IS_ENCRYPTED, Mail
+from smtpinspect._core.state cimport Alert, Conn, Mail, OUTCOME_ENCRYPTED
 from smtpinspect._core.text cimport text_free
 
 from smtpinspect.grammar import limits as _limits
@@ -43,6 +44,7 @@ cdef void free_mail(Mail* mail) noexcept nogil:
     free(mail)
 
 
+@cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
 cdef class Sink:
     """Keeps the records of one frame until it ends, then hands them on sorted; this one only counts."""
 
@@ -155,7 +157,7 @@ cdef class Sink:
         while self.first_mail != NULL:
             mail = self.first_mail
             self.first_mail = mail.next
-            if mail.outcome != IS_ENCRYPTED:
+            if mail.outcome != OUTCOME_ENCRYPTED:
                 self.mails += 1
             self.write_mail(self.mail_conns[i], mail)
             i += 1

@@ -1,5 +1,6 @@
 """The loop: frames from a source through all stages, until the source ends."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 
@@ -13,7 +14,7 @@ from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, Record, Source
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.segments cimport Streams
-from smtpinspect._core.state cimport Conn, ONE_DIRECTION, OTHER, OVERLAP, SMTP
+from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef enum:
@@ -26,6 +27,7 @@ cdef int by_first_packet(const void* a, const void* b) noexcept nogil:
     return -1 if x < y else 1 if x > y else 0
 
 
+@cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
 cdef class Replay:
     """One pass over a source. `step` reads some frames and returns whether there are more."""
 
@@ -74,7 +76,7 @@ cdef class Replay:
         return True
 
     cdef int raise_errors(self) except -1:
-        for error in (self.verdicts.error, self.machine.error, self.sink.error):
+        for error in (self.verdicts.error, self.machine.tape.error, self.sink.error):
             if error is not None:
                 raise error
         return 0
@@ -121,13 +123,13 @@ cdef class Replay:
             conn = self.table.find(t, self.packets, record.ns, &side)
             if conn == NULL:
                 return
-        if conn.done or conn.kind == OTHER:
+        if conn.done or conn.kind == KIND_OTHER:
             conn.last_ns = record.ns
             return
         if record.ns > conn.last_ns:
             conn.last_ns = record.ns
         if conflict:
-            conn.doubt |= OVERLAP
+            conn.doubt |= DOUBT_OVERLAP
         position = record.position
         if position >= 0:
             position += t.payload - record.p
@@ -177,9 +179,10 @@ cdef class Replay:
             return
         conn.ended_ns = ns
         self.streams.flush(conn)
-        if conn.kind == SMTP:
-            if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (conn.d[0].has_payload or conn.d[1].has_payload):
-                conn.doubt |= ONE_DIRECTION
+        if conn.kind == KIND_SMTP:
+            if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (
+                    conn.d[0].has_payload or conn.d[1].has_payload):
+                conn.doubt |= DOUBT_ONE_DIRECTION
             self.connections += 1
             if conn.talk != NULL:
                 self.machine.end(conn)

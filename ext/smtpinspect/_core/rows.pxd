@@ -98,9 +98,10 @@ cdef class Program:
     cdef readonly bint wants_value     # some Field row reads the value
     cdef list _kept                    # octet strings that `sets` point into
     # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
-    cdef int match(self, Fact* fact, uint32_t given, Fired* out) noexcept nogil
+    cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
     cdef int _fill(self, Limits* limits, list found) except -1
-    cdef bint _condition(self, Condition* c, Fact* fact) noexcept nogil
-    cdef bint holds(self, int row, Fact* fact, uint32_t given) noexcept nogil
+    cdef bint _condition(self, Condition* c, const Fact* fact) noexcept nogil
+    # Does this row hold? `out` then tells its deciding octet.
+    cdef bint holds(self, int row, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
     # Python's word: the strength, -1 when the row does not fire, -2 when Python raised.
     cdef int ask(self, int row, Fact* fact, object about) except -2

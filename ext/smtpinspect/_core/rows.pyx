@@ -215,7 +215,7 @@ cdef class Program:
         free(self.conditions)
         free(self.sets)
 
-    cdef bint _condition(self, Condition* c, Fact* fact) noexcept nogil:
+    cdef bint _condition(self, Condition* c, const Fact* fact) noexcept nogil:
         cdef uint32_t i
         cdef int64_t v
         if c.text:
@@ -241,7 +241,7 @@ cdef class Program:
                 return c.op == OP_IN
         return c.op == OP_NOT_IN
 
-    cdef bint holds(self, int number, Fact* fact, uint32_t given) noexcept nogil:
+    cdef bint holds(self, int number, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
         cdef Row* row = &self.rows[number]
         cdef Condition* c
         cdef uint32_t i
@@ -251,32 +251,34 @@ cdef class Program:
         for i in range(row.first, row.first + row.n):
             if not self._condition(&self.conditions[i], fact):
                 return False
+        out.row = <int16_t>number
+        out.offset = fact.offset
+        out.packet = fact.packet
         if row.kind == F_FIELD or row.kind == F_PATH:
             # the first octet that set one of the flags asked for decides
             for i in range(row.first, row.first + row.n):
                 c = &self.conditions[i]
                 if c.op != OP_FLAGS or c.text:
                     continue
-                fact.offset = -1
+                out.offset = -1
                 for bit in range(CLASSES):
                     if (c.value >> bit) & 1 and (fact.v[c.slot] >> bit) & 1:
-                        if fact.offset < 0 or fact.flag_at[bit] < fact.offset:
-                            fact.offset = fact.flag_at[bit]
-                            fact.packet = fact.flag_packet[bit]
+                        if out.offset < 0 or fact.flag_at[bit] < out.offset:
+                            out.offset = fact.flag_at[bit]
+                            out.packet = fact.flag_packet[bit]
         if row.kind == F_PATH or row.kind == F_PART:
             # a length decides at its limit + 1, counted from the first octet
             for i in range(row.first, row.first + row.n):
                 c = &self.conditions[i]
                 if c.op == OP_GT and not c.text and c.slot == 1:
-                    fact.offset += c.value
+                    out.offset += c.value
         return True
 
-    cdef int match(self, Fact* fact, uint32_t given, Fired* out) noexcept nogil:
+    cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
         cdef int i, j, n = 0
         cdef int number
         cdef bint known
         cdef Row* row
-        cdef int64_t offset = fact.offset, packet = fact.packet
         for i in range(self.n_of_kind[fact.kind]):
             number = self.of_kind[fact.kind][i]
             row = &self.rows[number]
@@ -285,28 +287,16 @@ cdef class Program:
                 for j in range(n):
                     if self.rows[out[j].row].group == row.group:
                         known = True
-            if known:
-                continue
-            fact.offset = offset
-            fact.packet = packet
-            if not self.holds(number, fact, given):
+            if known or not self.holds(number, fact, given, &out[n]):
                 continue
             # rows of one id are alternatives: the earliest octet counts
             for j in range(n):
                 if self.rows[out[j].row].rule == row.rule:
                     known = True
-                    if fact.offset < out[j].offset:
-                        out[j].row = number
-                        out[j].offset = fact.offset
-                        out[j].packet = fact.packet
-            if known:
-                continue
-            out[n].row = number
-            out[n].offset = fact.offset
-            out[n].packet = fact.packet
-            n += 1
-        fact.offset = offset
-        fact.packet = packet
+                    if out[n].offset < out[j].offset:
+                        out[j] = out[n]
+            if not known:
+                n += 1
         return n
 
     cdef int ask(self, int number, Fact* fact, object about) except -2:

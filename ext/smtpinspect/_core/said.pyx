@@ -32,7 +32,7 @@ cdef int escaped(const uint8_t* p, Py_ssize_t n, char* out) noexcept nogil:
 
 
 cdef int address(const Conn* conn, int side, char* out) noexcept nogil:
-    cdef const uint8_t* p = conn.key.lo if (side == CLIENT) == (conn.client == 0) else conn.key.hi
+    cdef const uint8_t* p = &conn.key.lo[0] if (side == CLIENT) == (conn.client == 0) else &conn.key.hi[0]
     cdef uint16_t group[8]
     cdef int i, best = -1, best_n = 0, run, at = 0
     if conn.key.family == 4:

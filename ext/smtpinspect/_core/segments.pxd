@@ -12,7 +12,9 @@ cdef class Streams:
     cdef Source source
     cdef readonly int64_t stored        # octets kept for all connections
     # One segment of this side. Returns 1 when the connection has ended.
-    cdef int push(self, Conn* conn, int side, Packet* packet, int64_t number, int64_t ns, int64_t position) noexcept nogil
+    cdef int push(
+        self, Conn* conn, int side, Packet* packet, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil
     # Nothing more will come: what is kept is handed on, holes as gaps.
     cdef int flush(self, Conn* conn) noexcept nogil
     cdef void forget(self, Conn* conn) noexcept nogil       # free what is kept

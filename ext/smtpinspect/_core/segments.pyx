@@ -5,26 +5,26 @@ read; till then it is kept. A hole is a gap when the other side acknowledged it 
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport free
+from libc.string cimport memcmp
 
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
+from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, OPENING_SOCKS
 from smtpinspect._core.pcapfile cimport Source
 from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport (
-    BY_CLIENT, BY_MIDDLEBOX, BY_SERVER, CAP, CLIENT, Conn, Direction, MID_STREAM, NOBODY, OTHER, OVERLAP, RECENT,
-    SERVER, SMTP, SNAPLEN, Stored, UNDECIDED,
+    CLIENT, CLOSER_CLIENT, CLOSER_MIDDLEBOX, CLOSER_NONE, CLOSER_SERVER, Conn, Direction, DOUBT_CAP, DOUBT_MID_STREAM,
+    DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, RECENT, SERVER, Stored,
 )
+from smtpinspect._core.store cimport store_clear, store_hold, store_keep, store_shift, store_take
 
 from smtpinspect.grammar import limits as _limits
 
 cdef uint32_t STORED_OCTETS = _limits.STORED_OCTETS
 cdef uint32_t STORED_SEGMENTS = _limits.STORED_SEGMENTS
 cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
-cdef uint32_t UNDECIDED_OCTETS = _limits.UNDECIDED_OCTETS
-cdef uint32_t UNDECIDED_SEGMENTS = _limits.UNDECIDED_SEGMENTS
 cdef uint32_t LARGEST_PAYLOAD = _limits.LARGEST_PAYLOAD
 cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
 cdef int PICKUP_FRAMES = _limits.PICKUP_FRAMES
@@ -41,18 +41,8 @@ cdef inline int64_t offset_of(Direction* d, uint32_t seq) noexcept nogil:
 
 cdef void set_base(Direction* d, uint32_t base) noexcept nogil:
     """Stream offset 0 is here; what was kept under an assumed base moves along."""
-    cdef Stored* s
-    cdef int64_t delta
     if d.known:
-        delta = seq_diff(d.base, base)
-        s = d.first
-        while s != NULL:
-            s.offset += delta
-            s = s.next
-        if d.fin_at >= 0:
-            d.fin_at += delta
-        if d.rst_at >= 0:
-            d.rst_at += delta
+        store_shift(d, seq_diff(d.base, base))
     d.base = base
     d.known = 1
     d.next = 0
@@ -63,7 +53,9 @@ cdef class Streams:
         self.machine = machine
         self.source = source
 
-    cdef int push(self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position) noexcept nogil:
+    cdef int push(
+        self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil:
         cdef Direction* d = &conn.d[side]
         cdef Direction* o = &conn.d[1 - side]
         cdef const uint8_t* p = t.payload
@@ -94,7 +86,7 @@ cdef class Streams:
                 conn.established = 1
         elif not d.known and n:
             # picked up mid-stream: this may not be the first octet
-            conn.doubt |= MID_STREAM
+            conn.doubt |= DOUBT_MID_STREAM
             conn.picked_up = not conn.established and not d.syn and not o.syn and not o.known
             set_base(d, t.seq)
         if d.known and not t.flags & SYN:
@@ -120,7 +112,7 @@ cdef class Streams:
             d.checks = tcp_sound(t)
         if t.flags & RST:
             if d.checks and not tcp_sound(t):
-                return 0                           # no host takes it; where this end's SYN is wrong too, nothing is told
+                return 0                           # no host takes it; a SYN that is wrong too would tell nothing
             return self.reset(conn, side, t, offset, ns)
         if n and d.known and not t.flags & SYN and self.far(d, offset, n):
             return 0
@@ -131,7 +123,7 @@ cdef class Streams:
                 # TCP Fast Open, or data that nobody takes (RFC 7413 2): the acknowledgement tells
                 d.syn_data = 1
                 self.keep(conn, side, p, have, n - have, 0, ack, number, ns, True, False)
-            elif conn.kind == UNDECIDED or conn.picked_up:
+            elif conn.kind == KIND_UNDECIDED or conn.picked_up:
                 self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
                 conn.progress_ns = ns
             elif offset + n <= d.next:
@@ -156,38 +148,32 @@ cdef class Streams:
                 if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
                     self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
                 else:
-                    self.keep(conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+                    self.keep(
+                        conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT,
+                    )
         if t.flags & FIN and d.known and d.fin_at < 0:
             d.fin_at = offset_of(d, t.seq) + t.payload_len
-            if conn.closer == NOBODY:
-                conn.closer = BY_CLIENT if side == CLIENT else BY_SERVER
+            if conn.closer == CLOSER_NONE:
+                conn.closer = CLOSER_CLIENT if side == CLIENT else CLOSER_SERVER
                 if t.ttl != d.ttl:
-                    conn.closer = BY_MIDDLEBOX
+                    conn.closer = CLOSER_MIDDLEBOX
         if conn.picked_up:
             conn.frames_waited += 1
             if conn.frames_waited >= PICKUP_FRAMES or ns - conn.start_ns >= PICKUP_NS or t.flags & FIN:
                 self.release(conn)
-        if conn.kind == UNDECIDED and not conn.picked_up:
+        if conn.kind == KIND_UNDECIDED and not conn.picked_up:
             self.decide(conn)
         if conn.d[0].first != NULL or conn.d[1].first != NULL:
-            if not conn.picked_up and conn.kind == SMTP:
+            if not conn.picked_up and conn.kind == KIND_SMTP:
                 self.drain(conn)
                 self.patience(conn, ns)
         return self.closed(conn)
 
     cdef void early_data(self, Direction* d, bint taken) noexcept nogil:
         """Octets of a SYN count when they were acknowledged."""
-        cdef Stored* s = d.first
         d.syn_data = 0
-        if not taken and s != NULL and s.offset == 0:
-            d.first = s.next
-            if s.next == NULL:
-                d.last = NULL
-            d.stored_n -= 1
-            d.stored_octets -= s.n
-            self.stored -= s.n
-            d.hold_ns = 0
-            free(s)
+        if not taken and d.first != NULL and d.first.offset == 0:
+            free(store_take(d, &self.stored))
 
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
         """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
@@ -228,10 +214,10 @@ cdef class Streams:
             if not fits and o.known and t.flags & ACK and t.ack == o.base and not d.has_payload and not d.syn:
                 fits = True
         if fits or d.rst_at < 0:
-            if conn.closer == NOBODY:
-                conn.closer = BY_CLIENT if side == CLIENT else BY_SERVER
+            if conn.closer == CLOSER_NONE:
+                conn.closer = CLOSER_CLIENT if side == CLIENT else CLOSER_SERVER
                 if t.ttl != d.ttl:
-                    conn.closer = BY_MIDDLEBOX
+                    conn.closer = CLOSER_MIDDLEBOX
         if fits:
             conn.reset = 1
             return 1
@@ -264,15 +250,13 @@ cdef class Streams:
             a.ns = ns
             a.border = border
             a.merged = merged
-            a.border_next = -1
-            if self.machine.taping:
-                self.machine.stream(conn, side, p, n, d.next)
+            self.machine.tape.stream(conn, side, p, n, d.next)
             took = self.machine.feed(conn, side, p, n, d.next, &a)
             d.next += took
         if took < n:
             self.keep(conn, side, p + took, n - <uint32_t>took, missing, d.next, ack, number, ns, False, merged)
         elif missing:
-            conn.doubt |= SNAPLEN
+            conn.doubt |= DOUBT_SNAPLEN
             self.hole(conn, side, missing)
         c.blocked = self.machine.waits(conn)
         return 0
@@ -284,8 +268,7 @@ cdef class Streams:
         if conn.talk == NULL and self.machine.start(conn, not conn.d[0].syn and not conn.d[1].syn) < 0:
             return -1
         d.gaps += 1
-        if self.machine.taping:
-            self.machine.stream_gap(conn, side, n, d.next)
+        self.machine.tape.stream_gap(conn, side, n, d.next)
         self.machine.gap(conn, side, n, d.next)
         d.next += n
         if side == SERVER and conn.d[CLIENT].blocked and conn.d[CLIENT].first != NULL and (
@@ -301,75 +284,8 @@ cdef class Streams:
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
         int64_t number, int64_t ns, bint border, bint merged,
     ) noexcept nogil:
-        """Copy octets into the store, around those that are there already."""
-        cdef Direction* d = &conn.d[side]
-        cdef Stored** at = &d.first
-        cdef Stored* s
-        cdef Stored* made
-        cdef uint32_t before, same
-        cdef int64_t end = offset + n
-        if d.last != NULL and d.last.offset + d.last.n + d.last.missing <= offset:
-            at = &d.last.next
-        while True:
-            # octets that a kept segment holds stay as they are
-            while at[0] != NULL and at[0].offset + at[0].n + at[0].missing <= offset:
-                at = &at[0].next
-            s = at[0]
-            if s != NULL and s.offset <= offset:
-                # from here to its end it is there already
-                same = <uint32_t>(s.offset + s.n - offset) if s.offset + s.n > offset else 0
-                if same > n:
-                    same = n
-                if same and memcmp(p, <uint8_t*>(s + 1) + (offset - s.offset), same) != 0:
-                    conn.doubt |= OVERLAP
-                before = <uint32_t>(s.offset + s.n + s.missing - offset)
-                if before >= n + missing:
-                    return 0
-                if before >= n:
-                    missing -= before - n
-                    p += n
-                    n = 0
-                else:
-                    p += before
-                    n -= before
-                offset += before
-                border = False
-                at = &s.next
-                continue
-            # new octets up to the next kept segment
-            before = n
-            if s != NULL and s.offset < offset + n + missing:
-                before = <uint32_t>(s.offset - offset)
-            made = <Stored*>malloc(sizeof(Stored) + (before if before < n else n))
-            if made == NULL:
-                return -1
-            made.offset = offset
-            made.ack = ack
-            made.packet = number
-            made.ns = ns
-            made.n = before if before < n else n
-            made.missing = missing if s == NULL or s.offset >= offset + n + missing else (before - n if before > n else 0)
-            made.border = border
-            made.merged = merged
-            memcpy(<uint8_t*>(made + 1), p, made.n)
-            made.next = s
-            at[0] = made
-            if s == NULL:
-                d.last = made
-            d.stored_n += 1
-            d.stored_octets += made.n
-            self.stored += made.n
-            if s == NULL or s.offset >= offset + n + missing:
-                break
-            p += made.n
-            n -= made.n
-            if before > made.n:
-                missing -= before - made.n
-            offset += before
-            border = False
-            at = &made.next
-        if d.hold_ns == 0:
-            d.hold_ns = ns if ns else 1
+        if store_keep(&conn.d[side], &self.stored, p, n, missing, offset, ack, number, ns, border, merged) > 0:
+            conn.doubt |= DOUBT_OVERLAP
         return 0
 
     cdef int drain(self, Conn* conn) noexcept nogil:
@@ -383,26 +299,20 @@ cdef class Streams:
             progress = False
             for side in range(2):
                 d = &conn.d[side]
-                while d.first != NULL and d.first.offset <= d.next and not d.blocked and self.ready(conn, side, d.first.ack):
-                    s = d.first
-                    d.first = s.next
-                    if s.next == NULL:
-                        d.last = NULL
-                    d.stored_n -= 1
-                    d.stored_octets -= s.n
-                    self.stored -= s.n
-                    d.hold_ns = 0
+                while d.first != NULL and d.first.offset <= d.next and not d.blocked and (
+                        self.ready(conn, side, d.first.ack)):
+                    s = store_take(d, &self.stored)
                     progress = True
                     skip = <uint32_t>(d.next - s.offset)
                     if skip < s.n:
                         self.deliver(conn, side, <uint8_t*>(s + 1) + skip, s.n - skip, s.missing, s.ack, s.packet,
                                      s.ns, s.border and skip == 0, s.merged)
                     elif skip < s.n + s.missing:
-                        conn.doubt |= SNAPLEN
+                        conn.doubt |= DOUBT_SNAPLEN
                         self.hole(conn, side, s.n + s.missing - skip)
                     free(s)
                     if d.first != NULL and d.hold_ns == 0:
-                        d.hold_ns = d.first.ns if d.first.ns else 1
+                        store_hold(d, d.first.ns)
                     if side == SERVER and conn.d[CLIENT].first != NULL:
                         break                      # the client's turn first
         return 0
@@ -418,7 +328,7 @@ cdef class Streams:
             while d.first != NULL:
                 if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
                         self.stored > STORED_TOTAL and d.stored_octets > 65536):
-                    conn.doubt |= CAP
+                    conn.doubt |= DOUBT_CAP
                 elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
                     pass                           # the other direction is not in this capture
                 elif d.hold_ns == 0 or ns - d.hold_ns < PATIENCE_NS:
@@ -450,7 +360,8 @@ cdef class Streams:
                 self.hole(conn, side, d.first.offset - d.next)
                 return True
         d = &conn.d[CLIENT]
-        if d.blocked and d.first != NULL and d.first.offset <= d.next and conn.d[SERVER].first == NULL and self.ready(conn, CLIENT, d.first.ack):
+        if d.blocked and d.first != NULL and d.first.offset <= d.next and conn.d[SERVER].first == NULL and (
+                self.ready(conn, CLIENT, d.first.ack)):
             s = d.first
             d.hold_ns = 0
             self.machine.no_reply(conn, <uint8_t*>(s + 1), s.n)
@@ -461,7 +372,8 @@ cdef class Streams:
         for side in range(2):
             d = &conn.d[side]
             o = &conn.d[1 - side]
-            if d.first != NULL and d.first.offset <= d.next and not self.ready(conn, side, d.first.ack) and o.first == NULL and (
+            if d.first != NULL and d.first.offset <= d.next and o.first == NULL and (
+                    not self.ready(conn, side, d.first.ack)) and (
                     o.excused < d.first.ack):
                 # nothing of theirs came behind: no gap, but no reply to wait for either
                 d.hold_ns = 0
@@ -490,7 +402,7 @@ cdef class Streams:
                 self.early_data(&conn.d[side], False)
         if conn.picked_up:
             self.release(conn)
-        if conn.kind != SMTP:
+        if conn.kind != KIND_SMTP:
             self.forget(conn)
             return 0
         self.drain(conn)
@@ -502,24 +414,16 @@ cdef class Streams:
         return 0
 
     cdef void forget(self, Conn* conn) noexcept nogil:
-        cdef Stored* s
         cdef int side
         for side in range(2):
-            while conn.d[side].first != NULL:
-                s = conn.d[side].first
-                conn.d[side].first = s.next
-                self.stored -= s.n
-                free(s)
-            conn.d[side].last = NULL
-            conn.d[side].stored_n = 0
-            conn.d[side].stored_octets = 0
+            store_clear(&conn.d[side], &self.stored)
 
     cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil:
         """A copy of octets that were read: are they the same? Told as far as the source still holds the first copy."""
         cdef int i
         cdef int64_t begin, end
         cdef const uint8_t* first
-        if conn.doubt & OVERLAP or n == 0:
+        if conn.doubt & DOUBT_OVERLAP or n == 0:
             return
         for i in range(RECENT):
             if d.recent_n[i] == 0:
@@ -532,7 +436,7 @@ cdef class Streams:
                 continue
             first = self.source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
             if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
-                conn.doubt |= OVERLAP
+                conn.doubt |= DOUBT_OVERLAP
                 return
 
     # --- beginnings --------------------------------------------------------------------------------------
@@ -549,12 +453,7 @@ cdef class Streams:
             if d.first == NULL or d.syn or d.next > 0:
                 continue
             begin = d.first.offset
-            s = d.first
-            while s != NULL:
-                s.offset -= begin
-                s = s.next
-            if d.fin_at >= 0:
-                d.fin_at -= begin
+            store_shift(d, -begin)
             if d.acked >= 0:
                 d.acked -= begin
             d.base += <uint32_t>begin
@@ -567,59 +466,16 @@ cdef class Streams:
         return 0
 
     cdef int decide(self, Conn* conn) noexcept nogil:
-        """Is this SMTP? The server's first octets tell: 220, perhaps behind a SOCKS5 negotiation."""
-        cdef uint8_t head[2][24]
-        cdef int n[2]
-        cdef int side, server, want, k
-        cdef Stored* s
-        cdef int64_t at
-        cdef bint full = (conn.d[0].stored_octets + conn.d[1].stored_octets >= UNDECIDED_OCTETS
-                          or conn.d[0].stored_n + conn.d[1].stored_n >= UNDECIDED_SEGMENTS)
-        for side in range(2):
-            n[side] = 0
-            at = 0
-            s = conn.d[side].first
-            while s != NULL and s.offset == at and n[side] < 24:
-                k = <int>(s.n if s.n < <uint32_t>(24 - n[side]) else <uint32_t>(24 - n[side]))
-                memcpy(&head[side][n[side]], <uint8_t*>(s + 1), k)
-                n[side] += k
-                at += s.n
-                s = s.next
-        for server in range(1, -1, -1):
-            if server == CLIENT and conn.role_known == 2:
-                break
-            if n[server] == 0:
-                continue
-            if looks_220(head[server], n[server]):
-                if n[server] < 4:
-                    if full:
-                        break
-                    return 0
-                if server == CLIENT:
-                    swap_roles(conn)
-                conn.role_known = 2
-                conn.kind = SMTP
-                return 0
-            if server == SERVER and head[SERVER][0] == 5 and (n[CLIENT] == 0 or head[CLIENT][0] == 5):
-                want = 4
-                if n[SERVER] >= 6:
-                    want = 2 + (10 if head[SERVER][5] == 1 else 22 if head[SERVER][5] == 4 else 24)
-                if n[SERVER] >= 2 and head[SERVER][1] != 0:
-                    break
-                if n[SERVER] < 6 or (want <= 20 and n[SERVER] < want + 4):
-                    if full:
-                        break
-                    return 0
-                if want <= 20 and looks_220(&head[SERVER][want], n[SERVER] - want):
-                    conn.kind = SMTP
-                    if conn.talk == NULL and self.machine.start(conn, False) == 0:
-                        conn.talk.socks = 1
-                        conn.doubt &= ~MID_STREAM
-                    return 0
-        if n[SERVER] == 0 and not full:
-            return 0
-        conn.kind = OTHER
-        self.forget(conn)
+        """Is this SMTP?"""
+        cdef int what = opening(conn)
+        if what == OPENING_OTHER:
+            conn.kind = KIND_OTHER
+            self.forget(conn)
+        elif what != OPENING_OPEN:
+            conn.kind = KIND_SMTP
+            if what == OPENING_SOCKS and conn.talk == NULL and self.machine.start(conn, False) == 0:
+                conn.talk.socks.on = 1
+                conn.doubt &= ~DOUBT_MID_STREAM
         return 0
 
 
@@ -641,18 +497,3 @@ cdef bint tcp_sound(Packet* t) noexcept nogil:
     while sum >> 16:
         sum = (sum & 0xFFFF) + (sum >> 16)
     return sum == 0xFFFF
-
-
-cdef bint looks_220(const uint8_t* p, int n) noexcept nogil:
-    return p[0] == 50 and (n < 2 or p[1] == 50) and (n < 3 or p[2] == 48) and (n < 4 or p[3] == 32 or p[3] == 45)
-
-
-cdef void swap_roles(Conn* conn) noexcept nogil:
-    cdef Direction d = conn.d[0]
-    conn.d[0] = conn.d[1]
-    conn.d[1] = d
-    conn.client = 1 - conn.client
-    if conn.closer == BY_CLIENT:
-        conn.closer = BY_SERVER
-    elif conn.closer == BY_SERVER:
-        conn.closer = BY_CLIENT

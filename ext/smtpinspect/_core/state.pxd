@@ -9,56 +9,56 @@ cdef enum:          # Side
     SERVER = 1
 
 cdef enum:                # grammar/words.py DOUBTS, `confidence`, as bits
-    ONE_DIRECTION = 1
-    GAP = 2
-    SNAPLEN = 4
-    SUPER_SEGMENTS = 8
-    MID_STREAM = 16
-    CUT_OFF = 32
-    ENCRYPTED = 64
-    OVERLAP = 128
-    CAP = 256
-    END_MARK = 512
+    DOUBT_ONE_DIRECTION = 1
+    DOUBT_GAP = 2
+    DOUBT_SNAPLEN = 4
+    DOUBT_SUPER_SEGMENTS = 8
+    DOUBT_MID_STREAM = 16
+    DOUBT_CUT_OFF = 32
+    DOUBT_ENCRYPTED = 64
+    DOUBT_OVERLAP = 128
+    DOUBT_CAP = 256
+    DOUBT_END_MARK_DISPUTED = 512
 
 cdef enum:                # facts.Given
-    ESMTP = 1
-    HELO = 2
-    SMTPUTF8 = 4
-    TLS = 8
-    STARRED = 16
-    REFUSED_DATA = 32
+    GIVEN_ESMTP = 1
+    GIVEN_HELO = 2
+    GIVEN_SMTPUTF8 = 4
+    GIVEN_TLS = 8
+    GIVEN_STARRED = 16
+    GIVEN_REFUSED_DATA = 32
 
 cdef enum:                # grammar/words.py PHASES
-    CONNECT = 0
-    AT_GREETING = 1
-    EHLO = 2
-    MAIL = 3
-    RCPT = 4
-    DATACMD = 5
-    REPLY354 = 6
-    DATABODY = 7
-    DATAMID = 8
-    DOT = 9
-    DOTREPLY = 10
-    AT_QUIT = 11
-    NO_PHASE = 12
+    PHASE_CONNECT = 0
+    PHASE_GREETING = 1
+    PHASE_EHLO = 2
+    PHASE_MAIL = 3
+    PHASE_RCPT = 4
+    PHASE_DATACMD = 5
+    PHASE_REPLY354 = 6
+    PHASE_DATABODY = 7
+    PHASE_DATAMID = 8
+    PHASE_DOT = 9
+    PHASE_DOTREPLY = 10
+    PHASE_QUIT = 11
+    PHASE_NONE = 12
 
 cdef enum:                # grammar/words.py OUTCOMES
-    UNKNOWN = 0
-    ACCEPTED = 1
-    REFUSED = 2
-    ABORTED = 3
-    STALLED = 4
-    RESET = 5
-    CLOSED = 6
-    IS_ENCRYPTED = 7
+    OUTCOME_UNKNOWN = 0
+    OUTCOME_ACCEPTED = 1
+    OUTCOME_REFUSED = 2
+    OUTCOME_ABORTED = 3
+    OUTCOME_STALLED = 4
+    OUTCOME_RESET = 5
+    OUTCOME_CLOSED = 6
+    OUTCOME_ENCRYPTED = 7
 
 cdef enum:                # grammar/words.py CLOSERS
-    NOBODY = 0
-    BY_CLIENT = 1
-    BY_SERVER = 2
-    BY_MIDDLEBOX = 3
-    BY_UNKNOWN = 4
+    CLOSER_NONE = 0
+    CLOSER_CLIENT = 1
+    CLOSER_SERVER = 2
+    CLOSER_MIDDLEBOX = 3
+    CLOSER_UNKNOWN = 4
 
 # --- sizes of arrays; where a limit of grammar/limits.py has the same name, an assertion holds them equal ---
 
@@ -268,13 +268,15 @@ cdef struct Mime:
     uint8_t depth              # open multiparts
     uint8_t dot                # the line began with a dot that stuffing may have added
     uint8_t held_cr            # the last octet was CR; what it is, the next one tells
-    uint8_t in_field
+    uint8_t in_field           # of a header
     uint8_t in_value
+    uint8_t in_line            # of a body: in the middle of a line that is no boundary
+    uint8_t in_dashes          # of a body: in a line that may be one
     uint8_t interest           # mime.Interest of the field
     uint8_t unstuff            # DATA, not BDAT
     uint8_t at_line            # the last octet was LF, or there is none
     uint8_t passed             # limits passed on this line
-    uint8_t body_passed[COUNTS]     # counts passed
+    uint8_t counts_passed[COUNTS]
     uint8_t name_n
     uint8_t head_n
     uint8_t excerpt_n
@@ -305,12 +307,20 @@ cdef struct Mime:
     uint8_t head[EXCERPT]      # of the line
     uint8_t excerpt[EXCERPT]   # of the line with the first flagged octet
     Text value
+    Text dashes                # the head of a line that may be a boundary
     Text type
     Text encoding
     Text disposition
     Text filename
     Text boundaries            # of the open multiparts, back to back
     Piece boundary[MIME_DEPTH]
+
+cdef struct Socks:             # a negotiation before the dialogue (socks), per side
+    uint8_t on                 # there is one
+    uint8_t read[2]            # octets of it
+    uint8_t need[2]            # octets of its second message
+    uint8_t done[2]
+    uint16_t first[2]          # octets of its first message
 
 cdef struct Talk:
     uint8_t state
@@ -343,11 +353,7 @@ cdef struct Talk:
     int64_t chunk_left
     int64_t asked_end          # stream offset behind that command
     int64_t dot_at             # stream offset of that dot
-    uint8_t socks              # a SOCKS5 negotiation comes first (RFC 1928)
-    uint8_t socks_n[2]         # octets of it read, per side
-    uint8_t socks_need[2]
-    uint8_t socks_done[2]
-    uint16_t socks_first[2]
+    Socks socks
     uint64_t offered           # EHLO keywords by number
     int64_t txs                # mails begun
     int64_t commands
@@ -380,9 +386,9 @@ cdef struct Key:
     uint8_t family
 
 cdef enum:          # Kind
-    UNDECIDED = 0
-    SMTP = 1
-    OTHER = 2
+    KIND_UNDECIDED = 0
+    KIND_SMTP = 1
+    KIND_OTHER = 2
 
 cdef struct Conn:
     Key key

@@ -3,13 +3,13 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from smtpinspect._core.commands cimport Command
-from smtpinspect._core.state cimport Conn, MAIL, Mail, RCPT
+from smtpinspect._core.state cimport Conn, Mail, PHASE_MAIL, PHASE_RCPT
 from smtpinspect._core.verdicts cimport Verdicts
 
 
 cdef inline int mail_phase(const Mail* mail) noexcept nogil:
     """The phase that an open mail has reached before its text."""
-    return RCPT if mail.rcpt_count else MAIL
+    return PHASE_RCPT if mail.rcpt_count else PHASE_MAIL
 
 
 cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil

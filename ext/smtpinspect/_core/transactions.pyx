@@ -8,8 +8,10 @@ from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.records cimport predicted_stage
 from smtpinspect._core.state cimport (
-    ABORTED, ACCEPTED, BY_CLIENT, CLIENT, CLOSED, CUT_OFF, Conn, DOT, DOTREPLY, ENCRYPTED, GAP, IS_ENCRYPTED, Mail,
-    NOBODY, NO_PHASE, ONE_DIRECTION, Pending, REFUSED, REPLY354, RESET, Rcpt, SERVER, SMTPUTF8, STALLED, Talk, UNKNOWN,
+    CLIENT, CLOSER_CLIENT, CLOSER_NONE, Conn, DOUBT_CUT_OFF, DOUBT_ENCRYPTED, DOUBT_GAP, DOUBT_ONE_DIRECTION,
+    GIVEN_SMTPUTF8, Mail, OUTCOME_ABORTED, OUTCOME_ACCEPTED, OUTCOME_CLOSED, OUTCOME_ENCRYPTED, OUTCOME_REFUSED,
+    OUTCOME_RESET, OUTCOME_STALLED, OUTCOME_UNKNOWN, Pending, PHASE_DOT, PHASE_DOTREPLY, PHASE_NONE, PHASE_REPLY354,
+    Rcpt, SERVER, Talk,
 )
 from smtpinspect._core.text cimport text_piece
 from smtpinspect._core.verdicts cimport Verdicts
@@ -34,8 +36,8 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
     mail.command_at = at
     mail.ordinal = talk.ordinal + 1
     mail.start_ns = verdicts.ns
-    mail.phase = NO_PHASE
-    mail.refusal_phase = NO_PHASE
+    mail.phase = PHASE_NONE
+    mail.refusal_phase = PHASE_NONE
     if talk.helo.n:
         mail.helo = text_piece(&mail.text, talk.helo.p, talk.helo.n, KEPT_ADDRESS)
     if talk.mails == NULL:
@@ -55,7 +57,7 @@ cdef void mail_sender(Mail* mail, Command* c) noexcept nogil:
     mail.sender = text_piece(&mail.text, c.path.p, c.path.n, KEPT_ADDRESS)
     mail.declared = c.size
     if c.smtputf8:
-        mail.given |= SMTPUTF8
+        mail.given |= GIVEN_SMTPUTF8
 
 
 cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil:
@@ -104,16 +106,16 @@ cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int p
     cdef Talk* talk = conn.talk
     if talk.mime != NULL and talk.open == mail and mail.has_text:
         mime_end(verdicts, conn, mail)
-    if outcome == ABORTED and mail.doubt & GAP:
-        outcome = UNKNOWN                          # what the hole held may have decided it
-    elif outcome == ABORTED and mail.last_refusal:
+    if outcome == OUTCOME_ABORTED and mail.doubt & DOUBT_GAP:
+        outcome = OUTCOME_UNKNOWN                          # what the hole held may have decided it
+    elif outcome == OUTCOME_ABORTED and mail.last_refusal:
         # what the client gave up had been refused before
-        outcome = REFUSED
+        outcome = OUTCOME_REFUSED
         mail.reply = mail.last_refusal
         phase = mail.refusal_phase
     mail.outcome = <uint8_t>outcome
-    mail.phase = <uint8_t>(NO_PHASE if outcome == ACCEPTED else phase)
-    if outcome >= STALLED or outcome == UNKNOWN:
+    mail.phase = <uint8_t>(PHASE_NONE if outcome == OUTCOME_ACCEPTED else phase)
+    if outcome >= OUTCOME_STALLED or outcome == OUTCOME_UNKNOWN:
         mail.stage = <uint8_t>predicted_stage(phase, conn.d[CLIENT].acked, mail.text_end)
     mail.ended = 1
     unlink_mail(talk, mail)
@@ -147,9 +149,9 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     if mail.text_end >= 0:
         # all was sent: what of it did the server acknowledge?
         if acked >= mail.text_end or acked < 0:
-            phase = DOTREPLY
+            phase = PHASE_DOTREPLY
         elif acked > mail.text_end - 6:
-            phase = DOT
+            phase = PHASE_DOT
         else:
             phase = phase_at(mail, acked if acked > mail.text_start else mail.text_start)
     elif mail.has_text:
@@ -157,29 +159,29 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     elif waiting != NULL:
         phase = waiting.phase
         if waiting.verb == V_DATA and acked >= waiting.end:
-            phase = REPLY354
+            phase = PHASE_REPLY354
     else:
         phase = mail_phase(mail)
     mail.silence_ns = conn.ended_ns - conn.progress_ns if conn.ended_ns > conn.progress_ns else 0
     mail.closer = conn.closer
     if conn.d[SERVER].has_payload == 0:
-        mail.doubt |= ONE_DIRECTION
-        outcome = UNKNOWN
+        mail.doubt |= DOUBT_ONE_DIRECTION
+        outcome = OUTCOME_UNKNOWN
     elif talk.farewell:
         # the server said that it closes: a code, no break
-        outcome = REFUSED
+        outcome = OUTCOME_REFUSED
         mail.reply = talk.farewell
-        mail.closer = NOBODY
-    elif conn.reset or conn.closer != NOBODY:
-        if conn.closer == BY_CLIENT and mail.silence_ns >= STALL_NS:
-            outcome = STALLED                      # the client gave up waiting
+        mail.closer = CLOSER_NONE
+    elif conn.reset or conn.closer != CLOSER_NONE:
+        if conn.closer == CLOSER_CLIENT and mail.silence_ns >= STALL_NS:
+            outcome = OUTCOME_STALLED                      # the client gave up waiting
         else:
-            outcome = RESET if conn.reset else CLOSED
+            outcome = OUTCOME_RESET if conn.reset else OUTCOME_CLOSED
     elif mail.silence_ns >= STALL_NS:
-        outcome = STALLED
+        outcome = OUTCOME_STALLED
     else:
-        outcome = UNKNOWN
-        mail.doubt |= CUT_OFF
+        outcome = OUTCOME_UNKNOWN
+        mail.doubt |= DOUBT_CUT_OFF
     mail_end(verdicts, conn, mail, outcome, phase)
 
 
@@ -192,9 +194,9 @@ cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil:
         mail = talk.mails
         if mail.closed and mail.text_end < 0 and not mail.has_text:
             mail.pending = 0
-            mail_end(verdicts, conn, mail, ABORTED, mail_phase(mail))
+            mail_end(verdicts, conn, mail, OUTCOME_ABORTED, mail_phase(mail))
         elif mail.last_refusal and not mail.has_text and mail.pending == 0:
-            mail_end(verdicts, conn, mail, ABORTED, mail.refusal_phase)
+            mail_end(verdicts, conn, mail, OUTCOME_ABORTED, mail.refusal_phase)
         else:
             broken(verdicts, conn, mail)
 
@@ -206,11 +208,11 @@ cdef void mail_encrypted(Verdicts verdicts, Conn* conn) noexcept nogil:
     if talk.tls_written:
         return
     talk.tls_written = 1
-    conn.doubt |= ENCRYPTED
+    conn.doubt |= DOUBT_ENCRYPTED
     if open != NULL:
-        mail_close(verdicts, conn, open, ABORTED)
+        mail_close(verdicts, conn, open, OUTCOME_ABORTED)
     mail = mail_begin(verdicts, conn, 0)
     if mail == NULL:
         return
     talk.txs -= 1
-    mail_end(verdicts, conn, mail, IS_ENCRYPTED, NO_PHASE)
+    mail_end(verdicts, conn, mail, OUTCOME_ENCRYPTED, PHASE_NONE)

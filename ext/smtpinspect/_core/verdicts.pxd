@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from smtpinspect._core.records cimport Sink
-from smtpinspect._core.rows cimport Program
+from smtpinspect._core.rows cimport Fired, Program
 from smtpinspect._core.state cimport Conn, Fact, Mail
 
 cdef class Verdicts:
@@ -18,7 +18,7 @@ cdef class Verdicts:
     cdef int judge(self, Conn* conn, Mail* mail, Fact* fact) noexcept nogil
     # One row whose limit was passed.
     cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil
-    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, int row, int64_t offset, int64_t packet) noexcept nogil
+    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided) noexcept nogil
     cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil
     # Fill in what only the end of a mail can tell (stage, inherited standing) and hand it on.
     cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil

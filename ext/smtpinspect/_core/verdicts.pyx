@@ -4,6 +4,7 @@ from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy, memset
 
+from smtpinspect._core.octets cimport lower
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport F_LINE, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
@@ -30,7 +31,7 @@ cdef Standing* new_standing(int n) noexcept nogil:
 
 
 cdef void broke(Standing* standing, int row, int strength, int side, int64_t offset, int64_t tx) noexcept nogil:
-    """A break: the earliest counts. Of two in one mail and direction that is the lower offset, whichever was seen first."""
+    """A break: the earliest counts, of two in one mail and direction the lower offset, whichever was seen first."""
     if standing.broke < 0 or (standing.broke_tx == tx and standing.broke_side == side and offset < standing.broke_at):
         standing.broke = <int16_t>row
         standing.broke_side = <uint8_t>side
@@ -48,7 +49,8 @@ cdef int shown(Fact* fact) noexcept nogil:
         return EXCERPT
     if fact.kind == F_LINE and fact.v[0] == IN_AUTH:
         return 0
-    if fact.octets.n < 5 or not ((p[0] | 32) == 97 and (p[1] | 32) == 117 and (p[2] | 32) == 116 and (p[3] | 32) == 104):
+    if fact.octets.n < 5 or not (
+            lower(p[0]) == 97 and lower(p[1]) == 117 and lower(p[2]) == 116 and lower(p[3]) == 104):
         return EXCERPT
     while i < fact.octets.n and p[i] != 32 and p[i] != 9:
         i += 1
@@ -73,17 +75,20 @@ cdef class Verdicts:
         given = conn.talk.given | (mail.given if mail != NULL else 0)
         n = self.program.match(fact, given, fired)
         for i in range(n):
-            self.fire(conn, mail, fact, fired[i].row, fired[i].offset, fired[i].packet)
+            self.fire(conn, mail, fact, &fired[i])
         return n
 
     cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil:
         cdef uint32_t given = conn.talk.given | (mail.given if mail != NULL else 0)
-        if self.program.holds(row, fact, given):
-            self.fire(conn, mail, fact, row, fact.offset, fact.packet)
+        cdef Fired fired
+        if self.program.holds(row, fact, given, &fired):
+            self.fire(conn, mail, fact, &fired)
             return 1
         return 0
 
-    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, int number, int64_t offset, int64_t packet) noexcept nogil:
+    cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided) noexcept nogil:
+        cdef int number = decided.row
+        cdef int64_t offset = decided.offset
         cdef Row* row = &self.program.rows[number]
         cdef Talk* talk = conn.talk
         cdef Standing* own
@@ -146,7 +151,7 @@ cdef class Verdicts:
             alert.after_break = whole.broke >= 0
             alert.offset = offset
             alert.length = fact.length
-            alert.packet = packet
+            alert.packet = decided.packet
             alert.frame = self.frame
             alert.ns = self.ns
             alert.tx = mail.tx if mail != NULL else -1

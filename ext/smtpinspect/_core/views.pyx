@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from smtpinspect._core.records cimport Sink, flow_id, flow_state, predicted_stage
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport decoded, endpoint, escaped
-from smtpinspect._core.state cimport Alert as CAlert, CLIENT, Conn, Mail as CMail, Piece, Standing, Talk
+from smtpinspect._core.state cimport Alert as CAlert, Conn, Mail as CMail, Piece, Standing, Talk
 
 from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 

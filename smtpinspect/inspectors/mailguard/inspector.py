@@ -114,7 +114,7 @@ class Mailguard(Inspector):
             if how is None:
                 raise UsageError(f"{row.id}: mask is for commands and EHLO keywords")
             return rewrite(how)
-        if word == "answer" and row.first_of == "command":
+        if word == "answer" and row.when.kind is COMMAND:
             return answer(settings.deny_reply)
         return super().act(row, word, settings)
 
@@ -132,6 +132,7 @@ class Mailguard(Inspector):
         allowed = [verb.upper().encode() for verb in s.allowed_verbs]
         group = {"first_of": "command"}
         if s.split_verb != "off":
+            # Beside the other rows, not before them: what a verb is must not depend on how it was cut.
             action = DROP if s.split_verb == "discard" else rewrite("xxxx-segment")
             yield _row(
                 "command-split",

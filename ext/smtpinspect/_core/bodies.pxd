@@ -1,0 +1,11 @@
+"""Bodies: the boundaries of their parts (RFC 2046 5.1), and long lines."""
+
+from libc.stdint cimport int64_t, uint8_t
+
+from smtpinspect._core.state cimport Conn, Mail, Mime
+from smtpinspect._core.verdicts cimport Verdicts
+
+# Body octets up to the next part header; returns how many were read.
+cdef int body_feed(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
+) noexcept nogil

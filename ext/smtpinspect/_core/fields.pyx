@@ -1,0 +1,445 @@
+"""Header fields with folding (RFC 5322 2.2): their octets, and what they say of a part."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc
+from libc.string cimport memchr, memcpy, memmove, memset
+
+from smtpinspect._core.lines cimport phase_at
+from smtpinspect._core.mimelines cimport BODY, check_line, HEADER, keep_head, next_line, PART_HEADER
+from smtpinspect._core.octets cimport lower
+from smtpinspect._core.params cimport first_token, param, starts, trim
+from smtpinspect._core.rows cimport F_FIELD, F_PART, IN_HEADER, IN_PART_HEADER
+from smtpinspect._core.span cimport span
+from smtpinspect._core.state cimport (
+    BEFORE, CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, MIME_DEPTH, NAME_LENGTH, Piece, Text,
+)
+from smtpinspect._core.text cimport text_add, text_piece
+from smtpinspect._core.verdicts cimport Verdicts
+
+from smtpinspect.facts import Octets as _Octets
+from smtpinspect.grammar import limits as _limits
+
+assert _limits.NAME_LENGTH == NAME_LENGTH and _limits.MIME_DEPTH == MIME_DEPTH
+
+cdef uint32_t KEPT_FIELD = _limits.KEPT_FIELD
+cdef uint32_t BOUNDARY = _limits.BOUNDARY
+cdef uint16_t ATTACHMENTS = _limits.ATTACHMENTS
+
+cdef enum:          # Interest
+    NOTHING = 0
+    SUBJECT = 1
+    FROM = 2
+    TO = 3
+    MESSAGE_ID = 4
+    CONTENT_TYPE = 5
+    CONTENT_ENCODING = 6
+    CONTENT_DISPOSITION = 7
+
+# octet classes, as bits of facts.Octets, and what ends a quick look
+cdef uint8_t[256] PLAIN             # 1: needs no look in a field value
+cdef int EIGHT_BIT = int(_Octets.EIGHT_BIT)
+cdef int BAD_UTF8 = int(_Octets.BAD_UTF8)
+cdef int CONTROL = int(_Octets.CONTROL)
+cdef int BARE_CR = int(_Octets.BARE_CR)
+cdef int BARE_LF = int(_Octets.BARE_LF)
+cdef int BAD_NAME = int(_Octets.BAD_NAME)
+cdef int NO_COLON = int(_Octets.NO_COLON)
+cdef int NUL = int(_Octets.NUL)
+
+
+def _fill():
+    for i in range(256):
+        PLAIN[i] = 32 <= i < 127 or i == 9
+
+
+_fill()
+
+
+cdef void flag(Mime* m, int bit, int64_t at, int64_t packet) noexcept nogil:
+    cdef int i = 0
+    while (bit >> i) > 1:
+        i += 1
+    if m.flags & bit:
+        return
+    m.flags |= bit
+    m.flag_at[i] = at
+    m.flag_packet[i] = packet
+    if not m.flagged:
+        m.flagged = 1
+        m.excerpt_n = 0
+        m.window_at = at - m.line_start - BEFORE if at - m.line_start >= EXCERPT - 8 else 0
+
+
+cdef inline void take_excerpt(Mime* m) noexcept nogil:
+    """Evidence is the head of the line with the first flagged octet, or what surrounds it further on."""
+    if m.flagged == 1:
+        m.flagged = 2
+        if m.window_at == 0:
+            m.excerpt_n = m.head_n
+            memcpy(m.excerpt, m.head, m.head_n)
+
+
+cdef void copy_window(Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
+    """Octets at this place of the line into the evidence, as far as its window reaches."""
+    cdef int64_t begin = m.window_at + m.excerpt_n, end = m.window_at + EXCERPT
+    if begin < at:
+        begin = at
+    if end > at + n:
+        end = at + n
+    if begin < end and begin == m.window_at + m.excerpt_n:
+        memcpy(m.excerpt + m.excerpt_n, p + (begin - at), end - begin)
+        m.excerpt_n += <uint8_t>(end - begin)
+
+
+cdef void follow_window(Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """After n more octets of the line: what of them is evidence, and the last ones for a flag that comes next."""
+    cdef int64_t at = m.line_n - n
+    if m.flagged == 1 and m.window_at:
+        copy_window(m, m.tail, m.tail_n, at - m.tail_n)
+        copy_window(m, p, n, at)
+    if n >= BEFORE:
+        memcpy(m.tail, p + n - BEFORE, BEFORE)
+        m.tail_n = BEFORE
+    elif n:
+        if m.tail_n + n > BEFORE:
+            memmove(m.tail, m.tail + m.tail_n + n - BEFORE, BEFORE - n)
+            m.tail_n = <uint8_t>(BEFORE - n)
+        memcpy(m.tail + m.tail_n, p, n)
+        m.tail_n += <uint8_t>n
+
+
+cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    if m.name_n != n:
+        return False
+    for i in range(n):
+        if lower(m.name[i]) != <uint8_t>word[i]:
+            return False
+    return True
+
+
+cdef int interest_of(Mime* m) noexcept nogil:
+    if m.level == 0:
+        if is_name(m, b"subject", 7):
+            return SUBJECT
+        if is_name(m, b"from", 4):
+            return FROM
+        if is_name(m, b"to", 2):
+            return TO
+        if is_name(m, b"message-id", 10):
+            return MESSAGE_ID
+    if m.name_n < 12:
+        return NOTHING
+    if is_name(m, b"content-type", 12):
+        return CONTENT_TYPE
+    if is_name(m, b"content-transfer-encoding", 25):
+        return CONTENT_ENCODING
+    if is_name(m, b"content-disposition", 19):
+        return CONTENT_DISPOSITION
+    return NOTHING
+
+
+cdef Piece keep_unfolded(Mail* mail, Text* value) noexcept nogil:
+    """The value without its line ends, blanks trimmed, in the mail's own memory."""
+    cdef Piece made
+    cdef const uint8_t* p = value.p
+    cdef Py_ssize_t n = value.n, i
+    cdef uint32_t start = mail.text.n
+    trim(&p, &n)
+    for i in range(n):
+        if p[i] != 13 and p[i] != 10:
+            text_add(&mail.text, p + i, 1, <uint32_t>0xFFFFFFF0)
+    made.at = start
+    made.n = mail.text.n - start
+    return made
+
+
+cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
+    cdef Fact fact
+    cdef const uint8_t* p
+    cdef Py_ssize_t n
+    if not m.in_field:
+        return 0
+    m.in_field = 0
+    if m.u8_need:
+        flag(m, BAD_UTF8, m.line_start, m.field_packet)
+        m.u8_need = 0
+    take_excerpt(m)
+    if m.interest == SUBJECT and mail.subject.n == 0:
+        mail.subject = keep_unfolded(mail, &m.value)
+    elif m.interest == FROM and mail.header_from.n == 0:
+        mail.header_from = keep_unfolded(mail, &m.value)
+    elif m.interest == TO and mail.header_to.n == 0:
+        mail.header_to = keep_unfolded(mail, &m.value)
+    elif m.interest == MESSAGE_ID and mail.message_id.n == 0:
+        mail.message_id = keep_unfolded(mail, &m.value)
+    elif m.interest == CONTENT_TYPE and m.type.n == 0:
+        text_add(&m.type, m.value.p, m.value.n, KEPT_FIELD)
+        m.type_at = m.value_at
+        m.type_packet = m.field_packet
+    elif m.interest == CONTENT_ENCODING and m.encoding.n == 0:
+        text_add(&m.encoding, m.value.p, m.value.n, KEPT_FIELD)
+    elif m.interest == CONTENT_DISPOSITION and m.disposition.n == 0:
+        text_add(&m.disposition, m.value.p, m.value.n, KEPT_FIELD)
+        m.disposition_at = m.value_at
+        m.disposition_packet = m.field_packet
+    if verdicts.program.n_of_kind[F_FIELD]:
+        memset(&fact, 0, sizeof(Fact))
+        fact.kind = F_FIELD
+        fact.side = CLIENT
+        fact.phase = phase_at(mail, m.field_at)
+        fact.v[1] = m.level
+        fact.v[2] = m.flags
+        fact.t[0] = span(m.name, m.name_n)
+        p = m.value.p
+        n = m.value.n
+        trim(&p, &n)
+        fact.t[1] = span(p, n)
+        fact.offset = m.field_at
+        fact.packet = m.field_packet
+        fact.length = 1
+        fact.octets = span(m.excerpt, m.excerpt_n)
+        if m.flags:
+            memcpy(fact.flag_at, m.flag_at, sizeof(m.flag_at))
+            memcpy(fact.flag_packet, m.flag_packet, sizeof(m.flag_packet))
+        verdicts.judge(conn, mail, &fact)
+    m.value.n = 0
+    return 0
+
+
+cdef void field_start(Mime* m, int64_t at, int64_t packet) noexcept nogil:
+    m.in_field = 1
+    m.in_value = 0
+    m.interest = NOTHING
+    m.name_n = 0
+    m.flags = 0
+    m.flagged = 0
+    m.excerpt_n = 0
+    m.u8_need = 0
+    m.field_at = at
+    m.field_packet = packet
+    m.value.n = 0
+
+
+cdef void utf8(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
+    """One octet of a value against RFC 3629 4."""
+    if m.u8_need:
+        if m.u8_low <= c <= m.u8_high:
+            m.u8_need -= 1
+            m.u8_low = 0x80
+            m.u8_high = 0xBF
+            return
+        m.u8_need = 0
+        flag(m, BAD_UTF8, at, packet)
+    if c < 0x80:
+        return
+    m.u8_low = 0x80
+    m.u8_high = 0xBF
+    if 0xC2 <= c <= 0xDF:
+        m.u8_need = 1
+    elif 0xE0 <= c <= 0xEF:
+        m.u8_need = 2
+        if c == 0xE0:
+            m.u8_low = 0xA0
+        elif c == 0xED:
+            m.u8_high = 0x9F
+    elif 0xF0 <= c <= 0xF4:
+        m.u8_need = 3
+        if c == 0xF0:
+            m.u8_low = 0x90
+        elif c == 0xF4:
+            m.u8_high = 0x8F
+    else:
+        flag(m, BAD_UTF8, at, packet)
+
+
+cdef void see(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
+    """One octet of a value that is not plain."""
+    if c >= 0x80:
+        flag(m, EIGHT_BIT, at, packet)
+    elif c == 0:
+        flag(m, CONTROL, at, packet)
+        flag(m, NUL, at, packet)
+    elif c == 13:
+        flag(m, BARE_CR, at, packet)
+    elif (c < 32 and c != 9 and c != 10) or c == 127:
+        flag(m, CONTROL, at, packet)
+
+
+cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
+    """The empty line behind a header: what the part is, and what comes next."""
+    cdef Fact fact
+    cdef Py_ssize_t raw = -1, at = 0
+    cdef int64_t from_at, from_packet
+    cdef uint32_t before
+    field_end(verdicts, conn, mail, m)
+    m.filename.n = 0
+    raw = param(&m.disposition, b"filename", 8, &m.filename, &at)
+    from_at = m.disposition_at
+    from_packet = m.disposition_packet
+    if raw < 0:
+        raw = param(&m.type, b"name", 4, &m.filename, &at)
+        from_at = m.type_at
+        from_packet = m.type_packet
+    if m.filename.n and mail.nnames < ATTACHMENTS:
+        if mail.names == NULL:
+            mail.names = <Piece*>calloc(ATTACHMENTS, sizeof(Piece))
+        if mail.names != NULL:
+            mail.names[mail.nnames] = text_piece(&mail.text, m.filename.p, m.filename.n, KEPT_FIELD)
+            mail.nnames += 1
+    if verdicts.program.n_of_kind[F_PART]:
+        memset(&fact, 0, sizeof(Fact))
+        fact.kind = F_PART
+        fact.side = CLIENT
+        fact.t[0] = first_token(&m.type)
+        fact.t[1] = first_token(&m.encoding)
+        fact.t[2] = span(m.filename.p, m.filename.n)
+        fact.v[1] = raw if raw > 0 else 0
+        fact.v[2] = m.depth
+        fact.v[3] = m.parts
+        fact.offset = from_at + at if raw >= 0 else m.line_start
+        fact.packet = from_packet if raw >= 0 else verdicts.packet
+        fact.length = fact.v[1]
+        fact.octets = span(m.filename.p, m.filename.n)
+        fact.phase = phase_at(mail, fact.offset)
+        verdicts.judge(conn, mail, &fact)
+    m.parts += 1
+    m.mode = BODY
+    if starts(&m.type, b"multipart/", 10):
+        if m.depth == MIME_DEPTH:
+            mail.doubt |= DOUBT_CAP
+        else:
+            before = m.boundaries.n
+            param(&m.type, b"boundary", 8, &m.boundaries, &at)
+            if 0 < m.boundaries.n - before <= BOUNDARY:
+                m.boundary[m.depth].at = before
+                m.boundary[m.depth].n = m.boundaries.n - before
+                m.depth += 1
+            else:
+                m.boundaries.n = before
+    elif starts(&m.type, b"message/rfc822", 14) and m.level < 255:
+        # the message inside begins with a header of its own
+        m.mode = PART_HEADER
+        m.level += 1
+    m.type.n = 0
+    m.encoding.n = 0
+    m.disposition.n = 0
+    return 0
+
+
+cdef int header_octets(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at, int64_t packet,
+) noexcept nogil:
+    """Octets of one header line, line end excluded; they may be a part of it."""
+    cdef Py_ssize_t i = 0, end
+    if n == 0:
+        return 0
+    if m.line_n == 0:
+        if m.unstuff and p[0] == 46:
+            m.dot = 1
+            m.line_n = 1
+            keep_head(m, p, 1)
+            p += 1
+            n -= 1
+            at += 1
+            if n == 0:
+                return 0
+    if m.line_n == m.dot:
+        # the line's first octet (behind a stuffed dot) decides
+        if p[0] == 32 or p[0] == 9:
+            if not m.in_field:
+                field_start(m, m.line_start, packet)
+                m.in_value = 1
+            elif not m.in_value:
+                m.in_value = 1                     # a field without colon goes on: its own line was judged
+            if m.interest or verdicts.program.wants_value:
+                text_add(&m.value, <const uint8_t*>b"\r\n", 2, KEPT_FIELD)
+        else:
+            field_end(verdicts, conn, mail, m)
+            field_start(m, m.line_start, packet)
+    keep_head(m, p, n)
+    m.line_n += n
+    if not m.in_value:
+        while i < n:
+            if p[i] == 58:
+                if m.name_n == 0:
+                    flag(m, BAD_NAME, at + i, packet)
+                m.in_value = 1
+                m.interest = <uint8_t>interest_of(m)
+                i += 1
+                m.value_at = at + i
+                break
+            if p[i] < 33 or p[i] > 126:
+                flag(m, BAD_NAME, at + i, packet)
+                see(m, p[i], at + i, packet)
+            if m.name_n < NAME_LENGTH:
+                m.name[m.name_n] = p[i]
+                m.name_n += 1
+            i += 1
+    if m.interest or verdicts.program.wants_value:
+        text_add(&m.value, p + i, n - i, KEPT_FIELD)
+    end = n
+    while i < end:
+        if PLAIN[p[i]]:
+            if m.u8_need:
+                utf8(m, p[i], at + i, packet)
+        else:
+            see(m, p[i], at + i, packet)
+            utf8(m, p[i], at + i, packet)
+        i += 1
+    follow_window(m, p, n)
+    return 0
+
+
+cdef int header_line_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int64_t at, bint crlf) noexcept nogil:
+    """The LF at stream offset `at`."""
+    cdef int where = IN_HEADER if m.mode == HEADER else IN_PART_HEADER
+    check_line(verdicts, conn, mail, m, where, 2 if crlf else 1, verdicts.packet)
+    if m.line_n == m.dot:
+        # an empty line, or one that held a stuffed dot alone
+        end_header(verdicts, conn, mail, m)
+    else:
+        if not crlf:
+            flag(m, BARE_LF, at, verdicts.packet)
+        if not m.in_value:
+            flag(m, NO_COLON, m.line_start, m.field_packet)
+        follow_window(m, NULL, 0)
+        take_excerpt(m)
+    return 0
+
+
+cdef int header_feed(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
+) noexcept nogil:
+    """Header octets; returns how many were read before the header ended."""
+    cdef Py_ssize_t i = 0, end
+    cdef const uint8_t* lf
+    cdef int where = IN_HEADER if m.mode == HEADER else IN_PART_HEADER
+    cdef int mode = m.mode
+    cdef uint8_t cr = 13
+    cdef bint crlf
+    while i < n and m.mode == mode:
+        if m.held_cr:
+            m.held_cr = 0
+            if p[i] == 10:
+                header_line_end(verdicts, conn, mail, m, at + i, True)
+                i += 1
+                next_line(m, at + i)
+                continue
+            # that CR was an octet of the line
+            header_octets(verdicts, conn, mail, m, &cr, 1, at + i - 1, m.cr_packet)
+            check_line(verdicts, conn, mail, m, where, 0, m.cr_packet)
+        lf = <const uint8_t*>memchr(p + i, 10, n - i)
+        end = lf - p if lf != NULL else n
+        crlf = end > i and p[end - 1] == 13
+        header_octets(verdicts, conn, mail, m, p + i, end - i - (1 if crlf else 0), at + i, verdicts.packet)
+        if lf == NULL:
+            if crlf:
+                m.held_cr = 1
+                m.cr_packet = verdicts.packet
+            check_line(verdicts, conn, mail, m, where, 1 if crlf else 0, verdicts.packet)
+            return <int>n
+        header_line_end(verdicts, conn, mail, m, at + end, crlf)
+        i = end + 1
+        next_line(m, at + i)
+    return <int>i

@@ -1,0 +1,176 @@
+"""JSON written octet by octet, without the interpreter."""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy, strlen
+
+from smtpinspect._core.octets cimport hex_digit
+from smtpinspect._core.said cimport escaped
+from smtpinspect._core.state cimport EXCERPT
+
+
+cdef inline int64_t floored(int64_t a, int64_t b) noexcept nogil:
+    """a / b towards minus infinity, b positive: // cuts towards zero here (setup.py: cdivision)."""
+    return a // b - (1 if a % b < 0 else 0)
+
+
+cdef size_t utf8_size(const uint8_t* p, size_t n) noexcept nogil:
+    """Octets of the character that begins here, 0 when it is no UTF-8 (RFC 3629 4)."""
+    cdef uint8_t c = p[0]
+    cdef uint8_t low = 0x80, high = 0xBF
+    cdef size_t size, k
+    if 0xC2 <= c <= 0xDF:
+        size = 2
+    elif 0xE0 <= c <= 0xEF:
+        size = 3
+        low = 0xA0 if c == 0xE0 else 0x80
+        high = 0x9F if c == 0xED else 0xBF
+    elif 0xF0 <= c <= 0xF4:
+        size = 4
+        low = 0x90 if c == 0xF0 else 0x80
+        high = 0x8F if c == 0xF4 else 0xBF
+    else:
+        return 0
+    if n < size or not low <= p[1] <= high:
+        return 0
+    for k in range(2, size):
+        if p[k] < 0x80 or p[k] > 0xBF:
+            return 0
+    return size
+
+
+cdef class JsonOut:
+    def __dealloc__(self):
+        free(self.p)
+
+    cdef bytes take(self):
+        data = (<const char*>self.p)[:self.n] if self.n else b""
+        self.n = 0
+        return data
+
+    cdef bint room(self, size_t n) noexcept nogil:
+        cdef size_t size
+        cdef uint8_t* more
+        if self.n + n <= self.cap:
+            return True
+        size = self.cap * 2 if self.cap else 1 << 16
+        while size < self.n + n:
+            size *= 2
+        more = <uint8_t*>realloc(self.p, size)
+        if more == NULL:
+            return False
+        self.p = more
+        self.cap = size
+        return True
+
+    cdef void raw(self, const char* s) noexcept nogil:
+        cdef size_t n = strlen(s)
+        if self.room(n):
+            memcpy(self.p + self.n, s, n)
+            self.n += n
+
+    cdef void number(self, int64_t v) noexcept nogil:
+        cdef char digits[24]
+        cdef int i = 24
+        cdef uint64_t u = <uint64_t>v if v >= 0 else <uint64_t>(-v)
+        while True:
+            i -= 1
+            digits[i] = <char>(48 + u % 10)
+            u //= 10
+            if u == 0:
+                break
+        if v < 0:
+            i -= 1
+            digits[i] = 45
+        if self.room(24):
+            memcpy(self.p + self.n, digits + i, 24 - i)
+            self.n += 24 - i
+
+    cdef void named(self, const char* key, int64_t v) noexcept nogil:
+        self.raw(key)
+        self.number(v)
+
+    cdef void text(self, const uint8_t* p, size_t n, bint path) noexcept nogil:
+        """A JSON string: UTF-8 as it is, octets that are none as \\xNN in the text."""
+        cdef size_t i = 0, k, size
+        cdef uint8_t c
+        cdef uint8_t* out
+        if not self.room(6 * n + 8):
+            return
+        out = self.p + self.n
+        out[0] = 34
+        out += 1
+        if path:
+            out[0] = 60
+            out += 1
+        while i < n:
+            c = p[i]
+            if 32 <= c < 127:
+                if c == 34 or c == 92:
+                    out[0] = 92
+                    out += 1
+                out[0] = c
+                out += 1
+                i += 1
+                continue
+            if c < 128:
+                # \u00NN
+                memcpy(out, b"\\u00", 4)
+                out[4] = hex_digit(c >> 4)
+                out[5] = hex_digit(c & 15)
+                out += 6
+                i += 1
+                continue
+            size = utf8_size(p + i, n - i)
+            if size:
+                for k in range(size):
+                    out[k] = p[i + k]
+                out += size
+                i += size
+                continue
+            memcpy(out, b"\\\\x", 3)
+            out[3] = hex_digit(c >> 4)
+            out[4] = hex_digit(c & 15)
+            out += 5
+            i += 1
+        if path:
+            out[0] = 62
+            out += 1
+        out[0] = 34
+        out += 1
+        self.n = out - self.p
+
+    cdef void excerpt(self, const uint8_t* p, int n) noexcept nogil:
+        """Octets of evidence as people write them, as a JSON string."""
+        cdef char out[4 * EXCERPT]
+        self.text(<uint8_t*>out, escaped(p, n, out), False)
+
+    cdef void timestamp(self, int64_t ns) noexcept nogil:
+        """2026-03-03T10:00:02.000000+0000"""
+        cdef char out[48]
+        cdef int64_t seconds = floored(ns, 1000000000), days = floored(seconds, 86400)
+        cdef int64_t us = (ns - seconds * 1000000000) // 1000, rest = seconds - days * 86400
+        cdef int64_t era, doe, yoe, doy, mp, y, m, d
+        # the civil calendar from days since 1970-01-01 (Gregorian, 400-year eras)
+        days += 719468
+        era = days // 146097
+        doe = days - era * 146097
+        yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
+        y = yoe + era * 400
+        doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
+        mp = (5 * doy + 2) // 153
+        d = doy - (153 * mp + 2) // 5 + 1
+        m = mp + 3 if mp < 10 else mp - 9
+        if m <= 2:
+            y += 1
+        snprintf(out, 48, b"\"%04d-%02d-%02dT%02d:%02d:%02d.%06d+0000\"", <int>y, <int>m, <int>d, <int>(rest // 3600),
+                 <int>(rest // 60 % 60), <int>(rest % 60), <int>us)
+        self.raw(out)
+
+    cdef void seconds(self, int64_t ns) noexcept nogil:
+        cdef char out[40]
+        if ns < 0:
+            ns = 0
+        snprintf(out, 40, b"%lld.%06d", <long long>(ns // 1000000000), <int>(ns % 1000000000 // 1000))
+        self.raw(out)

@@ -1,0 +1,458 @@
+"""The server's lines: the greeting, EHLO keywords, and replies, each paired with the command that it answers."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from smtpinspect._core.commands cimport (
+    keyword_number, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_RCPT, V_STARTTLS, V_UNKNOWN,
+    V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
+)
+from smtpinspect._core.dialogue cimport count_fact, Dialogue, reply_phase, W_ANSWER, W_COMMAND, W_END
+from smtpinspect._core.lines cimport line_done, line_limits, line_read
+from smtpinspect._core.mailtext cimport text_begins
+from smtpinspect._core.mime cimport mime_end
+from smtpinspect._core.octets cimport lower
+from smtpinspect._core.rows cimport COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, IN_REPLY
+from smtpinspect._core.span cimport span, Span
+from smtpinspect._core.state cimport (
+    CLIENT, CLOSER_NONE, Conn, DOUBT_END_MARK_DISPUTED, DOUBT_GAP, EXCERPT, Fact, GIVEN_ESMTP, GIVEN_HELO,
+    GIVEN_REFUSED_DATA, GIVEN_STARRED, GIVEN_TLS, Line, Mail, OUTCOME_ABORTED, OUTCOME_ACCEPTED, OUTCOME_REFUSED,
+    OUTCOME_UNKNOWN, Pending, PHASE_DATACMD, PHASE_DOTREPLY, PHASE_EHLO, PHASE_GREETING, PHASE_MAIL, PHASE_RCPT,
+    SERVER, Stored, Talk,
+)
+from smtpinspect._core.states cimport (
+    D_IGNORE, D_LOOSE, D_REFUSED, D_TEXT, D_TLS, E_AUTH_334, E_AUTH_OTHER, E_DATA_354, E_DATA_OTHER, E_END_LOST,
+    E_REPLY, E_STARTTLS_220, E_STARTTLS_OTHER, E_UNSOLICITED, E_XEXCH50_354, E_XEXCH50_OTHER, S_TEXT, S_TLS, S_WAIT,
+)
+from smtpinspect._core.text cimport text_add, text_free
+from smtpinspect._core.transactions cimport mail_close, mail_encrypted, mail_end, mail_phase
+
+from smtpinspect.grammar import limits as _limits
+
+cdef uint32_t REPLY_LINES = _limits.REPLY_LINES
+cdef uint32_t KEPT_LINE = _limits.KEPT_LINE
+
+cdef enum:                     # facts.REPLY.fits
+    EXPECTED = 0
+    UNSOLICITED = 1
+    WRONG_STATE = 2
+
+
+cdef Py_ssize_t replies_feed(
+    Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
+) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Line* line = &talk.line[SERVER]
+    cdef Py_ssize_t i = 0, took
+    cdef bint whole, waited
+    cdef Span text
+    cdef int end
+    while i < n:
+        if talk.state == S_TLS:
+            return n
+        took = line_read(line, p + i, n - i, at + i, dialogue.verdicts.packet, border, &whole, &text, &end)
+        border = False
+        i += took
+        if talk.skip_line[SERVER]:
+            if whole:
+                talk.skip_line[SERVER] = 0
+                cut_reply(dialogue, conn, text)
+                line_done(line, at + i)
+            continue
+        if line.passed < dialogue.verdicts.program.lines[IN_REPLY].n:
+            if whole:
+                reply_limits(dialogue, conn, text, line.n, end)
+            else:
+                reply_limits(dialogue, conn, text, line.n - line.held_cr, line.held_cr)
+        if not whole:
+            break
+        waited = talk.state == S_WAIT
+        reply_line(dialogue, conn, text, end)
+        line_done(line, at + i)
+        if waited and talk.state != S_WAIT and conn.d[CLIENT].first != NULL:
+            return i                           # what the client has sent already comes before the next reply
+    return n
+
+
+cdef void reply_limits(Dialogue dialogue, Conn* conn, Span text, int64_t n, int64_t line_end) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Pending* p = &talk.queue[talk.qhead] if talk.qn else NULL
+    cdef Line* line = &talk.line[SERVER]
+    cdef int phase = PHASE_GREETING if not talk.greeted else (reply_phase(p) if p != NULL else PHASE_EHLO)
+    line_limits(
+        dialogue.verdicts, conn, p.mail if p != NULL and talk.greeted else NULL, IN_REPLY, SERVER, phase,
+        line.start, n, line_end, text, &line.passed, dialogue.verdicts.packet,
+    )
+
+
+cdef void cut_reply(Dialogue dialogue, Conn* conn, Span text) noexcept nogil:
+    """A line behind a hole has no code that is sure; where it has the form of a last line it still decides."""
+    cdef Talk* talk = conn.talk
+    dialogue.tape.reply(conn, 0, -1)
+    if talk.greeted and talk.qn and reply_code(text) > 0 and (text.n == 3 or text.p[3] == 32):
+        talk.quiet = 1
+        talk.reply_at = talk.line[SERVER].start
+        talk.reply_packet = talk.line[SERVER].packet
+        reply_whole(dialogue, conn, reply_code(text), text)
+        talk.quiet = 0
+
+
+cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Line* line = &talk.line[SERVER]
+    cdef Fact fact
+    cdef int form = 0, code = 0
+    cdef bint more = False
+    cdef Pending* p = &talk.queue[talk.qhead] if talk.qn else NULL
+    cdef bint greeting
+    talk.reply_end = line.start + line.n + end
+    code = reply_code(text)
+    if code >= 0:
+        more = text.n > 3 and text.p[3] == 45
+    else:
+        code = 0
+        form = 1 if line.n == 0 else 2 if line.n < 3 else 3
+    if not talk.in_reply:
+        talk.reply_at = line.start
+        talk.reply_packet = line.packet
+        talk.reply_lines = 0
+        talk.first_code = <uint16_t>code
+        talk.ehlo_pending = talk.greeted and p != NULL and p.what == W_COMMAND and (
+            p.verb == V_EHLO or p.verb == V_LHLO)
+        talk.greeting.n = 0
+        talk.reply_head_n = <uint8_t>(text.n if text.n < EXCERPT else EXCERPT)
+        memcpy(talk.reply_head, text.p, talk.reply_head_n)
+    talk.reply_lines += 1
+    # no greeting yet: the first reply is one unless it must answer a command (captures that begin late)
+    greeting = not talk.greeted and not (
+        talk.qn and talk.first_code and talk.first_code != 220 and talk.first_code < 400)
+    if greeting and talk.began_late and talk.first_code != 220:
+        greeting = False
+    if form and dialogue.verdicts.program.n_of_kind[F_REPLY_LINE]:
+        memset(&fact, 0, sizeof(Fact))
+        fact.kind = F_REPLY_LINE
+        fact.side = SERVER
+        fact.phase = PHASE_GREETING if greeting else (reply_phase(p) if p != NULL else PHASE_EHLO)
+        fact.v[0] = form - 1                   # facts.REPLY_LINE: empty, short, not-numeric
+        fact.t[0] = text
+        fact.offset = line.start
+        fact.length = line.n
+        fact.packet = line.packet
+        fact.octets = text
+        dialogue.verdicts.judge(conn, p.mail if p != NULL and not greeting else NULL, &fact)
+    if greeting:
+        if talk.greeting.n:
+            text_add(&talk.greeting, <const uint8_t*>b"\n", 1, KEPT_LINE)
+        text_add(&talk.greeting, text.p, text.n, KEPT_LINE)
+    elif talk.ehlo_pending and p != NULL and 1 < talk.reply_lines < REPLY_LINES and text.n > 4 and code == 250:
+        keyword_line(dialogue, conn, span(text.p + 4, text.n - 4), text, p)
+    if form and talk.in_reply:
+        return                                 # text of the reply that is open
+    if form == 1:
+        return                                 # an empty line is no reply
+    talk.reply_code = <uint16_t>code
+    if more:
+        talk.in_reply = 1
+        if talk.reply_lines == 1 and talk.ehlo_pending and code == 250:
+            talk.offered = 0
+        return
+    if talk.reply_lines == 1 and talk.ehlo_pending and code == 250:
+        talk.offered = 0
+    talk.in_reply = 0
+    if greeting:
+        greeting_whole(dialogue, conn, code, text)
+    else:
+        talk.greeted = 1
+        reply_whole(dialogue, conn, code, text)
+
+
+cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pending* p) noexcept nogil:
+    """One EHLO line behind the first (RFC 5321 4.1.1.1)."""
+    cdef Talk* talk = conn.talk
+    cdef Line* line = &talk.line[SERVER]
+    cdef Fact fact
+    cdef Py_ssize_t n = 0
+    cdef int number
+    while n < rest.n and rest.p[n] != 32 and rest.p[n] != 9:
+        n += 1
+        if rest.p[n - 1] == 61:
+            break                              # the old form AUTH=LOGIN
+    number = keyword_number(span(rest.p, n))
+    if number >= 0:
+        talk.offered |= <uint64_t>1 << number
+    if dialogue.verdicts.program.n_of_kind[F_KEYWORD]:
+        memset(&fact, 0, sizeof(Fact))
+        fact.kind = F_KEYWORD
+        fact.side = SERVER
+        fact.phase = PHASE_EHLO
+        fact.t[0] = span(rest.p, n)
+        fact.t[1] = rest
+        fact.v[1] = talk.reply_lines - 1
+        fact.offset = line.start
+        fact.length = line.n
+        fact.packet = line.packet
+        fact.octets = text
+        fact.answers = p.ordinal + 1
+        dialogue.verdicts.judge(conn, p.mail, &fact)
+
+
+cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Fact fact
+    cdef uint32_t i
+    cdef bint starred = talk.greeting.n > 4
+    cdef int stars = 0
+    talk.greeted = 1
+    talk.unsure = 0
+    conn.established = 1
+    for i in range(3, talk.greeting.n):
+        if talk.greeting.p[i] == 42:
+            stars += 1
+        elif talk.greeting.p[i] not in (32, 45, 48, 50, 10, 13, 9):
+            starred = False
+    starred = starred and stars >= 3
+    if starred:
+        talk.given |= GIVEN_STARRED
+    memset(&fact, 0, sizeof(Fact))
+    fact.kind = F_GREETING
+    fact.side = SERVER
+    fact.phase = PHASE_GREETING
+    fact.v[0] = code
+    fact.v[1] = talk.reply_lines
+    fact.v[2] = starred
+    fact.t[0] = span(talk.greeting.p, talk.greeting.n)
+    fact.offset = talk.reply_at
+    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
+    fact.answers = 1
+    fact.packet = talk.reply_packet
+    fact.octets = fact.t[0]
+    dialogue.verdicts.judge(conn, NULL, &fact)
+    text_free(&talk.greeting)
+    dialogue.tape.reply(conn, code, -1)
+
+
+cdef int reply_event(Pending* p, int code) noexcept nogil:
+    """The event that a reply to this command is."""
+    if p == NULL:
+        return E_UNSOLICITED
+    if p.what == W_ANSWER:
+        return E_AUTH_334 if code == 334 else E_AUTH_OTHER
+    if p.what == W_COMMAND:
+        if p.verb == V_DATA:
+            return E_DATA_354 if code == 354 else E_DATA_OTHER
+        if p.verb == V_AUTH or p.verb == V_X_EXPS:
+            return E_AUTH_334 if code == 334 else E_AUTH_OTHER
+        if p.verb == V_STARTTLS or p.verb == V_X_ANONYMOUSTLS:
+            return E_STARTTLS_220 if code == 220 else E_STARTTLS_OTHER
+        if p.verb == V_XEXCH50:
+            return E_XEXCH50_354 if code == 354 else E_XEXCH50_OTHER
+    return E_REPLY
+
+
+cdef int reply_fits(Pending* p, int code) noexcept nogil:
+    """facts.REPLY.fits: is it a reply that this command can have?"""
+    if p == NULL:
+        return UNSOLICITED
+    if code == 354 and (p.what == W_END or (p.verb != V_DATA and p.verb != V_XEXCH50)):
+        return WRONG_STATE
+    if 200 <= code < 300 and p.verb == V_DATA and p.what == W_COMMAND:
+        return WRONG_STATE
+    if code == 334 and p.verb != V_AUTH and p.verb != V_X_EXPS:
+        return WRONG_STATE
+    return EXPECTED
+
+
+cdef void reply_fact(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p, int code, Span text) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Fact fact
+    if talk.quiet or (p == NULL and (talk.unsure or conn.d[CLIENT].has_payload == 0)):
+        return
+    memset(&fact, 0, sizeof(Fact))
+    fact.kind = F_REPLY
+    fact.side = SERVER
+    fact.phase = reply_phase(p) if p != NULL else (PHASE_DOTREPLY if talk.state == S_TEXT else PHASE_EHLO)
+    fact.v[0] = code
+    fact.v[2] = reply_fits(p, code)
+    fact.v[3] = code == 0 and text.n == 2 and lower(text.p[0]) == 111 and lower(text.p[1]) == 107
+    if p != NULL:
+        fact.t[0] = span(p.name, p.name_n)
+        fact.v[1] = p.verb != V_UNKNOWN
+    fact.t[1] = text
+    fact.offset = talk.reply_at
+    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
+    fact.packet = talk.reply_packet
+    fact.octets = span(talk.reply_head, talk.reply_head_n)
+    fact.answers = p.ordinal + 1 if p != NULL else 0
+    dialogue.verdicts.judge(conn, mail, &fact)
+
+
+cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexcept nogil:
+    """A whole reply: whose is it, and what does it decide?"""
+    cdef Talk* talk = conn.talk
+    cdef Pending entry
+    cdef Pending* p = NULL
+    cdef Mail* mail = NULL
+    cdef int action
+    if talk.qn:
+        entry = talk.queue[talk.qhead]
+        p = &entry
+        talk.qhead = (talk.qhead + 1) % talk.qcap
+        talk.qn -= 1
+        mail = p.mail
+        if mail != NULL and mail.pending:
+            mail.pending -= 1
+    if not talk.quiet:
+        dialogue.tape.reply(conn, code, p.ordinal if p != NULL else -1)
+    talk.farewell = 421 if code == 421 else 0
+    # facts first: they belong to the mail as it stands
+    if dialogue.verdicts.program.n_of_kind[F_REPLY]:
+        reply_fact(dialogue, conn, mail, p, code, text)
+    action = dialogue.event(conn, reply_event(p, code))
+    if action == D_LOOSE:
+        loose_reply(dialogue, conn, code)
+    if action == D_IGNORE or p == NULL:
+        return
+    talk.unsure = 0
+    if p.what == W_END:
+        if mail != NULL:
+            decide(dialogue, conn, mail, code)
+    elif p.verb == V_DATA:
+        data_answered(dialogue, conn, mail, code, action, p)
+    elif p.verb == V_BDAT and p.what == W_COMMAND:
+        if mail != NULL:
+            if code >= 400:
+                refused(mail, code, PHASE_DATACMD)
+                mail.refused_data = 1
+            if p.last:
+                decide(dialogue, conn, mail, code)
+    elif p.verb == V_MAIL:
+        if mail != NULL and mail.command_at == p.at and code >= 400:
+            refused(mail, code, PHASE_MAIL)
+            mail.refused_mail = 1
+    elif p.verb == V_RCPT:
+        rcpt_answered(dialogue, conn, mail, code, p)
+    elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
+        talk.answered = 1
+        if 200 <= code < 300:
+            talk.given &= ~(<uint8_t>(GIVEN_ESMTP | GIVEN_HELO))
+            talk.given |= GIVEN_HELO if p.verb == V_HELO else GIVEN_ESMTP
+    elif action == D_TLS:
+        tls_begins(dialogue, conn, p)
+    if mail != NULL and not mail.ended:
+        mail_answered(dialogue, conn, mail, p)
+
+
+cdef void mail_answered(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p) noexcept nogil:
+    """A mail that takes no more commands ends with its last reply."""
+    if mail.pending:
+        return
+    if mail.refused_mail and not mail.closed:
+        mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
+    elif mail.closed and p.what != W_END and not (p.verb == V_BDAT and p.last) and (mail.text_end < 0 or mail.bdat):
+        mail_end(dialogue.verdicts, conn, mail, OUTCOME_ABORTED, mail_phase(mail))
+
+
+cdef void refused(Mail* mail, int code, int phase) noexcept nogil:
+    mail.last_refusal = <uint16_t>code
+    mail.refusal_phase = <uint8_t>phase
+
+
+cdef void decide(Dialogue dialogue, Conn* conn, Mail* mail, int code) noexcept nogil:
+    """The reply to the end of data, or to the last chunk."""
+    mail.reply = <uint16_t>code
+    mail.closer = CLOSER_NONE
+    if 200 <= code < 300:
+        mail_end(dialogue.verdicts, conn, mail, OUTCOME_ACCEPTED, PHASE_DOTREPLY)
+    elif code >= 400:
+        mail_end(dialogue.verdicts, conn, mail, OUTCOME_REFUSED, PHASE_DOTREPLY)
+    else:
+        mail_end(dialogue.verdicts, conn, mail, OUTCOME_UNKNOWN, PHASE_DOTREPLY)
+
+
+cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int action, Pending* p) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    if action == D_TEXT:
+        if mail == NULL or mail == talk.open:
+            text_begins(dialogue, conn, p.end, True)
+        dialogue.tape.text_begin(conn, p.ordinal)
+    elif action == D_REFUSED:
+        talk.given |= GIVEN_REFUSED_DATA
+        if mail != NULL:
+            mail.refused_data = 1
+            mail.has_text = 0
+            if code >= 400:
+                refused(mail, code, PHASE_DATACMD)
+
+
+cdef void rcpt_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, Pending* p) noexcept nogil:
+    if mail == NULL:
+        return
+    if p.rcpt >= 0 and <uint32_t>p.rcpt < mail.nrcpts:
+        mail.rcpts[p.rcpt].reply = <uint16_t>code
+    if 200 <= code < 300:
+        mail.rcpt_accepted += 1
+        mail.last_refusal = 0
+    elif code >= 400:
+        mail.rcpt_refused += 1
+        if mail.rcpt_accepted == 0:
+            refused(mail, code, PHASE_RCPT)
+        count_fact(
+            dialogue, conn, mail, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
+            span(NULL, 0),
+        )
+
+
+cdef void loose_reply(Dialogue dialogue, Conn* conn, int code) noexcept nogil:
+    """A reply while no command waits: 421 before the server closes, or one in the middle of a text."""
+    cdef Talk* talk = conn.talk
+    cdef Mail* mail = talk.open
+    if talk.state == S_TEXT and mail != NULL:
+        if mail.doubt & DOUBT_GAP:
+            # the end mark is in the hole
+            mail.text_end = conn.d[CLIENT].next
+            mail.closed = 1
+            mime_end(dialogue.verdicts, conn, mail)
+            talk.open = NULL
+            dialogue.event(conn, E_END_LOST)
+            decide(dialogue, conn, mail, code)
+        elif code != 421:
+            mail.doubt |= DOUBT_END_MARK_DISPUTED
+
+
+cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
+    cdef Talk* talk = conn.talk
+    cdef Fact fact
+    cdef int64_t behind = 0
+    cdef Stored* s = conn.d[CLIENT].first
+    while s != NULL:
+        # sent before the client could know of the reply
+        if s.ack <= talk.reply_at:
+            behind += s.n
+        s = s.next
+    talk.given |= GIVEN_TLS
+    memset(&fact, 0, sizeof(Fact))
+    fact.kind = F_TLS
+    fact.side = CLIENT
+    fact.phase = PHASE_EHLO
+    fact.v[1] = behind
+    fact.offset = p.end
+    fact.length = behind
+    fact.packet = p.packet
+    s = conn.d[CLIENT].first
+    if behind and s != NULL:
+        fact.packet = s.packet
+        fact.octets = span(<uint8_t*>(s + 1), s.n)
+    dialogue.verdicts.judge(conn, NULL, &fact)
+    if talk.open != NULL:
+        mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
+    if behind:
+        mail_encrypted(dialogue.verdicts, conn)
+    dialogue.tape.starttls(conn, p.end, talk.reply_end)
+
+
+cdef int reply_code(Span text) noexcept nogil:
+    """The three digits that begin a reply line, -1 when it has none (RFC 5321 4.2)."""
+    if text.n >= 3 and 48 <= text.p[0] <= 57 and 48 <= text.p[1] <= 57 and 48 <= text.p[2] <= 57 and (
+            text.n == 3 or text.p[3] == 32 or text.p[3] == 45):
+        return (text.p[0] - 48) * 100 + (text.p[1] - 48) * 10 + text.p[2] - 48
+    return -1
