@@ -109,7 +109,7 @@ class Tape:
         arg = line[at:].strip(BLANK).decode("latin-1")[:ARG]
         if kind == 1:
             verb, arg = "(auth-response)", (line.decode("latin-1") if self.secrets else "")
-        elif verb == "AUTH" and not self.secrets:
+        elif verb in ("AUTH", "X-EXPS") and not self.secrets:
             arg = arg.split(" ", 1)[0]
         made = {"verb": verb, "arg": arg, "length": length, "reply": None}
         talk.commands.append(made)

@@ -124,6 +124,7 @@ def test_no_secret_is_told() -> None:
         "S: 220 mx\nC: EHLO a\nS: 250-mx\nS: 250 AUTH PLAIN LOGIN\nC: AUTH PLAIN c2VjcmV0\nS: 500 no\nC: AUTH LOGIN\n"
     )
     text += "S: 334 VXNlcg==\nC: c2VjcmV0{QQ==*2000}\nS: 535 no\nC: AUTH LOGIN c2VjcmV0{QQ==*2000}\nS: 500 no\n"
+    text += "C:   AUTH PLAIN c2VjcmV0\nS: 500 no\nC: X-EXPS LOGIN c2VjcmV0\nS: 500 no\n"
     out = io.BytesIO()
     smtpinspect.Engine(["mailguard:pix-6", "mailguard:asa-8", "stormshield"]).write_eve(
         frames(wire.build(parse(text))), out

@@ -1,33 +1,29 @@
 from collections.abc import Iterable
 
-from smtpinspect._core.machine import _Tape
 from smtpinspect._core.pcapfile import Source
 from smtpinspect._core.records import Sink
 from smtpinspect._core.rows import Program
+from smtpinspect._core.tape import _Listener
 from smtpinspect.errors import CaptureError
 
 class Replay:
     def __init__(
-        self, source: Source, program: Program, sink: Sink, ports: Iterable[int], tape: _Tape | None = None
+        self,
+        source: Source,
+        program: Program,
+        sink: Sink,
+        ports: Iterable[int],
+        tape: _Listener | None = None,
+        secrets: bool = False,
     ) -> None: ...
     @property
     def packets(self) -> int: ...
     @property
     def octets(self) -> int: ...
     @property
-    def smtp_packets(self) -> int: ...
-    @property
     def bad_frames(self) -> int: ...
     @property
-    def other_frames(self) -> int: ...
-    @property
     def connections(self) -> int: ...
-    @property
-    def overlaps(self) -> int: ...
-    @property
-    def first_ns(self) -> int: ...
-    @property
-    def last_ns(self) -> int: ...
     @property
     def done(self) -> bool: ...
     @property

@@ -39,14 +39,6 @@ _Doubt: TypeAlias = Literal[
 _Action: TypeAlias = Literal["pass", "alarm", "detach", "rewrite", "answer", "drop", "drop-flow", "reset"]
 _State: TypeAlias = Literal["new", "established", "closed"]
 
-PHASES: tuple[_Phase, ...]
-STAGES: tuple[_Stage, ...]
-OUTCOMES: tuple[_Outcome, ...]
-CLOSERS: tuple[_Closer, ...]
-DOUBTS: tuple[_Doubt, ...]
-ACTIONS: tuple[_Action, ...]
-STATE_WORDS: tuple[_State, ...]
-
 def excerpt(octets: bytes | bytearray | memoryview) -> str: ...
 
 class Alert:

@@ -42,7 +42,7 @@ cdef struct Command:
 cdef void command_parse(Span line, Command* out) noexcept nogil
 cdef bint surely_command(Span line, Command* c) noexcept nogil     # for octets of which the state is not known
 cdef int verb_number(Span word) noexcept nogil
-cdef int verb_phase(int verb) noexcept nogil                        # NO_PHASE when it has none of its own
+cdef int verb_phase(int verb) noexcept nogil                        # PHASE_NONE when it has none of its own
 cdef int keyword_number(Span word) noexcept nogil                   # of an EHLO keyword, -1 none
 cdef bint command_advertised(Command* c, unsigned long long offered, bint esmtp, bint answered) noexcept nogil
 cdef void path_fact(

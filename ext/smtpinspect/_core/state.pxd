@@ -254,7 +254,7 @@ cdef struct Pending:
     int32_t rcpt               # index of the recipient, -1 none
     int32_t ordinal
     uint8_t verb               # number
-    uint8_t what               # machine.What
+    uint8_t what               # dialogue.What
     uint8_t last               # BDAT LAST
     uint8_t phase              # that it belongs to
     uint8_t name_n
@@ -263,7 +263,7 @@ cdef struct Pending:
 # --- a mail's text (mime) ---
 
 cdef struct Mime:
-    uint8_t mode               # mime.Mode
+    uint8_t mode               # mimelines, Mode
     uint8_t level              # of the header that is read
     uint8_t depth              # open multiparts
     uint8_t dot                # the line began with a dot that stuffing may have added
@@ -272,7 +272,7 @@ cdef struct Mime:
     uint8_t in_value
     uint8_t in_line            # of a body: in the middle of a line that is no boundary
     uint8_t in_dashes          # of a body: in a line that may be one
-    uint8_t interest           # mime.Interest of the field
+    uint8_t interest           # fields.Interest of the field
     uint8_t unstuff            # DATA, not BDAT
     uint8_t at_line            # the last octet was LF, or there is none
     uint8_t passed             # limits passed on this line

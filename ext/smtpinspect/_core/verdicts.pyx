@@ -6,7 +6,8 @@ from libc.string cimport memcpy, memset
 
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.records cimport Sink
-from smtpinspect._core.rows cimport F_LINE, Fired, IN_AUTH, MOST, Program, Row
+from smtpinspect._core.octets cimport upper
+from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
 from smtpinspect._core.state cimport Alert, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Talk
 
@@ -41,24 +42,43 @@ cdef void broke(Standing* standing, int row, int strength, int side, int64_t off
         standing.broke_strength = <int8_t>strength
 
 
-cdef int shown(Fact* fact) noexcept nogil:
+cdef int shown(const Fact* fact) noexcept nogil:
     """How many octets of evidence may be told: what stands behind an AUTH mechanism is a secret (RFC 4954 4)."""
     cdef const uint8_t* p = fact.octets.p
-    cdef int i = 0
-    if fact.side != CLIENT:
+    cdef Py_ssize_t n = fact.octets.n if fact.octets.n < EXCERPT else EXCERPT
+    cdef Py_ssize_t i = 0, word
+    if fact.side != CLIENT or n == 0:
         return EXCERPT
     if fact.kind == F_LINE and fact.v[0] == IN_AUTH:
         return 0
-    if fact.octets.n < 5 or not (
-            lower(p[0]) == 97 and lower(p[1]) == 117 and lower(p[2]) == 116 and lower(p[3]) == 104):
-        return EXCERPT
-    while i < fact.octets.n and p[i] != 32 and p[i] != 9:
+    if fact.kind == F_TLS:
+        # more commands may follow: one line is enough
+        while i < n and p[i] != 10:
+            i += 1
+        n = i
+        i = 0
+    while i < n and (p[i] == 32 or p[i] == 9):
         i += 1
-    while i < fact.octets.n and (p[i] == 32 or p[i] == 9):
+    word = i
+    while i < n and p[i] != 32 and p[i] != 9:
         i += 1
-    while i < fact.octets.n and p[i] != 32 and p[i] != 9:
+    if not (same_word(p + word, i - word, b"AUTH", 4) or same_word(p + word, i - word, b"X-EXPS", 6)):
+        return <int>n if fact.kind == F_TLS else EXCERPT
+    while i < n and (p[i] == 32 or p[i] == 9):
         i += 1
-    return i if i < EXCERPT else EXCERPT
+    while i < n and p[i] != 32 and p[i] != 9:
+        i += 1
+    return <int>i
+
+
+cdef bint same_word(const uint8_t* p, Py_ssize_t n, const char* word, Py_ssize_t word_n) noexcept nogil:
+    cdef Py_ssize_t i
+    if n != word_n:
+        return False
+    for i in range(n):
+        if upper(p[i]) != <uint8_t>word[i]:
+            return False
+    return True
 
 
 cdef class Verdicts:

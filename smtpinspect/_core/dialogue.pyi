@@ -1,0 +1,5 @@
+from smtpinspect._core.tape import Tape
+from smtpinspect._core.verdicts import Verdicts
+
+class Dialogue:
+    def __init__(self, verdicts: Verdicts, tape: Tape) -> None: ...
