@@ -123,6 +123,10 @@ def test_octets_behind_starttls() -> None:
     text = STARTTLS.replace("C: STARTTLS\n", "C: STARTTLS\nC: MAIL FROM:<x@x>\n") + "S: 220 go\n"
     result = running.replay_text(text + r"C: \x16\x03\x01\x00\x05hello\c")
     assert "smtp.starttls-injection" in running.rules(result)
+    tiny = running.replay(mutate.octetwise(wire.build(parse(text))))
+    told = [[(a.offset, a.length, a.octets) for a in r.alerts if "injection" in a.rule] for r in (result, tiny)]
+    assert told[0] == told[1]
+    assert told[0][0][2].startswith(b"MAIL FROM:<x@x>")
     assert "smtp.starttls-injection" not in running.rules(running.replay_text(STARTTLS + "S: 220 go\n"))
 
 

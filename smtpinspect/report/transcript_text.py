@@ -12,6 +12,14 @@ _MARGIN: Final = 16  # columns beside a command, on a terminal
 _GREETINGS: Final = (220, 421, 554)
 
 
+def readable(text: str) -> str:
+    """A transcript's octets are Latin-1 characters; where they are UTF-8, people read that."""
+    try:
+        return text.encode("latin-1").decode()
+    except ValueError:
+        return text
+
+
 def lines(talks: Iterable[Mapping[str, Any]], width: int | None, style: Style) -> Iterator[str]:
     """A ladder for each dict of `smtpinspect.transcript`."""
     for number, talk in enumerate(talks):
@@ -80,9 +88,10 @@ def _message(message: Mapping[str, Any], width: int | None, style: Style) -> Ite
     yield f"     text by {message['via']}: {size}{whole}; {style(answer, _colour(reply))}"
     told = []
     if message["subject_decoded"] is not None:
-        told.append(f"Subject: {safe(message['subject_decoded'])}")
-        if message["subject_raw"] != message["subject_decoded"]:
-            told.append(f"as sent: {safe(message['subject_raw'])}")
+        decoded, raw = readable(message["subject_decoded"]), readable(message["subject_raw"])
+        told.append(f"Subject: {safe(decoded)}")
+        if raw != decoded:
+            told.append(f"as sent: {safe(raw)}")
     for part in message["parts"] or ():
         name = f" {safe(part['filename'])!r}" if part["filename"] else ""
         encoding = f", {safe(part['encoding'])}" if part["encoding"] else ""

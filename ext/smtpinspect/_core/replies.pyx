@@ -423,11 +423,16 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Fact fact
     cdef int64_t behind = 0
+    cdef uint8_t head[EXCERPT]
+    cdef int n = 0, room
     cdef Stored* s = conn.d[CLIENT].first
     while s != NULL:
         # sent before the client could know of the reply
         if s.ack <= talk.reply_at:
             behind += s.n
+            room = EXCERPT - n if s.n > <uint32_t>(EXCERPT - n) else <int>s.n
+            memcpy(head + n, <uint8_t*>(s + 1), room)
+            n += room
         s = s.next
     talk.given |= GIVEN_TLS
     memset(&fact, 0, sizeof(Fact))
@@ -441,7 +446,7 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
     s = conn.d[CLIENT].first
     if behind and s != NULL:
         fact.packet = s.packet
-        fact.octets = span(<uint8_t*>(s + 1), s.n)
+        fact.octets = span(head, n)
     dialogue.verdicts.judge(conn, NULL, &fact)
     if talk.open != NULL:
         mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)

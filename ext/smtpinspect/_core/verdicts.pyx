@@ -4,9 +4,8 @@ from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy, memset
 
-from smtpinspect._core.octets cimport lower
-from smtpinspect._core.records cimport Sink
 from smtpinspect._core.octets cimport upper
+from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
 from smtpinspect._core.state cimport Alert, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Talk
