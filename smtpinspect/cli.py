@@ -185,7 +185,8 @@ class _Parser(argparse.ArgumentParser):
     """Tells errors as the rest of the program does."""
 
     def error(self, message: str) -> NoReturn:
-        for word in message.rpartition("unrecognized arguments: ")[2].split():
+        unknown = message.partition("unrecognized arguments: ")[2]
+        for word in unknown.split():
             if word.startswith("-") and (near := _nearest(word, self._option_string_actions)):
                 message += f". Did you mean {near}?"
                 break

@@ -98,19 +98,26 @@ class Engine:
         """Records as they become final, a Stats at the end.
 
         Raises UsageError for a source that cannot be opened, and CaptureError, after the Stats, for one that could
-        not be read to its end.
+        not be read to its end. On Ctrl-C the records of what was read come before KeyboardInterrupt goes on.
         """
         sink = ObjectSink(self.program)
         run = Run(self, source, sink)
+        stopped: KeyboardInterrupt | None = None
         try:
             more = True
             while more:
-                more = run.step()
+                try:
+                    more = run.step()
+                except KeyboardInterrupt as error:
+                    stopped, more = error, False
+                    run.replay.finish()
                 yield from sink.out
                 sink.out = []
             yield run.stats()
         finally:
             run.close()
+        if stopped is not None:
+            raise stopped
         run.complain()
 
     def write_eve(

@@ -33,6 +33,8 @@ def load(spec: str | Inspector) -> Inspector:
     """Make an inspector from `NAME[:PROFILE][,key=value]...`; one that is made already comes back."""
     if isinstance(spec, Inspector):
         return spec
+    if not isinstance(spec, str):
+        raise UsageError(f"{spec!r} is neither an inspector's name nor an Inspector")
     name, profile, keys = parse(spec)
     return find(name)(profile, **keys)
 

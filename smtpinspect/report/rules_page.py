@@ -12,6 +12,7 @@ from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector, Page, Remedy, Rule
 from smtpinspect.inspectors.explain import RECEIVER, SENDER
+from smtpinspect.report.terminal import program
 
 WIDTH: Final = 80
 _LABEL: Final = 16
@@ -34,7 +35,7 @@ def listing(inspectors: Iterable[Inspector]) -> str:
     lines += [
         "*   breaks the flow: it ends without an SMTP code",
         "()  not in force at this profile: what another one does, or off unless it is set",
-        f"Next: smtpinspect rules {example}",
+        f"Next: {program()} rules {example}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -88,3 +89,10 @@ def wrapped(text: str, width: int | None, indent: str = "") -> Iterator[str]:
             line = more
         line += word if line in (indent, more) else f" {word}"
     yield line.rstrip()
+
+
+def program() -> str:
+    """The program as it was called, where that was by a path: a next command must work when it is pasted."""
+    called = sys.argv[0] if sys.argv else ""
+    typed = os.sep in called and not os.path.isabs(called) and os.path.basename(called) == "smtpinspect"
+    return called if typed else "smtpinspect"

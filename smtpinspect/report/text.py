@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.report import words
 from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, Key, MailSum, Row, RuleSum, Summary
-from smtpinspect.report.terminal import Style, clock, count, cut, padded, took, wide, wrapped
+from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, took, wide, wrapped
 
 if TYPE_CHECKING:
     from smtpinspect._core.views import Alert
@@ -332,9 +332,9 @@ class Text:
         path = order[0][1].path if order else self.sum.path
         commands = []
         if path not in ("", "-") and (self.sum.each or self.sum.mails <= 2 * SHOWN):
-            commands.append(f"smtpinspect {'replay' if self.sum.each else 'transcript'} {shlex.quote(path)}")
+            commands.append(f"{program()} {'replay' if self.sum.each else 'transcript'} {shlex.quote(path)}")
         if order:
-            commands.append(f"smtpinspect rules {order[0][0][1]}")
+            commands.append(f"{program()} rules {order[0][0][1]}")
         line = f"Next: {'      '.join(commands)}"
         if not commands:
             return

@@ -380,7 +380,8 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
         if mail != NULL:
             mail.refused_data = 1
             mail.has_text = 0
-            if code >= 400:
+            # where every recipient was refused, this one only follows from it
+            if code >= 400 and not (mail.rcpt_refused and mail.rcpt_accepted == 0):
                 refused(mail, code, PHASE_DATACMD)
 
 
