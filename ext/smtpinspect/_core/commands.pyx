@@ -312,8 +312,10 @@ cdef void path_fact(
         if first + c.path.n < line.n and line.p[first + c.path.n] == 62:
             close_at = first + c.path.n
     last = (c.params.p - line.p) if c.params.n else line.n
-    for k in range(i + 1, last):
+    for k in range(i + 1, line.n):
         ch = line.p[k]
+        if k >= last and ch != 62 and ch != 60:
+            continue                               # parameters: no bracket has a place there
         bit = 0
         if ch == 124:
             bit = PIPE

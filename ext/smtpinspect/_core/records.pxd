@@ -19,7 +19,7 @@ cdef inline int predicted_stage(int phase, int64_t offset, int64_t text_end) noe
     if phase <= PHASE_REPLY354:
         return 1
     if phase == PHASE_DATABODY or phase == PHASE_DATAMID:
-        return 3 if text_end >= 0 and text_end - offset <= SOCKET else 2
+        return 3 if text_end >= 0 and text_end - offset - 1 <= SOCKET else 2
     if phase == PHASE_DOT or phase == PHASE_DOTREPLY:
         return 3
     return 0

@@ -265,7 +265,7 @@ cdef int reply_fits(Pending* p, int code) noexcept nogil:
 cdef void reply_fact(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p, int code, Span text) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Fact fact
-    if talk.quiet or (p == NULL and (talk.unsure or conn.d[CLIENT].has_payload == 0)):
+    if talk.quiet or (p == NULL and (talk.unsure or conn.d[CLIENT].packets == 0)):
         return
     memset(&fact, 0, sizeof(Fact))
     fact.kind = F_REPLY
@@ -296,6 +296,10 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
     if talk.qn:
         entry = talk.queue[talk.qhead]
         p = &entry
+        if code == 0 and p.verb == V_DATA and p.what == W_COMMAND:
+            # noise of the server; what DATA waits for is a code
+            dialogue.tape.reply(conn, 0, -1)
+            return
         talk.qhead = (talk.qhead + 1) % talk.qcap
         talk.qn -= 1
         mail = p.mail

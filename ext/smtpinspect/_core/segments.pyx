@@ -153,6 +153,7 @@ cdef class Streams:
                     )
         if t.flags & FIN and d.known and d.fin_at < 0:
             d.fin_at = offset_of(d, t.seq) + t.payload_len
+            conn.fin_ns = conn.fin_ns if conn.fin_ns else ns
             if conn.closer == CLOSER_NONE:
                 conn.closer = CLOSER_CLIENT if side == CLIENT else CLOSER_SERVER
                 if t.ttl != d.ttl:

@@ -407,6 +407,7 @@ cdef struct Conn:
     int64_t start_ns
     int64_t last_ns
     int64_t ended_ns           # when it was over, or the capture was
+    int64_t fin_ns             # when the first FIN came, 0 while there is none
     int64_t moved_ns           # when its place in the list of ages was last looked at
     int64_t progress_ns        # when new octets last came, from either side
     uint32_t reuse_isn         # of a SYN on an open connection

@@ -162,7 +162,10 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
             phase = PHASE_REPLY354
     else:
         phase = mail_phase(mail)
-    mail.silence_ns = conn.ended_ns - conn.progress_ns if conn.ended_ns > conn.progress_ns else 0
+    # the first FIN ends the wait, whatever comes behind it
+    mail.silence_ns = (conn.fin_ns if conn.fin_ns else conn.ended_ns) - conn.progress_ns
+    if mail.silence_ns < 0:
+        mail.silence_ns = 0
     mail.closer = conn.closer
     if conn.d[SERVER].has_payload == 0:
         mail.doubt |= DOUBT_ONE_DIRECTION
