@@ -2,7 +2,8 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort
+from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.string cimport memmove
 
 from smtpinspect._core.connections cimport Table
 from smtpinspect._core.fragments cimport Fragments
@@ -17,6 +18,10 @@ from smtpinspect._core.segments cimport Streams
 from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
 from smtpinspect._core.verdicts cimport Verdicts
 
+from smtpinspect.grammar import limits as _limits
+
+cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
+
 cdef enum:
     AGE_EVERY = 1024           # frames between two looks for idle connections
 
@@ -25,6 +30,12 @@ cdef int by_first_packet(const void* a, const void* b) noexcept nogil:
     cdef uint64_t x = (<Conn**>a)[0].first_packet
     cdef uint64_t y = (<Conn**>b)[0].first_packet
     return -1 if x < y else 1 if x > y else 0
+
+
+cdef struct Ending:            # a connection whose FINs have both come
+    Conn* conn
+    uint64_t first_packet      # tells whether it is still that connection
+    int64_t ns
 
 
 @cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
@@ -39,6 +50,10 @@ cdef class Replay:
     cdef Table table
     cdef Verdicts verdicts
     cdef Fragments fragments
+    cdef Ending* endings           # in the order of their second FIN
+    cdef uint32_t first_ending
+    cdef uint32_t n_endings
+    cdef uint32_t cap_endings
     cdef readonly int64_t packets, octets, bad_frames, connections
     cdef int64_t last_ns
     cdef readonly bint done
@@ -135,6 +150,8 @@ cdef class Replay:
             position += t.payload - record.p
         if self.streams.push(conn, side, t, self.packets, record.ns, position):
             self.end(conn, record.ns)
+        elif not conn.ending and conn.d[0].fin_at >= 0 and conn.d[1].fin_at >= 0:
+            self.expect_end(conn, record.ns)
         if self.sink.pending:
             self.sink.flush()
         if conn.done and conn.talk != NULL:
@@ -191,8 +208,42 @@ cdef class Replay:
         else:
             self.table.close(conn, ns)
 
+    cdef void expect_end(self, Conn* conn, int64_t ns) noexcept nogil:
+        """What a hole still holds back may come yet, but nothing new."""
+        cdef Ending* more
+        cdef uint32_t cap
+        if self.first_ending + self.n_endings == self.cap_endings:
+            if self.first_ending > self.n_endings:
+                memmove(self.endings, self.endings + self.first_ending, self.n_endings * sizeof(Ending))
+                self.first_ending = 0
+            else:
+                cap = self.cap_endings * 2 + 64
+                more = <Ending*>realloc(self.endings, cap * sizeof(Ending))
+                if more == NULL:
+                    return
+                self.endings = more
+                self.cap_endings = cap
+        conn.ending = 1
+        more = &self.endings[self.first_ending + self.n_endings]
+        more.conn = conn
+        more.first_packet = conn.first_packet
+        more.ns = ns
+        self.n_endings += 1
+
     cdef void age(self, int64_t ns) noexcept nogil:
         cdef Conn* conn
+        cdef Ending* ending
+        while self.n_endings and ns - self.endings[self.first_ending].ns > PATIENCE_NS:
+            ending = &self.endings[self.first_ending]
+            self.first_ending += 1
+            self.n_endings -= 1
+            conn = ending.conn
+            if conn.first_packet != ending.first_packet or conn.done or not conn.ending:
+                continue
+            self.end(conn, conn.last_ns)
+            if self.sink.pending:
+                self.sink.flush()
+            self.machine.free_talk(conn)
         self.table.forget_closed(ns)
         while True:
             conn = self.table.expired(ns)
@@ -235,6 +286,7 @@ cdef class Replay:
 
     def __dealloc__(self):
         cdef Conn* conn
+        free(self.endings)
         if self.table is None or self.machine is None:
             return
         conn = self.table.oldest

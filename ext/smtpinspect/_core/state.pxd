@@ -412,6 +412,7 @@ cdef struct Conn:
     int64_t progress_ns        # when new octets last came, from either side
     uint32_t reuse_isn         # of a SYN on an open connection
     uint8_t reuse_seen
+    uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
     Direction d[2]             # CLIENT, SERVER
     Talk* talk
     Conn* bucket               # next in the hash table's chain
