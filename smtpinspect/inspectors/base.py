@@ -122,7 +122,7 @@ class Inspector:
 
     def rules(self, settings: Settings) -> Iterable[Rule]:
         """The rows under these settings; an inspector that is switched off yields none."""
-        raise NotImplementedError
+        raise NotImplementedError  # the one method that a product must have; this class is none
 
     def derive(self, values: dict[str, Any]) -> dict[str, Any]:
         """Fill in the knobs that follow others (default None). Raises UsageError for a contradiction."""
