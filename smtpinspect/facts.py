@@ -236,7 +236,7 @@ PART: Final = _kind(
 )  # fmt: skip
 COUNT: Final = _kind(
     "Count", 10,
-    what=_enum(0, "rcpt", "rcpt-refused", "header-octets", "body-octets", "over-size"), value=_int(1),
+    what=_enum(0, "rcpt", "rcpt-refused", "header-octets", "body-octets", "over-size", "to-addresses"), value=_int(1),
 )  # fmt: skip
 END_OF_DATA: Final = _kind(
     "EndOfData", 11,

@@ -418,7 +418,9 @@ SIGNATURES = {
         pipelining address-pipe address-angle address-malicious special-character
         mail-relay cmd-line-length rcpt-count body-line-length header-line-length
         sender-length mime-filename-length size-violation server-transition eod-split
-        dkim-content-type bypass-early-data postfix-workaround-seen
+        dkim-content-type bypass-early-data postfix-workaround-seen body-length header-length
+        to-fields-count invalid-recipients mime-filetype mime-encoding sender-regex
+        cmd-verb rate-limit
     """,
     2002000: """
         smtp-122 smtp-217.command smtp-217.reply smtp-217.header smtp-217.bdat

@@ -132,6 +132,10 @@ class Inspector:
         """How to stop this rule (a full id or a family), best first, for every product generation."""
         return ()
 
+    def notes(self) -> tuple[str, ...]:
+        """What the settings ask for and nothing evaluates, a line each."""
+        return ()
+
     def table(self) -> tuple[Rule, ...]:
         """The rows in force: under the settings, without what is off, with the user's actions and levels."""
         return self._rows

@@ -334,7 +334,7 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
             refused(mail, code, PHASE_MAIL)
             mail.refused_mail = 1
     elif p.verb == V_RCPT:
-        rcpt_answered(dialogue, conn, mail, code, p)
+        rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
         talk.answered = 1
         if 200 <= code < 300:
@@ -389,7 +389,9 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
                 refused(mail, code, PHASE_DATACMD)
 
 
-cdef void rcpt_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, Pending* p) noexcept nogil:
+cdef void rcpt_answered(
+    Dialogue dialogue, Conn* conn, Mail* mail, int code, Pending* p, Span text,
+) noexcept nogil:
     if mail == NULL:
         return
     if p.rcpt >= 0 and <uint32_t>p.rcpt < mail.nrcpts:
@@ -402,8 +404,8 @@ cdef void rcpt_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, Pen
         if mail.rcpt_accepted == 0:
             refused(mail, code, PHASE_RCPT)
         count_fact(
-            dialogue, conn, mail, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
-            span(NULL, 0),
+            dialogue, conn, mail, SERVER, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
+            text,
         )
 
 

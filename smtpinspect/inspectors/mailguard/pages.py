@@ -1,7 +1,4 @@
-"""What a mail administrator reads about each MailGuard rule. Signature ids are never given to another rule.
-
-2001028 and up are kept for the `match` lines of a user's own map.
-"""
+"""What a mail administrator reads about each MailGuard rule. Signature ids are never given to another rule."""
 
 from __future__ import annotations
 
@@ -15,6 +12,12 @@ _TLS_WAY: Final = (
 _RETRY: Final = (
     "Postfix: smtp_pix_workaround_threshold_time = 0 sends .CRLF in a segment of its own at the first try; "
     "others: send the mail again in another form, the cut falls elsewhere"
+)
+_MAP: Final = "Cisco CLI guide 9.x p. 13-43"
+_OWN: Final = "off unless a line of your own map asks for it (match=...); "
+_CONFIGURED: Final = (
+    "what the line says: drop-connection (108004, 507003, then silence), reset (an RST as well), or log "
+    "(108005, the mail goes on)"
 )
 
 PAGES: Final = {
@@ -71,8 +74,7 @@ PAGES: Final = {
         2001004,
         "EHLO does not pass",
         "the client sends EHLO and the list has seven verbs",
-        "as with any denied command; the client falls back to HELO, or takes the NOOP reply for an empty "
-        "EHLO reply",
+        "as with any denied command; the client falls back to HELO, or takes the NOOP reply for an empty EHLO reply",
         "every mail of today: SIZE, 8BITMIME, PIPELINING, AUTH, DSN and STARTTLS are lost (RFC 5321 3.2)",
         ("Cisco doc 4733", "Microsoft KB Q295725"),
         told="no line at Exim, Postfix or Sendmail: HELO follows and the mail goes through in clear text; "
@@ -85,8 +87,7 @@ PAGES: Final = {
         "EHLO keyword overwritten with X",
         "a line of the EHLO reply offers a keyword that has no parameter name of its own",
         "overwrites the line's text with X and a letter that counts: 250-XXXXXXXA, 250-XXXB",
-        "every mail: CHUNKING, SMTPUTF8, HELP and X- keywords are not seen; XEXCH50 between Exchange "
-        "servers fails",
+        "every mail: CHUNKING, SMTPUTF8, HELP and X- keywords are not seen; XEXCH50 between Exchange servers fails",
         ("Cisco CLI guide 9.x", "Cisco doc 118550", "nmap-service-probes"),
         told="nothing; the mail goes on without the extension",
         certainty="confirmed; which keywords have a name: partly our assumption",
@@ -167,8 +168,7 @@ PAGES: Final = {
     "mailguard.address-malicious": Page(
         2001013,
         "malicious pattern in an address",
-        "the address matches the regular expression of address_malicious (none is published, so empty by "
-        "default)",
+        "the address matches the regular expression of address_malicious (none is published, so empty by default)",
         "drops the connection and logs 108003",
         "unknown, since the pattern is",
         ("Cisco syslog manual", "project"),
@@ -271,8 +271,7 @@ PAGES: Final = {
     "mailguard.server-transition": Page(
         2001023,
         "reply that does not fit",
-        "354 without DATA, 2xx to DATA, a reply without a command, or a reply line without a code; 421 "
-        "fits always",
+        "354 without DATA, 2xx to DATA, a reply without a command, or a reply line without a code; 421 fits always",
         "is told",
         "servers that answer twice, and dialogues out of step",
         ("Cisco mail inspection text", "project"),
@@ -314,12 +313,118 @@ PAGES: Final = {
     "mailguard.postfix-workaround-seen": Page(
         2001027,
         "Postfix at work around a PIX",
-        "the capture shows a starred greeting, HELO, a pause of some ten seconds and .CRLF in a segment "
-        "of its own",
+        "the capture shows a starred greeting, HELO, a pause of some ten seconds and .CRLF in a segment of its own",
         "nothing: this is the sender's doing",
         "every mail that Postfix has kept for more than 500 s",
         ("Postfix source",),
         told="Postfix logs `enabling PIX workarounds: disable_esmtp delay_dotcrlf for ...`",
         certainty="confirmed",
+    ),
+    "mailguard.body-length": Page(
+        2001028,
+        "body too long",
+        _OWN + "the text behind the header's empty line has more octets than `body length gt N`",
+        _CONFIGURED,
+        "any mail with an attachment: base64 makes it a third longer (RFC 2045 6.8). Most servers take tens "
+        "of megabytes and say so by SIZE (RFC 1870), which this limit does not",
+        (_MAP, "Cisco syslog manual", "RFC 5322"),
+        phase="data",
+        certainty="the criterion: confirmed; that part headers, line ends and stuffed dots count: our assumption",
+        sender_can="a link in place of the attachment, or several smaller mails",
+    ),
+    "mailguard.header-length": Page(
+        2001029,
+        "header too long",
+        _OWN
+        + "the message's header, all fields and the empty line, has more octets than `header length gt N`",
+        _CONFIGURED,
+        "mail that passed many hops, lists or filters: Received, ARC, DKIM and spam-filter fields add up to "
+        "10,000 octets and more; no RFC limits them",
+        (_MAP,),
+        phase="data",
+        certainty="the criterion: confirmed; that line ends count: our assumption",
+        sender_can="fewer recipients in To and Cc; a fresh mail in place of the hundredth reply",
+    ),
+    "mailguard.to-fields-count": Page(
+        2001030,
+        "too many addresses in To",
+        _OWN + "the To fields of the header name more addresses than `header to-fields count gt N`",
+        _CONFIGURED,
+        "mail to a team with everybody in To; RFC 5322 3.6.3 sets no limit",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that it counts addresses in To, and not in Cc: our assumption",
+        sender_can="a list address in To, or Bcc",
+    ),
+    "mailguard.invalid-recipients": Page(
+        2001031,
+        "too many refused recipients",
+        _OWN + "the server refuses more RCPT commands of a mail than `invalid-recipients count gt N`",
+        _CONFIGURED,
+        "newsletters to an old list of addresses; a reply to all in which people have left",
+        (_MAP, "project"),
+        phase="rcpt",
+        certainty="the criterion: confirmed; that 4xx and 5xx to RCPT count, for each mail: our assumption",
+        sender_can="take the dead addresses off the list",
+    ),
+    "mailguard.mime-filetype": Page(
+        2001032,
+        "type of a MIME part",
+        _OWN + "the type in a part's Content-Type (application/pdf) matches `mime filetype regex NAME`",
+        _CONFIGURED,
+        "whatever the expression meets: it knows upper and lower case, and application/octet-stream is what "
+        "many mailers call every attachment (RFC 2046 4.5.1)",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that the Content-Type is what is compared: our assumption",
+        sender_can="put the attachment into an archive, or behind a link",
+    ),
+    "mailguard.mime-encoding": Page(
+        2001033,
+        "encoding of a MIME part",
+        _OWN + "the Content-Transfer-Encoding of a part is one of `mime encoding ...`",
+        _CONFIGURED,
+        "nearly every mail, when base64, quoted-printable, 7bit or 8bit is listed (RFC 2045 6)",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that no field means 7bit (RFC 2045 6.1), also in a mail without "
+        "MIME, and that others means every other word: our assumption",
+        sender_can="another encoding (Postfix turns 8bit into quoted-printable where 8BITMIME is not offered)",
+    ),
+    "mailguard.sender-regex": Page(
+        2001034,
+        "sender address matches an expression",
+        _OWN + "the address in MAIL matches `sender-address regex NAME`",
+        _CONFIGURED,
+        "addresses that merely contain the word: the expression is found anywhere, unless ^ ties it down",
+        (_MAP,),
+        phase="command",
+        certainty="the criterion: confirmed; that the address without brackets is compared: our assumption",
+        sender_can="another envelope sender",
+    ),
+    "mailguard.cmd-verb": Page(
+        2001035,
+        "verb in the map",
+        _OWN + "the client sends one of `cmd verb ...`",
+        "what the line says: mask (X over the command, the server answers 500), drop-connection, reset, or log",
+        "whatever needs that verb: EHLO and AUTH above all (RFC 5321 3.2, RFC 4954); a client that is masked "
+        "goes on with HELO, one that is dropped waits",
+        (_MAP,),
+        phase="command",
+        certainty="the criterion: confirmed; the list of verbs: partly our assumption (any verb is taken here)",
+        sender_can="without EHLO: HELO (Exim: hosts_avoid_esmtp; Postfix: smtp_never_send_ehlo)",
+    ),
+    "mailguard.rate-limit": Page(
+        2001036,
+        "too many in a time",
+        _OWN
+        + "more messages that fit the line than `rate-limit N` allows. Rates span connections: the line is "
+        "read and named, and never evaluated here",
+        "drops the messages beyond the rate",
+        "mailing lists, and a queue that empties after a break",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the action: confirmed; its unit of time: not found",
+        sender_can="send slower (Postfix: default_destination_rate_delay)",
     ),
 }

@@ -75,8 +75,7 @@ OFF: Final = Remedy(
         "write memory",
         "clear conn port 25",
     ),
-    menu="fixup is no command of these releases. The policy map may have another name: show "
-    "service-policy tells",
+    menu="fixup is no command of these releases. The policy map may have another name: show service-policy tells",
     profiles=_ASA,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -194,8 +193,7 @@ FTD: Final = Remedy(
 )
 UPGRADE_PIX: Final = Remedy(
     "a release without the fault",
-    menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our "
-    "emulation",
+    menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our emulation",
     profiles=("pix-4.4", "pix-5"),
     loses="nothing",
     basis=INFERRED,
@@ -236,6 +234,27 @@ def _delete(line: str) -> Remedy:
     return replace(DELETE_LINE, commands=tuple(command.format(line=line) for command in DELETE_LINE.commands))
 
 
+def _without(line: str) -> Remedy:
+    commands = tuple(
+        command.format(line=f"match {line}").replace("  no", " no")
+        for command in DELETE_LINE.commands
+        if command != " parameters"
+    )
+    menu = "show running-config policy-map type inspect esmtp prints the line as it must be typed behind `no`"
+    return replace(DELETE_LINE, commands=commands, menu=menu)
+
+
+_MATCHES: Final = {
+    "mailguard.body-length": "body length gt N",
+    "mailguard.header-length": "header length gt N",
+    "mailguard.to-fields-count": "header to-fields count gt N",
+    "mailguard.invalid-recipients": "invalid-recipients count gt N",
+    "mailguard.mime-filetype": "mime filetype regex NAME",
+    "mailguard.mime-encoding": "mime encoding WORD",
+    "mailguard.sender-regex": "sender-address regex NAME",
+    "mailguard.cmd-verb": "cmd verb VERB",
+    "mailguard.rate-limit": "CRITERION",
+}
 _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
     "mailguard.banner-masked": (FIXUP, FWSM, BANNER, FTD),
     "mailguard.banner-multiline-broken": (FIXUP,),
@@ -251,6 +270,7 @@ _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
     "mailguard.postfix-workaround-seen": (FIXUP, FWSM, BANNER, FTD),
     "mailguard.address-malicious": (OFF, FTD),
     **{rule: (remedy, OFF, FTD) for rule, remedy in _LIMITS.items()},
+    **{rule: (_without(line), OFF, FTD) for rule, line in _MATCHES.items()},
 }
 
 
