@@ -525,10 +525,11 @@ def _rules(words: list[str]) -> int:
     from smtpinspect.report import rules_page
 
     made = tuple(registry.load(spec) for spec in given.inspectors) if given.inspectors else None
+    width = _columns() if sys.stdout is not None and sys.stdout.isatty() else None
     if not given.rules:
-        print(rules_page.listing(registry.every() if made is None else made), end="")
+        print(rules_page.listing(registry.every() if made is None else made, width), end="")
     # All pages are made before one is printed: a wrong name gives an error and nothing else.
-    pages = [rules_page.page(rule, made) for rule in given.rules]
+    pages = [rules_page.page(rule, made, width) for rule in given.rules]
     print("\n".join(pages), end="")
     return DONE
 

@@ -652,6 +652,45 @@ def test_modes_of_223() -> None:
     assert advertised.when.kind.name == "Command"
 
 
+def test_the_template_of_the_alarms_may_differ_from_the_profile() -> None:
+    assert words("stormshield:high,template_alarm=internet")["smtp-231"] == "alarm"
+    assert words("stormshield:internet,template_alarm=low")["smtp-231"] == "drop-flow"
+    assert rows("stormshield:high,template_alarm=internet")["smtp-231"][0].basis == "inferred"
+
+
+# Ranges of the guide; what it gives no range for is on or off, or a list.
+RANGES = {
+    "header_line_limit": (64, 4096),
+    "server_line_limit": (64, 4096),
+    "command_line_limit": (64, 4096),
+    "xexch50_size": (102_400, 1_073_741_824),
+    "bdat_size": (102_400, 10_485_760),
+    "outstanding_pipelined_request_limit": (0, 1024),
+}
+
+
+@pytest.mark.parametrize("key", RANGES)
+def test_ranges_of_the_stormshield_settings(key: str) -> None:
+    low, high = RANGES[key]
+    for number in (low, high):
+        assert registry.load(f"stormshield,{key}={number}").settings.values[key] == number
+    for number in (low - 1, high + 1):
+        with pytest.raises(
+            UsageError, match=rf"{key}={number} for stormshield: a number from {low} to {high} "
+        ):
+            registry.load(f"stormshield,{key}={number}")
+
+
+def test_stormshield_settings_without_effect_are_taken_and_named() -> None:
+    made = registry.load("stormshield,probe=on,log=off,allow_tcp_urg=on")
+    assert [note.split(":")[0] for note in made.notes()] == ["Probe=On", "Log=Off", "AllowTCPUrg=On"]
+    assert made.table() == registry.load("stormshield").table()
+    assert registry.load("stormshield").notes() == ()
+    for key in ("probe", "log", "allow_tcp_urg", "state"):
+        with pytest.raises(UsageError, match="on or off"):
+            registry.load(f"stormshield,{key}=2")
+
+
 def test_filters_drop_without_an_alarm_id() -> None:
     spec = "stormshield,filter_chunked_extension=on,filter_turning_extensions=on,deny_op=turn"
     for rule in ("filter-chunking", "filter-turning", "command-denied"):

@@ -27,6 +27,7 @@ class Page:
     told: str = ""
     certainty: str = ""  # which part of the rule is confirmed, inferred, our assumption
     sender_can: str = ""  # when the firewall is not yours
+    ask: str = ""  # a spec that brings it into force, where no profile does
 
 
 @dataclass(frozen=True, slots=True)

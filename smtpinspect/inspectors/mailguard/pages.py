@@ -14,7 +14,6 @@ _RETRY: Final = (
     "others: send the mail again in another form, the cut falls elsewhere"
 )
 _MAP: Final = "Cisco CLI guide 9.x p. 13-43"
-_OWN: Final = "off unless a line of your own map asks for it (match=...); "
 _CONFIGURED: Final = (
     "what the line says: drop-connection (108004, 507003, then silence), reset (an RST as well), or log "
     "(108005, the mail goes on)"
@@ -174,6 +173,7 @@ PAGES: Final = {
         ("Cisco syslog manual", "project"),
         phase="command",
         certainty="the drop: confirmed; the pattern: yours",
+        ask="mailguard:asa-8,address_malicious=[|`]",
     ),
     "mailguard.special-character": Page(
         2001014,
@@ -184,6 +184,7 @@ PAGES: Final = {
         ("Cisco CSM guide 4.4", "Cisco CLI guide 9.x"),
         phase="command",
         certainty="the parameter: confirmed; which characters: our assumption",
+        ask="mailguard:asa-8,special_character=on",
     ),
     "mailguard.mail-relay": Page(
         2001015,
@@ -194,6 +195,7 @@ PAGES: Final = {
         ("Cisco CLI guide 9.x", "Cisco syslog manual"),
         phase="rcpt",
         certainty="confirmed",
+        ask="mailguard:asa-8,mail_relay=example.net",
     ),
     "mailguard.cmd-line-length": Page(
         2001016,
@@ -323,7 +325,7 @@ PAGES: Final = {
     "mailguard.body-length": Page(
         2001028,
         "body too long",
-        _OWN + "the text behind the header's empty line has more octets than `body length gt N`",
+        "the text behind the header's empty line has more octets than `body length gt N`",
         _CONFIGURED,
         "any mail with an attachment: base64 makes it a third longer (RFC 2045 6.8). Most servers take tens "
         "of megabytes and say so by SIZE (RFC 1870), which this limit does not",
@@ -331,12 +333,12 @@ PAGES: Final = {
         phase="data",
         certainty="the criterion: confirmed; that part headers, line ends and stuffed dots count: our assumption",
         sender_can="a link in place of the attachment, or several smaller mails",
+        ask="mailguard:asa-8,match=body length gt 20000000 -> drop-connection log",
     ),
     "mailguard.header-length": Page(
         2001029,
         "header too long",
-        _OWN
-        + "the message's header, all fields and the empty line, has more octets than `header length gt N`",
+        "the message's header, all fields and the empty line, has more octets than `header length gt N`",
         _CONFIGURED,
         "mail that passed many hops, lists or filters: Received, ARC, DKIM and spam-filter fields add up to "
         "10,000 octets and more; no RFC limits them",
@@ -344,33 +346,36 @@ PAGES: Final = {
         phase="data",
         certainty="the criterion: confirmed; that line ends count: our assumption",
         sender_can="fewer recipients in To and Cc; a fresh mail in place of the hundredth reply",
+        ask="mailguard:asa-8,match=header length gt 20000 -> drop-connection log",
     ),
     "mailguard.to-fields-count": Page(
         2001030,
         "too many addresses in To",
-        _OWN + "the To fields of the header name more addresses than `header to-fields count gt N`",
+        "the To fields of the header name more addresses than `header to-fields count gt N`",
         _CONFIGURED,
         "mail to a team with everybody in To; RFC 5322 3.6.3 sets no limit",
         (_MAP, "project"),
         phase="data",
         certainty="the criterion: confirmed; that it counts addresses in To, and not in Cc: our assumption",
         sender_can="a list address in To, or Bcc",
+        ask="mailguard:asa-8,match=header to-fields count gt 50 -> drop-connection log",
     ),
     "mailguard.invalid-recipients": Page(
         2001031,
         "too many refused recipients",
-        _OWN + "the server refuses more RCPT commands of a mail than `invalid-recipients count gt N`",
+        "the server refuses more RCPT commands of a mail than `invalid-recipients count gt N`",
         _CONFIGURED,
         "newsletters to an old list of addresses; a reply to all in which people have left",
         (_MAP, "project"),
         phase="rcpt",
         certainty="the criterion: confirmed; that 4xx and 5xx to RCPT count, for each mail: our assumption",
         sender_can="take the dead addresses off the list",
+        ask="mailguard:asa-8,match=invalid-recipients count gt 10 -> drop-connection log",
     ),
     "mailguard.mime-filetype": Page(
         2001032,
         "type of a MIME part",
-        _OWN + "the type in a part's Content-Type (application/pdf) matches `mime filetype regex NAME`",
+        "the type in a part's Content-Type (application/pdf) matches `mime filetype regex NAME`",
         _CONFIGURED,
         "whatever the expression meets: it knows upper and lower case, and application/octet-stream is what "
         "many mailers call every attachment (RFC 2046 4.5.1)",
@@ -378,11 +383,12 @@ PAGES: Final = {
         phase="data",
         certainty="the criterion: confirmed; that the Content-Type is what is compared: our assumption",
         sender_can="put the attachment into an archive, or behind a link",
+        ask="mailguard:asa-8,match=mime filetype regex ^application/zip$ -> reset log",
     ),
     "mailguard.mime-encoding": Page(
         2001033,
         "encoding of a MIME part",
-        _OWN + "the Content-Transfer-Encoding of a part is one of `mime encoding ...`",
+        "the Content-Transfer-Encoding of a part is one of `mime encoding ...`",
         _CONFIGURED,
         "nearly every mail, when base64, quoted-printable, 7bit or 8bit is listed (RFC 2045 6)",
         (_MAP, "project"),
@@ -390,22 +396,24 @@ PAGES: Final = {
         certainty="the criterion: confirmed; that no field means 7bit (RFC 2045 6.1), also in a mail without "
         "MIME, and that others means every other word: our assumption",
         sender_can="another encoding (Postfix turns 8bit into quoted-printable where 8BITMIME is not offered)",
+        ask="mailguard:asa-8,match=mime encoding binary others -> log",
     ),
     "mailguard.sender-regex": Page(
         2001034,
         "sender address matches an expression",
-        _OWN + "the address in MAIL matches `sender-address regex NAME`",
+        "the address in MAIL matches `sender-address regex NAME`",
         _CONFIGURED,
         "addresses that merely contain the word: the expression is found anywhere, unless ^ ties it down",
         (_MAP,),
         phase="command",
         certainty="the criterion: confirmed; that the address without brackets is compared: our assumption",
         sender_can="another envelope sender",
+        ask="mailguard:asa-8,match=sender-address regex @example[.]org$ -> drop-connection log",
     ),
     "mailguard.cmd-verb": Page(
         2001035,
         "verb in the map",
-        _OWN + "the client sends one of `cmd verb ...`",
+        "the client sends one of `cmd verb ...`",
         "what the line says: mask (X over the command, the server answers 500), drop-connection, reset, or log",
         "whatever needs that verb: EHLO and AUTH above all (RFC 5321 3.2, RFC 4954); a client that is masked "
         "goes on with HELO, one that is dropped waits",
@@ -413,12 +421,12 @@ PAGES: Final = {
         phase="command",
         certainty="the criterion: confirmed; the list of verbs: partly our assumption (any verb is taken here)",
         sender_can="without EHLO: HELO (Exim: hosts_avoid_esmtp; Postfix: smtp_never_send_ehlo)",
+        ask="mailguard:asa-8,match=cmd verb EXPN VRFY -> mask log",
     ),
     "mailguard.rate-limit": Page(
         2001036,
         "too many in a time",
-        _OWN
-        + "more messages that fit the line than `rate-limit N` allows. Rates span connections: the line is "
+        "more messages that fit the line than `rate-limit N` allows. Rates span connections: the line is "
         "read and named, and never evaluated here",
         "drops the messages beyond the rate",
         "mailing lists, and a queue that empties after a break",

@@ -142,6 +142,7 @@ PAGES: Final = {
         phase="command",
         certainty=_FILTER,
         sender_can="DATA in place of BDAT (Exim: hosts_try_chunking empty)",
+        ask="stormshield:high,filter_chunked_extension=on",
     ),
     "stormshield.filter-exchange": Page(
         2002011,
@@ -152,6 +153,7 @@ PAGES: Final = {
         ("SNS manual, SMTP IPS tab", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,filter_exchange_extensions=on",
     ),
     "stormshield.filter-turning": Page(
         2002012,
@@ -162,6 +164,7 @@ PAGES: Final = {
         ("SNS manual, SMTP IPS tab", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,filter_turning_extensions=on",
     ),
     "stormshield.filter-pipelining": Page(
         2002013,
@@ -173,6 +176,7 @@ PAGES: Final = {
         phase="command",
         certainty=_FILTER,
         sender_can="no pipelining to this host (Exim: hosts_avoid_pipelining)",
+        ask="stormshield:high,filter_pipelining_extension=on",
     ),
     "stormshield.pipelined-limit": Page(
         2002014,
@@ -183,6 +187,7 @@ PAGES: Final = {
         ("SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,outstanding_pipelined_request_limit=10",
     ),
     "stormshield.command-denied": Page(
         2002015,
@@ -193,6 +198,7 @@ PAGES: Final = {
         ("SNS manual, SMTP commands", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,deny_op=VRFY+EXPN",
     ),
 }
 
