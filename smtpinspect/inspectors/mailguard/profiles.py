@@ -24,6 +24,7 @@ SOURCES: Final = {
     "Microsoft KB Q295725": "article of 2001 on Exchange behind a PIX Firewall",
     "AppRiver KB a238": "copy of Microsoft KB 295725 and 320027 with the rule of the asterisks",
     "Cisco ESMTP note": "Mail traffic does not pass through a PIX Firewall with ESMTP (support note)",
+    "Exchange help": "Exchange behind a Cisco PIX (2008): greetings as they look behind one",
     "Gordano KB": "Why do other servers quit immediately (a greeting behind PIX 4.4)",
     "FWSM guide": "Catalyst 6500/7600 FWSM configuration guide, inspect smtp and esmtp",
     "FWSM guide 2.3": "FWSM configuration guide 2.3, OL-6392-01, p. 13-19",
@@ -73,6 +74,7 @@ DENY: Final = {
     "xxxx-all": Evidence(CONFIRMED, "Cisco CLI guide 7.0; FWSM guide; Cisco doc 113423"),
 }
 BANNER: Final = {
+    "cmap": Evidence(INFERRED, "Exchange help"),
     "first4": Evidence(INFERRED, "AppRiver KB a238; Gordano KB"),
     "keep20": Evidence(CONFIRMED, "AppRiver KB a238; Microsoft KB Q295725"),
     "per-line": Evidence(CONFIRMED, "Cisco CLI guide 9.x; nmap-service-probes"),
