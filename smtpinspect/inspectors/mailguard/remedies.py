@@ -37,7 +37,7 @@ FIXUP: Final = Remedy(
     "no fixup, with the port",
     ("configure terminal", "no fixup protocol smtp 25", "write memory"),
     menu="always name the port: without it the line removes all assignments and puts port 25 back. "
-    "One line for every port in use (show running-config shows them)",
+    "One line for every port in use (write terminal shows them)",
     profiles=_PIX,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -258,7 +258,7 @@ _MATCHES: Final = {
 _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
     "mailguard.banner-masked": (FIXUP, FWSM, BANNER, FTD),
     "mailguard.banner-multiline-broken": (FIXUP,),
-    "mailguard.starttls-blocked": (FIXUP, FWSM, TLS, FTD),
+    "mailguard.starttls-blocked": (MAILHOST, FIXUP, FWSM, TLS, FTD),
     "mailguard.ehlo-param-masked": (FWSM, KEYWORDS, OFF, FTD),
     "mailguard.tls-started": (),
     "mailguard.special-character": (_delete("special-character"),),

@@ -149,7 +149,7 @@ PAGES: Final = {
         "Filter Microsoft Exchange Server extensions",
         "the client sends XEXCH50 or an X- verb of Exchange and FilterExchangeExtensions is on",
         _CUT,
-        "mail between Exchange servers",
+        "mail between Exchange 2000 and 2003 servers, which authenticate by X-EXPS and send XEXCH50 before DATA",
         ("SNS manual, SMTP IPS tab", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
@@ -181,7 +181,8 @@ PAGES: Final = {
     "stormshield.pipelined-limit": Page(
         2002014,
         "Too many pipelined commands",
-        "more commands wait for their reply than OutstandingPipelinedRequestLimit",
+        "more commands wait for their reply than OutstandingPipelinedRequestLimit (0 is unlimited, and our "
+        "assumption; the product allows 0 to 1,024)",
         _CUT,
         "mails to many recipients over PIPELINING (RFC 2920)",
         ("SNS CLI", "project"),
@@ -194,7 +195,8 @@ PAGES: Final = {
         "Prohibited SMTP command",
         "the verb is in DenyOp, or AllowOp is not empty and does not hold it",
         _CUT,
-        "whatever the lists leave out",
+        "an AllowOp that forgets RSET, NOOP, HELP or VRFY, which every server takes (RFC 5321 4.5.1), or AUTH, "
+        "STARTTLS or BDAT, which senders use where they are offered",
         ("SNS manual, SMTP commands", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
