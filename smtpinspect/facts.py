@@ -70,7 +70,7 @@ class Given(IntFlag):
     HELO = 2  # the last greeting command that was accepted is HELO
     SMTPUTF8 = 4  # the open mail's MAIL carried SMTPUTF8
     TLS = 8
-    STARRED = 16  # the greeting shows a masked banner
+    STARRED = 16  # the greeting holds * and else only 2, 0 and blanks, in all its lines (Postfix's test for a PIX)
     REFUSED_DATA = 32  # the last DATA was refused and no mail text has followed
 
 

@@ -222,7 +222,8 @@ def _next(inspector: Inspector, ids: Sequence[str], name: str, ask: str) -> str:
     profile = next(having, "")
     if not profile and ask:
         return f"smtpinspect replay CAPTURE -i '{ask}'"
-    profile = profile or inspector.profile
+    if not profile:
+        return "smtpinspect rules"
     spec = f"{inspector.name}:{profile}" if len(inspector.profiles) > 1 else inspector.name
     return f"smtpinspect replay CAPTURE -i {spec},off={name.split('.', 1)[1]}"
 

@@ -184,8 +184,8 @@ class Mailguard(Inspector):
     def _ehlo_reply(self, s: Settings) -> Iterator[Rule]:
         if s.ehlo_mask == "none":
             return
-        mask = rewrite("mask-keyword")
         detail = p.MASK_CLASS if s.limits == "default-map" else "keyword"
+        mask = rewrite("mask-keyword", criterion=f"ehlo-reply-parameter {s.ehlo_mask}", log=False)
         named = [keyword.upper().encode() for keyword in s.ehlo_named]
         if s.allow_tls == "off" and b"STARTTLS" not in named:
             offered = KEYWORD(name=in_(b"STARTTLS"))

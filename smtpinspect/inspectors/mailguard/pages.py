@@ -457,7 +457,7 @@ PAGES: Final = {
         "drops the messages beyond the rate",
         "mailing lists, and a queue that empties after a break",
         (_MAP, "project"),
-        phase="data",
+        told="nothing here; where a box drops them: time-outs after the end of data, and they come again",
         certainty="the action: confirmed; its unit of time: not found",
         sender_can="send slower (Postfix: default_destination_rate_delay)",
     ),

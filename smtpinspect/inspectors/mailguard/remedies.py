@@ -65,7 +65,7 @@ FWSM: Final = Remedy(
     source="FWSM guide",
 )
 OFF: Final = Remedy(
-    "A  no inspection at all",
+    "no inspection at all",
     (
         "configure terminal",
         "policy-map global_policy",
@@ -118,21 +118,21 @@ _OWN_MAP: Final = (
     "a map of your own holds only what you write into it: the limits of the default map are gone"
 )
 BANNER: Final = _map(
-    "B  show the greeting",
+    "show the greeting",
     "ESMTP_BANNER",
     (" parameters", "  no mask-banner"),
     "print the parameter: what a map without it does is not documented",
     _OWN_MAP,
 )
 TLS: Final = _map(
-    "B  let TLS through",
+    "let TLS through",
     "ESMTP_TLS",
     (" parameters", "  allow-tls", "  no mask-banner"),
     "an upgrade to 9.4 keeps an existing no allow-tls",
     "sight of everything behind STARTTLS; " + _OWN_MAP,
 )
 KEYWORDS: Final = _map(
-    "B  a map without `match ehlo-reply-parameter others`",
+    "a map without `match ehlo-reply-parameter others`",
     "ESMTP_KEYWORDS",
     (" parameters", "  no mask-banner"),
     "STARTTLS needs allow-tls besides",
@@ -157,7 +157,7 @@ DELETE_LINE: Final = Remedy(
     source="Cisco CLI guide 9.x",
 )
 EXEMPT: Final = Remedy(
-    "D  leave one host out",
+    "leave one host out",
     (
         "configure terminal",
         "access-list ESMTP_SCOPE extended deny tcp host PEER any eq smtp",
@@ -211,10 +211,11 @@ UPGRADE_ASA: Final = Remedy(
 
 def _limit(line: str, name: str) -> Remedy:
     return _map(
-        "C  raise the limit",
+        "raise the limit",
         name,
         (" parameters", "  mask-banner", f" match {line}", "  drop-connection log"),
-        "write every other match line that you want to keep as well",
+        "write every other match line that you want to keep as well. Try it here first: "
+        f"-i 'mailguard:asa-8,match={line} -> drop-connection log'",
         _OWN_MAP,
     )
 
