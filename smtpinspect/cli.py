@@ -23,6 +23,7 @@ commands:
   replay       what happened to each mail, and what would behind each firewall
   transcript   the dialogues: commands with their replies, messages, their parts
   rules        the rules of the emulated firewalls; one of them on a screen
+  config       what a firewall's own configuration says about SMTP
 
   -h, --help   this text; smtpinspect COMMAND --help for a command
   --version    the version
@@ -33,6 +34,7 @@ examples:
   smtpinspect replay --format eve mail.pcap | jq 'select(.event_type=="alert")'
   tcpdump -i eth0 -s 0 -w - port 25 | smtpinspect replay -
   smtpinspect rules stormshield.smtp-231
+  smtpinspect config running-config.txt
 
 exit status: 0 done; 1 --fail-on matched; 2 wrong usage or configuration;
 3 a capture could not be read to its end, or is none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -40,7 +41,7 @@ INSPECTOR is NAME[:PROFILE][,key=value]...
                (pix-6); RULE.action=pass|alarm|drop-flow...
   stormshield  low medium high internet (high); level=firewall|ids|ips;
                RULE.action=pass|block
-  off=RULE+RULE switches rules off
+  off=RULE+RULE switches rules off; config=FILE reads what the firewall prints
   Others come with packages that you install. Without -i: all built in.
 
 observed, in the capture:
@@ -162,9 +163,22 @@ def _look_at(captures: Sequence[str]) -> None:
             from smtpinspect._core.pcapfile import looks_like
 
             why = f"{path}: not a capture: {looks_like(head)}."
-            raise SystemExit(
-                complain(why, UNREADABLE, "This version reads captures: pcap and pcapng, plain or packed.")
-            )
+            more = "This version reads captures: pcap and pcapng, plain or packed."
+            if title := _configuration(path):
+                more = f"It is a configuration ({title}): {PROG} config {shlex.quote(path)}"
+            raise SystemExit(complain(why, UNREADABLE, more))
+
+
+def _configuration(path: str) -> str:
+    """What configuration this file is; empty when it is none."""
+    from smtpinspect.inspectors import registry
+    from smtpinspect.inspectors.configuration import text_of
+
+    try:
+        found = registry.recognise(text_of(path))
+    except UsageError:
+        return ""
+    return found[0].title if found else ""
 
 
 def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
