@@ -40,6 +40,7 @@ ORDER = (
     "diagnose",
     "report",
     "smtpinspect",  # the face: loads what is asked for
+    "commands",
     "cli",
     "__main__",
 )
@@ -69,10 +70,16 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
     },
     "inspectors": {
-        "all": ((), ("explain | settings", "base", "mailguard | stormshield | smtp", "registry")),
+        "all": (
+            (),
+            ("explain | settings | configuration", "base", "mailguard | stormshield | sonicwall | smtp", "registry"),
+        ),
+    },
+    "commands": {
+        "all": ((), ("console", "arguments", "replay | transcript | rules | config")),
     },
     "report": {
-        "all": ((), ("terminal | progress", "words | transcript_text | rules_page", "summary", "text")),
+        "all": ((), ("terminal | progress", "words | transcript_text | rules_page | config_page", "summary", "text")),
     },
 }
 
@@ -458,7 +465,6 @@ def test_signature_ids_stay() -> None:
 
 LONG = {
     "ext/smtpinspect/_core/pcapfile.pyx": "one window, on which both formats and all kinds of source stand",
-    "smtpinspect/cli.py": "the arguments of every command",
     "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
     "tests/test_cli.py": "a case for each way to call it",

@@ -47,3 +47,8 @@ FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datami
 
 # --- transcript (octets) --------------------------------------------------------------------------
 TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed
+
+# --- a firewall's configuration --------------------------------------------------------------------
+CONFIG_OCTETS: Final = 32 << 20  # a running-config with a million access-list lines stays below
+CONFIG_QUOTED: Final = 120  # characters of a line that a report quotes
+CONFIG_PORTS: Final = 64  # ports of one class or range that are looked at

@@ -40,8 +40,11 @@ def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequ
         title = _title(inspector)
         if twins := sum(other.title == title or other.title.startswith(f"{title} #") for other in made):
             title = f"{title} #{twins + 1}"
-        assumed = ":" not in head and len(inspector.profiles) > 1
+        read = inspector.configuration
+        assumed = ":" not in head and len(inspector.profiles) > 1 and not (read and read.profile)
         notes = ["assumed: you did not say which"] if assumed else []
+        if not inspector.active:
+            notes.append("inactive by configuration: it inspects nothing")
         made.append(Product(label, title, "; ".join([*notes, *([keys] if keys else [])])))
     return made
 
