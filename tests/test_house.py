@@ -70,13 +70,16 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
     },
     "inspectors": {
-        "all": ((), ("explain | settings", "base", "mailguard | stormshield | smtp", "registry")),
+        "all": (
+            (),
+            ("explain | settings", "base", "logline", "mailguard | stormshield | sonicwall | smtp", "registry"),
+        ),
     },
     "commands": {
         "all": ((), ("console", "arguments", "replay | transcript | rules")),
     },
     "report": {
-        "all": ((), ("terminal | progress", "words | transcript_text | rules_page", "summary", "text")),
+        "all": ((), ("terminal | progress | vendor_logs", "words | transcript_text | rules_page", "summary", "text")),
     },
 }
 

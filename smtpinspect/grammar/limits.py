@@ -47,3 +47,8 @@ FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datami
 
 # --- transcript (octets) --------------------------------------------------------------------------
 TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed
+
+# --- vendor logs (octets, counts) ------------------------------------------------------------------
+LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet
+LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; a longer line is not read
+LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line
