@@ -173,7 +173,7 @@ def test_nothing_asked() -> None:
     [
         (["--fromat", "eve"], "Did you mean --format?"),
         (["--format", "yaml"], "eve"),
-        (["--format", "asa"], "invalid choice"),
+        (["--format", "cef"], "invalid choice"),
         (["--records", "mail,packets"], "no such records: packets. Known: mail alert flow"),
         (["--threads", "0"], "no number from 1"),
         (["--threads", "two"], "no number from 1"),

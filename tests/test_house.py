@@ -72,14 +72,28 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "inspectors": {
         "all": (
             (),
-            ("explain | settings | configuration", "base", "mailguard | stormshield | sonicwall | smtp", "registry"),
+            (
+                "explain | settings | configuration",
+                "base",
+                "logline",
+                "mailguard | stormshield | sonicwall | smtp",
+                "registry",
+            ),
         ),
     },
     "commands": {
         "all": ((), ("console", "arguments", "replay | transcript | rules | config")),
     },
     "report": {
-        "all": ((), ("terminal | progress", "words | transcript_text | rules_page | config_page", "summary", "text")),
+        "all": (
+            (),
+            (
+                "terminal | progress | vendor_logs",
+                "words | transcript_text | rules_page | config_page",
+                "summary",
+                "text",
+            ),
+        ),
     },
 }
 

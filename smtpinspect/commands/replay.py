@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from smtpinspect.report.summary import Summary
 
 RECORDS: Final = ("mail", "alert", "flow")
+LOGS: Final = ("asa", "stormshield", "sonicwall")
 PIECE: Final = 512  # octets of a file that tell what it is
-MAGICS: Final = tuple(
-    bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")
-)
+MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 
 REPLAY_HELP: Final = """\
 INSPECTOR is NAME[:PROFILE][,key=value]...
@@ -62,12 +61,18 @@ confidence, what the capture cannot show:
   one-direction gap snaplen super-segments mid-stream cut-off encrypted
   overlap cap end-mark-disputed     (the report explains those that it uses)
 
+--format asa, stormshield and sonicwall write the log of mailguard, stormshield
+and sonicwall, each in its own syntax, one event a line, times in UTC: one
+alarm per segment, none behind a break. Without -i: that product at its default
+profile (mailguard:pix-6 logs as %PIX-; -i mailguard:asa-8 as %ASA-).
+
 examples:
   smtpinspect replay mail.pcap
   smtpinspect replay --each *.pcap
   smtpinspect replay mail.pcap -i mailguard:pix-6,deny_style=noop
   smtpinspect replay mail.pcap -i stormshield,off=smtp-231
   smtpinspect replay --format eve --records mail -o mails.json big.pcap.gz
+  smtpinspect replay --format asa -i mailguard:asa-8 -o asa.log mail.pcap
   smtpinspect replay mail.pcap -i stormshield --fail-on break
 
 exit status: 0 done; 1 --fail-on matched; 2 wrong usage or configuration;
@@ -93,9 +98,10 @@ def run(words: list[str], prog: str = "") -> int:
     )
     parser.add_argument(
         "--format",
-        choices=("text", "eve"),
+        choices=("text", "eve", *LOGS),
         default="text",
-        help="text for people (default); eve: a JSON object per line, with Suricata's field names",
+        help="text for people (default); eve: a JSON object per line, with Suricata's field names; asa, stormshield, "
+        "sonicwall: the lines that the product would log",
     )
     parser.add_argument(
         "--records",
@@ -121,14 +127,21 @@ def run(words: list[str], prog: str = "") -> int:
     )
     given = parser.parse_intermixed_args(words)
     if given.each and given.format != "text":
-        raise UsageError("--each is for --format text; EVE records have the packet number over all captures")
+        raise UsageError("--each is for --format text; of the others, several captures are one stream")
     if prog:
         _look_at(given.captures)
     check_output(given.out, given.captures)
 
     from smtpinspect.engine import Engine
 
-    engine = Engine(given.inspectors, ports=given.port or PORTS, secrets=given.show_secrets)
+    inspectors = given.inspectors
+    if given.format in LOGS:
+        from smtpinspect.report.vendor_logs import specs
+
+        inspectors = specs(given.format, inspectors)
+    engine = Engine(inspectors, ports=given.port or PORTS, secrets=given.show_secrets)
+    if given.format in LOGS:
+        return _replay_log(engine, given)
     return _replay_eve(engine, given) if given.format == "eve" else _replay_text(engine, given)
 
 
@@ -149,9 +162,7 @@ def _look_at(captures: Sequence[str]) -> None:
         if not os.path.lexists(path) and os.sep not in path and "." not in path:
             near = nearest(path, COMMANDS)
             guess = f" Did you mean {near}?" if near else ""
-            raise UsageError(
-                f"{path}: neither a command nor a file.{guess} Commands: {' '.join(COMMANDS)}"
-            )
+            raise UsageError(f"{path}: neither a command nor a file.{guess} Commands: {' '.join(COMMANDS)}")
         try:
             if not os.path.isfile(path):
                 continue
@@ -194,9 +205,43 @@ def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             told = f"stopped after {engine.progress[2]:,} packets; what was read has been reported"
             status = complain(told, STOPPED)
-    if status or not given.fail_on or stats is None:
-        return status
-    if given.fail_on == "alert":
+    return status or _matched(engine, stats, given.fail_on)
+
+
+def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
+    from smtpinspect.engine import Stats
+    from smtpinspect.report.vendor_logs import VendorLog
+
+    log = VendorLog(engine, given.format)
+    status = DONE
+    if not given.inspectors and given.format == "asa":
+        (made,) = engine.inspectors
+        print(
+            f"{PROG}: no -i: {made.name}:{made.profile}, which logs as %PIX-. An ASA: -i mailguard:asa-8",
+            file=sys.stderr,
+        )
+    stats: Stats | None = None
+    with binary(given.out) as out, progress(engine, given.captures, out):
+        try:
+            for record in engine.run(source_of(given.captures)):
+                for line in log.take(record):
+                    if "alert" in given.records:
+                        out.write(line.encode("ascii", "backslashreplace"))
+                if isinstance(record, Stats):
+                    stats = record
+                    _unread(stats, source_of(given.captures))
+        except CaptureError as error:
+            status = unreadable(error)
+        except KeyboardInterrupt:
+            told = f"stopped after {engine.progress[2]:,} packets; what was read has been reported"
+            status = complain(told, STOPPED)
+    return status or _matched(engine, stats, given.fail_on)
+
+
+def _matched(engine: Engine, stats: Stats | None, fail_on: str | None) -> int:
+    if not fail_on or stats is None:
+        return DONE
+    if fail_on == "alert":
         return MATCHED if stats.alerts else DONE
     breaking = {row.id for made in engine.inspectors for row in made.table() if row.ends_flow}
     return MATCHED if breaking & stats.alerts.keys() else DONE

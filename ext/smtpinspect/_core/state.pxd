@@ -119,6 +119,7 @@ cdef struct Alert:
     int64_t packet
     int64_t frame              # at which it was decided
     int64_t ns
+    int64_t moved              # payload octets of both sides until then, as a firewall counts them
     int64_t tx                 # -1 outside mails
     int64_t text_end           # filled when the mail ends: offset behind the end mark, -1 none
     uint8_t octets[EXCERPT]

@@ -175,6 +175,7 @@ cdef class Verdicts:
             alert.packet = decided.packet
             alert.frame = self.frame
             alert.ns = self.ns
+            alert.moved = conn.d[0].octets + conn.d[1].octets
             alert.tx = mail.tx if mail != NULL else -1
             alert.text_end = -1
             alert.noctets = <uint8_t>(EXCERPT if self.secrets else shown(fact))
