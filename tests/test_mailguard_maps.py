@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+import running
+from kit import mutate, wire
+from kit.dialogue import parse
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Rule
@@ -151,3 +154,42 @@ def test_expressions(expression: str, fits: bytes, fails: bytes) -> None:
 def test_expressions_of_another_language(expression: str) -> None:
     with pytest.raises(UsageError, match="the regular expression"):
         translated(expression)
+
+
+MAIL = """
+S: 220 mx.example ESMTP
+C: EHLO a.example
+S: 250 mx.example
+C: MAIL FROM:<alice@a.example>
+S: 250 2.1.0 Ok
+C: RCPT TO:<bob@mx.example>
+S: 550 5.1.1 no such user
+C: DATA
+S: 354 go on
+C: To: bob@mx.example, carol@mx.example
+C: Content-Type: image/png;
+C:  name="picture.png"
+C: Content-Transfer-Encoding: BASE64
+C:
+C: AAAA
+C: .
+S: 250 2.0.0 Ok
+"""
+EVIDENCE = {
+    "header to-fields count gt 1": "To: bob@mx.example, carol@",
+    "mime filetype regex ^image/png$": "image/png",
+    "mime encoding base64": "BASE64",
+    "mime filename length gt 3": "picture.png",
+    "sender-address regex alice": "MAIL FROM:<alice@a.example>",
+    "cmd verb rcpt": "RCPT TO:<bob@mx.example>",
+    "invalid-recipients count gt 0": "550 5.1.1 no such user",
+}
+
+
+@pytest.mark.parametrize("criterion", EVIDENCE)
+def test_evidence_is_what_decided(criterion: str) -> None:
+    """The same octets for every cut, and none of another line."""
+    whole = wire.build(parse(MAIL))
+    for segments in (whole, mutate.octetwise(whole)):
+        alerts = running.replay(segments, [f"mailguard:asa-8,match={criterion} -> log"]).alerts
+        assert [a.octets for a in alerts if a.detail == "Class 1"] == [EVIDENCE[criterion].encode()]

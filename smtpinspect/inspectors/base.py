@@ -22,7 +22,7 @@ LEVELS: Final = ("ignore", "minor", "major")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row. Rows that share an id are alternatives (OR); conditions inside a row are ANDed.
+    """One row. Rows that share id and detail are alternatives (OR); conditions inside a row are ANDed.
 
     `breaks` marks a rewrite that hangs the client. `first_of` names a group of which only the first
     row that fires for one fact counts (the most specific id wins). `method` names the inspector's

@@ -9,7 +9,7 @@ from smtpinspect._core.mimelines cimport BODY, check_line, count_octets, HEADER,
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.params cimport first_token, param, starts, trim
 from smtpinspect._core.rows cimport COUNT_TO_ADDRESSES, F_FIELD, F_PART, IN_HEADER, IN_PART_HEADER
-from smtpinspect._core.span cimport span
+from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
     BEFORE, CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, MIME_DEPTH, NAME_LENGTH, Piece, Text,
 )
@@ -287,6 +287,8 @@ cdef void to_addresses(
 ) noexcept nogil:
     """Octets of a To field: an address counts at its first @ outside quotes and comments (RFC 5322 3.4)."""
     cdef Py_ssize_t i
+    cdef int64_t line_n
+    cdef Span line
     cdef uint8_t c
     for i in range(n):
         c = p[i]
@@ -309,7 +311,9 @@ cdef void to_addresses(
             m.angle = 0
         elif c == 64 and not m.counted:
             m.counted = 1
-            count_octets(verdicts, conn, mail, m, COUNT_TO_ADDRESSES, m.addresses, 1, at + i)
+            line_n = at + i + 1 - m.line_start
+            line = span(m.head, m.head_n if line_n > m.head_n else <Py_ssize_t>line_n)
+            count_octets(verdicts, conn, mail, m, COUNT_TO_ADDRESSES, m.addresses, 1, at + i, line)
             m.addresses += 1
 
 

@@ -10,12 +10,16 @@ from smtpinspect._core.bodies cimport body_feed
 from smtpinspect._core.fields cimport end_header, field_end, header_feed
 from smtpinspect._core.mimelines cimport BODY, count_octets
 from smtpinspect._core.rows cimport COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE
+from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport Conn, DOUBT_GAP, Mail, Mime
 from smtpinspect._core.text cimport text_free
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef extern from "scan.h":
     size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
+
+
+cdef Span NOTHING = span(NULL, 0)
 
 
 cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil:
@@ -53,7 +57,9 @@ cdef void over_size(
             while next_dot < n and (p + next_dot - 1)[0] != 10:
                 next_dot += <Py_ssize_t>scan_after_break(p + next_dot, n - next_dot, 46)
         if next_dot > i:
-            count_octets(verdicts, conn, mail, m, COUNT_OVER_SIZE, mail.plain - mail.declared, next_dot - i, at + i)
+            count_octets(
+                verdicts, conn, mail, m, COUNT_OVER_SIZE, mail.plain - mail.declared, next_dot - i, at + i, NOTHING,
+            )
             mail.plain += next_dot - i
         m.at_line = 0
         if next_dot >= n:
@@ -67,7 +73,7 @@ cdef void body_count(
 ) noexcept nogil:
     """The headers of parts belong to the body (RFC 5322 2.3)."""
     if verdicts.program.counts[COUNT_BODY].n:
-        count_octets(verdicts, conn, mail, m, COUNT_BODY, m.body_octets, n, offset)
+        count_octets(verdicts, conn, mail, m, COUNT_BODY, m.body_octets, n, offset, NOTHING)
     m.body_octets += n
 
 
@@ -93,7 +99,7 @@ cdef int mime_feed(
                 body_count(verdicts, conn, mail, m, took, offset + i)
             else:
                 if verdicts.program.counts[COUNT_HEADER].n:
-                    count_octets(verdicts, conn, mail, m, COUNT_HEADER, m.header_octets, took, offset + i)
+                    count_octets(verdicts, conn, mail, m, COUNT_HEADER, m.header_octets, took, offset + i, NOTHING)
                 m.header_octets += took
             if m.mode == BODY:
                 m.in_line = 0

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from smtpinspect._core.lines cimport line_limits, phase_at
 from smtpinspect._core.rows cimport F_COUNT, Limit, Limits
-from smtpinspect._core.span cimport span
+from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport CLIENT, Conn, EXCERPT, Fact, Mail, Mime, PHASE_NONE
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -45,9 +45,9 @@ cdef inline void check_line(
 
 
 cdef inline void count_octets(
-    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int what, int64_t before, int64_t n, int64_t offset,
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int what, int64_t before, int64_t n, int64_t offset, Span line,
 ) noexcept nogil:
-    """A count grows from `before` by n that begin at `offset`, one an octet."""
+    """A count grows from `before` by n that begin at `offset`, one an octet; `line` is evidence, if any."""
     cdef Limits* limits = &verdicts.program.counts[what]
     cdef Limit* limit
     cdef Fact fact
@@ -62,7 +62,8 @@ cdef inline void count_octets(
         fact.v[0] = what
         fact.v[1] = limit.limit + 1
         fact.offset = offset + (limit.limit - before if limit.limit > before else 0)
-        fact.length = 1
+        fact.length = line.n if line.n else 1
+        fact.octets = line
         fact.packet = verdicts.packet
         fact.phase = phase_at(mail, fact.offset)
         verdicts.judge_row(conn, mail, &fact, limit.row)
