@@ -64,6 +64,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "machine",
             ),
         ),
+        "content": (("octets",), ("finding | packrows", "pestate", "peentry | peimports", "olescan | pescan")),
         "streams": (("octets", "wire", "dialogue"), ("store | opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
@@ -302,6 +303,13 @@ def test_numbers_of_actions() -> None:
         ("rows.pxd", "WHERES", len(WHERE)),
         ("lines.pxd", "FIRST_SEGMENT", limits.FIRST_SEGMENT),
         ("records.pxd", "SOCKET", limits.SOCKET),
+        ("olescan.pxd", "OLE_CHAIN", limits.OLE_CHAIN),
+        ("olescan.pxd", "OLE_CANDIDATES", limits.OLE_CANDIDATES),
+        ("pestate.pxd", "PE_HEAD", limits.PE_HEAD),
+        ("pestate.pxd", "PE_BEHIND", limits.PE_BEHIND),
+        ("pestate.pxd", "PE_IMPORTS", limits.PE_IMPORTS),
+        ("packrows.pxd", "PACKER_ROWS", limits.PACKER_ROWS),
+        ("packrows.pxd", "PACKER_PATTERN", limits.PACKER_PATTERN),
     ],
 )
 def test_sizes_of_the_core(name: str, size: str, value: int) -> None:
@@ -348,7 +356,7 @@ def test_limits_are_used_and_explained() -> None:
 # ---- what there is
 
 ENTRIES = set(
-    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE "
+    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE NOTICE "
     "README.md DESIGN.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .editorconfig .gitignore".split()
 )
 MADE = re.compile(r"(^|/)(__pycache__|\.\w+_cache|build|dist)/|^ext/.*\.c$|\.(so|pyd|py[co]|log|egg-info)$")
