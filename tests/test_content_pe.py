@@ -420,6 +420,14 @@ def test_one_finding_of_each_group() -> None:
     assert told(both) == [("UPX", "section"), ("PECompact", "marker")]
 
 
+def test_two_groups_with_one_octet() -> None:
+    """Both marks stand before PE\\0\\0, which completes them."""
+    octets = executable(stub=b"4.22\0UPX!PEC2")
+    expected = [(0x83, 3, "UPX", "marker"), (0x83, 3, "PECompact", "marker")]
+    assert scan(octets) == scan(octets, skips=True) == scan(octets[:0x84]) == expected
+    assert scan(octets, tuple(range(len(octets)))) == expected
+
+
 # --- cuts and skips
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from fuzz import parts
 from kit import capture, link, mutate, wire
 from kit.dialogue import DELIVERY, Turn, octets_of, parse
 from kit.segment import ACK, FIN, PSH, RST, SYN, URG, Segment
@@ -730,3 +731,14 @@ def capture_from(name: str, seed: int) -> bytes:
 def as_dialogue(text: str) -> bytes:
     """Octets written as in a dialogue text, for what a failure is reduced to."""
     return octets_of(text)
+
+
+@target
+def of_attachment(rng: Random) -> bytes:
+    """A compound file or an executable as an attachment."""
+    octets = rng.choice([parts.of_ole, parts.of_pe])(rng)[: rng.choice([600, 3000, BIG])]
+    head = b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    width = rng.choice([76, 76, 60, 1, 57])
+    lines = base64.b64encode(octets)[: BIG if width > 1 else 3000]
+    text = b"\r\n".join(lines[at : at + width] for at in range(0, len(lines), width))
+    return arrived(rng, mailed(rng, head + (flipped(rng, text, 3) if rng.random() < 0.2 and text else text)))

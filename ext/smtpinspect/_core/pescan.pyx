@@ -55,7 +55,7 @@ cdef enum:
 cdef Pe* pe_new() noexcept nogil:
     cdef Pe* e = <Pe*>calloc(1, sizeof(Pe))
     if e != NULL:
-        e.best = e.early[0] = e.early[1] = -1
+        e.best[0] = e.best[1] = e.early[0] = e.early[1] = -1
     return e
 
 
@@ -67,6 +67,8 @@ cdef Py_ssize_t pe_feed(Pe* e, const uint8_t* p, Py_ssize_t n, Finding* found) n
     cdef Py_ssize_t used = 0
     cdef int64_t skips
     found_nothing(found)
+    if tell(e, found):
+        return 0
     while used < n:
         skips = pe_skips(e)
         if skips >= n - used:
@@ -77,14 +79,15 @@ cdef Py_ssize_t pe_feed(Pe* e, const uint8_t* p, Py_ssize_t n, Finding* found) n
             used += skips
         step(e, p[used])
         used += 1
-        if e.best >= 0:
-            tell(e, found)
+        if tell(e, found):
             return used
     return n
 
 
 cdef int64_t pe_skips(Pe* e) noexcept nogil:
     cdef int64_t least
+    if e.best[0] >= 0 or e.best[1] >= 0:
+        return 0
     if e.over:
         return INT64_MAX
     if not e.parsed or e.at < markers_end():
@@ -107,13 +110,19 @@ cdef bint pe_done(Pe* e) noexcept nogil:
     return pe_skips(e) == INT64_MAX
 
 
-cdef void tell(Pe* e, Finding* found) noexcept nogil:
-    cdef PackerRow* row = packer_row(e.best)
-    found_so(found, C_PE_PACKED, row.packer, row.evidence)
-    e.best = -1
-    e.found[row.group] = True
-    e.over = e.found[0] and e.found[1]
-    entry_leave(e, row.group)
+cdef bint tell(Pe* e, Finding* found) noexcept nogil:
+    cdef PackerRow* row
+    cdef int i
+    for i in range(GROUPS):
+        if e.best[i] >= 0:
+            row = packer_row(e.best[i])
+            found_so(found, C_PE_PACKED, row.packer, row.evidence)
+            e.best[i] = -1
+            e.found[i] = True
+            e.over = e.found[0] and e.found[1]
+            entry_leave(e, i)
+            return True
+    return False
 
 
 cdef void step(Pe* e, uint8_t octet) noexcept nogil:
@@ -270,8 +279,9 @@ cdef class PeScanner:
         cdef Finding found
         cdef Py_ssize_t n = octets.shape[0], at = 0
         made = []
-        while at < n:
-            at += pe_feed(self.pe, &octets[at], n - at, &found)
+        found_nothing(&found)
+        while at < n or found.kind >= 0:
+            at += pe_feed(self.pe, &octets[0] + at, n - at, &found)
             if found.kind >= 0:
                 made.append((self.fed + at - 1, found.kind, found.detail.decode(), found.evidence.decode()))
         self.fed += n

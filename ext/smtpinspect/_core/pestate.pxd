@@ -39,7 +39,7 @@ cdef struct Pe:
     bint gate                      # MZ and PE\0\0 were seen
     bint parsed
     bint[GROUPS] found
-    int best                       # row that is complete with this octet, -1 none
+    int[GROUPS] best               # rows that are complete and not told yet, -1 none
     int[GROUPS] early              # markers before the gate
     int pe                         # where PE\0\0 stands
     int sections
@@ -67,9 +67,10 @@ cdef struct Pe:
 
 
 cdef inline void complete(Pe* e, int number) noexcept nogil:
-    """This octet completes a row: of several the first in the table counts."""
-    if not e.found[packer_row(number).group] and (e.best < 0 or number < e.best):
-        e.best = number
+    """This octet completes a row: of several in a group the first in the table counts."""
+    cdef int group = packer_row(number).group
+    if not e.found[group] and (e.best[group] < 0 or number < e.best[group]):
+        e.best[group] = number
 
 
 cdef inline bint same(uint16_t token, uint8_t octet) noexcept nogil:
