@@ -48,6 +48,18 @@ ORDER = (
 INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "_core": {
         "octets": ((), ("span | seq | scan | octets", "state", "text | said | socks | tape")),
+        "content": (
+            ("octets",),
+            (
+                "finding | counted | packrows",
+                "pestate",
+                "peentry | peimports",
+                "inflate | zipscan | gzipscan | sniff | olescan | pescan",
+                "leaf",
+                "content",
+                "scanner",
+            ),
+        ),
         "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
         "rules": (("octets",), ("rows", "records", "verdicts")),
         "dialogue": (
@@ -64,7 +76,6 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "machine",
             ),
         ),
-        "content": (("octets",), ("finding | packrows", "pestate", "peentry | peimports", "olescan | pescan")),
         "streams": (("octets", "wire", "dialogue"), ("store | opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
@@ -302,6 +313,7 @@ def test_numbers_of_actions() -> None:
         ("rows.pxd", "F_KINDS", len(KINDS)),
         ("rows.pxd", "WHERES", len(WHERE)),
         ("lines.pxd", "FIRST_SEGMENT", limits.FIRST_SEGMENT),
+        ("content.pyx", "LAYERS", limits.ARCHIVE_DEPTH + 1),
         ("records.pxd", "SOCKET", limits.SOCKET),
         ("olescan.pxd", "OLE_CHAIN", limits.OLE_CHAIN),
         ("olescan.pxd", "OLE_CANDIDATES", limits.OLE_CANDIDATES),

@@ -50,6 +50,12 @@ PE_IMPORTS: Final = 2_048  # kept around the import directory: that of a packed 
 PE_SECTIONS: Final = 96  # of a section table that are read
 PACKER_ROWS: Final = 320  # rows of grammar.packers, jumps before ASPack's multiplied out
 PACKER_PATTERN: Final = 72  # octets of a row's pattern, and of it between two jumps
+CONTENT_TOTAL: Final = 64 << 20  # octets that all scans hold; 110 KiB for each deflated layer that is looked into
+CONTENT_FINDINGS: Final = 16  # of one kind in one part; the kind is then no longer looked for
+ARCHIVE_DEPTH: Final = 3  # archives in each other that are opened; what the product does is not known
+INFLATED_OCTETS: Final = 4 << 30  # inflated from one part, in each layer; more than any mail server takes
+INFLATE_RATIO: Final = 200  # octets from one compressed octet of a member; deflate gives 1,032 at most
+INFLATE_FLOOR: Final = 32 << 20  # inflated octets before the ratio counts; sheets and logs reach it too
 
 # --- stage and phase ---------------------------------------------------------------------------------
 SOCKET: Final = 65_536  # octets that a sender's socket takes at once: decides the stage in the text
