@@ -1,10 +1,9 @@
-"""Writes zip and gzip files octet by octet, right or wrong in any field; a small executable to put into them."""
+"""Writes zip and gzip files octet by octet, right or wrong in any field."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,15 +103,3 @@ def gzip_of(
     head += comment + b"\0" if comment else b""
     head += struct.pack("<H", zlib.crc32(head) & 0xFFFF) if summed else b""
     return head + deflated(octets, level) + struct.pack("<LL", zlib.crc32(octets), len(octets) & 0xFFFFFFFF)
-
-
-def executable(sections: Iterable[bytes] = (b"UPX0", b"UPX1", b".rsrc"), n: int = 1024) -> bytes:
-    """The headers of a 32-bit program with these sections, and octets behind them."""
-    names = list(sections)
-    head = b"MZ" + bytes(58) + struct.pack("<L", 64) + b"PE\0\0"
-    head += struct.pack("<HHLLLHH", 0x14C, len(names), 0, 0, 0, 224, 0x102)
-    optional = struct.pack("<HBBLLLL", 0x10B, 0, 0, 512, 512, 0, 0x1000)
-    head += optional + bytes(224 - len(optional))
-    for i, name in enumerate(names):
-        head += struct.pack("<8sLLLL12xL", name, 0x1000, 0x1000 * (i + 1), 512, 512 * (i + 1), 0xE0000020)
-    return head + bytes(n - len(head))

@@ -19,8 +19,8 @@ from smtpinspect._core.inflate cimport (
 from smtpinspect._core.leaf cimport Leaf, leaf_close, leaf_done, leaf_feed, leaf_open, leaf_skip, leaf_skips
 from smtpinspect._core.sniff cimport L_DONE, L_GZIP, L_SNIFF, L_ZIP, Sniff, sniff_begin, sniff_octet
 from smtpinspect._core.zipscan cimport (
-    M_DEFLATED, M_STORED, Z_DATA, Z_DONE, Z_SEEK, Zip, zip_data_end, zip_feed, zip_free, zip_new, zip_pass, zip_plain,
-    zip_seek,
+    DESCRIBED, M_DEFLATED, M_STORED, Z_DATA, Z_DONE, Z_SEEK, Zip, zip_data_end, zip_feed, zip_free, zip_new, zip_pass,
+    zip_plain, zip_seek,
 )
 from smtpinspect.grammar import limits as _limits
 
@@ -89,13 +89,9 @@ cdef Content* content_new(uint32_t wants) noexcept nogil:
 
 
 cdef void content_free(Content* c) noexcept nogil:
-    if c == NULL:
-        return
-    close_member(c)
-    zip_free(c.zip)
-    gzip_free(c.gzip)
-    leaf_close(&c.leaf)
-    counted_give(c)
+    if c != NULL:
+        finish(c)
+        counted_give(c)
 
 
 cdef void close_member(Content* c) noexcept nogil:
@@ -109,6 +105,11 @@ cdef void close_member(Content* c) noexcept nogil:
 cdef void finish(Content* c) noexcept nogil:
     """Nothing more of this layer is wanted."""
     close_member(c)
+    zip_free(c.zip)
+    gzip_free(c.gzip)
+    leaf_close(&c.leaf)
+    c.zip = NULL
+    c.gzip = NULL
     c.layer = L_DONE
 
 
@@ -293,7 +294,7 @@ cdef Py_ssize_t sought_member(Content* c, const uint8_t* p, Py_ssize_t n, Findin
     if watched and c.child.more:
         deliver(c, p, 0, found)
         return 0
-    c.zip.strict = watched and c.child.layer == L_ZIP
+    c.zip.strict = watched and c.child.layer == L_ZIP and c.zip.flags & DESCRIBED
     if watched:
         k = zip_plain(c.zip, p, n)
     if k > 0:
@@ -489,7 +490,7 @@ cdef void content_end(Content* c, Finding* found) noexcept nogil:
 cdef void content_gap(Content* c) noexcept nogil:
     c.scan.over = True
     c.more = False
-    close_member(c)
+    finish(c)
 
 
 cdef bint content_limited(Content* c) noexcept nogil:

@@ -22,6 +22,7 @@ cdef enum:                     # what comes next
 cdef enum:
     M_STORED = 0
     M_DEFLATED = 8
+    DESCRIBED = 8              # general purpose bit: sizes stand behind the octets
     HEADER = 46                # octets of the longest header
 
 cdef struct Zip:

@@ -24,7 +24,6 @@ cdef enum:                     # signatures, as le32 reads them
 
 cdef enum:                     # general purpose bits
     ENCRYPTED = 1
-    DESCRIBED = 8              # sizes stand behind the octets
     STRONG = 64
     MASKED = 0x2000            # the central directory is encrypted, local headers are masked
     UNDEFINED = 0xC780         # bits without a meaning: no header
