@@ -48,7 +48,7 @@ def first_that_gives(packed: bytes, index: int) -> int:
 
 
 @given(
-    lead=st.integers(0, 400),
+    lead=st.one_of(st.integers(0, 400), st.integers(0, 30_000)),
     seed=st.integers(0, 2**32),
     noise=st.sampled_from([2, 16, 256]),
     level=st.sampled_from([0, 1, 9]),
@@ -56,11 +56,14 @@ def first_that_gives(packed: bytes, index: int) -> int:
 def test_offsets_go_through_deflate(lead: int, seed: int, noise: int, level: int) -> None:
     """Of an executable in a member, and of one in a stored member of a deflated archive."""
     rng = Random(seed)
-    filler = bytes(rng.randrange(noise) for _ in range(lead))
+    filler = bytes(octet % noise for octet in rng.randbytes(lead))
     program = PROGRAM + filler
     (bare,) = scan(program)
     inner = zip_of(Member(b"f", filler), Member(b"a.exe", program, method=STORED))
     for octets, index in ((program, bare.at), (inner, inner.index(program) + bare.at)):
         outer = Member(b"outer", octets, level=level)
-        found = scan(zip_of(outer), ("pe-packed",))
+        whole = zip_of(outer)
+        found = scan(whole, ("pe-packed",))
         assert [f.at for f in found] == [len(outer.local()) + first_that_gives(deflated(octets, level), index)]
+        assert scan_skipping(whole, rng, ("pe-packed",)) == found
+        assert scan_cut(whole, range(0, len(whole), rng.choice([1, 57, 1000])), ("pe-packed",)) == found

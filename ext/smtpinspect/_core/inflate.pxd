@@ -31,10 +31,12 @@ cdef struct Inflate:
     int64_t before             # octets inflated of it before those in `out`
     Py_ssize_t at              # octets of `out` that were delivered
     Py_ssize_t n               # octets in `out`
-    z_stream kept_z            # as it was where the piece begins; kept_used 0: not kept
+    uint8_t* kept              # the arena as it was some octets before the piece; NULL: not kept
     size_t kept_used
+    z_stream kept_z
     int64_t kept_out
-    uint8_t* kept
+    uint8_t[CHECKED] since     # the octets from there to the piece
+    Py_ssize_t since_n
     size_t used                # of the arena
     uint8_t[OUT] out
     uint8_t[ARENA] arena

@@ -1,8 +1,8 @@
 """Raw deflate (RFC 1951) by zlib, which can tell with which compressed octet an octet could first be told.
 
-zlib works in pieces. When an octet that came out decides, its state is put back to where the piece began and
-the piece is inflated again, octet by octet. All that zlib allocates lies in one arena, so its state is copied,
-and put back at the same addresses, with one memcpy.
+zlib works in pieces. When an octet that came out decides, its state is put back to an earlier one, what was read
+since is inflated again, and the piece octet by octet. All that zlib allocates lies in one arena, so its state is
+copied, and put back at the same addresses, with one memcpy.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
@@ -75,18 +75,16 @@ cdef bint inflate_open(Inflate* i, const uint8_t* p, Py_ssize_t n, bint watched)
     if not watched:
         counted_give(i.kept)
         i.kept = NULL
-        i.kept_used = 0
-    elif n > 1:  # of one octet it is clear which one decides
+    elif i.kept == NULL or i.since_n + n > CHECKED:
         if i.kept == NULL:
             i.kept = <uint8_t*>counted_take(ARENA)
             if i.kept == NULL:
                 return False
         memcpy(i.kept, &i.arena[0], i.used)
-        i.kept_z = i.z
         i.kept_used = i.used
+        i.kept_z = i.z
         i.kept_out = i.total_out
-    else:
-        i.kept_used = 0
+        i.since_n = 0
     i.piece = p
     i.piece_n = n
     i.before = 0
@@ -115,13 +113,21 @@ cdef void inflate_more(Inflate* i) noexcept nogil:
     run(i)
 
 
+cdef void close(Inflate* i, Py_ssize_t n) noexcept nogil:
+    """So many octets of the piece were read."""
+    if i.kept != NULL:
+        memcpy(&i.since[0] + i.since_n, i.piece, n)
+        i.since_n += n
+    i.total_in += n
+    i.piece_n = 0
+    i.z.avail_in = 0
+
+
 cdef Py_ssize_t inflate_close(Inflate* i) noexcept nogil:
     cdef Py_ssize_t n = i.piece_n
     if i.ended or i.failed:
         n -= i.z.avail_in
-    i.total_in += n
-    i.piece_n = 0
-    i.z.avail_in = 0
+    close(i, n)
     return n
 
 
@@ -131,12 +137,17 @@ cdef Py_ssize_t inflate_back(Inflate* i) noexcept nogil:
     cdef Py_ssize_t n = 0
     if i.piece_n == 0:
         return 0
-    if i.kept_used == 0:
+    if i.kept == NULL:
         return inflate_close(i)
     memcpy(&i.arena[0], i.kept, i.kept_used)
-    i.z = i.kept_z
     i.used = i.kept_used
+    i.z = i.kept_z
     i.total_out = i.kept_out
+    i.z.next_in = &i.since[0]
+    i.z.avail_in = <unsigned int>i.since_n
+    i.drained = i.since_n == 0
+    while not i.drained:
+        run(i)
     while n < i.piece_n:
         i.z.next_in = <uint8_t*>i.piece + n
         i.z.avail_in = 1
@@ -148,9 +159,7 @@ cdef Py_ssize_t inflate_back(Inflate* i) noexcept nogil:
     i.at = <Py_ssize_t>(wanted - produced)
     if i.at > i.n:
         i.at = i.n
-    i.total_in += n
-    i.piece_n = 0
-    i.z.avail_in = 0
+    close(i, n)
     return n
 
 
