@@ -12,9 +12,9 @@ is not seen.
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memchr, memcmp, memcpy, memmove
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
+from smtpinspect._core.counted cimport counted_give, counted_take
 from smtpinspect._core.finding cimport C_OLE_VBA, Finding, found_nothing, found_so
 
 from smtpinspect.grammar import limits as _limits
@@ -83,14 +83,15 @@ cdef struct Ole:
 
 
 cdef Ole* ole_new() noexcept nogil:
-    cdef Ole* o = <Ole*>calloc(1, sizeof(Ole))
+    cdef Ole* o = <Ole*>counted_take(sizeof(Ole))
     if o != NULL:
+        memset(o, 0, sizeof(Ole))
         o.fat_sector = -1
     return o
 
 
 cdef void ole_free(Ole* o) noexcept nogil:
-    free(o)
+    counted_give(o)
 
 
 cdef Py_ssize_t ole_feed(Ole* o, const uint8_t* p, Py_ssize_t n, Finding* found) noexcept nogil:

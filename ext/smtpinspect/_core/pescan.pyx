@@ -9,8 +9,9 @@ No octet is read that pe_skips leaves out, so the result does not depend on who 
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
+from smtpinspect._core.counted cimport counted_give, counted_take
 from smtpinspect._core.finding cimport C_PE_PACKED, Finding, found_nothing, found_so
 from smtpinspect._core.packrows cimport (
     BY_SECTION,
@@ -53,14 +54,15 @@ cdef enum:
 
 
 cdef Pe* pe_new() noexcept nogil:
-    cdef Pe* e = <Pe*>calloc(1, sizeof(Pe))
+    cdef Pe* e = <Pe*>counted_take(sizeof(Pe))
     if e != NULL:
+        memset(e, 0, sizeof(Pe))
         e.best[0] = e.best[1] = e.early[0] = e.early[1] = -1
     return e
 
 
 cdef void pe_free(Pe* e) noexcept nogil:
-    free(e)
+    counted_give(e)
 
 
 cdef Py_ssize_t pe_feed(Pe* e, const uint8_t* p, Py_ssize_t n, Finding* found) noexcept nogil:
