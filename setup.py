@@ -17,6 +17,7 @@ DIRECTIVES = {
     "initializedcheck": False,
     "embedsignature": True,
 }
+LIBRARIES = {"inflate": ["z"]}
 FLAGS = ["-O3", "-fno-strict-aliasing"] if sys.platform != "win32" else ["/O2"]
 if os.environ.get("SMTPINSPECT_SANITIZE"):
     FLAGS = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
@@ -28,6 +29,7 @@ setup(
                 f"smtpinspect._core.{name}",
                 [f"ext/smtpinspect/_core/{name}.pyx"],
                 include_dirs=["ext/smtpinspect/_core"],
+                libraries=LIBRARIES.get(name, []),
                 extra_compile_args=FLAGS,
                 extra_link_args=["-fsanitize=address,undefined"]
                 if os.environ.get("SMTPINSPECT_SANITIZE")

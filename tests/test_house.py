@@ -49,6 +49,18 @@ ORDER = (
 INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "_core": {
         "octets": ((), ("span | seq | scan | octets", "state", "text | said | socks | tape")),
+        "content": (
+            ("octets",),
+            (
+                "finding | counted | packrows",
+                "pestate",
+                "peentry | peimports",
+                "inflate | zipscan | gzipscan | sniff | olescan | pescan",
+                "leaf",
+                "content",
+                "scanner",
+            ),
+        ),
         "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
         "rules": (("octets",), ("rows", "records", "verdicts")),
         "dialogue": (
@@ -322,7 +334,15 @@ def test_numbers_of_actions() -> None:
         ("rows.pxd", "F_KINDS", len(KINDS)),
         ("rows.pxd", "WHERES", len(WHERE)),
         ("lines.pxd", "FIRST_SEGMENT", limits.FIRST_SEGMENT),
+        ("content.pyx", "LAYERS", limits.ARCHIVE_DEPTH + 1),
         ("records.pxd", "SOCKET", limits.SOCKET),
+        ("olescan.pxd", "OLE_CHAIN", limits.OLE_CHAIN),
+        ("olescan.pxd", "OLE_CANDIDATES", limits.OLE_CANDIDATES),
+        ("pestate.pxd", "PE_HEAD", limits.PE_HEAD),
+        ("pestate.pxd", "PE_BEHIND", limits.PE_BEHIND),
+        ("pestate.pxd", "PE_IMPORTS", limits.PE_IMPORTS),
+        ("packrows.pxd", "PACKER_ROWS", limits.PACKER_ROWS),
+        ("packrows.pxd", "PACKER_PATTERN", limits.PACKER_PATTERN),
     ],
 )
 def test_sizes_of_the_core(name: str, size: str, value: int) -> None:
@@ -369,7 +389,7 @@ def test_limits_are_used_and_explained() -> None:
 # ---- what there is
 
 ENTRIES = set(
-    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE "
+    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE NOTICE "
     "README.md DESIGN.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .editorconfig .gitignore".split()
 )
 MADE = re.compile(r"(^|/)(__pycache__|\.\w+_cache|build|dist)/|^ext/.*\.c$|\.(so|pyd|py[co]|log|egg-info)$")

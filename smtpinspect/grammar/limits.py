@@ -41,6 +41,22 @@ MIME_DEPTH: Final = 32  # nested multiparts that are followed
 ALERTS_PER_RULE: Final = 16  # per mail, or per connection outside mails; the rest is counted
 REPLY_LINES: Final = 1_000  # lines of one reply that are looked at
 
+# --- what attachments hold (octets, counts) ------------------------------------------------------------
+OLE_CHAIN: Final = 256  # directory sectors of a compound file that are followed: 1,024 entries at least
+OLE_CANDIDATES: Final = 32  # sectors with a project's names of which the FAT has not told yet
+PE_HEAD: Final = 5_120  # an executable's headers end within these; 96 sections take 3,840 (the loader's limit)
+PE_BEHIND: Final = 2_048  # kept before the entry point: a call may go back
+PE_IMPORTS: Final = 2_048  # kept around the import directory: that of a packed file is one page at most
+PE_SECTIONS: Final = 96  # of a section table that are read
+PACKER_ROWS: Final = 320  # rows of grammar.packers, jumps before ASPack's multiplied out
+PACKER_PATTERN: Final = 72  # octets of a row's pattern, and of it between two jumps
+CONTENT_TOTAL: Final = 64 << 20  # octets that all scans hold; 110 KiB for each deflated layer that is looked into
+CONTENT_FINDINGS: Final = 16  # of one kind in one part; the kind is then no longer looked for
+ARCHIVE_DEPTH: Final = 3  # archives in each other that are opened; what the product does is not known
+INFLATED_OCTETS: Final = 4 << 30  # inflated from one part, in each layer; more than any mail server takes
+INFLATE_RATIO: Final = 200  # octets from one compressed octet of a member; deflate gives 1,032 at most
+INFLATE_FLOOR: Final = 32 << 20  # inflated octets before the ratio counts; sheets and logs reach it too
+
 # --- stage and phase ---------------------------------------------------------------------------------
 SOCKET: Final = 65_536  # octets that a sender's socket takes at once: decides the stage in the text
 FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datamid behind

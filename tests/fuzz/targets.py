@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import quopri
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
 
+from fuzz import parts
 from kit import capture, link, mutate, wire
 from kit.dialogue import DELIVERY, Turn, octets_of, parse
+from kit.files import file_of
 from kit.segment import ACK, FIN, PSH, RST, SYN, URG, Segment
 
 TESTS = Path(__file__).parent.parent
@@ -553,6 +557,38 @@ def of_mime(rng: Random) -> bytes:
     return arrived(rng, mailed(rng, text), wild=1)
 
 
+def attached(rng: Random) -> bytes:
+    """A part with a file of chance, in some encoding or another."""
+    octets = file_of(rng)[:12_000]
+    encoding = rng.choice([b"base64"] * 4 + [b"quoted-printable", b"8bit", b"x-uuencode"])
+    if encoding == b"base64":
+        lines = base64.b64encode(octets)
+        n = rng.choice([1, 3, 4, 76, 76, 76, 990])
+        body = b"\r\n".join(lines[i : i + n] for i in range(0, len(lines), n)[:600])
+    elif encoding == b"quoted-printable":
+        body = quopri.encodestring(octets).replace(b"\n", b"\r\n")
+    elif encoding == b"x-uuencode":
+        lines = b"".join(binascii.b2a_uu(octets[i : i + 45]) for i in range(0, len(octets), 45))
+        body = b"begin 644 a.zip\r\n" + lines.replace(b"\n", b"\r\n") + b"`\r\nend\r\n"
+    else:
+        body = octets
+    if rng.random() < 0.3:
+        body = flipped(rng, body, 3)
+    head = b'Content-Type: application/zip; name="a.zip"\r\nContent-Transfer-Encoding: ' + encoding
+    return head + b"\r\n\r\n" + body.replace(b"\r\n.", b"\r\n..")
+
+
+@target
+def of_content(rng: Random) -> bytes:
+    """Attachments: archives, documents and programs, whole and damaged."""
+    parts = [attached(rng) for _ in range(rng.randrange(1, 4))]
+    text = parts[0]
+    if len(parts) > 1 or rng.random() < 0.5:
+        text = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        text += b"\r\n--b\r\n".join(parts) + b"\r\n--b--"
+    return arrived(rng, mailed(rng, text), wild=1)
+
+
 @target
 def of_end_mark(rng: Random) -> bytes:
     """Dots and line ends of every kind in a text."""
@@ -730,3 +766,14 @@ def capture_from(name: str, seed: int) -> bytes:
 def as_dialogue(text: str) -> bytes:
     """Octets written as in a dialogue text, for what a failure is reduced to."""
     return octets_of(text)
+
+
+@target
+def of_attachment(rng: Random) -> bytes:
+    """A compound file or an executable as an attachment."""
+    octets = rng.choice([parts.of_ole, parts.of_pe])(rng)[: rng.choice([600, 3000, BIG])]
+    head = b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    width = rng.choice([76, 76, 60, 1, 57])
+    lines = base64.b64encode(octets)[: BIG if width > 1 else 3000]
+    text = b"\r\n".join(lines[at : at + width] for at in range(0, len(lines), width))
+    return arrived(rng, mailed(rng, head + (flipped(rng, text, 3) if rng.random() < 0.2 and text else text)))
