@@ -7,7 +7,8 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from smtpinspect._core.bodies cimport body_feed
+from smtpinspect._core.attachments cimport part_ends, part_free
+from smtpinspect._core.bodies cimport body_ends, body_feed
 from smtpinspect._core.fields cimport end_header, field_end, header_feed
 from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.mimelines cimport BODY
@@ -32,8 +33,10 @@ cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil:
 cdef void mime_free(Mime* m) noexcept nogil:
     if m == NULL:
         return
+    part_free(m)
     text_free(&m.value)
     text_free(&m.dashes)
+    text_free(&m.dash_packets)
     text_free(&m.type)
     text_free(&m.encoding)
     text_free(&m.disposition)
@@ -128,6 +131,7 @@ cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept
         field_end(verdicts, conn, mail, m)
         # what the hole held is not known: take no line behind it for a field
         m.mode = BODY
+    part_free(m)
     m.in_line = 1
     m.in_dashes = 0
     m.held_cr = 0
@@ -145,6 +149,9 @@ cdef int mime_end(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
             field_end(verdicts, conn, mail, m)
         if m.type.n or m.disposition.n:
             end_header(verdicts, conn, mail, m)
+    else:
+        body_ends(verdicts, conn, mail, m)
+    part_ends(verdicts, conn, mail, m)
     conn.talk.mime = NULL
     mime_free(m)
     return 0
