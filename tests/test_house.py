@@ -62,7 +62,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             ),
         ),
         "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
-        "rules": (("octets",), ("rows", "records", "verdicts")),
+        "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
             (

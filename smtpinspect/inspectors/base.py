@@ -14,7 +14,7 @@ from smtpinspect.inspectors.configuration import Configuration, reader, text_of
 from smtpinspect.inspectors.explain import Page, Remedy
 from smtpinspect.inspectors.settings import Knob, Settings, split, unknown, value
 
-__all__ = ["LEVELS", "Inspector", "Knob", "Level", "Page", "Remedy", "Rule", "Settings"]
+__all__ = ["LEVELS", "Inspector", "Knob", "Level", "Page", "Remedy", "Rule", "Scope", "Settings"]
 
 Level = Literal["ignore", "minor", "major"]
 LEVELS: Final = ("ignore", "minor", "major")
@@ -54,6 +54,18 @@ class Rule:
     def ends_flow(self) -> bool:
         """Does the flow end here without an SMTP code?"""
         return self.breaks or self.action.breaks
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which connections an inspector looks at. A connection is outbound when its client is inside and its server
+    is not, else inbound; without `inside` all are inbound. Networks are `ADDRESS/BITS`.
+    """
+
+    inside: tuple[str, ...] = ()
+    inbound: bool = True
+    outbound: bool = True
+    excluded: tuple[str, ...] = ()  # as client or server
 
 
 class Inspector:
@@ -133,6 +145,10 @@ class Inspector:
     def derive(self, values: dict[str, Any]) -> dict[str, Any]:
         """Fill in the knobs that follow others (default None). Raises UsageError for a contradiction."""
         return values
+
+    def scope(self, settings: Settings) -> Scope:
+        """The connections that these settings leave out; the core asks once for each connection."""
+        return Scope()
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """How to stop this rule (a full id or a family), best first, for every product generation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from smtpinspect.actions import Basis
 from smtpinspect.errors import UsageError
 
-KnobType = Literal["int", "bool", "word", "list", "octets", "regex"]
+KnobType = Literal["int", "bool", "word", "list", "octets", "regex", "networks"]
 
 _TRUE: Final = frozenset({"on", "true", "yes", "1"})
 _FALSE: Final = frozenset({"off", "false", "no", "0"})
@@ -143,6 +144,8 @@ def value(knob: Knob, key: str, given: object, owner: str) -> Any:
             return _octets(key, given, owner)
         case "regex":
             return _regex(key, given, owner)
+        case "networks":
+            return _networks(knob, key, given, owner)
 
 
 def _int(knob: Knob, key: str, given: object, owner: str) -> int:
@@ -208,3 +211,13 @@ def _regex(key: str, given: object, owner: str) -> bytes:
     except re.error as error:
         raise UsageError(f"{key}={given} for {owner}: not a regular expression: {error}") from None
     return expression
+
+
+def _networks(knob: Knob, key: str, given: object, owner: str) -> tuple[str, ...]:
+    found = []
+    for item in _list(knob, key, given, owner):
+        try:
+            found.append(str(ipaddress.ip_network(item.strip(), strict=False)))
+        except ValueError:
+            raise UsageError(f"{key}={item} for {owner}: an address or a network is wanted, 192.0.2.0/24") from None
+    return tuple(found)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from smtpinspect._core.scope cimport Scopes
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport COUNTS, Fact
 
@@ -98,6 +99,7 @@ cdef class Program:
     cdef readonly tuple gids
     cdef readonly tuple judged         # does the inspector count in verdicts?
     cdef readonly tuple rules          # rule ids, by number
+    cdef Scopes scopes
     cdef object methods
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value

@@ -6,6 +6,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from smtpinspect._core.octets cimport lower
+from smtpinspect._core.scope cimport Scopes
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport CLASSES, COUNTS, Fact
 
@@ -98,6 +99,7 @@ cdef class Program:
         self.gids = tuple(made.gid for _, made, _, _, _ in inspectors)
         self.judged = tuple(counts for _, _, _, counts, _ in inspectors)
         self.ninspectors = len(inspectors)
+        self.scopes = Scopes([made.scope(made.settings) for _, made, _, _, _ in inspectors])
         self.nrows = len(rows)
         ids = {}
         same = {}

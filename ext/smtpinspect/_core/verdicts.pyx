@@ -125,6 +125,7 @@ cdef class Verdicts:
             talk.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
             if talk.standing == NULL or talk.counts == NULL:
                 return -1
+            self.leave_out(conn)
         whole = &talk.standing[row.inspector]
         if whole.detached:
             return 0
@@ -212,6 +213,13 @@ cdef class Verdicts:
         if strength == DETACH:
             whole.detached = 1
         return 1
+
+    cdef void leave_out(self, Conn* conn) noexcept nogil:
+        """Who does not look at this connection has left it from the start."""
+        cdef int i
+        if self.program.scopes.any:
+            for i in range(self.program.ninspectors):
+                conn.talk.standing[i].detached = not self.program.scopes.looks_at(i, conn)
 
     cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil:
         """What the connection has come to so far counts for this mail too."""

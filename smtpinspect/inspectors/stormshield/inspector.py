@@ -25,7 +25,7 @@ from smtpinspect.facts import (
     ne,
     not_in,
 )
-from smtpinspect.inspectors.base import Inspector, Remedy, Rule, Settings
+from smtpinspect.inspectors.base import Inspector, Remedy, Rule, Scope, Settings
 from smtpinspect.inspectors.stormshield import profiles as p
 from smtpinspect.inspectors.stormshield.pages import FAMILIES, PAGES
 from smtpinspect.inspectors.stormshield.remedies import remedies
@@ -88,6 +88,11 @@ class Stormshield(Inspector):
             for token, on, why in given
             if on is not None
         )
+
+    def scope(self, settings: Settings) -> Scope:
+        """A box has one inspection profile for incoming and one for outgoing traffic."""
+        into, out = (direction in settings.directions for direction in p.DIRECTIONS)
+        return Scope(inside=settings.inside, inbound=into, outbound=out)
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """Menu and serverd commands."""

@@ -19,6 +19,8 @@ SOURCES: Final = {
     "SNS manual, SMTP commands": "SNS v4 user manual, Protocols > SMTP, SMTP commands tab",
     "SNS manual, applications": "SNS v4 user manual, Applications and protections",
     "SNS manual, filtering": "SNS v4 user manual, Filtering and NAT, Action column",
+    "SNS manual, IPS profiles": "SNS v4 user manual, Inspection profiles: one for incoming traffic (from an "
+    "unprotected to a protected interface), one for outgoing",
     "SNS manual, dashboard": "SNS v4 user manual, Dashboard, Protections",
     "SN series manual": "page 44: columns of an alarm, sensitive alarms",
     "SNS CLI": "CLI Serverd commands reference, CONFIG PROTOCOL SMTP PROFILE IPS CONFIG and ALARM UPDATE",
@@ -90,7 +92,20 @@ def _filter(what: str) -> Knob:
     return Knob("bool", False, what, source="SNS manual, SMTP IPS tab; SNS CLI")
 
 
+DIRECTIONS: Final = ("inbound", "outbound")
+
 KNOBS: Final[dict[str, Knob]] = {
+    "inside": Knob(
+        "networks", (), "networks behind the firewall; unset: every connection is taken for inbound"
+    ),
+    "directions": Knob(
+        "list",
+        DIRECTIONS,
+        "which traffic this inspection profile is used for",
+        DIRECTIONS,
+        basis=CONFIRMED,
+        source="SNS manual, IPS profiles",
+    ),
     "level": Knob(
         "word",
         "ips",
