@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smtpinspect.engine import Engine, Result, Stats, replay
     from smtpinspect.inspectors.base import Inspector, Rule
     from smtpinspect.inspectors.mailguard import Mailguard
+    from smtpinspect.inspectors.sonicwall import SonicWall
     from smtpinspect.inspectors.stormshield import Stormshield
     from smtpinspect.transcripts import transcript
 
@@ -32,6 +33,7 @@ _WHERE = {
     "Mailguard": "smtpinspect.inspectors.mailguard",
     "Result": "smtpinspect.engine",
     "Rule": "smtpinspect.inspectors.base",
+    "SonicWall": "smtpinspect.inspectors.sonicwall",
     "Stats": "smtpinspect.engine",
     "Stormshield": "smtpinspect.inspectors.stormshield",
     "replay": "smtpinspect.engine",
@@ -49,6 +51,7 @@ __all__ = [
     "Result",
     "Rule",
     "SmtpInspectError",
+    "SonicWall",
     "Stats",
     "Stormshield",
     "UsageError",

@@ -48,7 +48,7 @@ def test_fields(path: Path) -> None:
             assert r["alert"]["severity"] == severity(own)
         elif r["event_type"] == "smtp":
             assert set(own) == MAIL and set(r["smtp"]) <= {"helo", "mail_from", "rcpt_to"}
-            assert set(own["verdict"]) == {"mailguard", "stormshield"} and "tx_id" in r
+            assert set(own["verdict"]) == {"mailguard", "stormshield", "sonicwall"} and "tx_id" in r
         else:
             assert set(r["flow"]) == FLOW
             assert set(own) == {"mails", "commands", "gaps", "verdict", "broken_by", "confidence"}

@@ -470,6 +470,9 @@ SIGNATURES = {
         filter-chunking filter-exchange filter-turning filter-pipelining pipelined-limit
         command-denied
     """,
+    2003000: """
+        encrypted-zip office-macro packed-exe packed-exe-extended nested-archive scan-limit
+    """,
     2004001: """
         starttls-injection smuggling-lf-dot-lf smuggling-lf-dot-crlf smuggling-crlf-dot-lf smuggling-cr-dot-cr
         smuggling-cr-dot-lf smuggling-lf-dot-cr smuggling-cr-dot-crlf smuggling-crlf-dot-cr

@@ -122,7 +122,7 @@ def test_word_aliases() -> None:
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ("mailgard", ["unknown inspector 'mailgard'", "mailguard stormshield", "Did you mean mailguard?"]),
+        ("mailgard", ["unknown inspector 'mailgard'", "mailguard stormshield sonicwall", "Did you mean mailguard?"]),
         ("", ["no inspector named"]),
         (":pix-6", ["no inspector named"]),
         (
@@ -722,9 +722,9 @@ def test_the_built_in_inspector_only_tells() -> None:
 
 
 def test_names_and_labels() -> None:
-    assert registry.names()[:2] == ("mailguard", "stormshield")
-    assert [i.name for i in registry.default()] == ["mailguard", "stormshield"]
-    assert registry.label_all(registry.default()) == ["mailguard", "stormshield"]
+    assert registry.names()[:3] == ("mailguard", "stormshield", "sonicwall")
+    assert [i.name for i in registry.default()] == ["mailguard", "stormshield", "sonicwall"]
+    assert registry.label_all(registry.default()) == ["mailguard", "stormshield", "sonicwall"]
     specs = ["mailguard", "stormshield", "mailguard:asa-8", "mailguard:asa-8,limits=none"]
     assert registry.label_all([registry.load(s) for s in specs]) == [
         "mailguard:pix-6",
@@ -754,7 +754,7 @@ def entry(name: str, value: str) -> importlib.metadata.EntryPoint:
 
 def test_the_example_of_a_third_party(entry_points: list[importlib.metadata.EntryPoint]) -> None:
     entry_points.append(entry("example", "smtpinspect_example:Example"))
-    assert registry.names() == ("mailguard", "stormshield", "example")
+    assert registry.names() == ("mailguard", "stormshield", "sonicwall", "example")
     registry.load("mailguard")
     assert "smtpinspect_example" not in sys.modules  # only when it is asked for
     example = registry.load("example,most_recipients=2,trusted=a.example+b.example,no-newsletter.level=major")
@@ -793,7 +793,7 @@ def test_packages_that_cannot_be_used(entry_points: list[importlib.metadata.Entr
     # Nobody takes a built-in name away, and a broken package does not hide the rest.
     assert isinstance(registry.load("mailguard"), Mailguard)
     with pytest.warns(UserWarning, match=r"cannot be loaded|no subclass") as caught:
-        assert len(registry.every()) == 3
+        assert len(registry.every()) == 4
     assert len(caught) == 2
 
 

@@ -40,6 +40,10 @@ INSPECTOR is NAME[:PROFILE][,key=value]...
                (pix-6); RULE.action=pass|alarm|drop-flow...
   stormshield  low medium high internet (high); level=firewall|ids|ips;
                RULE.action=pass|block
+  sonicwall    default (default);
+               on_match=reply552-fin|reply552-rst|reset|drop|log-only
+  inside=NETWORK+NETWORK tells stormshield and sonicwall what lies behind the
+  firewall; without it every connection is taken for inbound
   off=RULE+RULE switches rules off; config=FILE reads what the firewall prints
   Others come with packages that you install. Without -i: all built in.
 

@@ -9,7 +9,7 @@ from smtpinspect.actions import Basis
 
 # Where the flow of a mail that trips the rule ends, for the peers' own log lines.
 Phase = Literal[
-    "", "greeting", "ehlo", "command", "rcpt", "data", "dot", "reply", "refused", "address", "starttls"
+    "", "greeting", "ehlo", "command", "rcpt", "data", "dot", "reply", "refused", "address", "starttls", "content"
 ]
 
 
@@ -107,6 +107,13 @@ SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
         ),
         ("Postfix", "no line, or `TLS is required, but was not offered by host ...` where TLS is a must"),
     ),
+    "content": (
+        ("Exim", "SMTP error from remote mail server after end of data: 552 ...   (bounced)"),
+        ("Postfix", "host ... said: 552 ... (in reply to end of DATA command)   (bounced)"),
+        ("", "without the 552, or when a reset came before it was read: deferred, and"),
+        ("Exim", "Remote host closed connection in response to end of data"),
+        ("Postfix", "lost connection with ... while sending message body   (or end of data)"),
+    ),
 }
 RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     "greeting": (
@@ -140,6 +147,10 @@ RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     "refused": (("", "a command of X's, or none at all, and its own 500 in the log"),),
     "address": (("", "an address with a space in the place of the character"),),
     "starttls": (("", "a connection without TLS"),),
+    "content": (
+        ("Exim", "SMTP connection from ... lost while reading message data"),
+        ("Postfix", "lost connection after DATA (N bytes) from ...   (N: where the text was cut)"),
+    ),
 }
 # In place of those above where the server is sent an RST: it does not wait for its time-out.
 RECEIVER_RST: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {

@@ -21,6 +21,7 @@ GROUP: Final = "smtpinspect.inspectors"
 BUILT_IN: Final = {
     "mailguard": ("smtpinspect.inspectors.mailguard", "Mailguard"),
     "stormshield": ("smtpinspect.inspectors.stormshield", "Stormshield"),
+    "sonicwall": ("smtpinspect.inspectors.sonicwall", "SonicWall"),
 }
 ALWAYS_ON: Final = {"smtp": ("smtpinspect.inspectors.smtp", "Smtp")}
 

@@ -90,7 +90,8 @@ def _screen(inspector: Inspector, ids: Sequence[str]) -> list[_Line]:
     several = len(inspector.profiles) > 1
     having = {p for p in inspector.profiles if _rows(_at(inspector, p), ids)}
     asked = "" if having or not one.ask else "; a setting brings it into force: see next"
-    lines += _entry(f"at {inspector.profile}" if several else "always", _now(inspector, ids) + asked)
+    at = f"at {inspector.profile}" if several else "by default" if inspector.knobs else "always"
+    lines += _entry(at, _now(inspector, ids) + asked)
     if several and having:
         lines += _entry("by profile", _by_profile(inspector, ids))
     for note in inspector.notes():

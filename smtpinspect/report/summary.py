@@ -191,7 +191,8 @@ class Summary:
         breaks = {label: _first(rule, fired, talk, label) for label, rule in mail.broken_by.items()}
         cells = self._cells(mail.verdict, mail.broken_by, breaks, [*own.values(), *talk.outside.values()])
         notes = []
-        sort = TROUBLE if mail.broken_by or mail.outcome in words.BROKEN else FINE
+        refused = any(kind == "would be refused" for kind, _ in cells.values())
+        sort = TROUBLE if mail.broken_by or refused or mail.outcome in words.BROKEN else FINE
         if mail.outcome in words.BROKEN and mail.phase in ("dot", "dotreply"):
             self.duplicates += 1
             sort = DUPLICATE

@@ -55,7 +55,8 @@ def _title(inspector: Inspector) -> str:
     """A profile that is a product generation names the product; of others the profile is told."""
     if generation := _GENERATION.fullmatch(inspector.profile):
         return f"{generation[1].upper()} {generation[2]}"
-    name = inspector.name.capitalize()
+    first = inspector.title.partition(" ")[0]
+    name = first if first.lower() == inspector.name else inspector.name.capitalize()
     return f"{name} ({inspector.profile})" if len(inspector.profiles) > 1 else name
 
 
@@ -187,14 +188,20 @@ class Text:
         return "  ".join(made)
 
     def _stacked(self, row: Row, line: Sequence[str]) -> Iterator[str]:
-        """Too many products for this terminal: a line for each."""
+        """Too many products for this terminal: a line for each thing that would happen."""
         for name in self._wrapped("  ".join(part for part in line[:2] if part)):
             yield self.style(name if self.width is None else cut(name, self.width), "bold")
         yield f"  OBSERVED      in the capture: {self.style(row.observed, words.colour(row.outcome))}"
-        for number, column in enumerate(self.columns):
-            kind, text = row.cells.get(column.label, ("", ""))
-            lead = "" if number else "WOULD HAPPEN"
-            yield f"  {lead:<12}  behind {column.title}: {self.style(text, words.colour(kind))}"
+        same: dict[tuple[str, str], list[str]] = {}
+        for column in self.columns:
+            same.setdefault(row.cells.get(column.label, ("", "")), []).append(column.title)
+        lead = "WOULD HAPPEN"
+        for (kind, text), titles in same.items():
+            joined = ", ".join(titles)
+            short = self.width is None or wide(f"{'':<16}behind {joined}: {text}") <= self.width
+            for title in (joined,) if short else titles:
+                yield f"  {lead:<12}  behind {title}: {self.style(text, words.colour(kind))}"
+                lead = ""
 
     # --- below a row
 
@@ -237,8 +244,12 @@ class Text:
         times = f", {n} times" if n > 1 else ""
         place = " (after the break)" if alert.after_break else place
         rule = self._rule((alert.inspector, alert.rule))
-        yield from self._wrapped(f"{rule}  {words.does(alert)}: {alert.title}{times}{place}", "  ")
+        refused = words.refuses(alert)
+        title = f"{alert.title} ({alert.detail})" if refused and alert.detail else alert.title
+        yield from self._wrapped(f"{rule}  {words.does(alert)}: {title}{times}{place}", "  ")
         yield from self._where(alert)
+        for consequence in words.consequences(alert) if refused else ():
+            yield from self._wrapped(consequence, "    ")
 
     def _new(self, alert: Alert) -> bool:
         """Not printed yet? What lies outside mails counts for all mails of the connection."""

@@ -51,6 +51,7 @@ PHASES: Final = {
     "dotreply": "final dot",
     "quit": "QUIT",
 }
+TEXT: Final = frozenset({"databody", "datamid", "dot"})
 # Exim's names for where it was when it got no answer.
 WAITED: Final = {
     "connect": "initial connection",
@@ -92,10 +93,17 @@ def evidence(alert: Alert) -> str:
     return f"{text}…" if len(alert.octets) == EXCERPT < alert.length else text
 
 
+def refuses(alert: Alert) -> bool:
+    """Does the firewall itself refuse the mail, in the middle of its text or behind it?"""
+    return alert.action == "answer" and alert.phase in TEXT
+
+
 def does(alert: Alert) -> str:
     """What follows the rule's name."""
     if alert.row.kind == "seen":
         return "seen"
+    if refuses(alert):
+        return "refuses"
     if alert.breaks and STRENGTH[alert.action] < Strength.DROP:
         return "hangs the client"
     return DOES[alert.action]
@@ -112,6 +120,9 @@ def cell(
         how = "reset" if strength == Strength.RESET else "cut" if strength >= Strength.DROP else "hang"
         return [f"would be {how}" if how != "hang" else "would hang"], f"{how}: {short(broken_by)}"
     if strength == Strength.ANSWER:
+        for alert in alerts:
+            if refuses(alert):
+                return ["would be refused"], f"refused: {short(alert.rule)}"
         return ["with a command answered by it"], "answers itself"
     if strength == Strength.REWRITE:
         fired = {alert.rule for alert in alerts if alert.action == "rewrite"}
@@ -146,7 +157,15 @@ def colour(word: str) -> str:
 
 
 def consequences(alert: Alert) -> Iterator[str]:
-    """What a break would mean for the two sides."""
+    """What a break, or the firewall's own refusal, would mean for the two sides."""
+    if refuses(alert):
+        reply = alert.row.action.params.get("reply", b"")
+        stage = f"   [{alert.stage}]" if alert.stage else ""
+        if isinstance(reply, bytes):
+            yield f"the sender would log: {excerpt(reply)}{stage}"
+        if alert.row.action.params.get("client") == "rst":
+            yield "or a lost connection: the reset may come before the reply is read"
+        return
     if alert.phase == "quit":
         yield "the server has answered for the mail by then"
         return

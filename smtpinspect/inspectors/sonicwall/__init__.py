@@ -1,1 +1,5 @@
-"""SonicWall gateway anti-virus: what it does to SMTP."""
+"""SonicWall (SonicOS): what gateway anti-virus restricts in mail, whether or not a virus is in it."""
+
+from smtpinspect.inspectors.sonicwall.inspector import SonicWall
+
+__all__ = ["SonicWall"]

@@ -1,0 +1,98 @@
+"""What a mail administrator reads about each rule. Signature ids are never given to another rule."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpinspect.inspectors.explain import Page
+
+_THEN: Final = (
+    "answers 552 in the middle of the text and ends the connection on both sides: the mail is returned to "
+    "its sender. With `Disable SMTP Responses` it ends the connection without a word, and the sender tries "
+    "again for days"
+)
+_CERTAIN: Final = "the switch: confirmed; 552: confirmed for viruses, inferred for restrictions; "
+_ON: Final = "that it is on: our assumption (look at your box); "
+_ENDING: Final = "FIN or RST, and the text behind 552: our assumption"
+_LINK: Final = "send a link to the file, or "
+
+PAGES: Final = {
+    "sonicwall.encrypted-zip": Page(
+        2003000,
+        "password-protected ZIP file",
+        "a member of an attached ZIP is encrypted (ZipCrypto, AES, strong encryption), or the list of members "
+        "is. Not by encrypted 7z, RAR, PDF and Office files, nor by a self-extracting archive",
+        _THEN,
+        "payslips, reports and scans that are sent as ZIP with a password because a rule of the house or "
+        "of data protection asks for it",
+        ("SonicOS 5.8 guide", "GAV guide", "AE-2", "APPNOTE", "SonicOS 7 tests", "Altospam"),
+        phase="content",
+        certainty=_CERTAIN + _ON + "which bits tell it: inferred; " + _ENDING,
+        sender_can=_LINK + "the file as 7z; S/MIME or PGP, or TLS on the way (the box cannot look into it)",
+    ),
+    "sonicwall.office-macro": Page(
+        2003001,
+        "MS-Office file with VBA macros",
+        "an attachment holds a VBA project, empty or not: .doc, .xls, .ppt of Office 97 and later, .docm, "
+        ".xlsm, .pptm, whatever the file's name. WordBasic, Excel 4 sheets, RTF and Word's XML without ZIP do "
+        "not fire it",
+        _THEN,
+        "forms, price lists and time sheets with a button; files made by old templates that carry an "
+        "empty project",
+        ("SonicOS 5.8 guide", "GAV guide", "MS-OVBA", "MS-PPT", "SonicOS 7 tests", "Altospam"),
+        phase="content",
+        certainty=_CERTAIN + _ON + "what counts as a macro: inferred; " + _ENDING,
+        sender_can=_LINK + "the file without its macros (.docx, .xlsx, .pptx), or as PDF",
+    ),
+    "sonicwall.packed-exe": Page(
+        2003002,
+        "packed executable file",
+        "an attached Windows program is packed by UPX, FSG, PKLite32, Petite or ASPack: names of sections, "
+        "a packer's mark, or the first instructions. In a ZIP or gzip file as well",
+        _THEN,
+        "small tools, drivers and installers of vendors: UPX is a plain compressor of programs",
+        ("SonicOS 5.8 guide", "GAV guide", "UPX", "Detect It Easy", "SonicOS 7 tests", "Altospam"),
+        phase="content",
+        certainty=_CERTAIN + _ON + "the signatures: inferred; " + _ENDING,
+        sender_can=_LINK + "the program unpacked (upx -d)",
+    ),
+    "sonicwall.packed-exe-extended": Page(
+        2003003,
+        "executable file of another packer",
+        "an attached Windows program is packed by PECompact, MPRESS or NsPack; only with "
+        "extended_packers=on",
+        _THEN,
+        "tools and games of small vendors",
+        ("SonicOS 5.8 guide", "GAV guide", "Detect It Easy"),
+        phase="content",
+        certainty=_CERTAIN + "that more packers come with signature updates: confirmed, which ones: our "
+        "assumption; " + _ENDING,
+        sender_can=_LINK + "the program unpacked",
+    ),
+    "sonicwall.nested-archive": Page(
+        2003004,
+        "archive inside an archive",
+        "a ZIP or gzip file lies inside another one; only with block_multiple_compress_files=on. A .tar.gz "
+        "does not fire it, nor does an Office file (it is one ZIP)",
+        _THEN,
+        "folders that hold ZIP files and are sent as one; log files rotated as .gz in a ZIP; Office files in a "
+        "ZIP (.docx is one itself)",
+        ("SonicOS 7 API", "SonicOS 7 tests", "GAV guide"),
+        phase="content",
+        certainty="the switch, and that it is off: confirmed by the API and a test library; what counts "
+        "as a level: inferred; " + _ENDING,
+        sender_can=_LINK + "the files in one archive",
+    ),
+    "sonicwall.scan-limit": Page(
+        2003005,
+        "scan of an attachment ended early",
+        "an attachment holds more archives in each other, more octets or a higher compression ratio than "
+        "smtpinspect unpacks: what lies deeper was not judged",
+        "nothing: this is told about our own look into the attachment, not about the box. The product's "
+        "limits are not published",
+        "large archives, disk images, archives in archives",
+        ("SonicOS 7.1 guide", "project"),
+        told="nothing",
+        certainty="our limits",
+    ),
+}
