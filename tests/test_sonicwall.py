@@ -153,8 +153,15 @@ def test_documents_hold_the_file_that_they_name(path: Path) -> None:
     text = path.read_text()
     (name,) = re.findall(r"^The file: `(\w+)`", text, re.MULTILINE)
     (dialogue,) = re.findall(r"^```dialogue\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    mail = stream(parse(dialogue), "C").partition(b"DATA\r\n")[2].partition(b"\r\n.\r\n")[0]
+    mail = text_of(stream(parse(dialogue), "C"))
     assert getattr(attachments, name)() in parts(mail)
+
+
+def text_of(client: bytes) -> bytes:
+    """The mail that this side sends, by DATA or in one chunk."""
+    if chunk := re.search(rb"BDAT (\d+) LAST\r\n", client):
+        return client[chunk.end() : chunk.end() + int(chunk[1])]
+    return client.partition(b"DATA\r\n")[2].partition(b"\r\n.\r\n")[0]
 
 
 def parts(mail: bytes) -> list[bytes]:
@@ -167,6 +174,8 @@ def parts(mail: bytes) -> list[bytes]:
                 found.append(base64.b64decode(body))
             case "quoted-printable":
                 found.append(quopri.decodestring(body))
+            case "binary":
+                found.append(mail.partition(b"\r\n\r\n")[2])
             case _ if b"\r\nend" in body:
                 lines = body.partition(b"begin ")[2].split(b"\r\n")[1:]
                 found.append(b"".join(map(binascii.a2b_uu, lines[: lines.index(b"end")])))

@@ -103,12 +103,24 @@ def gzip_file() -> bytes:
     return gzipped(TEXT * 4)
 
 
-def zips_in_zip(levels: int = 8) -> bytes:
-    """A text in a zip in a zip, and so on."""
-    made = plain_zip()
-    for level in range(levels - 1):
-        made = archive((f"{level}.zip", made))
-    return made
+def three_zips() -> bytes:
+    """A text in a zip in a zip in a zip, all stored."""
+    return archive(("outer.zip", zip_in_zip()))
+
+
+def four_zips() -> bytes:
+    """One level more."""
+    return archive(("outer.zip", three_zips()))
+
+
+def deep_zipcrypto() -> bytes:
+    """An encrypted zip in three zips in each other."""
+    return archive(("3.zip", archive(("2.zip", archive(("1.zip", zipcrypto_zip()))))))
+
+
+def docx_in_zip() -> bytes:
+    """An Office file without macros, stored in a zip."""
+    return archive(("text.docx", plain_docx()))
 
 
 def gzipped(octets: bytes) -> bytes:
