@@ -95,6 +95,13 @@ class Engine:
         """Octets read, octets in all (0 when not known), packets, mails and alerts so far."""
         return self._progress
 
+    def looks_at(self, label: str, client: str, server: str) -> bool:
+        """Does the inspector of this label look at a connection between these ends (`ADDRESS:PORT`)?"""
+        if not self.program.scopes.any:
+            return True
+        ends = (end.rpartition(":")[0].strip("[]") for end in (client, server))
+        return self.program.scopes.looks_between(self.labels.index(label), *ends)
+
     def run(self, source: Input) -> Iterator[Record | Stats]:
         """Records as they become final, a Stats at the end.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import smtpinspect
 from kit import capture, wire
 from kit.dialogue import DELIVERY, parse
 from smtpinspect._core import views
-from smtpinspect.actions import Strength
+from smtpinspect.actions import Action, Strength
+from smtpinspect.facts import LINE, gt
+from smtpinspect.inspectors.base import Inspector, Rule, Settings
 from smtpinspect.report import summary, words
 from smtpinspect.report.summary import SHOWN, Summary
 from smtpinspect.report.terminal import Style, cut, safe, took, wide, wrapped
@@ -35,7 +38,7 @@ def frames(*texts: str) -> list[tuple[float, bytes]]:
 
 def summed(*texts: str, inspectors: list[str] | None = None, **options: Any) -> tuple[Summary, Text]:
     engine = smtpinspect.Engine(inspectors)
-    made = Summary(engine.labels, **options)
+    made = Summary(engine.labels, looks_at=engine.looks_at, **options)
     made.begin("here", "here.pcap")
     for record in engine.run(frames(*texts)):
         made.take(record)
@@ -96,6 +99,66 @@ def test_a_hanging_greeting_is_a_break() -> None:
     made, text_ = summed(text, inspectors=["mailguard:pix-4.4"])
     assert made.rows[0].cells["mailguard"] == ("would hang", "hang: banner-multiline-broken")
     assert "hangs the client:" in "\n".join(text_.lines())
+
+
+class Box(Inspector):
+    """Refuses a mail with a body line of more than ten octets."""
+
+    name = "box"
+    title = "Box of somebody"
+
+    def rules(self, settings: Settings) -> Iterable[Rule]:
+        """One row."""
+        refused = Action(Strength.ANSWER, "answer", {"reply": b"552 too long", "client": "rst"})
+        long = LINE(where="body", length=gt(10))
+        yield Rule("box.long-line", long, refused, "project", "x", 1, "a long line", "body")
+
+
+def test_a_mail_that_the_box_refuses() -> None:
+    engine = smtpinspect.Engine([Box()])
+    made = Summary(engine.labels)
+    for record in engine.run(frames(DELIVERY, DELIVERY.replace("How are you?", "Hello."))):
+        made.take(record)
+    text = "\n".join(Text(made, products(engine.inspectors, engine.labels, ())).lines())
+    assert [row.cells["box"] for row in made.rows] == [
+        ("would be refused", "refused: long-line"),
+        ("", "passes"),
+    ]
+    assert "box.long-line  refuses: a long line (body)" in text
+    assert "the sender would log: 552 too long   [after-end-of-data]" in text
+    assert "or a lost connection: the reset may come before the reply is read" in text
+    assert "Box: 1 would be refused." in text
+    assert words.colour("would be refused") == "red"
+
+
+def test_a_product_that_does_not_look() -> None:
+    away = "stormshield:low,inside=192.0.2.0/24,directions=inbound"
+    made, text = summed(CUT, inspectors=[away, "stormshield,inside=192.0.2.0/24"])
+    assert [cell for _, cell in made.rows[0].cells.values()] == ["not inspected", "cut: smtp-231"]
+    assert "1 not inspected" in "\n".join(text.lines())
+    made, text = summed("S: 220 mx\nC: QUIT\nS: 221 bye\n", inspectors=[away])
+    assert made.rows[0].cells["stormshield"] == ("not inspected", "not inspected")
+
+
+def test_titles_of_products() -> None:
+    engine = smtpinspect.Engine(["sonicwall", "stormshield:low"])
+    assert [one.title for one in products(engine.inspectors, engine.labels, ())] == [
+        "SonicWall",
+        "Stormshield (low)",
+    ]
+
+
+def test_products_of_one_fate_share_a_line() -> None:
+    engine = smtpinspect.Engine(["mailguard", "stormshield", "sonicwall"])
+    made = Summary(engine.labels)
+    for record in engine.run(frames(DELIVERY)):
+        made.take(record)
+    columns = products(engine.inspectors, engine.labels, ())
+    lines = [*Text(made, columns, width=62).lines()]
+    assert "                behind Stormshield (high), SonicWall: passes" in lines
+    lines = [*Text(made, columns, width=58).lines()]
+    assert "                behind Stormshield (high): passes" in lines
+    assert "                behind SonicWall: passes" in lines
 
 
 def test_stages_become_what_a_sender_logs() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit import attachments
+from kit import handmade
 from kit.dialogue import parse, stream
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import registry
@@ -154,7 +154,7 @@ def test_documents_hold_the_file_that_they_name(path: Path) -> None:
     (name,) = re.findall(r"^The file: `(\w+)`", text, re.MULTILINE)
     (dialogue,) = re.findall(r"^```dialogue\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     mail = text_of(stream(parse(dialogue), "C"))
-    assert getattr(attachments, name)() in parts(mail)
+    assert getattr(handmade, name)() in parts(mail)
 
 
 def text_of(client: bytes) -> bytes:

@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from smtpinspect._core.said import Said
+from smtpinspect._core.scope import Scopes
 from smtpinspect.actions import Action, Basis
 from smtpinspect.facts import Pattern
 
@@ -70,6 +71,8 @@ class Program:
     def judged(self) -> tuple[bool, ...]: ...
     @property
     def rules(self) -> tuple[str, ...]: ...
+    @property
+    def scopes(self) -> Scopes: ...
     @property
     def wants_value(self) -> bool: ...
     @property

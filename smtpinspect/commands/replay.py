@@ -255,7 +255,7 @@ def _replay_text(engine: Engine, given: argparse.Namespace) -> int:
     from smtpinspect.report.summary import Summary
     from smtpinspect.report.text import Text, products
 
-    summary = Summary(engine.labels, each=given.each, records=given.records)
+    summary = Summary(engine.labels, each=given.each, records=given.records, looks_at=engine.looks_at)
     captures = given.captures
     status = DONE
     with progress(engine, captures, None):

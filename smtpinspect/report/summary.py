@@ -6,7 +6,7 @@ Memory does not grow with the capture: rows over the limit, and keys over theirs
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -75,7 +75,10 @@ class _Talk:
 
 
 class Summary:
-    """Takes the records of one or more runs, in their order. `labels` are the products' keys in a verdict."""
+    """Takes the records of one or more runs, in their order. `labels` are the products' keys in a verdict.
+
+    `looks_at` tells whether a product looks at a connection between two ends at all (Engine.looks_at).
+    """
 
     def __init__(
         self,
@@ -83,8 +86,10 @@ class Summary:
         *,
         each: bool = False,
         records: Iterable[str] = ("mail", "alert", "flow"),
+        looks_at: Callable[[str, str, str], bool] | None = None,
     ) -> None:
         self.labels = labels
+        self.looks_at = looks_at
         self.each = each
         self.records = frozenset(records)
         self.captures = 0
@@ -189,7 +194,7 @@ class Summary:
             _add(own, alert)
         fired = {**talk.outside, **own}
         breaks = {label: _first(rule, fired, talk, label) for label, rule in mail.broken_by.items()}
-        cells = self._cells(mail.verdict, mail.broken_by, breaks, [*own.values(), *talk.outside.values()])
+        cells = self._cells(mail, breaks, [*own.values(), *talk.outside.values()])
         notes = []
         refused = any(kind == "would be refused" for kind, _ in cells.values())
         sort = TROUBLE if mail.broken_by or refused or mail.outcome in words.BROKEN else FINE
@@ -232,7 +237,7 @@ class Summary:
             return
         self.doubts.update(flow.confidence)
         breaks = {label: talk.breaks.get(label) for label in flow.broken_by}
-        cells = self._cells(flow.verdict, flow.broken_by, breaks, [*talk.outside.values()])
+        cells = self._cells(flow, breaks, [*talk.outside.values()])
         sort = TROUBLE if flow.broken_by else FINE
         if "flow" in self.records and self._room(sort):
             row = Row(
@@ -250,17 +255,17 @@ class Summary:
 
     def _cells(
         self,
-        verdict: Mapping[str, str],
-        broken_by: Mapping[str, str],
+        record: Mail | Flow,
         breaks: Mapping[str, Alert | None],
         fired: Sequence[tuple[Alert, int]],
     ) -> dict[str, tuple[str, str]]:
         made = {}
         for label in self.labels:
             alerts = [alert for alert, _ in fired if alert.inspector == label]
-            kinds, text = words.cell(
-                verdict.get(label, "pass"), broken_by.get(label), breaks.get(label), alerts
-            )
+            word = record.verdict.get(label, "pass")
+            kinds, text = words.cell(word, record.broken_by.get(label), breaks.get(label), alerts)
+            if self.looks_at is not None and not self.looks_at(label, record.client, record.server):
+                kinds, text = ["not inspected"], "not inspected"
             made[label] = (kinds[0] if kinds else "", text)
             self.kinds[label].update(kinds)
         return made

@@ -99,7 +99,7 @@ cdef class Program:
     cdef readonly tuple gids
     cdef readonly tuple judged         # does the inspector count in verdicts?
     cdef readonly tuple rules          # rule ids, by number
-    cdef Scopes scopes
+    cdef readonly Scopes scopes
     cdef object methods
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value
