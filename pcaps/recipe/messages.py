@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 
+ATTACHMENTS = Path(__file__).resolve().parents[2] / "tests" / "attachments"
 SENDER = "alice@example.org"
 RECIPIENT = "bob@example.net"
 
@@ -46,6 +48,20 @@ def references(octets: int) -> str:
     identifiers = [f"<{number:04d}.thread@lists.example.org>" for number in range(octets // 32)]
     others = " ".join(identifiers[: (octets - fixed) // (len(identifiers[0]) + 1)])
     return f"{others} {last.format('x' * (octets - fixed - len(others)))}"
+
+
+def attached(file: str, name: str, kind: str) -> Text:
+    """A mail with one of the files in tests/attachments, under another name."""
+    octets = (ATTACHMENTS / file).read_bytes()
+    parts = (
+        "Content-Type: text/plain\n\nDear Bob,\n\nthe file is attached.\n",
+        f'Content-Type: {kind}; name="{name}"\n'
+        f'Content-Disposition: attachment; filename="{name}"\n'
+        f"Content-Transfer-Encoding: base64\n\n{base64.encodebytes(octets).decode()}",
+    )
+    body = "".join(f"--=_file\n{part}" for part in parts) + "--=_file--\n"
+    fields = {"MIME-Version": "1.0", "Content-Type": 'multipart/mixed; boundary="=_file"'}
+    return Text(subject=f"Your {name}", body=body, fields=fields, name=Path(name).stem)
 
 
 _ATTACHMENT = b"day;room\n" + b"".join(b"%d;%d\n" % (day, day % 7) for day in range(1, 61))

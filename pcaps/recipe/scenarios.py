@@ -4,7 +4,7 @@ import exim
 import opensmtpd
 import swaks
 from mailguard import banner_and_keywords_masked, ehlo_overwritten
-from messages import MULTIPART, Text, references
+from messages import MULTIPART, Text, attached, references
 from scenario import Scenario
 
 STEP_BY_STEP = {"smtpd_discard_ehlo_keywords": "pipelining, chunking"}
@@ -199,5 +199,29 @@ SCENARIOS = (
                 fields={"MIME-Version": "1.0", "Content-Type": 'multipart/mixed; boundary="=_minutes"'},
             ),
         ),
+    ),
+    Scenario(
+        name="encrypted-zip",
+        shows="A ZIP with a password (ZipCrypto) as attachment.",
+        made="the file: Info-ZIP (`infozip-encrypted.zip` of tests/attachments)",
+        mails=(attached("archive/infozip-encrypted.zip", "payslip.zip", "application/zip"),),
+    ),
+    Scenario(
+        name="office-macro",
+        shows="A Word document with a VBA project (.docm) as attachment, by BDAT.",
+        made="the file: `macros.docm` of tests/attachments",
+        server=exim,
+        client=exim,
+        mails=(
+            attached(
+                "office/macros.docm", "timesheet.docm", "application/vnd.ms-word.document.macroEnabled.12"
+            ),
+        ),
+    ),
+    Scenario(
+        name="packed-exe",
+        shows="A Windows program packed by UPX as attachment; the text in many segments.",
+        made="the file: MinGW and UPX (`upx-hello32.exe` of tests/attachments)",
+        mails=(attached("program/upx-hello32.exe", "setup.exe", "application/octet-stream"),),
     ),
 )
