@@ -127,6 +127,21 @@ def test_what_the_page_of_217_tells() -> None:
     assert page("SMTP:217", BUILT_IN) == text
 
 
+def test_a_rule_that_a_key_switches_on() -> None:
+    key = "block_multiple_compress_files=on"
+    text = page("nested-archive", BUILT_IN)
+    assert "not in force; a setting brings it into force" in " ".join(text.split())
+    assert text.endswith(f"  next          smtpinspect replay CAPTURE -i 'sonicwall,{key}'\n")
+    text = page("nested-archive", [registry.load(f"sonicwall,{key}")])
+    assert text.endswith("  next          smtpinspect replay CAPTURE -i sonicwall,off=nested-archive\n")
+    for inspector in BUILT_IN:
+        for rule, told in inspector.pages.items():
+            if told.ask:
+                assert inspector.matching(rule)[0] not in {row.id for row in inspector.table()}
+                made = registry.load(f"{inspector.name},{told.needs}")
+                assert rule in {row.id for row in made.table()}
+
+
 def test_remedies_print_the_port() -> None:
     """`no fixup protocol smtp` without the port would put port 25 back."""
     text = page("banner-masked", BUILT_IN, WIDTH)

@@ -110,7 +110,7 @@ SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     "content": (
         ("Exim", "SMTP error from remote mail server after end of data: 552 ...   (bounced)"),
         ("Postfix", "host ... said: 552 ... (in reply to end of DATA command)   (bounced)"),
-        ("", "without the 552, or when a reset came before it was read: deferred, and"),
+        ("", "no 552, or a reset before it was read: deferred, and tried again"),
         ("Exim", "Remote host closed connection in response to end of data"),
         ("Postfix", "lost connection with ... while sending message body   (or end of data)"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from smtpinspect.grammar.limits import ARCHIVE_DEPTH, INFLATE_RATIO, INFLATED_OCTETS
 from smtpinspect.inspectors.explain import Page
 
 _THEN: Final = (
@@ -13,7 +14,10 @@ _THEN: Final = (
 )
 _CERTAIN: Final = "the switch: confirmed; 552: confirmed for viruses, inferred for restrictions; "
 _ON: Final = "that it is on: our assumption (look at your box); "
-_ENDING: Final = "FIN or RST, and the text behind 552: our assumption"
+_ENDING: Final = (
+    "that base64, ZIP and gzip are undone: confirmed; quoted-printable, uuencode and BDAT, FIN or RST, and the "
+    "text behind 552: our assumption"
+)
 _LINK: Final = "send a link to the file, or "
 
 PAGES: Final = {
@@ -59,8 +63,7 @@ PAGES: Final = {
     "sonicwall.packed-exe-extended": Page(
         2003003,
         "executable file of another packer",
-        "an attached Windows program is packed by PECompact, MPRESS or NsPack; only with "
-        "extended_packers=on",
+        "an attached Windows program is packed by PECompact, MPRESS or NsPack",
         _THEN,
         "tools and games of small vendors",
         ("SonicOS 5.8 guide", "GAV guide", "Detect It Easy"),
@@ -68,12 +71,13 @@ PAGES: Final = {
         certainty=_CERTAIN + "that more packers come with signature updates: confirmed, which ones: our "
         "assumption; " + _ENDING,
         sender_can=_LINK + "the program unpacked",
+        ask="sonicwall,extended_packers=on",
     ),
     "sonicwall.nested-archive": Page(
         2003004,
         "archive inside an archive",
-        "a ZIP or gzip file lies inside another one; only with block_multiple_compress_files=on. A .tar.gz "
-        "does not fire it, nor does an Office file (it is one ZIP)",
+        "a ZIP or gzip file lies inside another one. Not by a .tar.gz, nor by an Office file as such, which is "
+        "one ZIP",
         _THEN,
         "folders that hold ZIP files and are sent as one; log files rotated as .gz in a ZIP; Office files in a "
         "ZIP (.docx is one itself)",
@@ -82,12 +86,13 @@ PAGES: Final = {
         certainty="the switch, and that it is off: confirmed by the API and a test library; what counts "
         "as a level: inferred; " + _ENDING,
         sender_can=_LINK + "the files in one archive",
+        ask="sonicwall,block_multiple_compress_files=on",
     ),
     "sonicwall.scan-limit": Page(
         2003005,
         "scan of an attachment ended early",
-        "an attachment holds more archives in each other, more octets or a higher compression ratio than "
-        "smtpinspect unpacks: what lies deeper was not judged",
+        f"an attachment has more in it than smtpinspect unpacks ({ARCHIVE_DEPTH} archives in each other, "
+        f"{INFLATED_OCTETS >> 30} GiB, {INFLATE_RATIO} times its compressed size): the rest was not judged",
         "nothing: this is told about our own look into the attachment, not about the box. The product's "
         "limits are not published",
         "large archives, disk images, archives in archives",
