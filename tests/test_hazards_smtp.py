@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -273,6 +274,31 @@ def test_nested_mail_keeps_the_first_envelope() -> None:
     (mail,) = running.replay_text(text).mails
     assert "a@a.example" in mail.mail_from
     assert mail.outcome == "accepted"
+
+
+@hazard("S-19")
+@pytest.mark.parametrize("way", ["whole", "octetwise", "reordered"])
+def test_nested_mail_that_the_server_takes(way: str) -> None:
+    """What the client sends behind the 250 belongs to a second mail."""
+    text = HELLO + ENVELOPE + "C: MAIL FROM:<n@n> SIZE=7\nS: 250 ok\nC: RCPT TO:<m@m>\nS: 250 ok\n" + TEXT + BYE
+    segments = wire.build(parse(text))
+    if way != "whole":
+        segments = mutate.octetwise(segments)
+    if way == "reordered":
+        segments = mutate.reordered(segments, Random(1))
+    first, second = running.replay(segments).mails
+    assert (first.outcome, list(first.rcpt_to)) == ("aborted", ["b@b.example"])
+    assert (second.outcome, second.mail_from, list(second.rcpt_to)) == ("accepted", "n@n", ["m@m"])
+    assert [first.tx_id, second.tx_id] == [0, 1]
+
+
+@hazard("S-19")
+def test_nested_mail_in_a_pipeline_stays_in_the_first() -> None:
+    """Whose recipient it is the client could not know."""
+    nested = "C: MAIL FROM:<n@n>\nC: RCPT TO:<m@m>\nS: 250 ok\nS: 250 ok\n"
+    (mail,) = running.replay_text(HELLO + ENVELOPE + nested + TEXT + BYE).mails
+    assert mail.outcome == "accepted"
+    assert len(mail.rcpt_to) == 2
 
 
 @hazard("S-20", "S-21")

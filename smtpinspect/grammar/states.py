@@ -62,7 +62,7 @@ EVENTS: Final = {
 ACTIONS: Final = {
     "": "nothing",
     "greet": "an open mail ends; the client's name is kept",
-    "mail": "a mail begins unless one is open",
+    "mail": "a mail begins unless one is open; where the server takes it all the same, that one ends",
     "rcpt": "the open mail gets a recipient",
     "chunk": "octets are counted, and are mail text",
     "count": "octets are counted, and are no mail text",

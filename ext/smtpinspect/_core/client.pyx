@@ -27,6 +27,7 @@ from smtpinspect._core.transactions cimport mail_begin, mail_close, mail_recipie
 from smtpinspect.grammar import limits as _limits
 
 cdef uint32_t KEPT_ADDRESS = _limits.KEPT_ADDRESS
+cdef uint32_t KEPT_LINE = _limits.KEPT_LINE
 
 
 cdef int command_event(Command* c) noexcept nogil:
@@ -63,6 +64,8 @@ cdef Py_ssize_t client_feed(
     cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
     cdef Command c
     cdef Py_ssize_t took
+    if talk.nested_reply:
+        nested_taken(dialogue, conn)
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
         # the head of this line is not in the capture
@@ -121,6 +124,28 @@ cdef void open_mail(Dialogue dialogue, Conn* conn, int64_t at) noexcept nogil:
         mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
     if conn.talk.open == NULL:
         mail_begin(dialogue.verdicts, conn, at)
+
+
+cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
+    """The server took a MAIL inside a mail, as some do: the mail before it is over, and this is another one.
+
+    Only what the client sends when it knows so belongs to it; what it had sent before stays with the first.
+    """
+    cdef Talk* talk = conn.talk
+    cdef Mail* mail = talk.open
+    cdef Command c
+    cdef bint knows = talk.ack >= talk.nested_reply
+    talk.nested_reply = 0
+    if not knows or mail == NULL or mail.tx != talk.nested_tx or mail.has_text or talk.qn:
+        return
+    mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
+    mail = mail_begin(dialogue.verdicts, conn, talk.nested_at)
+    if mail == NULL:
+        return
+    mail.ordinal = talk.nested_ordinal
+    mail.start_ns = talk.nested_ns
+    command_parse(span(talk.nested.p, talk.nested.n), &c)
+    mail_sender(mail, &c)
 
 
 cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
@@ -211,6 +236,14 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         open_mail(dialogue, conn, line.start)
         if talk.open != NULL and talk.open.command_at == line.start:
             mail_sender(talk.open, c)
+        elif talk.open != NULL:
+            # none of its own unless the server takes it
+            talk.nested.n = 0
+            text_add(&talk.nested, text.p, text.n, KEPT_LINE)
+            talk.nested_at = line.start
+            talk.nested_ns = dialogue.verdicts.ns
+            talk.nested_tx = talk.open.tx
+            talk.nested_ordinal = talk.ordinal + 1
     phase = phase_now(talk, c.verb)
     if line.passed < dialogue.verdicts.program.lines[IN_COMMAND].n:
         command_limits(dialogue, conn, IN_COMMAND, text, line.n, end)

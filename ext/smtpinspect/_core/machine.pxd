@@ -9,6 +9,7 @@ from smtpinspect._core.tape cimport Tape
 cdef struct Arrival:           # where the octets come from
     int64_t packet
     int64_t ns
+    int64_t ack                # stream offset of the other side, -1 unknown
     bint border                # the first octet began a segment
     bint merged                # the segment is larger than any on the wire
 

@@ -58,6 +58,7 @@ cdef class Machine:
         text_free(&talk.line[0].kept)
         text_free(&talk.line[1].kept)
         text_free(&talk.helo)
+        text_free(&talk.nested)
         text_free(&talk.greeting)
         free(talk.queue)
         free(talk.standing)
@@ -81,6 +82,7 @@ cdef class Machine:
         if side == SERVER:
             return i + replies_feed(self.dialogue, conn, p + i, n - i, at + i, border)
         talk.merged = a.merged
+        talk.ack = a.ack
         if border:
             talk.border_at = (talk.border_at + 1) % BORDERS
             talk.borders[talk.border_at] = at

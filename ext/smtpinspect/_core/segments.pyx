@@ -247,10 +247,7 @@ cdef class Streams:
         if conn.talk == NULL and self.machine.start(conn, not conn.d[0].syn and not conn.d[1].syn) < 0:
             return -1
         if n:
-            a.packet = number
-            a.ns = ns
-            a.border = border
-            a.merged = merged
+            a = Arrival(packet=number, ns=ns, ack=ack, border=border, merged=merged)
             self.machine.tape.stream(conn, side, p, n, d.next)
             took = self.machine.feed(conn, side, p, n, d.next, &a)
             d.next += took

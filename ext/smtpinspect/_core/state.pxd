@@ -388,6 +388,12 @@ cdef struct Talk:
     Mail* mails                # not written yet, oldest first
     Mail* last_mail
     Text helo
+    Text nested                # the last MAIL inside a mail
+    int64_t nested_at
+    int64_t nested_ns
+    int64_t nested_tx          # of the mail that it stands in
+    int64_t nested_reply       # offset behind the 2xx that it got, until the client goes on; 0 none
+    int32_t nested_ordinal
     Text greeting
     Mime* mime
     Standing* standing
@@ -396,6 +402,7 @@ cdef struct Talk:
     int64_t border_ns[BORDERS]
     uint8_t border_at
     uint8_t merged             # the present client segment is a merged one
+    int64_t ack                # what it acknowledges: stream offset of the server, -1 unknown
 
 cdef struct Key:
     uint8_t lo[16]
