@@ -247,6 +247,20 @@ def test_ios_is_named_and_not_emulated() -> None:
         registry.load(f"mailguard,config={CONFIGS / 'ios.txt'}")
 
 
+def test_counters_tell_what_runs() -> None:
+    line = "Inspect: esmtp _default_esmtp_map, packet 96716502, lock fail 7, drop 25, reset-drop 0"
+    text = f"Global policy:\n  Service-policy: global_policy\n    Class-map: inspection_default\n      {line}\n"
+    made = read(text)
+    assert told(made) == (MG, "asa-9-tls", True, (25,), {})
+    assert made.found[0].meaning == "in force: 96,716,502 packets seen, 25 dropped, 0 with a reset"
+    newer = line + ", v6-fail-close 0 sctp-drop-override 0"
+    assert read(f"ASA Version 9.1(2)\n{POLICY % ''}{BOUND}{newer}\n").keys == {}
+
+
+def test_a_version_alone_is_no_configuration() -> None:
+    assert READERS[MG]("Cisco Adaptive Security Appliance Software Version 9.1(2)\nup 3 days\n") is None
+
+
 # --- Stormshield, SonicWall
 
 

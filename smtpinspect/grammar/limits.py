@@ -66,9 +66,13 @@ FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datami
 TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed
 
 # --- a firewall's configuration --------------------------------------------------------------------
-CONFIG_OCTETS: Final = 32 << 20  # a running-config with a million access-list lines stays below
+CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
+CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter
 CONFIG_QUOTED: Final = 120  # characters of a line that a report quotes
+CONFIG_LINES: Final = 4_096  # lines of a sort that a report holds
 CONFIG_PORTS: Final = 64  # ports of one class or range that are looked at
+CONFIG_TOKENS: Final = 200_000  # of a JSON text whose lines are told; a body of settings has some hundred
+CONFIG_PARTS: Final = 1_024  # contexts, and match lines of one map; a firewall has 250 contexts at most
 
 # --- vendor logs (octets, counts) ------------------------------------------------------------------
 LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet

@@ -97,8 +97,8 @@ class Inspector:
 
     def __init__(self, profile: str | None = None, *, config: object = None, **keys: object) -> None:
         self.configuration = None if config is None else self._read(config)
-        if self.configuration:
-            profile = profile or self.configuration.profile or None
+        if self.configuration and profile is None:
+            profile = self.configuration.profile or None
         self.profile = self.default_profile if profile is None else profile
         if self.profile not in self.profiles:
             raise unknown(

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -66,15 +66,17 @@ class Reading:
 
     def find(self, row: Row, meaning: str) -> None:
         """This line counts, and means that."""
-        self.found.append(Line(row.number, shown(row.text), meaning))
+        if len(self.found) < limits.CONFIG_LINES:
+            self.found.append(Line(row.number, shown(row.text), meaning))
 
     def miss(self, row: Row, why: str) -> None:
         """This line would count, but is not understood."""
-        self.unknown.append(Line(row.number, shown(row.text), why))
+        if len(self.unknown) < limits.CONFIG_LINES:
+            self.unknown.append(Line(row.number, shown(row.text), why))
 
     def note(self, text: str) -> None:
         """What the user should know; told once."""
-        if text not in self.notes:
+        if text not in self.notes and len(self.notes) < limits.CONFIG_PORTS:
             self.notes.append(text)
 
     def lines(self) -> dict[str, Any]:
@@ -92,21 +94,25 @@ def shown(text: str) -> str:
     return text if len(text) <= limits.CONFIG_QUOTED else text[: limits.CONFIG_QUOTED - 1] + "…"
 
 
-def rows(text: str) -> list[Row]:
+def has(text: str, signs: Iterable[str]) -> bool:
+    """Does one of these words, in small letters, stand anywhere in the text?"""
+    lower = text.lower()
+    return any(sign in lower for sign in signs)
+
+
+def rows(text: str) -> Iterator[Row]:
     """The lines that are not empty; whatever ends them, and without what a terminal's pager left."""
-    made = []
     if "\n" not in text:
         text = text.replace("\r", "\n")
     for number, whole in enumerate(text.split("\n"), 1):
-        line = whole.rstrip()
+        line = whole[: limits.CONFIG_LINE].rstrip()
         if "\r" in line:
             line = _PAGER.sub("", line).rpartition("\r")[2]
         elif line.startswith(("<", "-")):
             line = _PAGER.sub("", line)
         bare = line.lstrip()
         if bare:
-            made.append(Row(number, len(line) - len(bare), bare))
-    return made
+            yield Row(number, len(line) - len(bare), bare)
 
 
 def text_of(path: str | os.PathLike[str]) -> str:
@@ -150,6 +156,8 @@ def decoded(file: BinaryIO, name: str) -> str:
 
 def reader(package: str) -> Callable[[str], Configuration | None] | None:
     """`read` of the module `config` in an inspector's folder; None where there is none."""
+    if not package:
+        return None
     try:
         found = importlib.import_module(f"{package}.config")
     except ModuleNotFoundError as error:

@@ -45,10 +45,10 @@ def page(
     if inspector is not None and plain is not None and made.active:
         yield from _rules(inspector, plain, width, style)
     yield from _lines("Not understood, and left out", made.unknown, width, style)
-    if made.notes:
+    if notes := _notes(made, inspector):
         yield ""
         yield style("To know", "bold")
-        for note in made.notes:
+        for note in notes:
             yield from wrapped(safe(note), width, "  ")
     yield ""
     yield from _next(made, path, inspector)
@@ -69,7 +69,7 @@ def record(
         "keys": {key: _plain(value) for key, value in made.keys.items()},
         "found": _records(made.found),
         "unknown": _records(made.unknown),
-        "notes": list(made.notes),
+        "notes": _notes(made, inspector),
         "beyond": made.beyond or None,
         "rules": [
             {"rule": rule, "here": here, "profile": there}
@@ -77,6 +77,10 @@ def record(
         ],
         "inspector": None if made.beyond or inspector is None else spec_of(made, path),
     }
+
+
+def _notes(made: Configuration, inspector: Inspector | None) -> list[str]:
+    return [*made.notes, *(inspector.notes() if inspector is not None and made.active else ())]
 
 
 def _profile(made: Configuration, inspector: Inspector | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from smtpinspect.grammar import limits
-from smtpinspect.inspectors.configuration import Configuration, Reading, Row, rows, shown
+from smtpinspect.inspectors.configuration import Configuration, Reading, Row, has, rows, shown
 from smtpinspect.inspectors.mailguard.mapkeys import keys_of
 from smtpinspect.inspectors.mailguard.policy import Inspect, Policies
 
@@ -18,13 +18,18 @@ _VERSION: Final = re.compile(
 )
 # A session that was pasted: `fw/ctx(config-pmap)# ` in front of each line.
 _PROMPT: Final = re.compile(r"[\w.@-]{1,64}(?:/[\w.-]{1,64}){0,4}(?:\([\w-]{1,40}\))?[#>] ?(?=\S)")
-_SIGNS: Final = re.compile(
-    r"(?im)^[^\n]{0,80}?(?:\b(?:PIX|ASA|FWSM|NGFW)(?: Firewall| Security Appliance)? Version \d"
-    r"|\bAdaptive Security Appliance Software Version \d"
-    r"|\bfixup protocol \w|\bpolicy-map (?:type )?\w|\bservice-policy \S+ (?:global|interface)\b"
-    r"|\binspect e?smtp\b|\bip inspect name \S+ e?smtp\b)"
-    r"|^[ \t]*(?:no )?mailhost[ \t]+\d"
+# Without one of these, in small letters, a text is none of theirs.
+_SIGNS: Final = (
+    "pix version", "pix firewall version", "asa version", "fwsm version", "ngfw version", "appliance version",
+    "appliance software version", "fixup protocol", "policy-map", "service-policy", "inspect smtp", "inspect esmtp",
+    "inspect: ", "ip inspect name", "mailhost",
+)  # fmt: skip
+# show service-policy
+_COUNTERS: Final = re.compile(
+    r"Inspect: (e?smtp)(?: (\S+))?, packet (\d+), lock fail (\d+), drop (\d+), reset-drop (\d+)"
 )
+_READ: Final = frozenset(("fixup", "mailhost", "ip", "no", "hostname", "inspect:"))
+_WHOLE: Final = frozenset(("hostname", "interface", "nameif", "access-list", "names", "conduit"))
 _FIXUP: Final = re.compile(r"(no )?fixup protocol smtp(?: (\d{1,5})(?:-(\d{1,5}))?)?$", re.IGNORECASE)
 _MAILHOST: Final = re.compile(r"(no )?mailhost (\S+) (\S+)", re.IGNORECASE)
 _IOS: Final = re.compile(r"(no )?ip inspect name (\S+) (e?smtp)\b", re.IGNORECASE)
@@ -76,20 +81,37 @@ class _Context:
         self.other_fixups = False
         self.mailhosts: dict[tuple[str, str], Row] = {}
         self.gone_mailhosts: list[Row] = []
-        self.ios: list[tuple[Row, str, str]] = []
+        self.ios: dict[tuple[str, str], Row] = {}
+        self.counters: list[Inspect] = []
+        self.whole = False  # more than a version?
 
     @property
     def told(self) -> bool:
         """Does it say anything about SMTP, or is it a whole configuration?"""
-        own = self.fixups or self.mailhosts or self.gone_mailhosts or self.ios or self.policies.told
-        return bool(own or self.other_fixups)
+        own = self.fixups or self.mailhosts or self.gone_mailhosts or self.ios or self.counters
+        return bool(own or self.other_fixups or self.policies.told)
+
+    @property
+    def modular(self) -> bool:
+        """Policies, not fixup?"""
+        return self.version.modular if self.version else bool(self.policies.told or self.counters)
 
     def take(self, row: Row) -> None:
         """The next line."""
         self.first = self.first or row.number
         self.last = row.number
-        line = " ".join(row.text.split()) if len(row.text) < 4_096 else row.text
-        word = line.partition(" ")[0].lower()
+        words = row.text.split()
+        word = words[0].lower()
+        if word in _READ:
+            self._own(row, word, " ".join(words))
+        self.whole = self.whole or word in _WHOLE
+        self.policies.take(row, words)
+
+    def _own(self, row: Row, word: str, line: str) -> None:
+        if word == "inspect:" and (made := _COUNTERS.match(line)):
+            self.counters.append(Inspect(row, made[1], made[2] or "", "", ""))
+            seen, _, dropped, reset = (int(number) for number in made.groups()[2:])
+            self.reading.find(row, f"in force: {seen:,} packets seen, {dropped:,} dropped, {reset:,} with a reset")
         if word == "hostname":
             self.name = self.name or line.partition(" ")[2].strip('"')
         if word in ("fixup", "mailhost", "ip", "no"):
@@ -103,15 +125,14 @@ class _Context:
                 else:
                     self.mailhosts[host] = row
             elif made := _IOS.match(line):
-                self.ios = [one for one in self.ios if one[1:] != (made[2], made[3].lower())]
+                self.ios.pop((made[2], made[3].lower()), None)
                 if not made[1]:
-                    self.ios.append((row, made[2], made[3].lower()))
+                    self.ios[made[2], made[3].lower()] = row
             elif re.match(r"(?:no )?fixup protocol smtp\b", line, re.IGNORECASE):
                 self.reading.miss(row, "not a form of fixup protocol smtp [PORT[-PORT]]")
                 return
             elif re.match(r"(?:no )?fixup protocol \w", line, re.IGNORECASE):
                 self.other_fixups = True
-        self.policies.take(row)
 
     def _fixup(self, row: Row, gone: bool, low: str | None, high: str | None) -> None:
         first = int(low) if low else 25
@@ -119,9 +140,9 @@ class _Context:
         if not 0 < first <= last < 65_536:
             self.reading.miss(row, "no port, or no range of ports")
             return
-        self.fixups.append(row)
+        self.fixups = [*self.fixups[: limits.CONFIG_PORTS], row]
         self.ports = self.ports or []
-        named = [*range(first, last + 1)][:limits.CONFIG_PORTS]
+        named = range(first, min(last + 1, first + limits.CONFIG_PORTS))
         if last - first >= limits.CONFIG_PORTS:
             self.reading.note(f"line {row.number}: only the first {limits.CONFIG_PORTS} ports are looked at")
         if gone and low is None:
@@ -135,7 +156,7 @@ class _Context:
             self.ports = [port for port in self.ports if port not in named]
             self.reading.find(row, f"MailGuard is off on port {_span(first, last)}")
         else:
-            self.ports += [port for port in named if port not in self.ports]
+            self.ports = [*dict.fromkeys((*self.ports, *named))][: limits.CONFIG_PORTS]
             self.reading.find(row, f"MailGuard on port {_span(first, last)}")
 
 
@@ -144,10 +165,10 @@ def read(text: str) -> Configuration | None:
 
     Of several contexts in one text the first in which SMTP is inspected is taken; `notes` name the others.
     """
-    if not _SIGNS.search(text):
+    if not has(text, _SIGNS):
         return None
-    contexts = [one for one in _contexts(rows(text)) if one.told or one.version]
-    telling = [one for one in contexts if one.told] or contexts[:1]
+    contexts = [one for one in _contexts(rows(text)) if one.told or one.whole]
+    telling = [one for one in contexts if one.told] or [one for one in contexts if one.version][:1]
     if not telling:
         return None
     made = [_made(one) for one in telling]
@@ -171,17 +192,20 @@ def _place(context: _Context) -> str:
     return f"lines {context.first} to {context.last}{name}"
 
 
-def _contexts(lines: Sequence[Row]) -> Iterator[_Context]:
-    context = _Context(None)
+def _contexts(lines: Iterable[Row]) -> Iterator[_Context]:
+    context, made = _Context(None), 0
     for whole in lines:
         row = whole
         if row.text[0] in "!:":
             continue
-        if prompt := _PROMPT.match(row.text):
+        if ("#" in row.text or ">" in row.text) and (prompt := _PROMPT.match(row.text)):
             row = Row(row.number, 0, row.text[prompt.end() :])
-        if version := _version(row):
+        if "Version" in row.text and (version := _version(row)):
             if context.told or context.version:
                 yield context
+                made += 1
+                if made == limits.CONFIG_PARTS:
+                    return
                 context = _Context(version)
             else:
                 first = context.first
@@ -204,7 +228,7 @@ def _version(row: Row) -> Version | None:
 def _made(context: _Context) -> Configuration:
     """The settings of one context."""
     version, reading = context.version, context.reading
-    modular = version.modular if version else context.policies.told
+    modular = context.modular
     if context.ios and not modular and not context.fixups:
         return _ios(context)
     if modular:
@@ -284,7 +308,7 @@ def _fixup(context: _Context) -> Configuration:
         profile,
         keys,
         bool(ports),
-        tuple(ports[:limits.CONFIG_PORTS]),
+        tuple(ports[: limits.CONFIG_PORTS]),
         **reading.lines(),
     )
 
@@ -302,7 +326,7 @@ def _mailhost(context: _Context) -> Configuration:
     if not context.mailhosts:
         reading.note("no mailhost line: MailGuard does nothing")
     elif len(context.mailhosts) or version:
-        hosts = ", ".join(outside for outside, _ in [*context.mailhosts][:8])
+        hosts = ", ".join(outside for outside, _ in [*context.mailhosts][:8])  # of many, the first
         reading.note(f"only mail to {hosts} passes MailGuard: here every connection does")
     return Configuration(
         "mailguard",
@@ -316,9 +340,9 @@ def _mailhost(context: _Context) -> Configuration:
 
 
 def _ios(context: _Context) -> Configuration:
-    for row, name, kind in context.ios:
+    for (name, kind), row in context.ios.items():
         context.reading.find(row, f"{kind} inspection of the IOS firewall, set {name}")
-    _, name, kind = context.ios[0]
+    name, kind = next(iter(context.ios))
     return Configuration(
         "mailguard",
         "Cisco IOS firewall, ip inspect",
@@ -333,6 +357,10 @@ def _modular(context: _Context, profile: str, keys: dict[str, Any]) -> Configura
     version, reading, policies = context.version, context.reading, context.policies
     name = version.words if version else "ASA"
     force = policies.in_force()
+    if not force and context.counters:
+        # The firewall itself says what runs.
+        force = [replace(one, where="global", ports=(25,)) for one in context.counters]
+        reading.note("from the counters of show service-policy: ports, and lines of a map, are not in them")
     if version and version.product != "FWSM":
         for one in [one for one in policies.defined() if one.kind == "smtp"]:
             reading.miss(one.row, "inspect smtp is a command of FWSM, not of this release")
@@ -355,7 +383,7 @@ def _modular(context: _Context, profile: str, keys: dict[str, Any]) -> Configura
     named = f" with the map {shown(used.name)}" if used and used.name else ""
     title = f"{name}, {kind}{named}"
     return Configuration(
-        "mailguard", title, profile, keys, used is not None, tuple(ports[:limits.CONFIG_PORTS]), **reading.lines()
+        "mailguard", title, profile, keys, used is not None, tuple(ports[: limits.CONFIG_PORTS]), **reading.lines()
     )
 
 
@@ -366,15 +394,16 @@ def _in_force(force: Sequence[Inspect], used: Inspect, reading: Reading) -> list
         same = (one.kind, one.name) == (used.kind, used.name)
         where = "everywhere" if one.where == "global" else f"on {one.where}"
         bound = one.bound.number if one.bound else 0
-        listed = ", ".join(str(port) for port in one.ports[:8])
-        reading.find(
-            one.row,
-            f"in force {where} by the service-policy of line {bound}, class {one.class_name}, port {listed}"
-            + ("" if same else "; not in these settings"),
-        )
-        if same:
+        listed = ", ".join(str(port) for port in one.ports[:8]) + (", ..." if len(one.ports) > 8 else "")
+        if bound:
+            reading.find(
+                one.row,
+                f"in force {where} by the service-policy of line {bound}, class {one.class_name}, port {listed}"
+                + ("" if same else "; not in these settings"),
+            )
+        if same and len(ports) < limits.CONFIG_PORTS:
             ports += [port for port in one.ports if port not in ports]
-        else:
+        elif not same:
             other = f"map {one.name}" if one.name else "the default map"
             reading.note(
                 f"line {one.row.number}: inspect {one.kind} with {other} is in force too ({where}, port {listed}); "
@@ -386,7 +415,7 @@ def _in_force(force: Sequence[Inspect], used: Inspect, reading: Reading) -> list
 def _not_in_force(context: _Context, force: Sequence[Inspect], used: Inspect | None) -> None:
     """What is defined and has no effect, and why."""
     reading, policies = context.reading, context.policies
-    bound = {name for name, _, _ in policies.bindings}
+    bound = {name for name, _ in policies.bindings}
     acting = {one.row.number for one in force}
     loose: set[str] = set()
     for one in policies.defined():

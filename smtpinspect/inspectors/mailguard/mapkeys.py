@@ -25,15 +25,14 @@ def keys_of(used: Inspect, policies: Policies, reading: Reading) -> dict[str, An
     known.used = True
     reading.find(known.row, "the map in force")
     made = _parameters(known, reading)
-    lines = [(match, item) for match in known.matches if (item := _item(match, policies, reading))]
+    lines = [(match, item) for match in known.matches.values() if (item := _item(match, policies, reading))]
     items = tuple(item for _, item in lines)
     if name == DEFAULT_MAP and {item.lower() for item in items} == default_items():
         for match, _ in lines:
             reading.find(match.row, "as in the default map")
         return made | {"limits": "default-map"}
     for number, (match, item) in enumerate(lines, 1):
-        rated = " (spans connections: not evaluated)" if match.action.startswith("rate-limit") else ""
-        reading.find(match.row, f"Class {number}: {item}{rated}")
+        reading.find(match.row, f"Class {number}: {item}")
     for parameter, what in (("mask-banner", "the greeting is masked"), ("allow-tls", "the release decides")):
         if parameter not in known.parameters and name != DEFAULT_MAP:
             reading.note(f"map {name} has no line {parameter}; no source tells what that means: here {what}")

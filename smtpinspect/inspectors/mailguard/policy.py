@@ -67,7 +67,7 @@ class Map:
     name: str
     row: Row
     parameters: dict[str, tuple[Row, Any]] = field(default_factory=dict)
-    matches: list[Match] = field(default_factory=list)
+    matches: dict[tuple[bool, str, tuple[str, ...]], Match] = field(default_factory=dict)
     used: bool = False
 
 
@@ -104,9 +104,9 @@ class Policies:
         self.regexes: dict[str, str] = {}
         self.regex_classes: dict[str, list[str]] = {}
         self.classes: dict[str, _Class] = {}
-        self.policies: dict[str, list[Inspect]] = {}
-        self.lists: dict[str, list[int]] = {}
-        self.bindings: list[tuple[str, str, Row]] = []
+        self.policies: dict[str, dict[tuple[str, str], Inspect]] = {}
+        self.lists: dict[str, list[str]] = {}  # the lines of each access-list
+        self.bindings: dict[tuple[str, str], Row] = {}
         self._block: Callable[[Row, list[str]], bool] | None = None
         self._header = Row(0, 0, "")
         self._indented = False
@@ -123,9 +123,8 @@ class Policies:
         """Is there any modular policy about SMTP?"""
         return bool(self.maps or self.bindings or any(self.policies.values()))
 
-    def take(self, row: Row) -> None:
-        """The next line."""
-        words = row.text.split()
+    def take(self, row: Row, words: list[str]) -> None:
+        """The next line, and its words."""
         first = words[0].lower()
         below = words[1].lower() if first == "no" and len(words) > 1 else first
         opener = _TOP.get(below)
@@ -167,6 +166,8 @@ class Policies:
         if lower[1:3] == ["type", "regex"]:
             self._regex_class = self.regex_classes.setdefault(name, [])
             self._block = self._in_regex_class
+        elif lower[1:4] == ["type", "inspect", "esmtp"]:
+            self.reading.miss(row, "a class of esmtp criteria: no source knows it")
         elif lower[1] != "type":
             self._class = self.classes.setdefault(name, _Class())
             self._block = self._in_class
@@ -188,7 +189,7 @@ class Policies:
                 self.policies.pop(words[1], None)
             else:
                 self._policy, self._class_name = words[1], ""
-                self.policies.setdefault(words[1], [])
+                self.policies.setdefault(words[1], {})
                 self._block = self._in_policy
 
     def _service_policy(self, row: Row, words: list[str]) -> None:
@@ -198,17 +199,15 @@ class Policies:
         where = "global" if lower[2:3] == ["global"] else " ".join(words[2:4])
         if len(words) < 3 or (where != "global" and lower[2] != "interface"):
             return
-        self.bindings = [one for one in self.bindings if (one[0], one[1]) != (words[1], where)]
+        self.bindings.pop((words[1], where), None)
         if not gone:
-            self.bindings.append((words[1], where, row))
+            self.bindings[words[1], where] = row
 
     def _access_list(self, row: Row, words: list[str]) -> None:
-        lower = [word.lower() for word in words]
-        if lower[0] == "no" or "tcp" not in lower or "permit" not in lower:
-            return
-        # The port of the destination stands last.
-        at = max(len(lower) - lower[::-1].index(word) for word in ("tcp", "eq", "range") if word in lower)
-        self.lists.setdefault(words[1], []).extend(_ports(lower[at - 1 :]))
+        if len(words) > 2 and words[0] != "no":
+            entries = self.lists.setdefault(words[1], [])
+            if len(entries) < limits.CONFIG_LINES:
+                entries.append(row.text)
 
     # --- lines in a block; False: not known there
 
@@ -232,7 +231,7 @@ class Policies:
             case ["access-list", _]:
                 self._class.lists.append(words[2])
             case ["port", "tcp", *rest]:
-                self._class.ports += _ports(rest)
+                self._class.ports = [*self._class.ports, *_ports(rest)][: limits.CONFIG_PORTS]
         return True
 
     def _in_policy(self, row: Row, words: list[str]) -> bool:
@@ -242,15 +241,15 @@ class Policies:
         if lower[0] == "class" and len(words) > 1:
             self._class_name = words[1]
             if gone:
-                kept = [one for one in self.policies[self._policy] if one.class_name != words[1]]
-                self.policies[self._policy] = kept
+                for kind in ("smtp", "esmtp"):
+                    self.policies[self._policy].pop((words[1], kind), None)
         elif lower[0] == "inspect" and lower[1:2] in (["smtp"], ["esmtp"]):
             own = self.policies[self._policy]
             name = words[2] if len(words) > 2 else ""
-            kept = [one for one in own if (one.class_name, one.kind) != (self._class_name, lower[1])]
-            self.policies[self._policy] = kept
+            own.pop((self._class_name, lower[1]), None)
             if not gone:
-                kept.append(Inspect(row, lower[1], name, self._policy, self._class_name))
+                one = Inspect(row, lower[1], name, self._policy, self._class_name)
+                own[self._class_name, lower[1]] = one
         return True
 
     def _in_map(self, row: Row, words: list[str]) -> bool:
@@ -310,10 +309,11 @@ class Policies:
             # The action behind it is not that of an earlier line.
             self._match = Match(row, negated, "", known=False)
             return
-        self._map.matches = [one for one in self._map.matches if one.same != made.same]
-        if not gone:
-            self._map.matches.append(made)
-            self._match = made
+        self._map.matches.pop(made.same, None)
+        if len(self._map.matches) >= limits.CONFIG_PARTS:
+            self.reading.miss(row, f"more than {limits.CONFIG_PARTS:,} match lines in one map")
+        elif not gone:
+            self._map.matches[made.same] = self._match = made
 
     # --- what it comes to
 
@@ -330,14 +330,15 @@ class Policies:
     def defined(self) -> Iterator[Inspect]:
         """All `inspect` lines, bound or not."""
         for policy in self.policies.values():
-            yield from policy
+            yield from policy.values()
 
     def in_force(self) -> list[Inspect]:
         """What is bound, the global policy first; of a class the first `inspect` line acts."""
         made: list[Inspect] = []
-        for name, where, row in sorted(self.bindings, key=lambda one: one[1] != "global"):
+        bindings = [(name, where, row) for (name, where), row in self.bindings.items()]
+        for name, where, row in sorted(bindings, key=lambda one: one[1] != "global"):
             seen: set[str] = set()
-            for one in self.policies.get(name, ()):
+            for one in self.policies.get(name, {}).values():
                 if one.class_name in seen:
                     self.reading.note(f"line {one.row.number}: only the first inspect line of a class acts")
                     continue
@@ -349,19 +350,20 @@ class Policies:
         known = self.classes.get(one.class_name)
         if known is None:
             if one.class_name != "inspection_default":
-                self.reading.note(f"class {one.class_name} is not in this text: taken as port 25")
+                name = f"class {one.class_name} is not in this text" if one.class_name else "no class line"
+                self.reading.note(f"line {one.row.number}: {name}: taken as port 25")
             return (25,)
         ports = [25] if known.default else []
         ports += known.ports
         for name in known.lists:
             if name in self.lists:
-                ports += self.lists[name]
+                ports += _listed(self.lists[name])
                 self.reading.note(f"access-list {name} chooses the hosts: here every host counts as chosen")
             else:
                 self.reading.note(f"access-list {name} is not in this text: taken as port 25")
         if known.every:
             self.reading.note(f"class {one.class_name} matches every port; port 25 is looked at")
-        return tuple(dict.fromkeys(ports[:limits.CONFIG_PORTS])) or (25,)
+        return tuple(dict.fromkeys(ports[: limits.CONFIG_PORTS])) or (25,)
 
 
 _TOP: Final[dict[str, Callable[[Policies, Row, list[str]], None]]] = {
@@ -373,6 +375,18 @@ _TOP: Final[dict[str, Callable[[Policies, Row, list[str]], None]]] = {
 }
 
 
+def _listed(entries: Sequence[str]) -> list[int]:
+    """The ports that the lines of an access-list permit."""
+    ports: dict[int, None] = {}
+    for entry in entries:
+        words = entry.lower().split()
+        if "permit" in words and "tcp" in words:
+            # The port of the destination stands last.
+            at = max(len(words) - words[::-1].index(word) for word in ("tcp", "eq", "range") if word in words)
+            ports.update(dict.fromkeys(_ports(words[at - 1 :])))
+    return [*ports]
+
+
 def _ports(words: Sequence[str]) -> list[int]:
     """`eq PORT` or `range PORT PORT` somewhere in these words."""
     for at, word in enumerate(words):
@@ -380,7 +394,7 @@ def _ports(words: Sequence[str]) -> list[int]:
         if word == "eq" and numbers and numbers[0]:
             return [numbers[0]]
         if word == "range" and len(numbers) == 2 and all(numbers):
-            return [*range(numbers[0], numbers[1] + 1)][:limits.CONFIG_PORTS]
+            return [*range(numbers[0], min(numbers[1] + 1, numbers[0] + limits.CONFIG_PORTS))]
     return []
 
 

@@ -11,10 +11,12 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors.configuration import Configuration, Reading, Row
 
 _TREE: Final = re.compile(r'"gateway[_-]anti-?virus"\s*:', re.IGNORECASE)
@@ -63,7 +65,7 @@ def read(text: str) -> Configuration | None:
 
 def _json(text: str) -> Configuration | None:
     try:
-        tree, at = _found(json.loads(text))
+        tree, named = _found(json.loads(text))
     except json.JSONDecodeError as error:
         raise UsageError(
             f"SonicWall JSON that is not whole: line {error.lineno}, column {error.colno}: {error.msg}"
@@ -72,29 +74,29 @@ def _json(text: str) -> Configuration | None:
         raise UsageError("SonicWall JSON: deeper, or with longer numbers, than a configuration is") from None
     if tree is None:
         return None
-    return _configuration(tree, _Places(text, at))
+    return _configuration(tree, _Places(text, named))
 
 
 class _Places:
-    """The line of each name in a JSON text."""
+    """The line of each name below the settings in a JSON text."""
 
-    def __init__(self, text: str, at: Path) -> None:
-        self._at = at
+    def __init__(self, text: str, named: bool) -> None:
         self._lines: dict[Path, Row] = {}
-        lines = text.split("\n")
-        for path, number in _walked(text, len(at) + _DEEPEST):
-            line = lines[number - 1]
+        start = made.end() if named and (made := _TREE.search(text)) else 0
+        for path, number, at in _walked(text, start):
+            first = text.rfind("\n", 0, at) + 1
+            line = text[first : at + limits.CONFIG_QUOTED].partition("\n")[0]
             self._lines.setdefault(path, Row(number, 0, line.strip()))
 
     def __call__(self, path: Path) -> Row:
-        return self._lines.get((*self._at, *path), Row(1, 0, " ".join(path)))
+        return self._lines.get(path, Row(1, 0, " ".join(path)))
 
 
-def _walked(text: str, deepest: int) -> Iterator[tuple[Path, int]]:
-    """Names with the names above them, and their lines; lists count as names of their places."""
+def _walked(text: str, start: int) -> Iterator[tuple[Path, int, int]]:
+    """Names of the value that begins here with the names above them, their lines, and where they stand."""
     stack: list[list[Any]] = []  # [is it an object, the name or place, is a name due]
-    number, last = 1, 0
-    for token in _TOKEN.finditer(text):
+    number, last = text.count("\n", 0, start) + 1, start
+    for token in islice(_TOKEN.finditer(text, start), limits.CONFIG_TOKENS):
         number += text.count("\n", last, token.start())
         last = token.start()
         match word := token[0]:
@@ -104,6 +106,8 @@ def _walked(text: str, deepest: int) -> Iterator[tuple[Path, int]]:
                 stack.append([False, 0, False])
             case "}" | "]":
                 stack[-1:] = []
+                if not stack:
+                    return
             case ",":
                 if stack and stack[-1][0]:
                     stack[-1][2] = True
@@ -113,8 +117,8 @@ def _walked(text: str, deepest: int) -> Iterator[tuple[Path, int]]:
                 pass
             case _ if stack and stack[-1][2]:
                 stack[-1][1:] = [_name(json.loads(word)), False]
-                if len(stack) <= deepest:
-                    yield tuple(str(level[1]) for level in stack), number
+                if len(stack) <= _DEEPEST:
+                    yield tuple(str(level[1]) for level in stack), number, token.start()
             case _:
                 pass
 
@@ -127,22 +131,21 @@ def _plain(tree: dict[str, Any]) -> dict[str, Any]:
     return {_name(key): value for key, value in tree.items()}
 
 
-def _found(tree: Any) -> tuple[dict[str, Any] | None, Path]:
-    """The settings in a JSON tree, and where: as an answer of the API has them, bare, or in a larger dump."""
-    waiting: list[tuple[Any, Path]] = [(tree, ())]
-    for one, at in waiting:
+def _found(tree: Any) -> tuple[dict[str, Any] | None, bool]:
+    """The settings in a JSON tree, as an answer of the API has them or in a larger dump; do they have a name?"""
+    waiting: list[Any] = [tree]
+    for one in waiting:
         if isinstance(one, dict):
             own = _plain(one)
-            inner = next((own[key] for key in ("gateway_antivirus", "gateway_anti_virus") if key in own), None)
+            inner = own.get("gateway_antivirus", own.get("gateway_anti_virus"))
             if isinstance(inner, dict):
-                name = "gateway_antivirus" if "gateway_antivirus" in own else "gateway_anti_virus"
-                return _plain(inner), (*at, name)
+                return _plain(inner), True
             if isinstance(own.get("restrict"), dict) and set(_plain(own["restrict"])) & {*RESTRICTIONS}:
-                return own, at
-            waiting += [(value, (*at, _name(key))) for key, value in own.items()]
+                return own, False
+            waiting += own.values()
         elif isinstance(one, list):
-            waiting += [(value, (*at, str(place))) for place, value in enumerate(one)]
-    return None, ()
+            waiting += one
+    return None, False
 
 
 def _configuration(tree: dict[str, Any], places: _Places) -> Configuration:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from smtpinspect.errors import UsageError
-from smtpinspect.inspectors.configuration import Configuration, Reading, Row, rows
+from smtpinspect.grammar import limits
+from smtpinspect.inspectors.configuration import Configuration, Reading, Row, has, rows
 from smtpinspect.inspectors.settings import value
 from smtpinspect.inspectors.stormshield.profiles import ACTIONS, ALARMS, KNOBS
 
@@ -47,12 +48,11 @@ _FOREIGN: Final = frozenset(
 _TOKEN: Final = re.compile(r'([A-Za-z]\w{0,60})\s*=\s*("(?:[^"\\]|\\.)*"|[^\s"]*)')
 _COMMAND: Final = re.compile(r"\s*(?:[\w.@-]{1,64}[>#]\s*)?(CONFIG\s+[A-Z][A-Z ]*?)(?=\s*$|\s+\w+\s*=)", re.I)
 _SECTION: Final = re.compile(r"\[([^\]]{1,80})\]$")
-_SIGNS: Final = re.compile(
-    r"(?im)^[^\n]{0,80}?\bCONFIG[ \t]+(?:PROTOCOL|FILTER|SECURITYINSPECTION)\b"
-    r"|^[^\n]{0,200}?\bid=[\"']?\d{1,5}\b[^\n]{0,400}?\baction=[\"']?(?:pass|block)\b[^\n]{0,400}?\blevel="
-    r"|^[ \t]*\[SMTP\]"
-    rf"|\b(?:{'|'.join(sorted(_OWN))})[ \t]*="
-)
+# Without one of these, in small letters, a text is none of theirs.
+_SIGNS: Final = (
+    "config protocol", "config filter", "config securityinspection", "[smtp]", "level=minor", "level=major",
+    "level=ignore", 'level="', *sorted(_OWN),
+)  # fmt: skip
 _SEPARATORS: Final = re.compile(r"[\s,;|]+")
 
 
@@ -78,6 +78,7 @@ class _Dump:
         self.changed: dict[str, int] = {}  # CONFIG branches that wait for ACTIVATE
         self.found: list[tuple[Row, int, str]] = []  # with the profile that each line is about
         self.commands = 0
+        self.sure = False  # was there a setting that only this product's SMTP has?
         self._smtp = True  # may what follows be about SMTP?
         self._strict = False  # is it surely?
         self._index = 0
@@ -157,7 +158,8 @@ class _Dump:
         return self.profiles.setdefault(_index(tokens, self._index), _Profile(first=row.number))
 
     def _find(self, row: Row, tokens: dict[str, str], meaning: str) -> None:
-        self.found.append((row, _index(tokens, self._index), meaning))
+        if len(self.found) < limits.CONFIG_LINES:
+            self.found.append((row, _index(tokens, self._index), meaning))
 
     def _template(self, row: Row, tokens: dict[str, str]) -> None:
         word = tokens.get("template", "").lower()
@@ -174,7 +176,8 @@ class _Dump:
         if level not in KNOBS["level"].words:
             self.reading.miss(row, "inspection= is none of firewall ids ips")
             return
-        self.rules.append((row, level))
+        if len(self.rules) < limits.CONFIG_LINES:
+            self.rules.append((row, level))
         if re.fullmatch(r"[0-9]", tokens.get("securityinspection", "")):
             self.inspections.append(int(tokens["securityinspection"]))
         self.changed.setdefault("FILTER", row.number)
@@ -186,7 +189,8 @@ class _Dump:
             self.reading.miss(row, "id= is no alarm")
             return
         if context not in ("protocol", "smtp") or int(number) not in ALARMS:
-            self.others.setdefault(number if context in ("protocol", "smtp") else f"{context}:{number}", row.number)
+            if len(self.others) < limits.CONFIG_LINES:
+                self.others.setdefault(number if context in ("protocol", "smtp") else f"{context}:{number}", row.number)
             return
         alarm, profile, told = int(number), self._of(row, tokens), [ALARMS[int(number)].title]
         for token, words in (("action", ("pass", "block")), ("level", ("ignore", "minor", "major"))):
@@ -209,6 +213,7 @@ class _Dump:
         told = []
         for name, given in tokens.items():
             token, key = _BY_NAME.get(name, ("", None))
+            self.sure = self.sure or name in _OWN
             if name == "index":
                 continue
             if name == "templatealarm" and (strict or given.lower() in ACTIONS):
@@ -233,14 +238,14 @@ def read(text: str) -> Configuration | None:
 
     Of several profiles the one that a filter rule names is taken, else the lowest; `notes` name the others.
     """
-    if not _SIGNS.search(text):
+    if not has(text, _SIGNS):
         return None
     dump = _Dump()
     for row in rows(text):
         if row.text[0] not in "#;":
             dump.take(row)
     reading = dump.reading
-    if not (dump.found or reading.unknown or dump.rules or dump.commands):
+    if not (dump.found or dump.rules or dump.commands or dump.sure):
         return None
     at = _chosen(dump)
     for row, index, meaning in dump.found:
