@@ -138,7 +138,7 @@ def test_a_rule_that_a_key_switches_on() -> None:
         for rule, told in inspector.pages.items():
             if told.ask:
                 assert inspector.matching(rule)[0] not in {row.id for row in inspector.table()}
-                made = registry.load(f"{inspector.name},{told.needs}")
+                made = registry.load(told.ask)
                 assert rule in {row.id for row in made.table()}
 
 
