@@ -67,7 +67,8 @@ class Engine:
     """Inspectors, ready to run over any number of sources.
 
     `inspectors` holds specs (`mailguard:pix-6,deny_style=noop`) or instances; None means every built-in product at
-    its default profile, an empty list none. `ports` are the server ports; a 220 greeting is found on any port.
+    its default profile, an empty list none. `ports` are the server ports, beside those that a configuration names;
+    a 220 greeting is found on any port.
     What AUTH carries is masked in evidence unless `secrets`. Raises UsageError for what it does not know.
     """
 
@@ -84,7 +85,7 @@ class Engine:
             registry.default() if inspectors is None else tuple(registry.load(each) for each in inspectors)
         )
         self.labels: tuple[str, ...] = tuple(registry.label_all(self.inspectors))
-        self.ports = tuple(ports)
+        self.ports = tuple(dict.fromkeys([*ports, *(port for made in self.inspectors for port in made.ports)]))
         self.secrets = secrets
         self.program = compile_rows(self.inspectors)
         self._progress: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)

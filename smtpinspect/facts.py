@@ -70,7 +70,7 @@ class Given(IntFlag):
     HELO = 2  # the last greeting command that was accepted is HELO
     SMTPUTF8 = 4  # the open mail's MAIL carried SMTPUTF8
     TLS = 8
-    STARRED = 16  # the greeting shows a masked banner
+    STARRED = 16  # the greeting holds * and else only 2, 0 and blanks, in all its lines (Postfix's test for a PIX)
     REFUSED_DATA = 32  # the last DATA was refused and no mail text has followed
 
 
@@ -236,7 +236,7 @@ PART: Final = _kind(
 )  # fmt: skip
 COUNT: Final = _kind(
     "Count", 10,
-    what=_enum(0, "rcpt", "rcpt-refused", "header-octets", "body-octets", "over-size"), value=_int(1),
+    what=_enum(0, "rcpt", "rcpt-refused", "header-octets", "body-octets", "over-size", "to-addresses"), value=_int(1),
 )  # fmt: skip
 END_OF_DATA: Final = _kind(
     "EndOfData", 11,

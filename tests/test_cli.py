@@ -22,8 +22,8 @@ import smtpinspect
 from kit import capture, wire
 from kit.dialogue import DELIVERY, parse
 from kit.segment import ACK, FIN, Segment
-from smtpinspect import cli
 from smtpinspect.actions import Strength
+from smtpinspect.commands import arguments, console, replay
 
 FAKE = DELIVERY.replace("C: QUIT", "C: Some-fake-command\nS: 500 5.5.1 unknown\nC: QUIT")
 SECRETS = ("AGFsaWNlAHNlY3JldA==", "YWxpY2U=", "c2VjcmV0")
@@ -143,7 +143,7 @@ def test_profiles_of_the_help_are_the_known_ones() -> None:
     from smtpinspect.inspectors import registry
 
     for inspector in registry.default():
-        _, _, told = cli.REPLAY_HELP.partition(f"\n  {inspector.name} ")
+        _, _, told = replay.REPLAY_HELP.partition(f"\n  {inspector.name} ")
         assert told.split("(")[0].split() == list(inspector.profiles)
         assert told.split("(")[1].startswith(f"{inspector.profile})")
 
@@ -151,8 +151,8 @@ def test_profiles_of_the_help_are_the_known_ones() -> None:
 def test_ports_are_those_of_the_engine() -> None:
     from smtpinspect import engine
 
-    assert cli.PORTS == engine.PORTS
-    assert set(cli.RECORDS) == engine.RECORDS
+    assert arguments.PORTS == engine.PORTS
+    assert set(replay.RECORDS) == engine.RECORDS
 
 
 def test_version() -> None:
@@ -173,7 +173,7 @@ def test_nothing_asked() -> None:
     [
         (["--fromat", "eve"], "Did you mean --format?"),
         (["--format", "yaml"], "eve"),
-        (["--format", "asa"], "invalid choice"),
+        (["--format", "cef"], "invalid choice"),
         (["--records", "mail,packets"], "no such records: packets. Known: mail alert flow"),
         (["--threads", "0"], "no number from 1"),
         (["--threads", "two"], "no number from 1"),
@@ -563,7 +563,7 @@ def test_broken_pipe_is_quiet(tmp_path: Path) -> None:
         process.stdout.close()
         told = process.stderr.read()
         process.stderr.close()
-        assert (process.wait(60), told) == (cli.BROKEN_PIPE, b"")
+        assert (process.wait(60), told) == (console.BROKEN_PIPE, b"")
 
 
 @pytest.mark.parametrize("how", ["text", "eve"])
@@ -580,7 +580,7 @@ def test_ctrl_c_ends_with_what_was_read(how: str, tmp_path: Path) -> None:
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == cli.STOPPED
+    assert process.returncode == console.STOPPED
     assert b"stopped" in told
     assert b"Traceback" not in told
     if how == "eve":

@@ -40,6 +40,7 @@ ORDER = (
     "diagnose",
     "report",
     "smtpinspect",  # the face: loads what is asked for
+    "commands",
     "cli",
     "__main__",
 )
@@ -81,10 +82,30 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
     },
     "inspectors": {
-        "all": ((), ("explain | settings", "base", "mailguard | stormshield | smtp", "registry")),
+        "all": (
+            (),
+            (
+                "explain | settings | configuration",
+                "base",
+                "logline",
+                "mailguard | stormshield | sonicwall | smtp",
+                "registry",
+            ),
+        ),
+    },
+    "commands": {
+        "all": ((), ("console", "arguments", "replay | transcript | rules | config")),
     },
     "report": {
-        "all": ((), ("terminal | progress", "words | transcript_text | rules_page", "summary", "text")),
+        "all": (
+            (),
+            (
+                "terminal | progress | vendor_logs",
+                "words | transcript_text | rules_page | config_page",
+                "summary",
+                "text",
+            ),
+        ),
     },
 }
 
@@ -438,7 +459,9 @@ SIGNATURES = {
         pipelining address-pipe address-angle address-malicious special-character
         mail-relay cmd-line-length rcpt-count body-line-length header-line-length
         sender-length mime-filename-length size-violation server-transition eod-split
-        dkim-content-type bypass-early-data postfix-workaround-seen
+        dkim-content-type bypass-early-data postfix-workaround-seen body-length header-length
+        to-fields-count invalid-recipients mime-filetype mime-encoding sender-regex
+        cmd-verb rate-limit
     """,
     2002000: """
         smtp-122 smtp-217.command smtp-217.reply smtp-217.header smtp-217.bdat
@@ -476,7 +499,6 @@ def test_signature_ids_stay() -> None:
 
 LONG = {
     "ext/smtpinspect/_core/pcapfile.pyx": "one window, on which both formats and all kinds of source stand",
-    "smtpinspect/cli.py": "the arguments of every command",
     "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
     "tests/test_cli.py": "a case for each way to call it",

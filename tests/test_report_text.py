@@ -112,6 +112,12 @@ def test_assumed_products_are_called_so() -> None:
     assert "PIX 6 (assumed: you did not say which); Stormshield (low); ASA 8 (limits=none)" in text
 
 
+def test_what_is_not_evaluated_is_told() -> None:
+    text = told(DELIVERY, inspectors=["mailguard:asa-8,match=cmd verb mail -> rate-limit 5"])
+    assert "Not evaluated, ASA 8: Class 1: cmd verb mail -> rate-limit 5: spans connections" in text
+    assert "Not evaluated" not in told(DELIVERY, inspectors=["mailguard:asa-8"])
+
+
 def test_two_of_a_kind_are_told_apart() -> None:
     specs = ["mailguard:pix-6", "mailguard:pix-6,deny_style=noop", "mailguard:pix-4.0"]
     text = told(DELIVERY, inspectors=specs)

@@ -11,7 +11,9 @@ from smtpinspect.errors import UsageError
 from smtpinspect.facts import GREETING
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector, Rule, Settings
-from smtpinspect.report.rules_page import WIDTH, listing, page
+from smtpinspect.report.rules_page import WIDEST, listing, page
+
+WIDTH = 80
 
 BUILT_IN = (*registry.default(), *registry.always())
 IDS = [rule for inspector in BUILT_IN for rule in inspector.ids()]
@@ -25,7 +27,7 @@ def commands() -> set[str]:
 
 
 def test_listing_names_every_rule_once() -> None:
-    text = listing(BUILT_IN)
+    text = listing(BUILT_IN, WIDTH)
     found = [line.split()[0] for line in text.splitlines() if line.startswith(" ") and "." in line.split()[0]]
     assert found == IDS
     assert max(map(len, text.splitlines())) <= WIDTH
@@ -47,7 +49,7 @@ def test_listing_shows_the_profile_that_is_given() -> None:
 
 @pytest.mark.parametrize("rule", [*IDS, *FAMILIES])
 def test_every_page(rule: str) -> None:
-    text = page(rule, BUILT_IN)
+    text = page(rule, BUILT_IN, WIDTH)
     lines = text.splitlines()
     assert lines[0].startswith(rule)
     for label in ("fires when", "the box then", "honest mail", "certainty", "sources", "next"):
@@ -58,6 +60,58 @@ def test_every_page(rule: str) -> None:
         assert len(line) <= WIDTH or command, line
         assert line == line.rstrip()
     assert len(lines) <= 96
+
+
+@pytest.mark.parametrize("rule", [*IDS, *FAMILIES])
+def test_a_page_says_the_same_at_any_width(rule: str) -> None:
+    words = page(rule, BUILT_IN).split()
+    for width in (40, WIDTH, 120, 300):
+        text = page(rule, BUILT_IN, width)
+        assert text.split() == words
+        lines = [
+            line for line in text.splitlines() if "  next " not in line and line.strip() not in commands()
+        ]
+        # a word without a place to part it may stand out on a narrow screen
+        assert width < WIDTH or max(map(len, lines)) <= min(width, WIDEST)
+    # without a terminal nothing is wrapped: a label's text is one line
+    lines = page(rule, BUILT_IN).splitlines()
+    for label in ("certainty", "fires when", "the box then", "honest mail", "sources"):
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"  {label}"))
+        assert not lines[at + 1].startswith(" " * 16), lines[at + 1]
+
+
+def test_the_wide_list_tells_how_sure_a_rule_is() -> None:
+    for width in (None, 120):
+        line = next(x for x in listing(BUILT_IN, width).splitlines() if "smtp-231" in x)
+        assert line.split()[1:4] == ["drop-flow*", "our", "assumption"]
+    assert "our assumption" not in listing(BUILT_IN, WIDTH)
+    assert max(map(len, listing(BUILT_IN, 300).splitlines())) <= WIDEST
+
+
+def test_what_is_not_evaluated_is_named() -> None:
+    made = [
+        registry.load("mailguard:asa-8,match=cmd verb mail -> rate-limit 20"),
+        registry.load("stormshield,log=on"),
+    ]
+    text = listing(made, None)
+    assert " not evaluated: Class 1: cmd verb mail -> rate-limit 20: spans connections" in text
+    assert " not evaluated: Log=On: in no verdict" in text
+    assert "rate-limit 20" in page("mailguard.rate-limit", made)
+    assert "rate-limit 20" not in page("mailguard.cmd-verb", BUILT_IN)
+
+
+@pytest.mark.parametrize("rule", IDS)
+def test_a_rule_that_no_profile_has_tells_how_to_get_it(rule: str) -> None:
+    inspector = next(i for i in BUILT_IN if rule in i.ids())
+    everywhere = [type(inspector)(profile) for profile in inspector.profiles]
+    if any(row.id == rule for made in everywhere for row in made.table()):
+        assert not inspector.pages[rule].ask
+        return
+    last = page(rule, BUILT_IN).splitlines()[-1]
+    if rule == "mailguard.rate-limit":
+        return
+    ask = last.removeprefix("  next          smtpinspect replay CAPTURE -i '").removesuffix("'")
+    assert rule in {row.id for row in registry.load(ask).table()}
 
 
 def test_what_the_page_of_217_tells() -> None:
@@ -74,7 +128,7 @@ def test_what_the_page_of_217_tells() -> None:
 
 def test_remedies_print_the_port() -> None:
     """`no fixup protocol smtp` without the port would put port 25 back."""
-    text = page("banner-masked", BUILT_IN)
+    text = page("banner-masked", BUILT_IN, WIDTH)
     assert "no fixup protocol smtp 25\n" in text
     assert "no fixup protocol smtp\n" not in text
     assert "no fixup protocol" not in " ".join(page("header-line-length", BUILT_IN).split())

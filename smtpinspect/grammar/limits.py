@@ -63,3 +63,13 @@ FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datami
 
 # --- transcript (octets) --------------------------------------------------------------------------
 TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed
+
+# --- a firewall's configuration --------------------------------------------------------------------
+CONFIG_OCTETS: Final = 32 << 20  # a running-config with a million access-list lines stays below
+CONFIG_QUOTED: Final = 120  # characters of a line that a report quotes
+CONFIG_PORTS: Final = 64  # ports of one class or range that are looked at
+
+# --- vendor logs (octets, counts) ------------------------------------------------------------------
+LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet
+LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; a longer line is not read
+LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Final, Literal
 from smtpinspect.actions import ALARM, DETACH, DROP, DROP_FLOW, PASS, RESET, Action, Basis, Strength
 from smtpinspect.errors import UsageError
 from smtpinspect.facts import Pattern
+from smtpinspect.inspectors.configuration import Configuration, reader, text_of
 from smtpinspect.inspectors.explain import Page, Remedy
 from smtpinspect.inspectors.settings import Knob, Settings, split, unknown, value
 
@@ -20,7 +22,7 @@ LEVELS: Final = ("ignore", "minor", "major")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row. Rows that share an id are alternatives (OR); conditions inside a row are ANDed.
+    """One row. Rows that share id and detail are alternatives (OR); conditions inside a row are ANDed.
 
     `breaks` marks a rewrite that hangs the client. `first_of` names a group of which only the first
     row that fires for one fact counts (the most specific id wins). `method` names the inspector's
@@ -58,7 +60,9 @@ class Inspector:
     """A firewall product. A third party subclasses it and names it in entry points `smtpinspect.inspectors`.
 
     `Inspector(profile, **keys)` takes the same keys as a spec string, as text or as Python values; keys with
-    a dot go in as `**{"217.action": "pass"}`. Everything that can be wrong raises UsageError here and now.
+    a dot go in as `**{"217.action": "pass"}`. `config` is the path of the product's own configuration, or what
+    `read` made of one: it applies first, and decides the profile when none is named. Everything that can be
+    wrong raises UsageError here and now.
     """
 
     name: ClassVar[str] = ""
@@ -79,7 +83,10 @@ class Inspector:
     # The product's words for `RULE.action=` and the contract's word for each.
     words: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, profile: str | None = None, **keys: object) -> None:
+    def __init__(self, profile: str | None = None, *, config: object = None, **keys: object) -> None:
+        self.configuration = None if config is None else self._read(config)
+        if self.configuration:
+            profile = profile or self.configuration.profile or None
         self.profile = self.default_profile if profile is None else profile
         if self.profile not in self.profiles:
             raise unknown(
@@ -90,20 +97,19 @@ class Inspector:
         off: list[str] = []
         actions: dict[str, str] = {}
         levels: dict[str, str] = {}
-        for key, given in keys.items():
+        first = self.configuration.keys.items() if self.configuration else ()
+        for key, given in (*first, *keys.items()):
             rule, dot, part = key.rpartition(".")
             if key in self.knobs:
                 values[key] = value(self.knobs[key], key, given, self.name)
             elif key == "off":
                 off += split(given, "+") if isinstance(given, str) else [str(i) for i in _listed(given)]
-            elif key == "config":
-                raise UsageError(f"config= for {self.name} is not in this version")
             elif dot and part == "action":
                 actions[rule] = str(given)
             elif dot and part == "level":
                 levels[rule] = str(given)
             else:
-                known = (*self.knobs, "off", "RULE.action", "RULE.level")
+                known = (*self.knobs, "config", "off", "RULE.action", "RULE.level")
                 raise unknown("key", key, known, self.name)
         self.settings = Settings(self.profile, self.derive(values))
         self._ids = tuple(dict.fromkeys([*self.pages, *(row.id for row in self.rules(self.settings))]))
@@ -118,7 +124,7 @@ class Inspector:
         self._rows = self._made()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}:{self.profile}, {len(self._rows)} rows>"
+        return f"<{type(self).__name__} {self.name}:{self.profile}, {len(self.table())} rows>"
 
     def rules(self, settings: Settings) -> Iterable[Rule]:
         """The rows under these settings; an inspector that is switched off yields none."""
@@ -132,9 +138,32 @@ class Inspector:
         """How to stop this rule (a full id or a family), best first, for every product generation."""
         return ()
 
+    def notes(self) -> tuple[str, ...]:
+        """What the settings ask for and nothing evaluates, a line each."""
+        return ()
+
+    @classmethod
+    def read(cls, text: str) -> Configuration | None:
+        """What the product's own configuration says; None when the text is none of it.
+
+        `read` of the module `config` beside the inspector's does it.
+        """
+        made = reader(cls.__module__.rpartition(".")[0])
+        return made(text) if made else None
+
+    @property
+    def active(self) -> bool:
+        """Does the configuration leave the inspection on? Without one it is on."""
+        return self.configuration is None or self.configuration.active
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The server ports that the configuration names."""
+        return self.configuration.ports if self.configuration else ()
+
     def table(self) -> tuple[Rule, ...]:
         """The rows in force: under the settings, without what is off, with the user's actions and levels."""
-        return self._rows
+        return self._rows if self.active else ()
 
     def ids(self) -> tuple[str, ...]:
         """Every rule id that this product has, in force or not."""
@@ -168,6 +197,26 @@ class Inspector:
                 return found
         families = dict.fromkeys(i.split(".")[1] for i in self._ids)
         raise unknown("rule", word.removeprefix(self.name + "."), tuple(families), self.name)
+
+    def _read(self, config: object) -> Configuration:
+        """The configuration of this product. Raises UsageError when it is none, or is beyond the inspector."""
+        if isinstance(config, Configuration):
+            made, name = config, "the configuration"
+        elif isinstance(config, (str, os.PathLike)):
+            name = os.fspath(config)
+            read = self.read(text_of(name))
+            if read is None:
+                raise UsageError(
+                    f"config={name}: no configuration of {self.name}. `smtpinspect config {name}` tells what it is"
+                )
+            made = read
+        else:
+            raise UsageError(f"config={config!r} for {self.name}: the path of a configuration is wanted")
+        if made.product != self.name:
+            raise UsageError(f"config={name}: a configuration of {made.product}, not of {self.name}")
+        if made.beyond:
+            raise UsageError(f"config={name}: {made.title}: {made.beyond}")
+        return made
 
     def _spread(self, given: Mapping[str, str]) -> dict[str, str]:
         """Words by full id; a rule's own word goes before its family's, wherever it stands."""

@@ -27,6 +27,8 @@ class Page:
     told: str = ""
     certainty: str = ""  # which part of the rule is confirmed, inferred, our assumption
     sender_can: str = ""  # when the firewall is not yours
+    rst: bool = False  # the server is told of the cut by an RST, the sender is not
+    ask: str = ""  # a spec that brings it into force, where no profile does
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +140,28 @@ RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     "refused": (("", "a command of X's, or none at all, and its own 500 in the log"),),
     "address": (("", "an address with a space in the place of the character"),),
     "starttls": (("", "a connection without TLS"),),
+}
+# In place of those above where the server is sent an RST: it does not wait for its time-out.
+RECEIVER_RST: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
+    "command": (
+        (
+            "Exim",
+            "unexpected disconnection while reading SMTP command from ... (error: Connection reset by peer)",
+        ),
+        ("Postfix", "lost connection after ... from ...   (the last command that arrived)"),
+    ),
+    "rcpt": (
+        (
+            "Exim",
+            "unexpected disconnection while reading SMTP command from ... (error: Connection reset by peer)",
+        ),
+        ("Postfix", "lost connection after RCPT from ..."),
+    ),
+    "data": (
+        (
+            "Exim",
+            "SMTP connection from ... lost while reading message data   (`(header)` behind it in the header)",
+        ),
+        ("Postfix", "lost connection after DATA (N bytes) from ...   (N: where the text was cut)"),
+    ),
 }

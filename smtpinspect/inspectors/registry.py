@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors.base import Inspector
+from smtpinspect.inspectors.configuration import Configuration
 from smtpinspect.inspectors.settings import parse, unknown
 
 if TYPE_CHECKING:
@@ -37,6 +38,22 @@ def load(spec: str | Inspector) -> Inspector:
         raise UsageError(f"{spec!r} is neither an inspector's name nor an Inspector")
     name, profile, keys = parse(spec)
     return find(name)(profile, **keys)
+
+
+def recognise(text: str) -> list[Configuration]:
+    """What each product makes of a configuration; those that find most in it come first."""
+    made = []
+    for name in names():
+        try:
+            found = find(name).read(text)
+        except UsageError as error:
+            if name in BUILT_IN:
+                raise
+            warnings.warn(str(error), stacklevel=2)  # another package that cannot be loaded
+            continue
+        if found is not None:
+            made.append(found)
+    return sorted(made, key=lambda one: -len(one.found) - len(one.unknown))
 
 
 def default() -> tuple[Inspector, ...]:

@@ -6,49 +6,70 @@ import difflib
 import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector, Page, Remedy, Rule
-from smtpinspect.inspectors.explain import RECEIVER, SENDER
+from smtpinspect.inspectors.explain import RECEIVER, RECEIVER_RST, SENDER
 from smtpinspect.report.terminal import program
 
-WIDTH: Final = 80
+WIDEST: Final = 120  # longer lines are hard to read, however wide the terminal
+_RICH: Final = 110  # columns from which the list tells more
 _LABEL: Final = 16
 _WORDS: Final = {"confirmed": "confirmed", "inferred": "inferred", "project": "our assumption"}
 
 
-def listing(inspectors: Iterable[Inspector]) -> str:
-    """Every rule of these inspectors: its id, what it does at their profiles, its title."""
-    lines: list[str] = []
+class _Line(NamedTuple):
+    """A text, what stands before it, and what before its further lines; no text: nothing is wrapped."""
+
+    text: str
+    first: str
+    rest: str
+
+
+def listing(inspectors: Iterable[Inspector], width: int | None = None) -> str:
+    """Every rule of these inspectors: its id, what it does at their profiles, its title.
+
+    Wrapped at `width` columns, at most 120; None: not wrapped, as for a file or a pipe. Where there is room
+    a column tells how sure the rule is.
+    """
+    lines: list[_Line] = []
     example = ""
+    rich = width is None or width >= _RICH
     for inspector in inspectors:
         ids = inspector.ids()
-        lines += _wrapped(f"{_label(inspector)}   {inspector.title}", "", "    ")
-        width = max((len(i) for i in ids), default=0) + 1
+        lines += _line(f"{_label(inspector)}   {inspector.title}", "", "    ")
+        column = max((len(i) for i in ids), default=0) + 1
         for rule in ids:
             example = example or rule
-            first = f" {rule:<{width}}{_action(inspector, rule):<13}"
-            lines += _wrapped(_page(inspector, rule).title, first, " " * len(first))
-        lines.append("")
-    lines += [
-        "*   breaks the flow: it ends without an SMTP code",
-        "()  not in force at this profile: what another one does, or off unless it is set",
-        f"Next: {program()} rules {example}",
-    ]
-    return "\n".join(lines) + "\n"
+            first = f" {rule:<{column}}{_action(inspector, rule):<13}"
+            if rich:
+                first += f"{_basis(inspector, rule):<16}"
+            lines += _line(_page(inspector, rule).title, first, " " * len(first))
+        for note in inspector.notes():
+            lines += _line(note, " not evaluated: ", "    ")
+        lines += _line("", "", "")
+    lines += _line("breaks the flow: it ends without an SMTP code", "*   ", "    ")
+    lines += _line(
+        "not in force at this profile: what another one does, or off unless it is set", "()  ", "    "
+    )
+    lines += _line("", f"Next: {program()} rules {example}", "")
+    return _told(lines, width)
 
 
-def page(rule: str, inspectors: Sequence[Inspector] | None = None) -> str:
-    """One rule, or one family, on a screen. Raises UsageError when nobody has it."""
+def page(rule: str, inspectors: Sequence[Inspector] | None = None, width: int | None = None) -> str:
+    """One rule, or one family, on a screen of `width` columns, at most 120; None: nothing is wrapped.
+
+    Raises UsageError when nobody has it.
+    """
     known = registry.every() if inspectors is None else tuple(inspectors)
     for inspector in known:
         try:
             ids = inspector.matching(rule)
         except UsageError:
             continue
-        return _screen(inspector, ids)
+        return _told(_screen(inspector, ids), width)
     raise UsageError(f"unknown rule {rule!r}.{_guess(rule, known)} `smtpinspect rules` lists all.")
 
 
@@ -60,29 +81,31 @@ def _guess(rule: str, known: Iterable[Inspector]) -> str:
     return ""
 
 
-def _screen(inspector: Inspector, ids: Sequence[str]) -> str:
+def _screen(inspector: Inspector, ids: Sequence[str]) -> list[_Line]:
     name = ids[0] if len(ids) == 1 else ".".join(ids[0].split(".")[:2])
     one = inspector.families.get(name) or _page(inspector, ids[0])
-    lines = _wrapped(f"{name}   {one.title}", "", "    ")
+    lines = _line(f"{name}   {one.title}", "", "    ")
     if len(ids) > 1:
         lines += _entry("parts", " ".join(i.removeprefix(name) for i in ids))
     several = len(inspector.profiles) > 1
-    lines += _entry(f"at {inspector.profile}" if several else "always", _now(inspector, ids))
-    if several:
+    having = {p for p in inspector.profiles if _rows(_at(inspector, p), ids)}
+    asked = "" if having or not one.ask else "; a setting brings it into force: see next"
+    lines += _entry(f"at {inspector.profile}" if several else "always", _now(inspector, ids) + asked)
+    if several and having:
         lines += _entry("by profile", _by_profile(inspector, ids))
+    for note in inspector.notes():
+        lines += _entry("not evaluated", note)
     lines += _entry("certainty", _certainty(inspector, ids, one))
     lines += _entry("fires when", one.fires)
     lines += _entry("the box then", one.then)
     lines += _peers(one)
     lines += _entry("honest mail", one.honest)
-    having = {p for p in inspector.profiles if _rows(_at(inspector, p), ids)}
     # A rule that only a setting brings into force has no profile of its own: all its remedies are told.
     remedies = inspector.remedies(name)
     lines += _switch_off([r for r in remedies if not having or not r.profiles or having & set(r.profiles)])
     lines += _entry("not your box", f"the sender can: {one.sender_can}" if one.sender_can else "")
     lines += _entry("sources", _sources(inspector, ids, one))
-    lines.append(f"  next          {_next(inspector, ids, name)}")
-    return "\n".join(lines) + "\n"
+    return lines + _line("", f"  next          {_next(inspector, ids, name, one.ask)}", "")
 
 
 def _label(inspector: Inspector) -> str:
@@ -115,6 +138,13 @@ def _action(inspector: Inspector, rule: str) -> str:
     return "(off)"
 
 
+def _basis(inspector: Inspector, rule: str) -> str:
+    """How sure its rows are, here or where it is in force; the weakest word where they differ."""
+    tables = (_rows(_at(inspector, p), [rule]) for p in (inspector.profile, *inspector.profiles))
+    bases = {row.basis for row in next(filter(None, tables), ())}
+    return next((told for word, told in reversed(_WORDS.items()) if word in bases), "")
+
+
 def _now(inspector: Inspector, ids: Sequence[str]) -> str:
     strongest = _strongest(_rows(inspector, ids))
     if not strongest:
@@ -137,11 +167,11 @@ def _certainty(inspector: Inspector, ids: Sequence[str], one: Page) -> str:
     return text + (f"   (records: {', '.join(bases)})" if bases else "")
 
 
-def _peers(one: Page) -> list[str]:
+def _peers(one: Page) -> list[_Line]:
     if one.told:
         return _entry("in the logs", one.told)
-    lines: list[str] = []
-    for label, table in (("the sender", SENDER), ("the receiver", RECEIVER)):
+    lines: list[_Line] = []
+    for label, table in (("the sender", SENDER), ("the receiver", RECEIVER_RST if one.rst else RECEIVER)):
         told = table.get(one.phase, ())
         column = 9 if any(mta for mta, _ in told) else 0
         for number, (mta, text) in enumerate(told):
@@ -149,17 +179,17 @@ def _peers(one: Page) -> list[str]:
     return lines
 
 
-def _switch_off(remedies: Sequence[Remedy]) -> list[str]:
-    lines = ["  switch off"] if remedies else []
+def _switch_off(remedies: Sequence[Remedy]) -> list[_Line]:
+    lines = _line("", "  switch off", "") if remedies else []
     seen: dict[tuple[str, str], int] = {}
     for number, remedy in enumerate(remedies, 1):
         products = f"   [{' '.join(remedy.profiles)}]" if remedy.profiles else ""
         known = "" if remedy.basis == "confirmed" else f"   ({_WORDS[remedy.basis]})"
-        lines += _wrapped(f"{number} {remedy.title}{products}{known}", "    ", "      ")
+        lines += _line(f"{number} {remedy.title}{products}{known}", "    ", "      ")
         if remedy.menu:
-            lines += _wrapped(remedy.menu, "      ", "      ")
+            lines += _line(remedy.menu, "      ", "      ")
         # A command is pasted: it is never wrapped.
-        lines += [f"        {command}" for command in remedy.commands]
+        lines += [_Line("", f"        {command}", "") for command in remedy.commands]
         told = (
             ("you lose", remedy.loses),
             ("check", remedy.check),
@@ -172,7 +202,7 @@ def _switch_off(remedies: Sequence[Remedy]) -> list[str]:
             first = seen.setdefault((label, text), number)
             if text:
                 texts.append(f"{label}: {text}" if first == number else f"{label}: as {first}")
-        lines += _wrapped(". ".join(texts), "      ", "      ") if texts else []
+        lines += _line(". ".join(texts), "      ", "      ") if texts else []
     return lines
 
 
@@ -184,12 +214,16 @@ def _sources(inspector: Inspector, ids: Sequence[str], one: Page) -> str:
     return "; ".join(told)
 
 
-def _next(inspector: Inspector, ids: Sequence[str], name: str) -> str:
-    """What to try now: the same capture without this rule, at a profile that has it."""
+def _next(inspector: Inspector, ids: Sequence[str], name: str, ask: str) -> str:
+    """What to try now: the same capture without this rule, at a profile that has it; or with it, where none has."""
     if inspector.name in registry.ALWAYS_ON:
         return "smtpinspect replay CAPTURE"
     having = (p for p in (inspector.profile, *inspector.profiles) if _rows(_at(inspector, p), ids))
-    profile = next(having, inspector.profile)
+    profile = next(having, "")
+    if not profile and ask:
+        return f"smtpinspect replay CAPTURE -i '{ask}'"
+    if not profile:
+        return "smtpinspect rules"
     spec = f"{inspector.name}:{profile}" if len(inspector.profiles) > 1 else inspector.name
     return f"smtpinspect replay CAPTURE -i {spec},off={name.split('.', 1)[1]}"
 
@@ -202,17 +236,28 @@ def _page(inspector: Inspector, rule: str) -> Page:
     return Page(row.signature_id, row.title, row.detail, "", "", tuple(row.source.split("; ")))
 
 
-def _entry(label: str, text: str, hang: int = 0) -> list[str]:
-    return _wrapped(text, f"  {label:<{_LABEL - 2}}", " " * (_LABEL + hang)) if text else []
+def _entry(label: str, text: str, hang: int = 0) -> list[_Line]:
+    return _line(text, f"  {label:<{_LABEL - 2}}", " " * (_LABEL + hang)) if text else []
 
 
-def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    made = textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=rest,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.rstrip() for line in made or [first]]
+def _line(text: str, first: str, rest: str) -> list[_Line]:
+    return [_Line(text, first, rest)]
+
+
+def _told(lines: Iterable[_Line], width: int | None) -> str:
+    """The lines as text for so many columns."""
+    told: list[str] = []
+    for text, first, rest in lines:
+        if width is None or not text:
+            told.append((first + text).rstrip())
+            continue
+        made = textwrap.wrap(
+            text,
+            min(width, WIDEST),
+            initial_indent=first,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        told += [line.rstrip() for line in made]
+    return "\n".join(told) + "\n"

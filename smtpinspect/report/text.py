@@ -29,6 +29,7 @@ class Product:
     label: str
     title: str
     note: str  # what was assumed or set
+    unused: tuple[str, ...] = ()  # settings that were read and that nothing evaluates
 
 
 def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequence[str]) -> list[Product]:
@@ -40,9 +41,13 @@ def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequ
         title = _title(inspector)
         if twins := sum(other.title == title or other.title.startswith(f"{title} #") for other in made):
             title = f"{title} #{twins + 1}"
-        assumed = ":" not in head and len(inspector.profiles) > 1
+        read = inspector.configuration
+        assumed = ":" not in head and len(inspector.profiles) > 1 and not (read and read.profile)
         notes = ["assumed: you did not say which"] if assumed else []
-        made.append(Product(label, title, "; ".join([*notes, *([keys] if keys else [])])))
+        if not inspector.active:
+            notes.append("inactive by configuration: it inspects nothing")
+        note = "; ".join([*notes, *([keys] if keys else [])])
+        made.append(Product(label, title, note, inspector.notes()))
     return made
 
 
@@ -130,6 +135,9 @@ class Text:
         if self.columns:
             told = [f"{one.title} ({one.note})" if one.note else one.title for one in self.columns]
             yield from self._wrapped(f"Emulated here, not the products themselves: {'; '.join(told)}.")
+            for column in self.columns:
+                for note in column.unused:
+                    yield from self._wrapped(f"Not evaluated, {column.title}: {note}.")
             yield ""
 
     # --- the table

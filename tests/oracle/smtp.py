@@ -30,7 +30,7 @@ def replies(octets: bytes) -> list[int | None]:
     codes: list[int | None] = []
     open_code: int | None = None
     for line in lines(octets):
-        match = re.match(rb"(\d{3})([ -]|\s*\Z)", without_end(line))
+        match = re.match(rb"(\d{3})([ *-]|\s*\Z)", without_end(line))
         if open_code is not None:
             if match is None or match[2] == b"-":
                 continue
@@ -226,6 +226,6 @@ def octets_of_replies(octets: bytes, count: int) -> int:
     end = 0
     for line in lines(octets):
         end += len(line)
-        if len(replies(octets[:end])) == count and re.match(rb"\d{3}([ \r\n]|\Z)", line):
+        if len(replies(octets[:end])) == count and re.match(rb"\d{3}([ *\r\n]|\Z)", line):
             return end
     return end

@@ -238,7 +238,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         return
     if action == D_RCPT and mail != NULL and mail == talk.open:
         p.rcpt = mail_recipient(mail, c)
-        count_fact(dialogue, conn, mail, COUNT_RCPT, mail.rcpt_count, phase, line, text)
+        count_fact(dialogue, conn, mail, CLIENT, COUNT_RCPT, mail.rcpt_count, phase, line, text)
     elif action == D_CHUNK:
         p.last = c.last
         talk.chunk_left = c.chunk

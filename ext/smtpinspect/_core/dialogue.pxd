@@ -21,7 +21,7 @@ cdef int phase_now(Talk* talk, int verb) noexcept nogil       # of a command
 cdef int reply_phase(Pending* p) noexcept nogil
 # A count that grows by one: its limits fire at limit + 1.
 cdef void count_fact(
-    Dialogue dialogue, Conn* conn, Mail* mail, int what, int64_t value, int phase, Line* line, Span text,
+    Dialogue dialogue, Conn* conn, Mail* mail, int side, int what, int64_t value, int phase, Line* line, Span text,
 ) noexcept nogil
 
 cdef class Dialogue:

@@ -8,7 +8,7 @@ from smtpinspect._core.commands cimport V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, 
 from smtpinspect._core.rows cimport F_COUNT, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
-    CLIENT, Conn, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
+    Conn, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
     PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Talk, VERB_LENGTH,
 )
 from smtpinspect._core.states cimport action_of, D_PLAIN, D_RESYNC, next_state
@@ -58,7 +58,7 @@ cdef Mail* mail_of(Talk* talk, int verb) noexcept nogil:
 
 
 cdef void count_fact(
-    Dialogue dialogue, Conn* conn, Mail* mail, int what, int64_t value, int phase, Line* line, Span text,
+    Dialogue dialogue, Conn* conn, Mail* mail, int side, int what, int64_t value, int phase, Line* line, Span text,
 ) noexcept nogil:
     """A count that grows by one: its limits fire at limit + 1."""
     cdef Limits* limits = &dialogue.verdicts.program.counts[what]
@@ -69,7 +69,7 @@ cdef void count_fact(
             continue
         memset(&fact, 0, sizeof(Fact))
         fact.kind = F_COUNT
-        fact.side = CLIENT
+        fact.side = side
         fact.phase = phase
         fact.v[0] = what
         fact.v[1] = value

@@ -5,11 +5,11 @@ from libc.stdlib cimport calloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
 from smtpinspect._core.lines cimport phase_at
-from smtpinspect._core.mimelines cimport BODY, check_line, HEADER, keep_head, next_line, PART_HEADER
+from smtpinspect._core.mimelines cimport BODY, check_line, count_octets, HEADER, keep_head, next_line, PART_HEADER
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.params cimport first_token, param, starts, trim
-from smtpinspect._core.rows cimport F_FIELD, F_PART, IN_HEADER, IN_PART_HEADER
-from smtpinspect._core.span cimport span
+from smtpinspect._core.rows cimport COUNT_TO_ADDRESSES, F_FIELD, F_PART, IN_HEADER, IN_PART_HEADER
+from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
     BEFORE, CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, MIME_DEPTH, NAME_LENGTH, Piece, Text,
 )
@@ -179,6 +179,8 @@ cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept 
         m.type_packet = m.field_packet
     elif m.interest == CONTENT_ENCODING and m.encoding.n == 0:
         text_add(&m.encoding, m.value.p, m.value.n, KEPT_FIELD)
+        m.encoding_at = m.value_at
+        m.encoding_packet = m.field_packet
     elif m.interest == CONTENT_DISPOSITION and m.disposition.n == 0:
         text_add(&m.disposition, m.value.p, m.value.n, KEPT_FIELD)
         m.disposition_at = m.value_at
@@ -266,6 +268,55 @@ cdef void see(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
         flag(m, CONTROL, at, packet)
 
 
+cdef void part_places(Mime* m, Fact* fact, int64_t packet) noexcept nogil:
+    """Where the words for type and encoding stand; what is absent is so at the empty line."""
+    fact.flag_at[0] = m.line_start
+    fact.flag_at[1] = m.line_start
+    fact.flag_packet[0] = packet
+    fact.flag_packet[1] = packet
+    if fact.t[0].n:
+        fact.flag_at[0] = m.type_at + (fact.t[0].p - m.type.p)
+        fact.flag_packet[0] = m.type_packet
+    if fact.t[1].n:
+        fact.flag_at[1] = m.encoding_at + (fact.t[1].p - m.encoding.p)
+        fact.flag_packet[1] = m.encoding_packet
+
+
+cdef void to_addresses(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
+) noexcept nogil:
+    """Octets of a To field: an address counts at its first @ outside quotes and comments (RFC 5322 3.4)."""
+    cdef Py_ssize_t i
+    cdef int64_t line_n
+    cdef Span line
+    cdef uint8_t c
+    for i in range(n):
+        c = p[i]
+        if m.escaped:
+            m.escaped = 0
+        elif m.quoted:
+            m.escaped = c == 92
+            m.quoted = c != 34
+        elif c == 40 and m.comment < 255:
+            m.comment += 1
+        elif m.comment:
+            m.escaped = c == 92
+            m.comment -= c == 41
+        elif c == 34:
+            m.quoted = 1
+        elif c == 60 or c == 62:
+            m.angle = c == 60
+        elif (c == 44 and not m.angle) or c == 59:
+            m.counted = 0
+            m.angle = 0
+        elif c == 64 and not m.counted:
+            m.counted = 1
+            line_n = at + i + 1 - m.line_start
+            line = span(m.head, m.head_n if line_n > m.head_n else <Py_ssize_t>line_n)
+            count_octets(verdicts, conn, mail, m, COUNT_TO_ADDRESSES, m.addresses, 1, at + i, line)
+            m.addresses += 1
+
+
 cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
     """The empty line behind a header: what the part is, and what comes next."""
     cdef Fact fact
@@ -302,6 +353,7 @@ cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept
         fact.length = fact.v[1]
         fact.octets = span(m.filename.p, m.filename.n)
         fact.phase = phase_at(mail, fact.offset)
+        part_places(m, &fact, verdicts.packet)
         verdicts.judge(conn, mail, &fact)
     m.parts += 1
     m.mode = BODY
@@ -366,6 +418,7 @@ cdef int header_octets(
                     flag(m, BAD_NAME, at + i, packet)
                 m.in_value = 1
                 m.interest = <uint8_t>interest_of(m)
+                m.comment = m.quoted = m.escaped = m.angle = m.counted = 0
                 i += 1
                 m.value_at = at + i
                 break
@@ -378,6 +431,8 @@ cdef int header_octets(
             i += 1
     if m.interest or verdicts.program.wants_value:
         text_add(&m.value, p + i, n - i, KEPT_FIELD)
+    if m.interest == TO and verdicts.program.counts[COUNT_TO_ADDRESSES].n:
+        to_addresses(verdicts, conn, mail, m, p + i, n - i, at + i)
     end = n
     while i < end:
         if PLAIN[p[i]]:

@@ -5,19 +5,21 @@ Keeps no octets but heads of what a rule or a report reads.
 
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
 
 from smtpinspect._core.bodies cimport body_feed
 from smtpinspect._core.fields cimport end_header, field_end, header_feed
-from smtpinspect._core.lines cimport phase_at
-from smtpinspect._core.mimelines cimport BODY
-from smtpinspect._core.rows cimport COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE, F_COUNT, Limit, Limits
-from smtpinspect._core.state cimport CLIENT, Conn, DOUBT_GAP, Fact, Mail, Mime
+from smtpinspect._core.mimelines cimport BODY, count_octets
+from smtpinspect._core.rows cimport COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE
+from smtpinspect._core.span cimport Span, span
+from smtpinspect._core.state cimport Conn, DOUBT_GAP, Mail, Mime
 from smtpinspect._core.text cimport text_free
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef extern from "scan.h":
     size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
+
+
+cdef Span NOTHING = span(NULL, 0)
 
 
 cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil:
@@ -42,30 +44,6 @@ cdef void mime_free(Mime* m) noexcept nogil:
     free(m)
 
 
-cdef void count(
-    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int what, int64_t before, int64_t n, int64_t offset,
-) noexcept nogil:
-    """A count grows from `before` by n octets that begin at `offset`."""
-    cdef Limits* limits = &verdicts.program.counts[what]
-    cdef Limit* limit
-    cdef Fact fact
-    while m.counts_passed[what] < limits.n:
-        limit = &limits.at[m.counts_passed[what]]
-        if before + n <= limit.limit:
-            return
-        m.counts_passed[what] += 1
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_COUNT
-        fact.side = CLIENT
-        fact.v[0] = what
-        fact.v[1] = limit.limit + 1
-        fact.offset = offset + (limit.limit - before if limit.limit > before else 0)
-        fact.length = 1
-        fact.packet = verdicts.packet
-        fact.phase = phase_at(mail, fact.offset)
-        verdicts.judge_row(conn, mail, &fact, limit.row)
-
-
 cdef void over_size(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
 ) noexcept nogil:
@@ -79,7 +57,9 @@ cdef void over_size(
             while next_dot < n and (p + next_dot - 1)[0] != 10:
                 next_dot += <Py_ssize_t>scan_after_break(p + next_dot, n - next_dot, 46)
         if next_dot > i:
-            count(verdicts, conn, mail, m, COUNT_OVER_SIZE, mail.plain - mail.declared, next_dot - i, at + i)
+            count_octets(
+                verdicts, conn, mail, m, COUNT_OVER_SIZE, mail.plain - mail.declared, next_dot - i, at + i, NOTHING,
+            )
             mail.plain += next_dot - i
         m.at_line = 0
         if next_dot >= n:
@@ -88,27 +68,38 @@ cdef void over_size(
     m.at_line = p[n - 1] == 10
 
 
+cdef void body_count(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int64_t n, int64_t offset,
+) noexcept nogil:
+    """The headers of parts belong to the body (RFC 5322 2.3)."""
+    if verdicts.program.counts[COUNT_BODY].n:
+        count_octets(verdicts, conn, mail, m, COUNT_BODY, m.body_octets, n, offset, NOTHING)
+    m.body_octets += n
+
+
 cdef int mime_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil:
     cdef Mime* m = conn.talk.mime
     cdef Py_ssize_t i = 0, took
+    cdef uint8_t level
     if m == NULL or n <= 0:
         return 0
     mail.octets += n
     if mail.declared >= 0 and verdicts.program.counts[COUNT_OVER_SIZE].n:
         over_size(verdicts, conn, mail, m, p, n, offset)
     while i < n:
+        level = m.level
         if m.mode == BODY:
             took = body_feed(verdicts, conn, mail, m, p + i, n - i, offset + i)
-            if verdicts.program.counts[COUNT_BODY].n:
-                count(verdicts, conn, mail, m, COUNT_BODY, m.body_octets, took, offset + i)
-            m.body_octets += took
+            body_count(verdicts, conn, mail, m, took, offset + i)
         else:
             took = header_feed(verdicts, conn, mail, m, p + i, n - i, offset + i)
-            if m.level == 0:
+            if level:
+                body_count(verdicts, conn, mail, m, took, offset + i)
+            else:
                 if verdicts.program.counts[COUNT_HEADER].n:
-                    count(verdicts, conn, mail, m, COUNT_HEADER, m.header_octets, took, offset + i)
+                    count_octets(verdicts, conn, mail, m, COUNT_HEADER, m.header_octets, took, offset + i, NOTHING)
                 m.header_octets += took
             if m.mode == BODY:
                 m.in_line = 0

@@ -1,11 +1,12 @@
 """What headers and bodies share: the line that is read, and its limits."""
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
-from smtpinspect._core.lines cimport line_limits
-from smtpinspect._core.span cimport span
-from smtpinspect._core.state cimport CLIENT, Conn, EXCERPT, Mail, Mime, PHASE_NONE
+from smtpinspect._core.lines cimport line_limits, phase_at
+from smtpinspect._core.rows cimport F_COUNT, Limit, Limits
+from smtpinspect._core.span cimport Span, span
+from smtpinspect._core.state cimport CLIENT, Conn, EXCERPT, Fact, Mail, Mime, PHASE_NONE
 from smtpinspect._core.verdicts cimport Verdicts
 
 cdef enum:          # Mode
@@ -41,3 +42,28 @@ cdef inline void check_line(
             verdicts, conn, mail, where, CLIENT, PHASE_NONE, m.line_start, m.line_n, line_end,
             span(m.head, m.head_n), &m.passed, packet,
         )
+
+
+cdef inline void count_octets(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int what, int64_t before, int64_t n, int64_t offset, Span line,
+) noexcept nogil:
+    """A count grows from `before` by n that begin at `offset`, one an octet; `line` is evidence, if any."""
+    cdef Limits* limits = &verdicts.program.counts[what]
+    cdef Limit* limit
+    cdef Fact fact
+    while m.counts_passed[what] < limits.n:
+        limit = &limits.at[m.counts_passed[what]]
+        if before + n <= limit.limit:
+            return
+        m.counts_passed[what] += 1
+        memset(&fact, 0, sizeof(Fact))
+        fact.kind = F_COUNT
+        fact.side = CLIENT
+        fact.v[0] = what
+        fact.v[1] = limit.limit + 1
+        fact.offset = offset + (limit.limit - before if limit.limit > before else 0)
+        fact.length = line.n if line.n else 1
+        fact.octets = line
+        fact.packet = verdicts.packet
+        fact.phase = phase_at(mail, fact.offset)
+        verdicts.judge_row(conn, mail, &fact, limit.row)

@@ -200,18 +200,21 @@ cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noe
     cdef Talk* talk = conn.talk
     cdef Fact fact
     cdef uint32_t i
-    cdef bint starred = talk.greeting.n > 4
+    cdef bint starred = talk.greeting.n > 4, plain = True
     cdef int stars = 0
+    cdef uint8_t c
     talk.greeted = 1
     talk.unsure = 0
     conn.established = 1
-    for i in range(3, talk.greeting.n):
-        if talk.greeting.p[i] == 42:
+    for i in range(talk.greeting.n):
+        c = talk.greeting.p[i]
+        if c == 42:
             stars += 1
-        elif talk.greeting.p[i] not in (32, 45, 48, 50, 10, 13, 9):
-            starred = False
+        elif c not in (32, 48, 50, 10, 13, 9):
+            plain = False
+            starred = starred and (i < 3 or c == 45)
     starred = starred and stars >= 3
-    if starred:
+    if plain and stars:
         talk.given |= GIVEN_STARRED
     memset(&fact, 0, sizeof(Fact))
     fact.kind = F_GREETING
@@ -334,7 +337,7 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
             refused(mail, code, PHASE_MAIL)
             mail.refused_mail = 1
     elif p.verb == V_RCPT:
-        rcpt_answered(dialogue, conn, mail, code, p)
+        rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
         talk.answered = 1
         if 200 <= code < 300:
@@ -389,7 +392,9 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
                 refused(mail, code, PHASE_DATACMD)
 
 
-cdef void rcpt_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, Pending* p) noexcept nogil:
+cdef void rcpt_answered(
+    Dialogue dialogue, Conn* conn, Mail* mail, int code, Pending* p, Span text,
+) noexcept nogil:
     if mail == NULL:
         return
     if p.rcpt >= 0 and <uint32_t>p.rcpt < mail.nrcpts:
@@ -402,8 +407,8 @@ cdef void rcpt_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, Pen
         if mail.rcpt_accepted == 0:
             refused(mail, code, PHASE_RCPT)
         count_fact(
-            dialogue, conn, mail, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
-            span(NULL, 0),
+            dialogue, conn, mail, SERVER, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
+            text,
         )
 
 
@@ -461,8 +466,8 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
 
 
 cdef int reply_code(Span text) noexcept nogil:
-    """The three digits that begin a reply line, -1 when it has none (RFC 5321 4.2)."""
+    """The three digits that begin a reply line, -1 when it has none (RFC 5321 4.2); a mask may hide what follows."""
     if text.n >= 3 and 48 <= text.p[0] <= 57 and 48 <= text.p[1] <= 57 and 48 <= text.p[2] <= 57 and (
-            text.n == 3 or text.p[3] == 32 or text.p[3] == 45):
+            text.n == 3 or text.p[3] in (32, 45, 42)):
         return (text.p[0] - 48) * 100 + (text.p[1] - 48) * 10 + text.p[2] - 48
     return -1

@@ -36,9 +36,11 @@ cdef enum:                     # facts.COUNT.what
     COUNT_HEADER = 2
     COUNT_BODY = 3
     COUNT_OVER_SIZE = 4
+    COUNT_TO_ADDRESSES = 5
 
 cdef enum:
     MOST = 256                 # rows that one kind may have, and so that one fact may fire
+    MOST_LIMITS = 250          # limits of one place or count: `passed` is an octet, 255 stands for none left
 
 cdef struct Condition:
     uint8_t op
@@ -55,12 +57,14 @@ cdef struct Row:
     uint32_t first             # conditions
     uint32_t n
     int16_t rule               # number of its id
+    int16_t same               # number of its id and detail: rows that are alternatives
     int16_t inspector
     int16_t group              # first_of, -1 none
     uint8_t strength
     uint8_t breaks
     uint8_t seen               # in no verdict
     uint8_t method             # Python decides
+    uint8_t about              # of a Part: 1 + the text that decides, 0 the fact's own place
 
 cdef struct Limit:
     int64_t limit

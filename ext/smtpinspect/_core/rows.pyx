@@ -94,6 +94,7 @@ cdef class Program:
         self.ninspectors = len(inspectors)
         self.nrows = len(rows)
         ids = {}
+        same = {}
         groups = {}
         self._kept = []
         self.methods = {}
@@ -115,6 +116,7 @@ cdef class Program:
             row.given = int(when.given)
             row.not_given = int(when.not_given)
             row.rule = ids.setdefault((inspector, rule.id), len(ids))
+            row.same = same.setdefault((inspector, rule.id, rule.detail), len(same))
             row.inspector = inspector
             row.group = groups.setdefault((inspector, rule.first_of), len(groups)) if rule.first_of else -1
             row.strength = int(rule.action.strength)
@@ -126,6 +128,9 @@ cdef class Program:
                 self.methods[number] = getattr(inspectors[inspector][1], rule.method)
             if row.kind == F_FIELD and (rule.method or any(name == "value" for name, _ in when.tests)):
                 self.wants_value = True
+            if row.kind == F_PART:
+                texts = [when.kind.fields[name] for name, _ in when.tests]
+                row.about = max([f.slot + 1 for f in texts if f.type == "text" and f.slot < 2], default=0)
             limit = None
             wheres = range(WHERES if row.kind == F_LINE else COUNTS)
             for name, test in when.tests:
@@ -186,6 +191,8 @@ cdef class Program:
             self.of_kind[slot] = <int16_t*>calloc(max(1, len(by_kind[slot])), sizeof(int16_t))
             for i, number in enumerate(by_kind[slot]):
                 self.of_kind[slot][i] = number
+        if max(map(len, lines + counts)) > MOST_LIMITS:
+            raise UsageError(f"more than {MOST_LIMITS} limits of one kind: use fewer rules")
         for slot in range(WHERES):
             self._fill(&self.lines[slot], lines[slot])
         for slot in range(COUNTS):
@@ -266,7 +273,10 @@ cdef class Program:
                         if out.offset < 0 or fact.flag_at[bit] < out.offset:
                             out.offset = fact.flag_at[bit]
                             out.packet = fact.flag_packet[bit]
-        if row.kind == F_PATH or row.kind == F_PART:
+        if row.about:
+            out.offset = fact.flag_at[row.about - 1]
+            out.packet = fact.flag_packet[row.about - 1]
+        elif row.kind == F_PATH or row.kind == F_PART:
             # a length decides at its limit + 1, counted from the first octet
             for i in range(row.first, row.first + row.n):
                 c = &self.conditions[i]
@@ -289,9 +299,9 @@ cdef class Program:
                         known = True
             if known or not self.holds(number, fact, given, &out[n]):
                 continue
-            # rows of one id are alternatives: the earliest octet counts
+            # rows of one id and detail are alternatives: the earliest octet counts
             for j in range(n):
-                if self.rows[out[j].row].rule == row.rule:
+                if self.rows[out[j].row].same == row.same:
                     known = True
                     if out[n].offset < out[j].offset:
                         out[j] = out[n]

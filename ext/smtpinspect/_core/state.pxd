@@ -74,7 +74,7 @@ cdef enum:
     NUMBERS = 12               # of a fact
     TEXTS = 3
     CLASSES = 11               # facts.Octets
-    COUNTS = 5                 # facts.COUNT.what
+    COUNTS = 6                 # facts.COUNT.what
 
 # --- kept octets (text.pxd) ---
 
@@ -96,7 +96,7 @@ cdef struct Fact:
     Span octets                # the evidence's octets, as many as are held
     int64_t packet             # frame that holds the deciding octet
     int32_t answers            # of a reply: 1 + the ordinal of the command that it answers, 0 else
-    int64_t flag_at[CLASSES]   # first offset of each octet class, for Field and Path
+    int64_t flag_at[CLASSES]   # first offset of each octet class, for Field and Path; of a Part's texts
     int64_t flag_packet[CLASSES]
 
 # --- alerts and mails (machine → records) ---
@@ -119,6 +119,7 @@ cdef struct Alert:
     int64_t packet
     int64_t frame              # at which it was decided
     int64_t ns
+    int64_t moved              # payload octets of both sides until then, as a firewall counts them
     int64_t tx                 # -1 outside mails
     int64_t text_end           # filled when the mail ends: offset behind the end mark, -1 none
     uint8_t octets[EXCERPT]
@@ -302,6 +303,14 @@ cdef struct Mime:
     int64_t type_packet
     int64_t disposition_at
     int64_t disposition_packet
+    int64_t encoding_at
+    int64_t encoding_packet
+    int64_t addresses          # in the To fields so far
+    uint8_t comment            # of a To field: depth of parentheses
+    uint8_t quoted             # in a quoted string
+    uint8_t escaped            # behind a backslash
+    uint8_t angle              # between < and >
+    uint8_t counted            # this address has had its @
     int64_t cr_packet
     uint8_t name[NAME_LENGTH]
     uint8_t head[EXCERPT]      # of the line

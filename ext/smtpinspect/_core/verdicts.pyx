@@ -8,6 +8,7 @@ from smtpinspect._core.octets cimport upper
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
+from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport Alert, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Talk
 
 from smtpinspect.actions import Strength
@@ -118,6 +119,7 @@ cdef class Verdicts:
         cdef Mail* other
         cdef int strength = row.strength
         cdef bint breaks = row.breaks
+        cdef Span octets = fact.t[row.about - 1] if row.about else fact.octets
         if talk.standing == NULL:
             talk.standing = new_standing(self.program.ninspectors)
             talk.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
@@ -169,17 +171,18 @@ cdef class Verdicts:
             alert.breaks = breaks
             alert.after_break = whole.broke >= 0
             alert.offset = offset
-            alert.length = fact.length
+            alert.length = octets.n if row.about else fact.length
             alert.packet = decided.packet
             alert.frame = self.frame
             alert.ns = self.ns
+            alert.moved = conn.d[0].octets + conn.d[1].octets
             alert.tx = mail.tx if mail != NULL else -1
             alert.text_end = -1
             alert.noctets = <uint8_t>(EXCERPT if self.secrets else shown(fact))
-            if fact.octets.n < alert.noctets:
-                alert.noctets = <uint8_t>fact.octets.n
+            if octets.n < alert.noctets:
+                alert.noctets = <uint8_t>octets.n
             if alert.noctets:
-                memcpy(alert.octets, fact.octets.p, alert.noctets)
+                memcpy(alert.octets, octets.p, alert.noctets)
             if mail != NULL:
                 if mail.last_alert == NULL:
                     mail.alerts = alert

@@ -28,6 +28,7 @@ cdef class Alert:
     cdef readonly object phase, stage, tx_id
     cdef readonly bint breaks, after_break
     cdef readonly int64_t offset, length, packet, pcap_cnt, ns
+    cdef readonly int64_t start_ns, moved  # of the connection: its first frame; payload octets, both sides, so far
     cdef readonly bytes octets
     cdef readonly uint64_t flow_id
     cdef readonly str client, server
@@ -50,9 +51,9 @@ cdef class Mail:
     """One transaction and what became of it in the capture (`outcome`) and behind each product (`verdict`)."""
 
     cdef readonly uint64_t flow_id
-    cdef readonly int64_t tx_id, octets, start_ns, end_ns
+    cdef readonly int64_t tx_id, octets, start_ns, end_ns, plain
     cdef readonly str client, server, outcome, closer
-    cdef readonly object reply, phase, stage
+    cdef readonly object reply, phase, stage, declared
     cdef readonly double silence
     cdef readonly list rcpt_replies, confidence, alerts
     cdef readonly dict verdict, broken_by
@@ -208,6 +209,8 @@ cdef class ObjectSink(Sink):
         made.packet = a.packet
         made.pcap_cnt = a.frame
         made.ns = a.ns
+        made.start_ns = a.conn.start_ns
+        made.moved = a.moved
         made.octets = (<const char*>a.octets)[:a.noctets]
         made.basis = rule.basis
         made.tx_id = a.tx if a.tx >= 0 else None
@@ -230,6 +233,8 @@ cdef class ObjectSink(Sink):
         made.phase = PHASES[m.phase]
         made.stage = STAGES[m.stage]
         made.octets = m.octets
+        made.plain = m.plain                    # without the dots of stuffing; 0 where nobody watches SIZE
+        made.declared = m.declared if m.declared >= 0 else None
         made.silence = m.silence_ns / 1e9
         made.closer = CLOSERS[m.closer]
         made.start_ns = m.start_ns

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from smtpinspect.actions import ALARM, DETACH, DROP, PASS, Action, Strength, answer, rewrite
+from smtpinspect.actions import ALARM, DETACH, DROP, PASS, RESET, Action, Strength, answer, rewrite
 from smtpinspect.errors import UsageError
 from smtpinspect.facts import (
     COMMAND,
@@ -31,6 +32,7 @@ from smtpinspect.facts import (
     not_in,
 )
 from smtpinspect.inspectors.base import Inspector, Remedy, Rule, Settings
+from smtpinspect.inspectors.mailguard import maps
 from smtpinspect.inspectors.mailguard import profiles as p
 from smtpinspect.inspectors.mailguard.pages import PAGES
 from smtpinspect.inspectors.mailguard.remedies import remedies
@@ -64,18 +66,27 @@ class Mailguard(Inspector):
     }
 
     def derive(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The lists follow the configuration keyword, the six limits follow `limits`."""
+        """The lists follow the configuration keyword, the six limits follow `limits`, that follows `match`."""
         made = dict(values)
         esmtp = made["inspect"] == "esmtp"
         if made["allow_tls"] != "off" and not esmtp:
             raise UsageError(
                 f"allow_tls is a parameter of inspect=esmtp; mailguard has inspect={made['inspect']} here"
             )
+        if made["match"] and not esmtp:
+            raise UsageError(
+                f"match is for a map of inspect=esmtp; mailguard has inspect={made['inspect']} here"
+            )
+        maps.read(made["match"])
+        if made["limits"] is None:
+            default = self.profile in p.WITH_DEFAULT_MAP and not made["match"]
+            made["limits"] = "default-map" if default else "none"
         if made["allowed_verbs"] is None:
             tls = () if made["allow_tls"] == "off" else ("STARTTLS",)
             made["allowed_verbs"] = (*p.FIFTEEN, *tls) if esmtp else p.SEVEN
         if made["ehlo_mask"] is None:
-            made["ehlo_mask"] = "others" if esmtp else "none"
+            own = made["match"] and made["limits"] == "none"
+            made["ehlo_mask"] = "others" if esmtp and not own else "none"
         if made["mask_banner"] is False:
             made["banner"] = "none"
         elif made["mask_banner"] and made["banner"] == "none":
@@ -95,8 +106,13 @@ class Mailguard(Inspector):
         yield from self._ehlo_reply(settings)
         yield from self._addresses(settings)
         yield from self._limits(settings)
+        yield from self._map(settings)
         yield from self._replies(settings)
         yield from self._text(settings)
+
+    def notes(self) -> tuple[str, ...]:
+        """Lines of `match` that are read and not evaluated."""
+        return tuple(line.note for line in maps.read(self.settings.match) if line.note)
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """What to type on the firewall, by product generation."""
@@ -168,8 +184,8 @@ class Mailguard(Inspector):
     def _ehlo_reply(self, s: Settings) -> Iterator[Rule]:
         if s.ehlo_mask == "none":
             return
-        mask = rewrite("mask-keyword")
         detail = p.MASK_CLASS if s.limits == "default-map" else "keyword"
+        mask = rewrite("mask-keyword", criterion=f"ehlo-reply-parameter {s.ehlo_mask}", log=False)
         named = [keyword.upper().encode() for keyword in s.ehlo_named]
         if s.allow_tls == "off" and b"STARTTLS" not in named:
             offered = KEYWORD(name=in_(b"STARTTLS"))
@@ -193,12 +209,14 @@ class Mailguard(Inspector):
             )
         if s.special_character:
             special = PATH(octets=flags(Octets.PIPE | Octets.BACKQUOTE | Octets.NUL))
-            yield _row("special-character", special, _drop_connection(s), p.SPECIAL, "special-character")
+            action = _configured(s, s.special_character_action, "special-character")
+            yield _row("special-character", special, action, p.SPECIAL, "special-character")
         if s.mail_relay:
             # <postmaster> has no domain and is always local (RFC 5321 4.5.1).
             domains = [b"", *(d.lower().encode() for d in s.mail_relay)]
             foreign = PATH(role="recipient", domain=not_in(*domains))
-            yield _row("mail-relay", foreign, _drop_connection(s), p.RELAY, "mail-relay")
+            action = _configured(s, s.mail_relay_action, "mail-relay")
+            yield _row("mail-relay", foreign, action, p.RELAY, "mail-relay")
 
     def _limits(self, s: Settings) -> Iterator[Rule]:
         for limit in p.DEFAULT_MAP:
@@ -206,11 +224,20 @@ class Mailguard(Inspector):
             if not number:
                 continue
             criterion = f"{limit.criterion} gt {number}"
-            drop = _drop_connection(s, criterion=criterion)
-            action = drop if limit.drops else Action(Strength.ALARM, params={"criterion": criterion})
+            words = "drop-connection log" if limit.drops else "log"
+            action = _configured(s, words, criterion)
             yield _row(limit.rule, _too_much(limit.rule, number), action, p.MAP, f"Class {limit.number}")
         if s.size_violation:
             yield _row("size-violation", COUNT(what="over-size", value=gt(0)), ALARM, p.SIZE)
+
+    def _map(self, s: Settings) -> Iterator[Rule]:
+        # The default map's classes come first where both are asked for.
+        first = p.CLASSES if s.match and s.limits == "default-map" else 0
+        for line in maps.read(s.match):
+            words = line.action + " log" * (line.log and line.action != "log")
+            action = _configured(s, words, line.text)
+            for rule, when in maps.rows(line, s):
+                yield _row(rule, when, action, line.criterion.evidence, f"Class {first + line.number}")
 
     def _replies(self, s: Settings) -> Iterator[Rule]:
         if s.deny_style in ("local-ok", "noop"):
@@ -261,6 +288,21 @@ def _drop_connection(s: Settings, **params: object) -> Action:
     """The packet is dropped and the flow forgotten; `drop_rst` says who is told."""
     who = {"client": "client" in s.drop_rst, "server": "server" in s.drop_rst}
     return Action(Strength.DROP_FLOW, "drop-connection", {**params, **who})
+
+
+def _configured(s: Settings, words: str, criterion: str) -> Action:
+    """The action of a map's line or parameter, in the ASA's words; the log tells its criterion."""
+    word, _, log = words.partition(" ")
+    told: dict[str, object] = {"criterion": criterion, "log": bool(log) or word == "log"}
+    match word:
+        case "drop-connection":
+            return _drop_connection(s, **told)
+        case "reset":
+            return replace(RESET, params={**RESET.params, **told})
+        case "mask":
+            return rewrite("xxxx-all" if "cmd verb" in criterion.lower() else "mask-keyword", **told)
+        case _:
+            return Action(Strength.ALARM, params=told)
 
 
 def _too_much(rule: str, limit: int) -> Pattern:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+_CMAP: Final = b"SMTP/cmap"
+_READ: Final = b"read"
 _LINE: Final = re.compile(rb"[^\n]*\n|[^\n]+")
 _CODED: Final = re.compile(rb"[0-9]{3}[ -]")
 _STARS: Final = bytes(octet if octet in b"\r\n" else 0x2A for octet in range(256))
@@ -14,8 +16,10 @@ _CROSSES: Final = bytes(octet if octet in b"\r\n" else 0x58 for octet in range(2
 
 
 def banner(greeting: bytes, mask: str, *, keep_sep: bool = True) -> bytes:
-    """The greeting behind the box; `mask` is the knob `banner`: none, first4, keep20, per-line."""
+    """The greeting behind the box; `mask` is the knob `banner`: none, cmap, first4, keep20, per-line."""
     match mask:
+        case "cmap":
+            return cmap(greeting)
         case "first4":
             return first4(greeting)
         case "keep20":
@@ -24,6 +28,18 @@ def banner(greeting: bytes, mask: str, *, keep_sep: bool = True) -> bytes:
             return per_line(greeting)
         case _:
             return greeting
+
+
+def cmap(greeting: bytes) -> bytes:
+    """Very early PIX: `220 SMTP/cmap____read`, filled with underscores; how it fills is inferred from the look.
+
+    The first line only; one that is too short for the words is masked as first4 does it.
+    """
+    line = greeting.split(b"\r", 1)[0].split(b"\n", 1)[0]
+    room = len(line) - 4 - len(_CMAP) - len(_READ)
+    if room < 1:
+        return first4(greeting)
+    return line[:4] + _CMAP + b"_" * room + _READ + greeting[len(line) :]
 
 
 def first4(greeting: bytes) -> bytes:
@@ -62,12 +78,18 @@ def ehlo(reply: bytes, named: Collection[str]) -> bytes:
     for line in lines[1:]:
         text = line[4:].rstrip(b"\r\n")
         if _CODED.match(line) and text and keyword(text).decode("latin-1") not in named:
-            letter = bytes([0x41 + masked % 26])
+            out += keyword_line(line, masked)
             masked += 1
-            out += line[:4] + b"X" * (len(text) - 1) + letter + line[4 + len(text) :]
         else:
             out += line
     return out
+
+
+def keyword_line(line: bytes, masked: int) -> bytes:
+    """One line of an EHLO reply as the `masked`th, from 0, that is masked in it."""
+    text = line[4:].rstrip(b"\r\n")
+    letter = bytes([0x41 + masked % 26]) if text else b""
+    return line[:4] + b"X" * (len(text) - 1) + letter + line[4 + len(text) :]
 
 
 def keyword(text: bytes) -> bytes:

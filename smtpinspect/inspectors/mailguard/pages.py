@@ -1,7 +1,4 @@
-"""What a mail administrator reads about each MailGuard rule. Signature ids are never given to another rule.
-
-2001028 and up are kept for the `match` lines of a user's own map.
-"""
+"""What a mail administrator reads about each MailGuard rule. Signature ids are never given to another rule."""
 
 from __future__ import annotations
 
@@ -16,6 +13,16 @@ _RETRY: Final = (
     "Postfix: smtp_pix_workaround_threshold_time = 0 sends .CRLF in a segment of its own at the first try; "
     "others: send the mail again in another form, the cut falls elsewhere"
 )
+_MAP: Final = "Cisco CLI guide 9.x p. 13-43"
+_CONFIGURED: Final = (
+    "what the line says: drop-connection (108004, 507003; the server gets an RST, the sender waits), reset (an "
+    "RST to both), or log (108005, the mail goes on)"
+)
+_PARAMETER: Final = (
+    "what `action` says: drop-connection (108004, 507003; the server gets an RST, the sender waits), or log "
+    "(108005, the mail goes on)"
+)
+_RST: Final = "; that the server gets an RST and the sender none: our assumption (drop_rst=)"
 
 PAGES: Final = {
     "mailguard.banner-masked": Page(
@@ -30,7 +37,7 @@ PAGES: Final = {
         "checks of the greeting against the reverse name fail",
         ("AppRiver KB a238", "Cisco CLI guide 9.x", "nmap-service-probes", "Gordano KB"),
         told="Postfix logs `enabling PIX workarounds: disable_esmtp delay_dotcrlf for ...`; others nothing",
-        certainty="keep20 and per-line: confirmed; the first four octets of 4.4: inferred",
+        certainty="which octets stay on PIX 5 and 6, FWSM and ASA: confirmed; on 4.4: inferred",
         sender_can="to get EHLO back against an ASA: Postfix smtp_pix_workarounds = delay_dotcrlf, or empty",
     ),
     "mailguard.banner-multiline-broken": Page(
@@ -71,8 +78,7 @@ PAGES: Final = {
         2001004,
         "EHLO does not pass",
         "the client sends EHLO and the list has seven verbs",
-        "as with any denied command; the client falls back to HELO, or takes the NOOP reply for an empty "
-        "EHLO reply",
+        "as with any denied command; the client falls back to HELO, or takes the NOOP reply for an empty EHLO reply",
         "every mail of today: SIZE, 8BITMIME, PIPELINING, AUTH, DSN and STARTTLS are lost (RFC 5321 3.2)",
         ("Cisco doc 4733", "Microsoft KB Q295725"),
         told="no line at Exim, Postfix or Sendmail: HELO follows and the mail goes through in clear text; "
@@ -85,8 +91,7 @@ PAGES: Final = {
         "EHLO keyword overwritten with X",
         "a line of the EHLO reply offers a keyword that has no parameter name of its own",
         "overwrites the line's text with X and a letter that counts: 250-XXXXXXXA, 250-XXXB",
-        "every mail: CHUNKING, SMTPUTF8, HELP and X- keywords are not seen; XEXCH50 between Exchange "
-        "servers fails",
+        "every mail: CHUNKING, SMTPUTF8, HELP and X- keywords are not seen; XEXCH50 between Exchange servers fails",
         ("Cisco CLI guide 9.x", "Cisco doc 118550", "nmap-service-probes"),
         told="nothing; the mail goes on without the extension",
         certainty="confirmed; which keywords have a name: partly our assumption",
@@ -109,7 +114,7 @@ PAGES: Final = {
         "looks no further into this connection",
         "none; this is how it should be",
         ("Cisco CSM guide 4.4", "Cisco syslog manual"),
-        told="nothing",
+        told="nothing, at either mail server",
         certainty="confirmed",
     ),
     "mailguard.command-split": Page(
@@ -138,10 +143,10 @@ PAGES: Final = {
         2001010,
         "two commands in a segment",
         "a second command starts in the same segment",
-        "is told; each line is judged for itself",
+        "nothing that can be seen: each line is judged for itself (we raise an alarm)",
         "every mail over PIPELINING (RFC 2920)",
         ("Cisco CLI guide 7.0", "FWSM guide", "project"),
-        told="nothing",
+        told="nothing, at either mail server",
         certainty="that it is looked for: confirmed; that no more happens: our assumption",
     ),
     "mailguard.address-pipe": Page(
@@ -167,54 +172,63 @@ PAGES: Final = {
     "mailguard.address-malicious": Page(
         2001013,
         "malicious pattern in an address",
-        "the address matches the regular expression of address_malicious (none is published, so empty by "
-        "default)",
+        "the address matches the regular expression of address_malicious (none is published, so empty by default)",
         "drops the connection and logs 108003",
-        "unknown, since the pattern is",
+        "unknown, since the pattern is; what looks odd is often legal (RFC 5321 4.1.2, quoted local parts)",
         ("Cisco syslog manual", "project"),
         phase="command",
         certainty="the drop: confirmed; the pattern: yours",
+        ask="mailguard:asa-8,address_malicious=[|`]",
+        rst=True,
     ),
     "mailguard.special-character": Page(
         2001014,
         "special character in an address",
         "|, a back quote or NUL in an address and the parameter special-character is set",
-        "drops the connection, or only logs",
+        _PARAMETER,
         "local parts with | or a back quote are legal (RFC 5321 4.1.2, atext) and rare",
         ("Cisco CSM guide 4.4", "Cisco CLI guide 9.x"),
         phase="command",
         certainty="the parameter: confirmed; which characters: our assumption",
+        ask="mailguard:asa-8,special_character=on",
+        rst=True,
     ),
     "mailguard.mail-relay": Page(
         2001015,
         "recipient not local",
         "the domain in RCPT is none of the parameter mail-relay",
-        "drops the connection, or only logs",
-        "a domain that was added on the server and not on the firewall",
+        _PARAMETER,
+        "a domain that was added on the server and not on the firewall; mail that leaves, where the outbound "
+        "connections pass the same inspection; <postmaster> without a domain passes (RFC 5321 4.5.1)",
         ("Cisco CLI guide 9.x", "Cisco syslog manual"),
         phase="rcpt",
-        certainty="confirmed",
+        certainty="confirmed" + _RST,
+        ask="mailguard:asa-8,mail_relay=example.net",
+        rst=True,
     ),
     "mailguard.cmd-line-length": Page(
         2001016,
         "command line too long",
         "a command line has more octets than the limit (512 in the default map, CR LF counted)",
-        "drops the connection and logs 108004, 507003 (Class 1)",
+        "drops the connection and logs 108004, 507003 (Class 1); the server gets an RST, the sender waits",
         "long addresses with ORCPT and ENVID; AUTH with a large token (RFC 4954 allows 12,288 octets)",
         ("Cisco CLI guide 9.x", "RFC 5321"),
         phase="command",
-        certainty="confirmed; that CR LF counts: our assumption",
+        certainty="confirmed; that CR LF counts: our assumption" + _RST,
+        rst=True,
     ),
     "mailguard.rcpt-count": Page(
         2001017,
         "too many recipients",
         "a mail has more RCPT commands than the limit (100 in the default map)",
-        "drops the connection at the first one too many and logs 108004, 507003 (Class 2)",
+        "drops the connection at the first one too many and logs 108004, 507003 (Class 2); the server gets an RST, "
+        "the sender waits",
         "mailing lists; RFC 5321 4.5.3.1.8 has 100 as the least that a server must take",
         ("Cisco CLI guide 9.x", "RFC 5321"),
         phase="rcpt",
-        certainty="confirmed; that it counts per mail: our assumption",
+        certainty="confirmed; that it counts per mail: our assumption" + _RST,
         sender_can="fewer recipients per mail (Postfix default_destination_recipient_limit, Exim max_rcpt)",
+        rst=True,
     ),
     "mailguard.body-line-length": Page(
         2001018,
@@ -223,40 +237,44 @@ PAGES: Final = {
         "logs 108005 (Class 3), no more",
         "HTML mail without line breaks (RFC 5322 2.1.1 allows 998)",
         ("Cisco CLI guide 9.x",),
-        told="nothing",
+        told="nothing, at either mail server",
         certainty="confirmed",
     ),
     "mailguard.header-line-length": Page(
         2001019,
         "header line too long",
         "a line of the header has more octets than the limit (998 in the default map)",
-        "drops the connection inside the header and logs 108004, 507003, 302014 (Class 4)",
+        "drops the connection inside the header and logs 108004, 507003, 302014 (Class 4); the server gets an RST, "
+        "the sender waits",
         "long References, To, DKIM-Signature or DMARC lines that are not folded (RFC 5322 2.1.1)",
         ("Cisco CLI guide 9.x", "ASA field report"),
         phase="data",
-        certainty="confirmed",
+        certainty="confirmed" + _RST,
         sender_can="fold the line; keep References short",
+        rst=True,
     ),
     "mailguard.sender-length": Page(
         2001020,
         "sender address too long",
         "the address in MAIL has more octets than the limit (320 in the default map)",
-        "drops the connection and logs 108004, 507003 (Class 5)",
+        "drops the connection and logs 108004, 507003 (Class 5); the server gets an RST, the sender waits",
         "SRS and BATV addresses over several hops",
         ("Cisco CLI guide 9.x",),
         phase="command",
-        certainty="confirmed",
+        certainty="confirmed" + _RST,
+        rst=True,
     ),
     "mailguard.mime-filename-length": Page(
         2001021,
         "name of an attachment too long",
         "the file name in a part's header has more octets than the limit (255 in the default map)",
-        "drops the connection and logs 108004, 507003 (Class 6)",
+        "drops the connection and logs 108004, 507003 (Class 6); the server gets an RST, the sender waits",
         "names outside ASCII: each character takes three to twelve octets (RFC 2047, RFC 2231)",
         ("Cisco CLI guide 9.x",),
         phase="data",
-        certainty="confirmed; that it counts the name as sent: our assumption",
+        certainty="confirmed; that it counts the name as sent: our assumption" + _RST,
         sender_can="a shorter name",
+        rst=True,
     ),
     "mailguard.size-violation": Page(
         2001022,
@@ -265,18 +283,17 @@ PAGES: Final = {
         "logs 108006, no more",
         "a sender that counts before it adds a header (RFC 1870 6.1: an estimate)",
         ("Cisco syslog manual",),
-        told="nothing",
+        told="nothing, at either mail server",
         certainty="confirmed",
     ),
     "mailguard.server-transition": Page(
         2001023,
         "reply that does not fit",
-        "354 without DATA, 2xx to DATA, a reply without a command, or a reply line without a code; 421 "
-        "fits always",
-        "is told",
+        "354 without DATA, 2xx to DATA, a reply without a command, or a reply line without a code; 421 fits always",
+        "nothing that can be seen (we raise an alarm)",
         "servers that answer twice, and dialogues out of step",
         ("Cisco mail inspection text", "project"),
-        told="nothing",
+        told="nothing, at either mail server",
         certainty="that it is looked for: confirmed; what fits and what then happens: our assumption",
     ),
     "mailguard.eod-split": Page(
@@ -300,6 +317,7 @@ PAGES: Final = {
         phase="data",
         certainty="the fault: confirmed; its exact trigger: inferred",
         sender_can="leave Content-Type out of the signed fields",
+        rst=True,
     ),
     "mailguard.bypass-early-data": Page(
         2001026,
@@ -308,18 +326,139 @@ PAGES: Final = {
         "lets everything through up to a lone dot",
         "none",
         ("CVE-2000-1022",),
-        told="nothing",
-        certainty="confirmed",
+        told="nothing, at either mail server",
+        certainty="confirmed; the corrected releases of its return in 5.2(4), 5.2(5) and 6.0(1): not found "
+        "(6.0(1): early_data_bypass=on)",
     ),
     "mailguard.postfix-workaround-seen": Page(
         2001027,
         "Postfix at work around a PIX",
-        "the capture shows a starred greeting, HELO, a pause of some ten seconds and .CRLF in a segment "
-        "of its own",
+        "the capture shows a starred greeting, HELO, a pause of some ten seconds and .CRLF in a segment of its own",
         "nothing: this is the sender's doing",
         "every mail that Postfix has kept for more than 500 s",
         ("Postfix source",),
         told="Postfix logs `enabling PIX workarounds: disable_esmtp delay_dotcrlf for ...`",
         certainty="confirmed",
+    ),
+    "mailguard.body-length": Page(
+        2001028,
+        "body too long",
+        "the text behind the header's empty line has more octets than `body length gt N`",
+        _CONFIGURED,
+        "any mail with an attachment: base64 makes it a third longer (RFC 2045 6.8). Most servers take tens "
+        "of megabytes and say so by SIZE (RFC 1870), which this limit does not",
+        (_MAP, "Cisco syslog manual", "RFC 5322"),
+        phase="data",
+        certainty="the criterion: confirmed; that part headers, line ends and stuffed dots count: our assumption",
+        sender_can="a link in place of the attachment, or several smaller mails",
+        ask="mailguard:asa-8,match=body length gt 20000000 -> drop-connection log",
+        rst=True,
+    ),
+    "mailguard.header-length": Page(
+        2001029,
+        "header too long",
+        "the message's header, all fields and the empty line, has more octets than `header length gt N`",
+        _CONFIGURED,
+        "mail that passed many hops, lists or filters: Received, ARC, DKIM and spam-filter fields add up to "
+        "10,000 octets and more; no RFC limits them",
+        (_MAP,),
+        phase="data",
+        certainty="the criterion: confirmed; that line ends count: our assumption",
+        sender_can="fewer recipients in To and Cc; a fresh mail in place of the hundredth reply",
+        ask="mailguard:asa-8,match=header length gt 20000 -> drop-connection log",
+        rst=True,
+    ),
+    "mailguard.to-fields-count": Page(
+        2001030,
+        "too many addresses in To",
+        "the To fields of the header name more addresses than `header to-fields count gt N`",
+        _CONFIGURED,
+        "mail to a team with everybody in To; RFC 5322 3.6.3 sets no limit",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that it counts addresses in To, and not in Cc: our assumption",
+        sender_can="a list address in To, or Bcc",
+        ask="mailguard:asa-8,match=header to-fields count gt 50 -> drop-connection log",
+        rst=True,
+    ),
+    "mailguard.invalid-recipients": Page(
+        2001031,
+        "too many refused recipients",
+        "the server refuses more RCPT commands of a mail than `invalid-recipients count gt N`",
+        _CONFIGURED,
+        "newsletters to an old list of addresses; a reply to all in which people have left",
+        (_MAP, "project"),
+        phase="rcpt",
+        certainty="the criterion: confirmed; that 4xx and 5xx to RCPT count, for each mail: our assumption",
+        sender_can="take the dead addresses off the list",
+        ask="mailguard:asa-8,match=invalid-recipients count gt 10 -> drop-connection log",
+        rst=True,
+    ),
+    "mailguard.mime-filetype": Page(
+        2001032,
+        "type of a MIME part",
+        "the type in a part's Content-Type (application/pdf) matches `mime filetype regex NAME`",
+        _CONFIGURED,
+        "whatever the expression meets: it knows upper and lower case, and application/octet-stream is what "
+        "many mailers call every attachment (RFC 2046 4.5.1)",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that the Content-Type is what is compared: our assumption",
+        sender_can="put the attachment into an archive, or behind a link",
+        ask="mailguard:asa-8,match=mime filetype regex ^application/zip$ -> reset log",
+        rst=True,
+    ),
+    "mailguard.mime-encoding": Page(
+        2001033,
+        "encoding of a MIME part",
+        "the Content-Transfer-Encoding of a part is one of `mime encoding ...`",
+        _CONFIGURED,
+        "nearly every mail, when base64, quoted-printable, 7bit or 8bit is listed (RFC 2045 6)",
+        (_MAP, "project"),
+        phase="data",
+        certainty="the criterion: confirmed; that no field means 7bit (RFC 2045 6.1), also in a mail without "
+        "MIME, and that others means every other word: our assumption",
+        sender_can="another encoding (Postfix turns 8bit into quoted-printable where 8BITMIME is not offered)",
+        ask="mailguard:asa-8,match=mime encoding binary others -> log",
+        rst=True,
+    ),
+    "mailguard.sender-regex": Page(
+        2001034,
+        "sender address matches an expression",
+        "the address in MAIL matches `sender-address regex NAME`",
+        _CONFIGURED,
+        "addresses that merely contain the word: the expression is found anywhere, unless ^ ties it down",
+        (_MAP,),
+        phase="command",
+        certainty="the criterion: confirmed; that the address without brackets is compared: our assumption",
+        sender_can="another envelope sender",
+        ask="mailguard:asa-8,match=sender-address regex @example[.]org$ -> drop-connection log",
+        rst=True,
+    ),
+    "mailguard.cmd-verb": Page(
+        2001035,
+        "verb in the map",
+        "the client sends one of `cmd verb ...`",
+        "what the line says: mask (X over the command, the server answers 500), drop-connection, reset, or log",
+        "whatever needs that verb: EHLO and AUTH above all (RFC 5321 3.2, RFC 4954); a client that is masked "
+        "goes on with HELO, one that is dropped waits",
+        (_MAP,),
+        phase="command",
+        certainty="the criterion: confirmed; the list of verbs: partly our assumption (any verb is taken here)",
+        sender_can="without EHLO: HELO (Exim: hosts_avoid_esmtp; Postfix: smtp_never_send_ehlo)",
+        ask="mailguard:asa-8,match=cmd verb EXPN VRFY -> mask log",
+        rst=True,
+    ),
+    "mailguard.rate-limit": Page(
+        2001036,
+        "too many in a time",
+        "more messages that fit the line than `rate-limit N` allows. Rates span connections: the line is "
+        "read and named, and never evaluated here",
+        "drops the messages beyond the rate",
+        "mailing lists, and a queue that empties after a break",
+        (_MAP, "project"),
+        told="nothing here; where a box drops them: time-outs after the end of data, and they come again",
+        certainty="the action: confirmed; its unit of time: not found",
+        sender_can="send slower (Postfix: default_destination_rate_delay)",
     ),
 }

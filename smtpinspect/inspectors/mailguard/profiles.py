@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from smtpinspect.actions import CONFIRMED, INFERRED, PROJECT, Basis
 from smtpinspect.inspectors.settings import Knob
@@ -24,18 +24,19 @@ SOURCES: Final = {
     "Microsoft KB Q295725": "article of 2001 on Exchange behind a PIX Firewall",
     "AppRiver KB a238": "copy of Microsoft KB 295725 and 320027 with the rule of the asterisks",
     "Cisco ESMTP note": "Mail traffic does not pass through a PIX Firewall with ESMTP (support note)",
+    "Exchange help": "Exchange behind a Cisco PIX (2008): greetings as they look behind one",
     "Gordano KB": "Why do other servers quit immediately (a greeting behind PIX 4.4)",
     "FWSM guide": "Catalyst 6500/7600 FWSM configuration guide, inspect smtp and esmtp",
     "FWSM guide 2.3": "FWSM configuration guide 2.3, OL-6392-01, p. 13-19",
     "Cisco CLI guide 7.0": "Security Appliance CLI configuration guide 7.0, OL-6721-01, p. 21-52",
     "Cisco CLI guide 9.x": "ASA firewall CLI configuration guide, ESMTP inspection, p. 13-41",
+    "Cisco CLI guide 9.x p. 13-43": "ASA firewall CLI configuration guide: criteria and actions of an ESMTP map",
     "Cisco CSM guide 4.4": "Cisco Security Manager 4.4 user guide, p. 17-34",
     "Cisco doc 113423": "ASA: ESMTP and SMTP inspection (character-mode telnet)",
     "Cisco doc 117801": "ASA: verbs that ESMTP inspection lets through",
     "Cisco doc 118550": "ESA: EHLO reply with XXXXXXXA, TLS behind ESMTP inspection",
     "Cisco syslog manual": "ASA syslog messages 108002 to 108007, 507003",
-    "Cisco academy text": "Fundamentals of Network Security v2, Mail Guard: what `no fixup` without a "
-    "port does",
+    "Cisco academy text": "Fundamentals of Network Security v2, Mail Guard: what `no fixup` without a port does",
     "Cisco mail inspection text": "ASA/PIX 7 study text, chapter Mail inspection",
     "cisco-nsp 2004-11": "message 014446: lengths and sequence numbers never change",
     "Exim FAQ": "Q0053 and Q0078: XXXX in the log behind a PIX",
@@ -46,6 +47,7 @@ SOURCES: Final = {
     "Postfix source": "src/smtp/smtp_proto.c, src/global/mail_params.h: PIX workarounds",
     "iX/heise": "Cisco PIX behindert authentifizierten Mail-Versand (three parser faults with DKIM)",
     "RFC 5321": "Simple Mail Transfer Protocol",
+    "RFC 5322": "Internet Message Format",
     "project": "no source decides: our choice",
 }
 
@@ -72,6 +74,7 @@ DENY: Final = {
     "xxxx-all": Evidence(CONFIRMED, "Cisco CLI guide 7.0; FWSM guide; Cisco doc 113423"),
 }
 BANNER: Final = {
+    "cmap": Evidence(INFERRED, "Exchange help"),
     "first4": Evidence(INFERRED, "AppRiver KB a238; Gordano KB"),
     "keep20": Evidence(CONFIRMED, "AppRiver KB a238; Microsoft KB Q295725"),
     "per-line": Evidence(CONFIRMED, "Cisco CLI guide 9.x; nmap-service-probes"),
@@ -104,6 +107,38 @@ ANSWERED: Final = Evidence(INFERRED, "Cisco doc 4733")
 MULTILINE: Final = Evidence(CONFIRMED, "Gordano KB")
 
 
+class Criterion(NamedTuple):
+    """What a `match` line of a user's map can ask for: its words, the rule that it is, what follows."""
+
+    words: str
+    rule: str
+    takes: Literal["limit", "words", "regex"]
+    evidence: Evidence
+
+
+_LISTED: Final = "Cisco CLI guide 9.x p. 13-43"
+_CRITERION: Final = Evidence(CONFIRMED, _LISTED)
+_MEANING: Final = Evidence(PROJECT, f"{_LISTED}; project")  # what exactly is counted or compared is ours
+# In the order of the guide; longer words before their beginnings.
+CRITERIA: Final = (
+    Criterion("body line length", "body-line-length", "limit", _CRITERION),
+    Criterion("body length", "body-length", "limit", Evidence(CONFIRMED, "Cisco syslog manual")),
+    Criterion("cmd line length", "cmd-line-length", "limit", _CRITERION),
+    Criterion("cmd RCPT count", "rcpt-count", "limit", _CRITERION),
+    Criterion("cmd verb", "cmd-verb", "words", _CRITERION),
+    Criterion("ehlo-reply-parameter", "ehlo-param-masked", "words", _CRITERION),
+    Criterion("header line length", "header-line-length", "limit", _CRITERION),
+    Criterion("header length", "header-length", "limit", _CRITERION),
+    Criterion("header to-fields count", "to-fields-count", "limit", _MEANING),
+    Criterion("invalid-recipients count", "invalid-recipients", "limit", _MEANING),
+    Criterion("mime encoding", "mime-encoding", "words", _MEANING),
+    Criterion("mime filename length", "mime-filename-length", "limit", _CRITERION),
+    Criterion("mime filetype regex", "mime-filetype", "regex", _MEANING),
+    Criterion("sender-address length", "sender-length", "limit", _CRITERION),
+    Criterion("sender-address regex", "sender-regex", "regex", _CRITERION),
+)
+
+
 class Limit(NamedTuple):
     """One `match` line of the default map with a limit: its class, the words in the log, the limit."""
 
@@ -123,7 +158,8 @@ DEFAULT_MAP: Final = (
     Limit("sender-length", 5, "sender-address length", 320),
     Limit("mime-filename-length", 6, "MIME filename length", 255),
 )
-MASK_CLASS: Final = "Class 7"  # match ehlo-reply-parameter others
+CLASSES: Final = 7  # the last one is match ehlo-reply-parameter others
+MASK_CLASS: Final = f"Class {CLASSES}"
 
 
 def _limit(meaning: str) -> Knob:
@@ -192,8 +228,8 @@ KNOBS: Final = {
     ),
     "limits": Knob(
         "word",
-        "none",
-        "the limits of the default ESMTP map",
+        None,
+        "the limits of the default ESMTP map; unset: in force from asa-8 on, unless `match` is given",
         ("none", "default-map"),
         aliases={"off": "none", "on": "default-map", "default": "default-map"},
         basis=CONFIRMED,
@@ -209,8 +245,31 @@ KNOBS: Final = {
         "bool", False, "tell of a message larger than its SIZE", source="Cisco syslog manual"
     ),
     "special_character": Knob("bool", False, "the parameter special-character", source="Cisco CSM guide 4.4"),
+    "special_character_action": Knob(
+        "word",
+        "drop-connection",
+        "what special-character does",
+        ("drop-connection", "drop-connection log", "log"),
+        source="Cisco CSM guide 4.4",
+    ),
     "mail_relay": Knob(
         "list", (), "the local domains of the parameter mail-relay", source="Cisco CLI guide 9.x"
+    ),
+    "mail_relay_action": Knob(
+        "word",
+        "drop-connection",
+        "what mail-relay does",
+        ("drop-connection", "log"),
+        basis=CONFIRMED,
+        source="Cisco CLI guide 9.x",
+    ),
+    "match": Knob(
+        "list",
+        (),
+        "the lines of your own ESMTP map, each `[not] CRITERION -> ACTION` in the ASA's words; they stand in the "
+        "default map's place",
+        basis=CONFIRMED,
+        source=_LISTED,
     ),
     "address_malicious": Knob("regex", b"", "a malicious pattern in an address; none is published"),
     "drop_rst": Knob("list", ("server",), "who gets an RST at drop-connection", ("client", "server")),
@@ -261,9 +320,11 @@ PROFILES: Final[dict[str, dict[str, Any]]] = {
     "fwsm-3": _ASA | {"split_verb": "discard", "termination": "discard"},
     # DKIM: fixed in 7.2(2.19) and 8.0(2.7), so this profile has it and the next has not.
     "asa-7.0": _ASA | {"dkim_bug": True, "size_violation": True},
-    "asa-8": _ASA | {"limits": "default-map", "size_violation": True},
-    "asa-9-tls": _ASA | {"limits": "default-map", "size_violation": True, "allow_tls": "on"},
+    "asa-8": _ASA | {"size_violation": True},
+    "asa-9-tls": _ASA | {"size_violation": True, "allow_tls": "on"},
 }
+# Where `inspect esmtp` without a name stands for _default_esmtp_map.
+WITH_DEFAULT_MAP: Final = ("asa-8", "asa-9-tls")
 
 # What each profile stands for.
 PRODUCTS: Final = {

@@ -37,7 +37,7 @@ FIXUP: Final = Remedy(
     "no fixup, with the port",
     ("configure terminal", "no fixup protocol smtp 25", "write memory"),
     menu="always name the port: without it the line removes all assignments and puts port 25 back. "
-    "One line for every port in use (show running-config shows them)",
+    "One line for every port in use (write terminal shows them)",
     profiles=_PIX,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -65,7 +65,7 @@ FWSM: Final = Remedy(
     source="FWSM guide",
 )
 OFF: Final = Remedy(
-    "A  no inspection at all",
+    "no inspection at all",
     (
         "configure terminal",
         "policy-map global_policy",
@@ -75,8 +75,7 @@ OFF: Final = Remedy(
         "write memory",
         "clear conn port 25",
     ),
-    menu="fixup is no command of these releases. The policy map may have another name: show "
-    "service-policy tells",
+    menu="fixup is no command of these releases. The policy map may have another name: show service-policy tells",
     profiles=_ASA,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -119,21 +118,21 @@ _OWN_MAP: Final = (
     "a map of your own holds only what you write into it: the limits of the default map are gone"
 )
 BANNER: Final = _map(
-    "B  show the greeting",
+    "show the greeting",
     "ESMTP_BANNER",
     (" parameters", "  no mask-banner"),
     "print the parameter: what a map without it does is not documented",
     _OWN_MAP,
 )
 TLS: Final = _map(
-    "B  let TLS through",
+    "let TLS through",
     "ESMTP_TLS",
     (" parameters", "  allow-tls", "  no mask-banner"),
     "an upgrade to 9.4 keeps an existing no allow-tls",
     "sight of everything behind STARTTLS; " + _OWN_MAP,
 )
 KEYWORDS: Final = _map(
-    "B  a map without `match ehlo-reply-parameter others`",
+    "a map without `match ehlo-reply-parameter others`",
     "ESMTP_KEYWORDS",
     (" parameters", "  no mask-banner"),
     "STARTTLS needs allow-tls besides",
@@ -158,7 +157,7 @@ DELETE_LINE: Final = Remedy(
     source="Cisco CLI guide 9.x",
 )
 EXEMPT: Final = Remedy(
-    "D  leave one host out",
+    "leave one host out",
     (
         "configure terminal",
         "access-list ESMTP_SCOPE extended deny tcp host PEER any eq smtp",
@@ -194,8 +193,7 @@ FTD: Final = Remedy(
 )
 UPGRADE_PIX: Final = Remedy(
     "a release without the fault",
-    menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our "
-    "emulation",
+    menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our emulation",
     profiles=("pix-4.4", "pix-5"),
     loses="nothing",
     basis=INFERRED,
@@ -213,10 +211,11 @@ UPGRADE_ASA: Final = Remedy(
 
 def _limit(line: str, name: str) -> Remedy:
     return _map(
-        "C  raise the limit",
+        "raise the limit",
         name,
         (" parameters", "  mask-banner", f" match {line}", "  drop-connection log"),
-        "write every other match line that you want to keep as well",
+        "write every other match line that you want to keep as well. Try it here first: "
+        f"-i 'mailguard:asa-8,match={line} -> drop-connection log'",
         _OWN_MAP,
     )
 
@@ -236,10 +235,31 @@ def _delete(line: str) -> Remedy:
     return replace(DELETE_LINE, commands=tuple(command.format(line=line) for command in DELETE_LINE.commands))
 
 
+def _without(line: str) -> Remedy:
+    commands = tuple(
+        command.format(line=f"match {line}").replace("  no", " no")
+        for command in DELETE_LINE.commands
+        if command != " parameters"
+    )
+    menu = "show running-config policy-map type inspect esmtp prints the line as it must be typed behind `no`"
+    return replace(DELETE_LINE, commands=commands, menu=menu)
+
+
+_MATCHES: Final = {
+    "mailguard.body-length": "body length gt N",
+    "mailguard.header-length": "header length gt N",
+    "mailguard.to-fields-count": "header to-fields count gt N",
+    "mailguard.invalid-recipients": "invalid-recipients count gt N",
+    "mailguard.mime-filetype": "mime filetype regex NAME",
+    "mailguard.mime-encoding": "mime encoding WORD",
+    "mailguard.sender-regex": "sender-address regex NAME",
+    "mailguard.cmd-verb": "cmd verb VERB",
+    "mailguard.rate-limit": "CRITERION",
+}
 _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
     "mailguard.banner-masked": (FIXUP, FWSM, BANNER, FTD),
     "mailguard.banner-multiline-broken": (FIXUP,),
-    "mailguard.starttls-blocked": (FIXUP, FWSM, TLS, FTD),
+    "mailguard.starttls-blocked": (MAILHOST, FIXUP, FWSM, TLS, FTD),
     "mailguard.ehlo-param-masked": (FWSM, KEYWORDS, OFF, FTD),
     "mailguard.tls-started": (),
     "mailguard.special-character": (_delete("special-character"),),
@@ -251,6 +271,7 @@ _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
     "mailguard.postfix-workaround-seen": (FIXUP, FWSM, BANNER, FTD),
     "mailguard.address-malicious": (OFF, FTD),
     **{rule: (remedy, OFF, FTD) for rule, remedy in _LIMITS.items()},
+    **{rule: (_without(line), OFF, FTD) for rule, line in _MATCHES.items()},
 }
 
 

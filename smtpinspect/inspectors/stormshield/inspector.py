@@ -62,6 +62,8 @@ class Stormshield(Inspector):
         for key, limit in zip(p.LIMITS, p.PRESETS[made["preset"]], strict=True):
             if made[key] is None:
                 made[key] = limit
+        if made["template_alarm"] is None:
+            made["template_alarm"] = self.profile
         if not made["reply_codes"]:
             raise UsageError("reply_codes for stormshield is empty")
         return made
@@ -76,6 +78,16 @@ class Stormshield(Inspector):
         yield from self._empty(settings)
         yield from self._unsupported(settings)
         yield from self._filters(settings)
+
+    def notes(self) -> tuple[str, ...]:
+        """Settings that are given and that no verdict depends on."""
+        values = self.settings.values
+        given = [(token, values[key], why) for key, (token, why) in p.WITHOUT_EFFECT.items()]
+        return tuple(
+            f"{token}={'On' if on else 'Off'}: in no verdict ({why})"
+            for token, on, why in given
+            if on is not None
+        )
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """Menu and serverd commands."""
@@ -108,7 +120,7 @@ class Stormshield(Inspector):
             )
         alarm = p.ALARMS[number]
         evidence = evidence or alarm.evidence
-        action = _alarm(number, p.ACTIONS[s.profile][number], s)
+        action = _alarm(number, p.ACTIONS[s.template_alarm][number], s)
         return Rule(
             rule,
             when,
@@ -151,7 +163,7 @@ class Stormshield(Inspector):
                 yield self._row(s, "smtp-122", path, "envelope")
 
     def _subject(self, s: Settings) -> Iterator[Rule]:
-        evidence = p.INTERNET_231 if s.profile == "internet" else None
+        evidence = p.INTERNET_231 if s.template_alarm == "internet" else None
         for octets, given in _eight_bit(s):
             subject = FIELD(name=in_(_SUBJECT), octets=flags(octets), **_levels(s), **given)
             yield self._row(s, "smtp-231", subject, evidence=evidence)

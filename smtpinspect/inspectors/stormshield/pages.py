@@ -142,16 +142,18 @@ PAGES: Final = {
         phase="command",
         certainty=_FILTER,
         sender_can="DATA in place of BDAT (Exim: hosts_try_chunking empty)",
+        ask="stormshield:high,filter_chunked_extension=on",
     ),
     "stormshield.filter-exchange": Page(
         2002011,
         "Filter Microsoft Exchange Server extensions",
         "the client sends XEXCH50 or an X- verb of Exchange and FilterExchangeExtensions is on",
         _CUT,
-        "mail between Exchange servers",
+        "mail between Exchange 2000 and 2003 servers, which authenticate by X-EXPS and send XEXCH50 before DATA",
         ("SNS manual, SMTP IPS tab", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,filter_exchange_extensions=on",
     ),
     "stormshield.filter-turning": Page(
         2002012,
@@ -162,6 +164,7 @@ PAGES: Final = {
         ("SNS manual, SMTP IPS tab", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,filter_turning_extensions=on",
     ),
     "stormshield.filter-pipelining": Page(
         2002013,
@@ -173,26 +176,31 @@ PAGES: Final = {
         phase="command",
         certainty=_FILTER,
         sender_can="no pipelining to this host (Exim: hosts_avoid_pipelining)",
+        ask="stormshield:high,filter_pipelining_extension=on",
     ),
     "stormshield.pipelined-limit": Page(
         2002014,
         "Too many pipelined commands",
-        "more commands wait for their reply than OutstandingPipelinedRequestLimit",
+        "more commands wait for their reply than OutstandingPipelinedRequestLimit (0 is unlimited, and our "
+        "assumption; the product allows 0 to 1,024)",
         _CUT,
         "mails to many recipients over PIPELINING (RFC 2920)",
         ("SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,outstanding_pipelined_request_limit=10",
     ),
     "stormshield.command-denied": Page(
         2002015,
         "Prohibited SMTP command",
         "the verb is in DenyOp, or AllowOp is not empty and does not hold it",
         _CUT,
-        "whatever the lists leave out",
+        "an AllowOp that forgets RSET, NOOP, HELP or VRFY, which every server takes (RFC 5321 4.5.1), or AUTH, "
+        "STARTTLS or BDAT, which senders use where they are offered",
         ("SNS manual, SMTP commands", "SNS CLI", "project"),
         phase="command",
         certainty=_FILTER,
+        ask="stormshield:high,deny_op=VRFY+EXPN",
     ),
 }
 

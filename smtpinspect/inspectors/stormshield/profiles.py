@@ -90,13 +90,20 @@ def _filter(what: str) -> Knob:
     return Knob("bool", False, what, source="SNS manual, SMTP IPS tab; SNS CLI")
 
 
-KNOBS: Final = {
+KNOBS: Final[dict[str, Knob]] = {
     "level": Knob(
         "word",
         "ips",
         "the inspection level of the filter rule",
         ("firewall", "ids", "ips"),
         basis=CONFIRMED,
+        source="SNS CLI",
+    ),
+    "template_alarm": Knob(
+        "word",
+        None,
+        "TemplateAlarm: whose actions the alarms have; unset: that of the profile's name",
+        ("low", "medium", "high", "internet"),
         source="SNS CLI",
     ),
     "state": Knob("bool", True, "off: `disable intrusion prevention`", source="SNS manual, SMTP IPS tab"),
@@ -165,6 +172,18 @@ KNOBS: Final = {
     ),
     "deny_op": Knob("list", (), "DenyOp: verbs that are denied", source="SNS CLI"),
 }
+# Settings of the IPS tab that no verdict depends on; they are taken, so that a profile can be given as it is.
+WITHOUT_EFFECT: Final = {
+    "probe": ("Probe", "SMTP is told here by its port or its first octets"),
+    "log": ("Log", "a line for each SMTP query, in another log"),
+    "allow_tcp_urg": ("AllowTCPUrg", "urgent octets are read as the others"),
+}
+KNOBS.update(
+    {
+        key: Knob("bool", None, f"{token}: read, in no verdict ({why})", source="SNS CLI")
+        for key, (token, why) in WITHOUT_EFFECT.items()
+    }
+)
 
 # The action of each alarm by template. They block in the field (Altospam). That template internet lets 231
 # pass is inferred from what that template is for: it switches off what widespread bad practice trips.

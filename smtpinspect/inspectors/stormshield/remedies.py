@@ -73,7 +73,8 @@ def _setting(what: str, menu: str, setting: str, before: str, loses: str) -> Rem
 def _limit(**limits: int) -> Remedy:
     setting = " ".join(f"{token}={value}" for token, value in limits.items())
     undo = f"the old {' '.join(limits)}"
-    return _setting("the limit in this profile", "IPS tab > sizes", setting, undo, "this limit")
+    menu = "IPS tab > sizes; the number below is the highest (0: no limit) that it takes"
+    return _setting("the limit in this profile", menu, setting, undo, "this limit")
 
 
 def _switch(token: str) -> Remedy:

@@ -1,0 +1,1 @@
+"""A module per command: its arguments, one call, a report."""

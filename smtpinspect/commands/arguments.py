@@ -1,0 +1,88 @@
+"""What the arguments of several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NoReturn
+
+from smtpinspect.commands.console import PROG, USAGE, columns, complain
+
+COMMANDS: Final = ("replay", "transcript", "rules", "config")
+PORTS: Final = (25, 587, 465, 2525)
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells errors as the rest of the program does."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2]
+        for word in unknown.split():
+            if word.startswith("-") and (near := nearest(word, self._option_string_actions)):
+                message += f". Did you mean {near}?"
+                break
+        raise SystemExit(complain(message, USAGE, f"Help: {self.prog} --help"))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    from smtpinspect.inspectors.settings import nearest
+
+    return nearest(word.partition("=")[0], known)
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """argparse's own way to ask for the width imports shutil at every start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
+
+
+def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Parser:
+    return Parser(
+        prog=prog or f"{PROG} {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+
+
+def sources(parser: Parser) -> None:
+    parser.add_argument(
+        "captures",
+        nargs="+",
+        metavar="CAPTURE",
+        help="pcap or pcapng, plain or packed; - reads standard input",
+    )
+    parser.add_argument(
+        "-o", dest="out", metavar="FILE", help="write the report there, not to standard output"
+    )
+    parser.add_argument(
+        "--port",
+        type=number(1, 65_535),
+        action="append",
+        metavar="N",
+        help="server port, may be repeated (default: 25 587 465 2525; a 220 greeting is found on any port)",
+    )
+    parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:,} to {high:,}")
+        return int(text)
+
+    return number
+
+
+def openable(path: str) -> None:
+    """Wrong usage is told before anything is read."""
+    from smtpinspect.source import open_source
+
+    if path != "-":
+        open_source(path).close()
+
+
+def source_of(captures: Sequence[str]) -> str | list[str]:
+    return captures[0] if len(captures) == 1 else list(captures)

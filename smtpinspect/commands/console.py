@@ -1,0 +1,120 @@
+"""Statuses, complaints, and where the output goes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
+
+from smtpinspect.errors import CaptureError, UsageError
+
+if TYPE_CHECKING:
+    from smtpinspect.engine import Engine
+    from smtpinspect.report.terminal import Style
+
+DONE: Final = 0
+MATCHED: Final = 1  # --fail-on
+USAGE: Final = 2
+UNREADABLE: Final = 3
+STOPPED: Final = 130  # 128 + SIGINT, as a shell tells it
+BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
+BIG: Final = 4_000_000  # octets from which a progress line is worth its import
+PROG: Final = "smtpinspect"
+
+
+def complain(text: str, status: int, *more: str) -> int:
+    """Say on standard error what is wrong; the status."""
+    lead = f"{PROG}: "
+    lines = [lead + text, *(" " * len(lead) + line for line in more)]
+    print("\n".join(lines) + f"   (exit status {status})", file=sys.stderr)
+    return status
+
+
+def give_up_output() -> None:
+    """The interpreter's own flush at exit must not complain."""
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def unreadable(error: CaptureError) -> int:
+    before = error.record - 1
+    those = "The record before it was" if before == 1 else f"The {before:,} records before it were"
+    more = [f"{those} processed."] if before > 0 else []
+    return complain(f"{str(error).rstrip('.')}.", UNREADABLE, *more)
+
+
+def columns() -> int:
+    """Of the terminal; COLUMNS goes before, 80 where there is none."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and int(told):
+        return max(int(told), 40)
+    try:
+        return max(os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns, 40)
+    except (OSError, ValueError):
+        return 80
+
+
+def check_output(out: str | None, captures: Sequence[str]) -> None:
+    """Never write over what is to be read."""
+    for path in captures:
+        if (
+            out
+            and path != "-"
+            and os.path.exists(out)
+            and os.path.exists(path)
+            and os.path.samefile(out, path)
+        ):
+            raise UsageError(f"-o {out}: that is the capture itself")
+
+
+def _opened(path: str, mode: str, **more: Any) -> Any:
+    try:
+        return open(path, mode, **more)
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; -o FILE writes to a file")
+    return sys.stdout
+
+
+@contextmanager
+def binary(path: str | None) -> Iterator[BinaryIO]:
+    if path is None:
+        out = _stdout()
+        yield cast(BinaryIO, getattr(out, "buffer", out))
+        out.flush()
+        return
+    with _opened(path, "wb") as file:
+        yield file
+
+
+@contextmanager
+def text_out(path: str | None) -> Iterator[tuple[TextIO, int | None, Style]]:
+    """Where text goes, how wide it may be (None: as wide as it is), and its colours."""
+    from smtpinspect.report.terminal import Style, wants_colour
+
+    if path is not None:
+        with _opened(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file, None, Style(False)
+        return
+    out = _stdout()
+    yield out, columns() if out.isatty() else None, Style(wants_colour(out))
+
+
+def progress(
+    engine: Engine, captures: Sequence[str], out: BinaryIO | None
+) -> AbstractContextManager[object]:
+    """A line on standard error while a large capture is read, for a person only."""
+    if sys.stderr is None or not sys.stderr.isatty() or (out is not None and out.isatty()):
+        return nullcontext()
+    total = sum(os.path.getsize(path) for path in captures if os.path.isfile(path))
+    if total < BIG and "-" not in captures:
+        return nullcontext()
+    from smtpinspect.report.progress import progress
+
+    return progress(engine)

@@ -1,0 +1,169 @@
+"""A product's own configuration as settings: the text, what was found in it, and who can read it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
+
+_BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+# What a pager leaves in a pasted session, before the carriage return that overwrites it.
+_PAGER: Final = re.compile(r"<-+ ?More ?-+>|--+ ?More ?--+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a configuration (the first is 1), and what it means."""
+
+    number: int
+    text: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a product's configuration says about SMTP.
+
+    `keys` are those of the inspector `product`; `profile` is empty where nothing tells the generation.
+    `active` is False when the configuration switches the inspection off: `notes` tell why. `ports` are the
+    server ports that it names. `beyond` tells why the inspector cannot be set up from this text at all.
+    """
+
+    product: str
+    title: str
+    profile: str = ""
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    active: bool = True
+    ports: tuple[int, ...] = ()
+    found: tuple[Line, ...] = ()
+    unknown: tuple[Line, ...] = ()
+    notes: tuple[str, ...] = ()
+    beyond: str = ""
+
+
+class Row(NamedTuple):
+    """A line as a reader wants it: its number, its blanks in front, its words."""
+
+    number: int
+    indent: int
+    text: str
+
+
+class Reading:
+    """What a reader writes down while it goes on, whatever it meets."""
+
+    def __init__(self) -> None:
+        self.found: list[Line] = []
+        self.unknown: list[Line] = []
+        self.notes: list[str] = []
+
+    def find(self, row: Row, meaning: str) -> None:
+        """This line counts, and means that."""
+        self.found.append(Line(row.number, shown(row.text), meaning))
+
+    def miss(self, row: Row, why: str) -> None:
+        """This line would count, but is not understood."""
+        self.unknown.append(Line(row.number, shown(row.text), why))
+
+    def note(self, text: str) -> None:
+        """What the user should know; told once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def lines(self) -> dict[str, Any]:
+        """The fields of a Configuration, lines in their order."""
+        return {
+            "found": tuple(sorted(self.found, key=lambda line: line.number)),
+            "unknown": tuple(sorted(self.unknown, key=lambda line: line.number)),
+            "notes": tuple(self.notes),
+        }
+
+
+def shown(text: str) -> str:
+    """A line as it is quoted: its blanks as one each, cut where it is too long."""
+    text = " ".join(text[: 2 * limits.CONFIG_QUOTED].split())
+    return text if len(text) <= limits.CONFIG_QUOTED else text[: limits.CONFIG_QUOTED - 1] + "…"
+
+
+def rows(text: str) -> list[Row]:
+    """The lines that are not empty; whatever ends them, and without what a terminal's pager left."""
+    made = []
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    for number, whole in enumerate(text.split("\n"), 1):
+        line = whole.rstrip()
+        if "\r" in line:
+            line = _PAGER.sub("", line).rpartition("\r")[2]
+        elif line.startswith(("<", "-")):
+            line = _PAGER.sub("", line)
+        bare = line.lstrip()
+        if bare:
+            made.append(Row(number, len(line) - len(bare), bare))
+    return made
+
+
+def text_of(path: str | os.PathLike[str]) -> str:
+    """The text of a file. Raises UsageError for what cannot be opened, is too large or is no text."""
+    name = os.fspath(path)
+    try:
+        if os.path.isdir(name):
+            raise UsageError(f"{name}: is a directory; name a configuration in it")
+        with open(name, "rb") as file:
+            return decoded(file, name)
+    except FileNotFoundError:
+        raise UsageError(f"{name}: no such file{_nearest(name)}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name!r}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def decoded(file: BinaryIO, name: str) -> str:
+    """What a stream holds, as text in UTF-8, UTF-16 (with its mark) or Latin-1. Raises UsageError."""
+    pieces, total = [], 0
+    while total <= limits.CONFIG_OCTETS and (piece := file.read(limits.CONFIG_OCTETS + 1 - total)):
+        pieces.append(piece)
+        total += len(piece)
+    octets = b"".join(pieces)
+    if not octets.strip():
+        raise UsageError(f"{name}: is empty; what the firewall prints belongs into it")
+    if len(octets) > limits.CONFIG_OCTETS:
+        raise UsageError(
+            f"{name}: larger than {limits.CONFIG_OCTETS >> 20} MiB: no configuration is; "
+            f"cut out the lines about mail"
+        )
+    for mark, encoding in _BOMS:
+        if octets.startswith(mark):
+            return octets[len(mark) :].decode(encoding, "replace")
+    if b"\0" in octets:
+        raise UsageError(f"{name}: binary octets, no text; a configuration is what the firewall prints")
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+def reader(package: str) -> Callable[[str], Configuration | None] | None:
+    """`read` of the module `config` in an inspector's folder; None where there is none."""
+    try:
+        found = importlib.import_module(f"{package}.config")
+    except ModuleNotFoundError as error:
+        if error.name in (package, f"{package}.config"):
+            return None
+        raise
+    made: Callable[[str], Configuration | None] | None = getattr(found, "read", None)
+    return made if callable(made) else None
+
+
+def _nearest(path: str) -> str:
+    folder, name = os.path.split(path)
+    try:
+        near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {os.path.join(folder, near[0])}?" if near else ""

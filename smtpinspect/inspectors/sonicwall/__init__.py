@@ -1,0 +1,1 @@
+"""SonicWall gateway anti-virus: what it does to SMTP."""

@@ -1,0 +1,153 @@
+"""Configurations as settings of an inspector, and the command that tells of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configurations import CONFIGS, EXPECTED, INSTALLED, text_of
+from smtpinspect import Engine, UsageError
+from smtpinspect.grammar import limits
+from smtpinspect.inspectors import registry
+
+
+def run(*words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "smtpinspect", *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "100"},
+        timeout=60,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+# --- as settings
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_the_same_as_its_keys(name: str) -> None:
+    product, profile, active, _, keys = EXPECTED[name]
+    made = registry.load(f"{product},config={CONFIGS / name}")
+    same = registry.find(product)(profile or None, **keys)
+    assert made.profile == same.profile
+    assert made.table() == (same.table() if active else ())
+    assert registry.find(product)(config=CONFIGS / name).table() == made.table()
+
+
+def test_later_keys_override() -> None:
+    path = CONFIGS / "asa-own-map.txt"
+    made = registry.load(f"mailguard,limits=default-map,config={path},mask_banner=on,off=cmd-verb")
+    ids = {row.id for row in made.table()}
+    assert "mailguard.banner-masked" in ids and "mailguard.cmd-verb" not in ids
+    assert registry.load(f"mailguard:asa-9-tls,config={path}").profile == "asa-9-tls"
+    show = CONFIGS / "stormshield-show.txt"
+    made = registry.load(f"stormshield,config={show},smtp-217.action=block")
+    assert {row.action.strength.word for row in made.table() if row.family == "stormshield.smtp-217"} == {"drop-flow"}
+
+
+def test_configured_ports_are_looked_at() -> None:
+    engine = Engine([f"mailguard,config={CONFIGS / 'pix-6.3-ports.txt'}"])
+    assert {25, 587, 465, 2525, 2527} <= set(engine.ports)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("mailguard,config=nowhere.txt", "no such file"),
+        (f"mailguard,config={CONFIGS}", "is a directory"),
+        (f"mailguard,config={CONFIGS / 'stormshield-show.txt'}", "no configuration of mailguard"),
+        (f"stormshield,config={CONFIGS / 'asa-all.txt'}", "no configuration of stormshield"),
+        (f"smtp,config={CONFIGS / 'asa-all.txt'}", "no configuration of smtp"),
+        (f"mailguard,config={CONFIGS / 'asa-all.txt'},matsch=x", "Did you mean match"),
+    ],
+)
+def test_errors(spec: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        registry.load(spec)
+    done = run("replay", "-", "-i", spec)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+# --- the command
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_the_report(name: str) -> None:
+    done = run("config", CONFIGS / name)
+    assert (done.returncode, done.stderr) == (0, "")
+    product = EXPECTED[name][0]
+    assert f"replay CAPTURE -i {product},config={CONFIGS / name}" in done.stdout
+    made = json.loads(run("config", "--format", "json", CONFIGS / name).stdout)
+    assert (made["product"], made["active"], tuple(made["ports"])) == (product, *EXPECTED[name][2:4])
+    assert made["keys"] == {k: list(v) if isinstance(v, tuple) else v for k, v in EXPECTED[name][4].items()}
+    for line in (*made["found"], *made["unknown"]):
+        assert re.search(rf"line +{line['line']}  ", done.stdout)
+
+
+def test_standard_input() -> None:
+    done = run("config", "-", stdin=(CONFIGS / "asa-default.txt").read_bytes())
+    assert done.returncode == 0
+    assert "-i mailguard,config=FILE" in done.stdout
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "my fire,wall.txt"
+    path.write_text(text_of("asa-own-map.txt"))
+    done = run("config", path)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("Next: ")]
+    words = shlex.split(line.removeprefix("Next: "))
+    assert registry.load(words[-1]).table() == registry.load(f"mailguard,config={CONFIGS / 'asa-own-map.txt'}").table()
+
+
+@pytest.mark.parametrize(
+    ("octets", "status", "why"),
+    [
+        (b"", 2, "is empty"),
+        (b" \r\n\n", 2, "is empty"),
+        (b"\x7fELF\0\0\0", 2, "binary"),
+        (b"hello\n", 2, "no configuration that this version knows"),
+        (b"x" * (limits.CONFIG_OCTETS + 1), 2, "larger than"),
+        (b"hostname caf\xe9\n" + text_of("asa-default.txt").encode(), 0, ""),
+        (b"\xef\xbb\xbf" + text_of("asa-default.txt").encode(), 0, ""),
+        (b"\xff\xfe" + text_of("asa-default.txt").encode("utf-16-le"), 0, ""),
+        (b"\xfe\xff" + text_of("asa-default.txt").encode("utf-16-be") + b"\0", 0, ""),
+    ],
+)
+def test_odd_files(octets: bytes, status: int, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.txt"
+    path.write_bytes(octets)
+    for done in (run("config", path), run("config", "-", stdin=octets)):
+        assert done.returncode == status, done.stderr
+        assert why in done.stderr
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    for words in ([], [tmp_path], [tmp_path / "none.txt"], ["--format", "yaml", "x"], ["a", "b"]):
+        done = run("config", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+    assert "examples" in run("config", "--help").stdout
+    assert max(map(len, run("config", "--help").stdout.splitlines())) <= 98
+
+
+def test_switched_off_is_told() -> None:
+    capture = Path(__file__).parents[1] / "pcaps" / "clean-delivery.pcap"
+    done = run("replay", capture, "-i", f"mailguard,config={CONFIGS / 'pix-6.3-off.txt'}")
+    assert done.returncode == 0
+    assert "inactive by configuration" in done.stdout
+    assert "assumed" not in done.stdout
+
+
+def test_a_configuration_alone_is_told() -> None:
+    done = run(CONFIGS / "asa-default.txt")
+    assert done.returncode == 3
+    assert "smtpinspect config" in done.stderr
