@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zlib
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +71,35 @@ def test_offsets_go_through_deflate(lead: int, seed: int, noise: int, level: int
         assert [f.at for f in found] == [len(outer.local()) + first_that_gives(deflated(octets, level), index)]
         assert scan_skipping(whole, rng, ("pe-packed",)) == found
         assert scan_cut(whole, range(0, len(whole), rng.choice([1, 57, 1000])), ("pe-packed",)) == found
+
+
+SMALL = """
+from random import Random
+from smtpinspect.grammar import limits
+limits.CONTENT_TOTAL, limits.CONTENT_FINDINGS = {total}, 2
+limits.INFLATE_FLOOR, limits.INFLATE_RATIO, limits.INFLATED_OCTETS = 3_000, 20, 60_000
+from kit.archives import Member, zip_of
+from kit.files import file_of
+from kit.scanning import scan, scan_cut, scan_skipping
+from smtpinspect._core.scanner import held
+told = set()
+for seed in range(250):
+    rng = Random(seed)
+    octets = file_of(rng)
+    if rng.random() < 0.4:
+        zeros = bytes(rng.choice([0, 20_000, 400_000]))
+        octets = zip_of(Member(b"x", octets + zeros, described=rng.choice(["", "32"])), Member(b"y", octets))
+    whole = scan(octets)
+    assert scan_cut(octets, range(1, len(octets))) == whole == scan_skipping(octets, rng), seed
+    told |= {{found.detail for found in whole}}
+assert held() == 0
+print(*sorted(told & {{"octets", "ratio", "depth"}}))
+"""
+
+
+@pytest.mark.parametrize(("total", "told"), [(3_000, ""), (75_000, "octets ratio"), (64 << 20, "depth octets ratio")])
+def test_limits_do_not_depend_on_the_cut(total: int, told: str) -> None:
+    """With small limits, which the core copies when it is imported."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", SMALL.format(total=total)], env=env, capture_output=True, text=True)
+    assert (done.stderr, done.stdout.strip()) == ("", told)
