@@ -248,7 +248,15 @@ TLS: Final = _kind(
     "Tls", 12,
     how=_enum(0, "starttls", "implicit"), behind=_int(1, "octets sent behind STARTTLS before its reply"),
 )  # fmt: skip
+CONTENT: Final = _kind(
+    "Content", 13,
+    kind=_enum(0, "zip-encrypted", "ole-vba", "ooxml-vba", "pe-packed", "archive-nested", "scan-limit"),
+    depth=_int(1, "archives around it"),
+    detail=_text(0, "the method, the packer, the storage, the limit"), evidence=_text(1, "where it shows"),
+    name=_text(2, "of the archive's member, or of the attachment"),
+)  # fmt: skip
 
 KINDS: Final = (
     GREETING, COMMAND, LINE, PATH, KEYWORD, REPLY, REPLY_LINE, EMPTY_LINE, FIELD, PART, COUNT, END_OF_DATA, TLS,
+    CONTENT,
 )  # fmt: skip

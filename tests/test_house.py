@@ -52,10 +52,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "content": (
             ("octets",),
             (
-                "finding | counted | packrows",
+                "finding | counted | packrows | alphabet",
                 "pestate",
                 "peentry | peimports",
-                "inflate | zipscan | gzipscan | sniff | olescan | pescan",
+                "inflate | zipscan | gzipscan | sniff | olescan | pescan | decoding",
                 "leaf",
                 "content",
                 "scanner",
@@ -64,10 +64,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
         "rules": (("octets",), ("rows", "records", "verdicts")),
         "dialogue": (
-            ("octets", "rules"),
+            ("octets", "rules", "content"),
             (
                 "endmark | lines | commands | states | params",
-                "mimelines",
+                "mimelines | attachments",
                 "fields | bodies",
                 "mime",
                 "transactions",
@@ -333,6 +333,7 @@ def test_numbers_of_actions() -> None:
         ("state.pxd", "COUNTS", len(WHAT)),
         ("rows.pxd", "F_KINDS", len(KINDS)),
         ("rows.pxd", "WHERES", len(WHERE)),
+        ("attachments.pyx", "BEGIN_LINE", limits.BEGIN_LINE),
         ("lines.pxd", "FIRST_SEGMENT", limits.FIRST_SEGMENT),
         ("content.pyx", "LAYERS", limits.ARCHIVE_DEPTH + 1),
         ("records.pxd", "SOCKET", limits.SOCKET),

@@ -37,6 +37,7 @@ STALL_NS: Final = 3_000_000_000  # a shorter silence before the client closes is
 OUTSTANDING: Final = 1_000  # commands without a reply; Zeek's cap too
 RECIPIENTS: Final = 1_000  # kept per mail; further ones are counted (RFC 5321 4.5.3.1.8: at least 100)
 ATTACHMENTS: Final = 100  # names kept per mail
+BEGIN_LINE: Final = 320  # octets of a uuencode `begin` line: mode and a file name of 255
 MIME_DEPTH: Final = 32  # nested multiparts that are followed
 ALERTS_PER_RULE: Final = 16  # per mail, or per connection outside mails; the rest is counted
 REPLY_LINES: Final = 1_000  # lines of one reply that are looked at

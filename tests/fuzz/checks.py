@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import smtpinspect
+from asking import Asking
 from smtpinspect.grammar import limits
 
 # One engine per line: old and new products, every rule that depends on a setting, and none at all.
@@ -30,7 +31,7 @@ class Broken(AssertionError):
 
 @cache
 def engine(profile: tuple[str, ...]) -> Any:
-    return smtpinspect.Engine(list(profile))
+    return smtpinspect.Engine([*profile, Asking()] if profile else [])
 
 
 def must(fact: object, *said: object) -> None:

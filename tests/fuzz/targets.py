@@ -589,6 +589,38 @@ def of_content(rng: Random) -> bytes:
     return arrived(rng, mailed(rng, text), wild=1)
 
 
+def encoded(rng: Random, octets: bytes) -> tuple[bytes, bytes]:
+    """A transfer encoding by its name, and the octets in it; it may be another."""
+    made = {
+        b"base64": base64.encodebytes(octets).replace(b"\n", rng.choice([b"\r\n", b"\r\n", b"\n", b" =\r\n"])),
+        b"quoted-printable": binascii.b2a_qp(octets, istext=rng.random() < 0.5).replace(b"\n", b"\r\n"),
+        b"x-uuencode": b"begin 644 a\r\n"
+        + b"".join(binascii.b2a_uu(octets[i : i + 45]) for i in range(0, len(octets), 45)).replace(b"\n", b"\r\n")
+        + rng.choice([b"`\r\nend\r\n", b"end\r\n", b""]),
+        b"8bit": octets,
+    }
+    name = rng.choice([*made])
+    return (rng.choice([*made, b"x-foo", b""]) if rng.random() < 0.1 else name), made[name]
+
+
+@target
+def of_attachments(rng: Random) -> bytes:
+    """Archives, documents and programs, broken or not, in parts of every encoding."""
+    text = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" if rng.random() < 0.8 else b""
+    for _ in range(rng.randrange(1, 4)):
+        octets = file_of(rng)[:40_000]
+        if rng.random() < 0.5:
+            octets = flipped(rng, octets, 4)
+        how, made = encoded(rng, octets)
+        if rng.random() < 0.3:
+            made = flipped(rng, made, 3)
+        kind = rng.choice([b"application/zip; name=a.zip", b"text/plain", b"message/rfc822", b""])
+        text += b"--b\r\n" + (b"Content-Type: " + kind + b"\r\n" if kind else b"")
+        text += b"Content-Transfer-Encoding: " + how + b"\r\n\r\n" + made + rng.choice([b"\r\n", b"\r\n", b""])
+    text += rng.choice([b"--b--\r\n", b"--b", b"\r\n", b"begin 644 y\r\nM"])
+    return arrived(rng, mailed(rng, re.sub(rb"(?m)^\.", b"..", text)), wild=1)
+
+
 @target
 def of_end_mark(rng: Random) -> bytes:
     """Dots and line ends of every kind in a text."""

@@ -9,3 +9,5 @@ from smtpinspect._core.verdicts cimport Verdicts
 cdef int body_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
 ) noexcept nogil
+# The text is over: a line without its end may have been a boundary, or not.
+cdef void body_ends(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil

@@ -1,8 +1,9 @@
 """Bodies: the boundaries of their parts (RFC 2046 5.1), and long lines."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memchr, memcmp
+from libc.string cimport memchr, memcmp, memcpy
 
+from smtpinspect._core.attachments cimport part_ends, part_feed, part_judged
 from smtpinspect._core.mimelines cimport BODY, check_line, keep_head, next_line, PART_HEADER
 from smtpinspect._core.rows cimport IN_BODY, Limits
 from smtpinspect._core.state cimport Conn, Mail, Mime
@@ -34,6 +35,10 @@ cdef extern from *:
     void* memrchr(const void* s, int c, size_t n) nogil
 
 cdef uint32_t BOUNDARY = _limits.BOUNDARY
+
+cdef struct Held:
+    int64_t packet
+    int64_t n
 
 
 cdef bint is_boundary(Mime* m) noexcept nogil:
@@ -115,13 +120,67 @@ cdef void body_lines(
         check_line(verdicts, conn, mail, m, IN_BODY, 0, verdicts.packet)
 
 
+cdef bint fits(Mime* m) noexcept nogil:
+    """May the line become a boundary still?"""
+    cdef int i
+    cdef Py_ssize_t n = m.dashes.n, rest
+    cdef const uint8_t* p = m.dashes.p
+    if n > 1 and p[1] != 45:
+        return False
+    for i in range(m.depth):
+        rest = 2 + m.boundary[i].n
+        if n <= rest:
+            if n <= 2 or memcmp(p + 2, m.boundaries.p + m.boundary[i].at, n - 2) == 0:
+                return True
+            continue
+        if memcmp(p + 2, m.boundaries.p + m.boundary[i].at, m.boundary[i].n) != 0:
+            continue
+        if p[rest] == 45 and (n - rest == 1 or p[rest + 1] == 45):
+            return True
+        while rest < n and (p[rest] == 32 or p[rest] == 9 or p[rest] == 13):
+            rest += 1
+        if rest == n:
+            return True
+    return False
+
+
+cdef void hold(Verdicts verdicts, Mime* m, Py_ssize_t n) noexcept nogil:
+    """The call ends within such a line, of which it has read n octets."""
+    cdef Held held
+    held.packet = verdicts.packet
+    held.n = n
+    text_add(&m.dash_packets, <const uint8_t*>&held, sizeof(Held), sizeof(Held) * (BOUNDARY + 4))
+
+
+cdef void let_go(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
+    """It was no boundary: what earlier calls held of it is the part's."""
+    cdef uint32_t i
+    cdef Held held
+    cdef Py_ssize_t done = 0
+    for i in range(m.dash_packets.n // sizeof(Held)):
+        memcpy(&held, m.dash_packets.p + i * sizeof(Held), sizeof(Held))
+        if held.n > m.dashes.n - done:
+            held.n = m.dashes.n - done
+        part_feed(verdicts, conn, mail, m, m.dashes.p + done, held.n, m.dashes_at + done, held.packet)
+        done += held.n
+    m.dash_packets.n = 0
+
+
+cdef void body_ends(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
+    if m.in_dashes and not is_boundary(m):
+        let_go(verdicts, conn, mail, m)
+    m.in_dashes = 0
+
+
 cdef int body_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
 ) noexcept nogil:
     """Body octets up to the next part header; returns how many were read."""
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = 0, end, given = 0, dash = 0    # octets that the part has got; where the line with dashes begins
     cdef const uint8_t* lf
     if m.depth == 0:
+        if part_judged(m):
+            part_feed(verdicts, conn, mail, m, p, n, at, verdicts.packet)
         if verdicts.program.lines[IN_BODY].n:
             body_lines(verdicts, conn, mail, m, p, n, at)
         return <int>n
@@ -131,6 +190,9 @@ cdef int body_feed(
             if not m.in_line and p[i] == 45:
                 m.in_dashes = 1                     # may be a boundary: its head is kept
                 m.dashes.n = 0
+                m.dash_packets.n = 0
+                m.dashes_at = at + i
+                dash = i
                 continue
             i += scan_after_break(p + i, n - i, 45)
             if i < n and p[i - 1] == 10:
@@ -143,19 +205,31 @@ cdef int body_feed(
             m.in_line = p[n - 1] != 10
             break
         lf = <const uint8_t*>memchr(p + i, 10, n - i)
-        if lf == NULL:
-            text_add(&m.dashes, p + i, n - i, BOUNDARY + 4)
-            i = n
+        end = lf - p if lf != NULL else n
+        text_add(&m.dashes, p + i, end - i, BOUNDARY + 4)
+        i = end
+        if lf == NULL and fits(m):
             break
-        text_add(&m.dashes, p + i, lf - p - i, BOUNDARY + 4)
-        i = lf - p + 1
         m.in_dashes = 0
-        m.in_line = 0
-        if is_boundary(m):
-            m.dashes.n = 0
-            if m.mode != BODY or m.depth == 0:
-                break
+        m.in_line = lf == NULL
+        if lf != NULL:
+            i += 1
+            if is_boundary(m):
+                if part_judged(m):
+                    part_feed(verdicts, conn, mail, m, p + given, dash - given, at + given, verdicts.packet)
+                    part_ends(verdicts, conn, mail, m)
+                given = i
+                m.dashes.n = 0
+                if m.mode != BODY or m.depth == 0:
+                    break
+        if part_judged(m) and m.dash_packets.n:
+            let_go(verdicts, conn, mail, m)
         m.dashes.n = 0
+    if part_judged(m):
+        end = dash if m.in_dashes else i
+        part_feed(verdicts, conn, mail, m, p + given, end - given, at + given, verdicts.packet)
+        if m.in_dashes:
+            hold(verdicts, m, i - dash)
     if verdicts.program.lines[IN_BODY].n:
         body_lines(verdicts, conn, mail, m, p, i, at)
     if m.mode != BODY:

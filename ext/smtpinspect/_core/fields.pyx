@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
+from smtpinspect._core.attachments cimport part_begins
 from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.mimelines cimport BODY, check_line, count_octets, HEADER, keep_head, next_line, PART_HEADER
 from smtpinspect._core.octets cimport lower
@@ -373,6 +374,8 @@ cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept
         # the message inside begins with a header of its own
         m.mode = PART_HEADER
         m.level += 1
+    else:
+        part_begins(verdicts, m)
     m.type.n = 0
     m.encoding.n = 0
     m.disposition.n = 0

@@ -6,7 +6,8 @@ Keeps no octets but heads of what a rule or a report reads.
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
-from smtpinspect._core.bodies cimport body_feed
+from smtpinspect._core.attachments cimport part_ends, part_free
+from smtpinspect._core.bodies cimport body_ends, body_feed
 from smtpinspect._core.fields cimport end_header, field_end, header_feed
 from smtpinspect._core.mimelines cimport BODY, count_octets
 from smtpinspect._core.rows cimport COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE
@@ -34,8 +35,10 @@ cdef Mime* mime_new(bint unstuff, int64_t offset) noexcept nogil:
 cdef void mime_free(Mime* m) noexcept nogil:
     if m == NULL:
         return
+    part_free(m)
     text_free(&m.value)
     text_free(&m.dashes)
+    text_free(&m.dash_packets)
     text_free(&m.type)
     text_free(&m.encoding)
     text_free(&m.disposition)
@@ -119,6 +122,7 @@ cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept
         field_end(verdicts, conn, mail, m)
         # what the hole held is not known: take no line behind it for a field
         m.mode = BODY
+    part_free(m)
     m.in_line = 1
     m.in_dashes = 0
     m.held_cr = 0
@@ -136,6 +140,9 @@ cdef int mime_end(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
             field_end(verdicts, conn, mail, m)
         if m.type.n or m.disposition.n:
             end_header(verdicts, conn, mail, m)
+    else:
+        body_ends(verdicts, conn, mail, m)
+    part_ends(verdicts, conn, mail, m)
     conn.talk.mime = NULL
     mime_free(m)
     return 0

@@ -19,7 +19,8 @@ cdef enum:                     # facts.KINDS, in order
     F_COUNT = 10
     F_END_OF_DATA = 11
     F_TLS = 12
-    F_KINDS = 13
+    F_CONTENT = 13
+    F_KINDS = 14
 
 cdef enum:                     # facts.LINE.where
     IN_COMMAND = 0
@@ -100,6 +101,7 @@ cdef class Program:
     cdef object methods
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value
+    cdef readonly uint32_t wants_content   # bits 1 << facts.CONTENT.kind: kinds that some row may match
     cdef list _kept                    # octet strings that `sets` point into
     # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil

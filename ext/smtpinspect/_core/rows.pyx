@@ -55,6 +55,12 @@ cdef bint has_text(Span a, Span token) noexcept nogil:
     return False
 
 
+def _kinds_of(test, number):
+    """The words of an enumeration that a test lets pass, as bits."""
+    named = sum({1 << int(value) for value in test.values})
+    return named if test.op in ("eq", "in") else ~named & ((1 << number) - 1)
+
+
 class Seen:
     """A fact as a Python rule sees it: the fields of its kind as attributes, and its evidence."""
 
@@ -131,6 +137,7 @@ cdef class Program:
             if row.kind == F_PART:
                 texts = [when.kind.fields[name] for name, _ in when.tests]
                 row.about = max([f.slot + 1 for f in texts if f.type == "text" and f.slot < 2], default=0)
+            kinds = (1 << len(_facts.CONTENT.fields["kind"].words)) - 1 if row.kind == F_CONTENT else 0
             limit = None
             wheres = range(WHERES if row.kind == F_LINE else COUNTS)
             for name, test in when.tests:
@@ -138,6 +145,8 @@ cdef class Program:
                 if row.kind == F_LINE and name in ("length", "wire_length") and test.op == "gt":
                     limit = (test.values[0], name == "wire_length")
                     continue
+                if row.kind == F_CONTENT and name == "kind":
+                    kinds &= _kinds_of(test, len(field.words))
                 if row.kind == F_COUNT and name == "value" and test.op == "gt":
                     limit = (test.values[0], False)
                     continue
@@ -175,6 +184,7 @@ cdef class Program:
                         nset += 1
                 else:
                     cond.value = int(test.values[0])
+            self.wants_content |= kinds
             if row.kind in (F_LINE, F_COUNT):
                 if limit is None:
                     raise TypeError(f"{rule.id}: a {when.kind.name} rule needs a limit, gt(...)")

@@ -263,6 +263,12 @@ cdef struct Pending:
 
 # --- a mail's text (mime) ---
 
+cdef struct Track:             # of the octets of a part (attachments)
+    uint8_t state              # attachments.Tracking
+    uint8_t encoding           # decoding.Encoding
+    uint8_t at_line            # the last octet was LF, or there is none
+    void* part                 # attachments.Part, while it is looked at
+
 cdef struct Mime:
     uint8_t mode               # mimelines, Mode
     uint8_t level              # of the header that is read
@@ -289,6 +295,8 @@ cdef struct Mime:
     uint8_t u8_low
     uint8_t u8_high
     uint16_t parts
+    Track as_sent              # the part, by its transfer encoding
+    Track in_lines             # what is uuencoded in it
     int64_t line_start         # stream offset
     int64_t line_n             # octets of the line so far, line end excluded
     int64_t field_at
@@ -317,6 +325,8 @@ cdef struct Mime:
     uint8_t excerpt[EXCERPT]   # of the line with the first flagged octet
     Text value
     Text dashes                # the head of a line that may be a boundary
+    Text dash_packets          # bodies.Held: which packets its octets came in
+    int64_t dashes_at          # stream offset of its first octet
     Text type
     Text encoding
     Text disposition
