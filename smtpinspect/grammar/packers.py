@@ -10,6 +10,9 @@ Copyright (c) 2012-2026 hors<horsicq@gmail.com>, MIT License; its text stands in
 That the patterns tell a packer is confirmed by their source; that the firewall tells it by the same is this project's
 reading of its settings' names. `observed`: seen in files that UPX 4.2.2 made.
 
+DIE's rows that another one implies are left out. It looks for UPX's stub in a 32-bit DLL 27 octets behind the entry
+point; in DLLs that UPX 4.2.2 made it stands 11 behind: both have a row.
+
 Not judged by name alone: `.pklstb` and `.petite`, of which only memory tells; the entry point tells these packers.
 """
 
@@ -214,12 +217,13 @@ _UPX: Final[tuple[tuple[int, str, str, str, Basis], ...]] = (
 
 _ALL_SIX: Final = "LoadLibraryA GetProcAddress VirtualProtect VirtualAlloc VirtualFree ExitProcess"
 
+_UPX_4: Final = "LoadLibraryA ExitProcess GetProcAddress VirtualProtect"
+
 # With other names of sections. Two functions alone, which DIE takes too, are those of many packers: left out.
 _UPX_IMPORTS: Final[tuple[tuple[str, Condition], ...]] = (
     ("LoadLibraryA GetProcAddress ExitProcess", "unpacks"),
     ("LoadLibraryA GetProcAddress VirtualProtect", "unpacks, DLL"),
     ("LoadLibraryA GetProcAddress VirtualProtect ExitProcess", "unpacks"),
-    ("LoadLibraryA ExitProcess GetProcAddress VirtualProtect", "unpacks"),  # observed
     (_ALL_SIX, "unpacks"),
 )
 
@@ -244,6 +248,7 @@ ROWS: Final[tuple[Row, ...]] = (
         Row("UPX", "documented", "imports", names, 0, "?", _UPX_SOURCE, "confirmed", condition=condition)
         for names, condition in _UPX_IMPORTS
     ),
+    Row("UPX", "documented", "imports", _UPX_4, 0, "4.2.2", UPX_MADE, "observed", condition="unpacks"),
     *_points("FSG", "documented", 32, _FSG),
     *_points("PKLite32", "documented", 32, _PKLITE),
     *_points("Petite", "documented", 32, _PETITE),
