@@ -44,6 +44,17 @@ def test_the_same_as_its_keys(name: str) -> None:
     assert registry.find(product)(config=CONFIGS / name).table() == made.table()
 
 
+def test_the_same_as_a_spec() -> None:
+    """The keys as they are typed: `+` joins a list, a comma and a plus are escaped."""
+    product, profile, _, _, keys = EXPECTED["asa-own-map.txt"]
+    parts = [f"{product}:{profile}"]
+    for key, value in keys.items():
+        words = value if isinstance(value, tuple) else (str(value).lower(),)
+        parts.append(f"{key}={'+'.join(word.replace('+', chr(92) + '+') for word in words)}".replace(",", "\\,"))
+    made = registry.load(f"mailguard,config={CONFIGS / 'asa-own-map.txt'}")
+    assert registry.load(",".join(parts)).table() == made.table()
+
+
 def test_later_keys_override() -> None:
     path = CONFIGS / "asa-own-map.txt"
     made = registry.load(f"mailguard,limits=default-map,config={path},mask_banner=on,off=cmd-verb")

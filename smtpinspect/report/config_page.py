@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from smtpinspect.inspectors.base import Inspector, Rule
 from smtpinspect.inspectors.configuration import Configuration, Line
-from smtpinspect.report.terminal import Style, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, wrapped
 
 _LABEL: Final = 10
 _QUOTED: Final = 60  # columns of a line of the configuration, before its meaning
@@ -39,7 +39,7 @@ def page(
         yield from _entry("ports", ports, width)
     if made.keys:
         keys = ", ".join(f"{key}={_word(value)}" for key, value in made.keys.items() if key != "match")
-        lines = f"{len(made.keys['match'])} match lines" if "match" in made.keys else ""
+        lines = count(len(made.keys["match"]), "match line") if "match" in made.keys else ""
         yield from _entry("settings", "; ".join(part for part in (keys, lines) if part), width)
     yield from _lines("Found", made.found, width, style)
     if inspector is not None and plain is not None and made.active:
@@ -118,7 +118,7 @@ def _lines(title: str, lines: Sequence[Line], width: int | None, style: Style) -
         if width is None or wide(lead + whole) <= width:
             yield lead + whole
         else:
-            yield from wrapped(text, width, lead)
+            yield lead + cut(text, width - len(lead))
             yield from wrapped(safe(line.meaning), width, " " * (len(lead) + 2))
     if len(lines) > len(shown):
         yield f"  … and {len(lines) - len(shown):,} more: --format json"
@@ -135,7 +135,12 @@ def _rules(inspector: Inspector, plain: Inspector, width: int | None, style: Sty
     told = [change for change in changes if change[1] != change[2]]
     longest = max((len(rule) for rule, _, _ in told), default=0)
     for rule, here, there in told:
-        yield from wrapped(f"{rule:<{longest}}  {safe(here)}   (else: {safe(there)})", width, "  ")
+        first, second = f"  {rule:<{longest}}  {safe(here)}", f"(else: {safe(there)})"
+        if width is None or wide(first) + 3 + wide(second) <= width:
+            yield f"{first}   {second}"
+        else:
+            yield from wrapped(first.strip(), width, "  ")
+            yield from wrapped(second, width, " " * (longest + 4))
     if same := [rule for rule, here, there in changes if here == there]:
         yield from wrapped(f"the same, for other commands or lengths: {', '.join(same)}", width, "  ")
 

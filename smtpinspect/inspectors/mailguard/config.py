@@ -398,7 +398,7 @@ def _in_force(force: Sequence[Inspect], used: Inspect, reading: Reading) -> list
         if bound:
             reading.find(
                 one.row,
-                f"in force {where} by the service-policy of line {bound}, class {one.class_name}, port {listed}"
+                f"in force {where} (line {bound}), class {one.class_name}, port {listed}"
                 + ("" if same else "; not in these settings"),
             )
         if same and len(ports) < limits.CONFIG_PORTS:

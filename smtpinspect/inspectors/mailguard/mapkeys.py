@@ -32,7 +32,8 @@ def keys_of(used: Inspect, policies: Policies, reading: Reading) -> dict[str, An
             reading.find(match.row, "as in the default map")
         return made | {"limits": "default-map"}
     for number, (match, item) in enumerate(lines, 1):
-        reading.find(match.row, f"Class {number}: {item}")
+        what = item.rpartition(" -> ")[0] if match.expressions else ""
+        reading.find(match.row, f"Class {number}{', ' + what if what else ''} -> {match.words}")
     for parameter, what in (("mask-banner", "the greeting is masked"), ("allow-tls", "the release decides")):
         if parameter not in known.parameters and name != DEFAULT_MAP:
             reading.note(f"map {name} has no line {parameter}; no source tells what that means: here {what}")
@@ -78,6 +79,8 @@ def _item(match: Match, policies: Policies, reading: Reading) -> str:
     """`[not] CRITERION -> ACTION`; empty when the line is not understood, which is told."""
     criterion = match.criterion
     if not match.action:
+        if not match.known:  # its action was not understood, which is told
+            return ""
         reading.miss(match.row, "a match line without an action")
         return ""
     if match.expressions:

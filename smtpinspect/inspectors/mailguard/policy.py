@@ -291,6 +291,7 @@ class Policies:
             self.reading.miss(row, f"a second action; line {self._match.row.number} has one")
         elif self._match.known and not _acts(self._match, lower):
             self.reading.miss(row, f"not a form of {lower[0]} for this match line")
+            self._match.known = False
 
     def _criterion(self, row: Row, words: list[str], gone: bool) -> None:
         assert self._map is not None
