@@ -177,6 +177,11 @@ def test_traps() -> None:
     assert any("no service-policy binds it" in note for note in read(text_of("asa-unbound.txt")).notes)
 
 
+def test_commands_in_a_list() -> None:
+    made = read("- configure terminal\n- no fixup protocol smtp 25\n\u2013 write memory\n")
+    assert (made.active, made.profile, made.assumed) == (False, "pix-6", True)
+
+
 # --- policies
 
 
@@ -190,6 +195,11 @@ def test_unbound_policy() -> None:
 def test_no_inspect() -> None:
     made = read(f"ASA Version 9.8(1)\n{POLICY % ''}  no inspect esmtp\n{BOUND}")
     assert not made.active
+
+
+def test_the_default_map_as_the_guide_prints_it() -> None:
+    lines = re.sub(r"\n  (drop-connection log|log|mask)(?=\n)", r"   Class 1   \1", text_of("asa-all.txt"))
+    assert told(read(lines)) == EXPECTED["asa-all.txt"]
 
 
 def test_map_that_is_not_there() -> None:

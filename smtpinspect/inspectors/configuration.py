@@ -31,7 +31,8 @@ class Line:
 class Configuration:
     """What a product's configuration says about SMTP.
 
-    `keys` are those of the inspector `product`; `profile` is empty where nothing tells the generation.
+    `keys` are those of the inspector `product`; `profile` is empty where nothing tells the generation, and
+    `assumed` where the kind of its lines does, but no version.
     `active` is False when the configuration switches the inspection off: `notes` tell why. `ports` are the
     server ports that it names. `beyond` tells why the inspector cannot be set up from this text at all.
     """
@@ -46,6 +47,7 @@ class Configuration:
     unknown: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
     beyond: str = ""
+    assumed: bool = False
 
 
 class Row(NamedTuple):

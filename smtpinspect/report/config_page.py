@@ -63,7 +63,7 @@ def record(
         "product": made.product,
         "title": made.title,
         "profile": inspector.profile if inspector else made.profile or None,
-        "assumed": not made.profile,
+        "assumed": made.assumed or not made.profile,
         "active": made.active,
         "ports": list(made.ports),
         "keys": {key: _plain(value) for key, value in made.keys.items()},
@@ -75,7 +75,7 @@ def record(
             {"rule": rule, "here": here, "profile": there}
             for rule, here, there in (_changes(inspector, plain) if inspector and plain else ())
         ],
-        "inspector": None if made.beyond or inspector is None else spec_of(made, path),
+        "inspector": None if made.beyond or inspector is None else spec_of(made, "FILE" if path == "-" else path),
     }
 
 
@@ -87,7 +87,7 @@ def _profile(made: Configuration, inspector: Inspector | None) -> str:
     if made.beyond:
         return "none"
     if made.profile:
-        return f"{made.product}:{made.profile}"
+        return f"{made.product}:{made.profile}" + ("   (assumed: no version line)" if made.assumed else "")
     profile = inspector.profile if inspector else "the default one"
     return f"{made.product}:{profile}   (assumed: nothing in this text tells)"
 

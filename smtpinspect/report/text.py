@@ -44,6 +44,8 @@ def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequ
         read = inspector.configuration
         assumed = ":" not in head and len(inspector.profiles) > 1 and not (read and read.profile)
         notes = ["assumed: you did not say which"] if assumed else []
+        if read and read.assumed and ":" not in head:
+            notes.append("assumed: no version line")
         if not inspector.active:
             notes.append("inactive by configuration: it inspects nothing")
         note = "; ".join([*notes, *([keys] if keys else [])])

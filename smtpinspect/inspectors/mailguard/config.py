@@ -16,8 +16,11 @@ _VERSION: Final = re.compile(
     r"(?:Cisco )?(PIX|ASA|FWSM|NGFW|Adaptive)(?: Firewall| Security Appliance)?(?: Software)? Version "
     r"(\d{1,2})\.(\d{1,2})(?:\.\d+)*(?:\((\d{1,3})(?:\.(\d{1,5}))?\)(\d{1,5})?)?"
 )
-# A session that was pasted: `fw/ctx(config-pmap)# ` in front of each line.
-_PROMPT: Final = re.compile(r"[\w.@-]{1,64}(?:/[\w.-]{1,64}){0,4}(?:\([\w-]{1,40}\))?[#>] ?(?=\S)")
+# A session that was pasted: `fw/ctx(config-pmap)# ` in front of each line; or a list of commands.
+_PROMPT: Final = re.compile(
+    r"[-*\u2013\u2022][ \t]+(?=\S)|[\w.@-]{1,64}(?:/[\w.-]{1,64}){0,4}(?:\([\w-]{1,40}\))?[#>] ?(?=\S)"
+)
+_PROMPTS: Final = re.compile("[-*\u2013\u2022]|.*[#>]")
 # Without one of these, in small letters, a text is none of theirs.
 _SIGNS: Final = (
     "pix version", "pix firewall version", "asa version", "fwsm version", "ngfw version", "appliance version",
@@ -198,7 +201,7 @@ def _contexts(lines: Iterable[Row]) -> Iterator[_Context]:
         row = whole
         if row.text[0] in "!:":
             continue
-        if ("#" in row.text or ">" in row.text) and (prompt := _PROMPT.match(row.text)):
+        if _PROMPTS.match(row.text) and (prompt := _PROMPT.match(row.text)):
             row = Row(row.number, 0, row.text[prompt.end() :])
         if "Version" in row.text and (version := _version(row)):
             if context.told or context.version:
@@ -309,6 +312,7 @@ def _fixup(context: _Context) -> Configuration:
         keys,
         bool(ports),
         tuple(ports[: limits.CONFIG_PORTS]),
+        assumed=version is None,
         **reading.lines(),
     )
 
@@ -383,7 +387,14 @@ def _modular(context: _Context, profile: str, keys: dict[str, Any]) -> Configura
     named = f" with the map {shown(used.name)}" if used and used.name else ""
     title = f"{name}, {kind}{named}"
     return Configuration(
-        "mailguard", title, profile, keys, used is not None, tuple(ports[: limits.CONFIG_PORTS]), **reading.lines()
+        "mailguard",
+        title,
+        profile,
+        keys,
+        used is not None,
+        tuple(ports[: limits.CONFIG_PORTS]),
+        assumed=version is None,
+        **reading.lines(),
     )
 
 

@@ -177,7 +177,7 @@ class Policies:
         gone = lower[0] == "no"
         words, lower = words[gone:], lower[gone:]
         if lower[1:4] == ["type", "inspect", "esmtp"]:
-            if len(words) != 5:
+            if len(words) < 5:
                 self.reading.miss(row, "a map needs a name")
             elif gone:
                 self.maps.pop(words[4], None)
@@ -432,7 +432,7 @@ def _read(row: Row, negated: bool, known: Criterion, words: Sequence[str]) -> Ma
         case "limit":
             end = n + 2
         case "words":
-            end = next((at for at in range(n, len(lower)) if lower[at] in ACTIONS), len(lower))
+            end = next((at for at in range(n, len(lower)) if lower[at] in (*ACTIONS, "class")), len(lower))
         case "regex":
             end = n + (2 if lower[n : n + 1] == ["class"] else 1)
             expressions = ("class" if end == n + 2 else "regex", *words[end - 1 : end])
@@ -442,6 +442,8 @@ def _read(row: Row, negated: bool, known: Criterion, words: Sequence[str]) -> Ma
     if not expressions and (why := wrong(criterion)):
         return why
     made = Match(row, negated, criterion, expressions)
+    if lower[end : end + 1] == ["class"]:
+        end += 2  # `Class 4`, as the guide prints the default map
     if end < len(lower) and not _acts(made, lower[end:]):
         return f"not an action for {known.words}: {' '.join(lower[end:])}"
     return made
