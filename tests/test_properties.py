@@ -89,7 +89,7 @@ def test_arrival_changes_no_alert(turns: list[Turn], arrival: Arrival) -> None:
 @given(turns=dialogues(), arrival=arrivals)
 def test_arrival_changes_no_alert_but_those_about_segments(turns: list[Turn], arrival: Arrival) -> None:
     """With every rule on; whether an alert stands after a break may then depend on a rule about segments."""
-    everything = ["mailguard:pix-6", "stormshield:high"]
+    everything = ["mailguard:pix-6", "stormshield:high", "sonicwall,on_match=drop"]
     plain = running.replay(wire.build(turns), everything)
     other = running.replay(arrival.segments(turns), everything)
     assert running.alerts(other, less=["after_break"]) == running.alerts(plain, less=["after_break"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import smtpinspect
 from kit import handmade
 from kit.dialogue import parse, stream
 from smtpinspect.errors import UsageError
@@ -18,6 +19,7 @@ from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Rule, Scope
 
 ON = {"encrypted-zip", "office-macro", "packed-exe", "scan-limit"}
+PCAPS = Path(__file__).resolve().parents[1] / "pcaps"
 DOCUMENTS = sorted((Path(__file__).parent / "transcripts" / "sonicwall").glob("*.md"))
 
 
@@ -146,6 +148,27 @@ def test_the_scope() -> None:
     made = registry.load("sonicwall")
     assert made.scope(made.settings) == Scope((), True, False, ())
     assert registry.load("mailguard").scope(registry.load("mailguard").settings) == Scope()
+
+
+@pytest.mark.parametrize(
+    ("capture", "rule", "detail"),
+    [
+        ("encrypted-zip", "encrypted-zip", "zipcrypto"),
+        ("office-macro", "office-macro", "vbaProject"),
+        ("packed-exe", "packed-exe", "UPX"),
+        ("mime-attachment", "", ""),
+    ],
+)
+def test_captures_of_real_servers(capture: str, rule: str, detail: str) -> None:
+    result = smtpinspect.replay(PCAPS / f"{capture}.pcap", ["sonicwall"])
+    found = [(alert.rule, alert.detail) for alert in result.alerts if alert.inspector == "sonicwall"]
+    assert found == ([(f"sonicwall.{rule}", detail)] if rule else [])
+    (mail,) = result.mails
+    assert mail.outcome == "accepted"
+    assert mail.verdict["sonicwall"] == ("answer" if rule else "pass")
+    assert mail.broken_by == {}
+    cut = smtpinspect.replay(PCAPS / f"{capture}.pcap", ["sonicwall,smtp_responses=off"])
+    assert cut.mails[0].broken_by == ({"sonicwall": f"sonicwall.{rule}"} if rule else {})
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)

@@ -18,6 +18,10 @@ PROFILES: tuple[tuple[str, ...], ...] = (
     ("mailguard:pix-4.0", "stormshield"),
     ("mailguard:asa-8", "stormshield:high,mode=advertised"),
     ("mailguard:pix-6,rcpt_count=1", "mailguard:asa-9-tls", "stormshield:low"),
+    (
+        "sonicwall,extended_packers=on,block_multiple_compress_files=on",
+        "sonicwall,on_match=drop,inside=198.51.100.0/24,exclusions=2001:db8::/32",
+    ),
     (),
 )
 MOST_OCTETS = 64  # of an alert's evidence
