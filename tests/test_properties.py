@@ -64,7 +64,31 @@ arrivals = st.builds(
     seed=st.integers(0, 2**16),
 )
 
+OWN_MAP = (
+    *("body length gt 30 -> log", "header length gt 40 -> log", "body line length gt 20 -> reset"),
+    *(
+        "header to-fields count gt 0 -> log",
+        "invalid-recipients count gt 0 -> log",
+        "mime filetype regex octet -> log",
+    ),
+    *(
+        "mime encoding 7bit -> log",
+        "mime encoding base64 others -> drop-connection",
+        "sender-address regex a -> log",
+    ),
+    *(
+        "not sender-address length gt 4 -> log",
+        "cmd verb noop vrfy -> mask",
+        "not cmd line length gt 20 -> log",
+    ),
+    *(
+        "not ehlo-reply-parameter size -> mask",
+        "mime filename length gt 2 -> log",
+        "cmd RCPT count gt 1 -> log",
+    ),
+)
 STREAM_RULES = [
+    f"mailguard:asa-9-tls,{running.OFF},match={'+'.join(OWN_MAP)}",
     f"mailguard:pix-4.0,{running.OFF}",
     f"mailguard:pix-6,{running.OFF}",
     f"mailguard:asa-8,{running.OFF}",

@@ -95,7 +95,8 @@ cdef void body_lines(
             reach = 1
         if reach > n - i:
             reach = n - i
-        lf = <const uint8_t*>memrchr(p + i, 10, reach)
+        # behind a limit this line's own end counts: the lines behind it have all limits before them again
+        lf = <const uint8_t*>(memchr(p + i, 10, reach) if m.passed else memrchr(p + i, 10, reach))
         if lf != NULL:
             far = lf - (p + i)
             if m.line_n + far >= limits.at[m.passed].limit:

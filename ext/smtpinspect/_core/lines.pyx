@@ -38,8 +38,9 @@ cdef void line_limits(
         fact.length = limit.limit + 1
         fact.packet = packet
         fact.phase = phase_at(mail, fact.offset) if phase == PHASE_NONE and mail != NULL else phase
-        fact.octets = head
-        fact.t[0] = head
+        # nothing behind the deciding octet: how much of that is there depends on the cut
+        fact.octets = span(head.p, min(head.n, n, limit.limit + 1))
+        fact.t[0] = fact.octets
         verdicts.judge_row(conn, mail, &fact, limit.row)
 
 
