@@ -136,6 +136,20 @@ def test_refused(spec: str, words: list[str]) -> None:
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("", []),
+        ("scan_high_compression=on", ["scan_high_compression"]),
+        ("outbound_inspection=on", ["outbound_inspection"]),
+        ("outbound_inspection=on,inside=10.0.0.0/8", []),
+    ],
+)
+def test_what_is_set_and_not_evaluated(keys: str, named: list[str]) -> None:
+    notes = registry.load(f"sonicwall,{keys}" if keys else "sonicwall").notes()
+    assert [note.partition("=")[0] for note in notes] == named
+
+
 def test_networks() -> None:
     made = registry.load("sonicwall,inside=10.1.2.3/8+2001:db8::1,exclusions=192.0.2.1")
     assert made.settings.inside == ("10.0.0.0/8", "2001:db8::1/128")

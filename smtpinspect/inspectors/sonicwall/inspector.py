@@ -69,6 +69,16 @@ class SonicWall(Inspector):
             excluded=settings.exclusions,
         )
 
+    def notes(self) -> tuple[str, ...]:
+        """Switches that are on and change no verdict."""
+        s = self.settings
+        told = []
+        if s.scan_high_compression:
+            told.append("scan_high_compression=on: in no verdict (what the box leaves out is not published)")
+        if s.outbound_inspection and not s.inside:
+            told.append("outbound_inspection=on: in no verdict without inside= (every connection is inbound)")
+        return tuple(told)
+
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """Menus of SonicOS 5.8 to 7, and the REST API."""
         return remedies(rule)

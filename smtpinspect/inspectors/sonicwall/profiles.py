@@ -163,7 +163,7 @@ KNOBS: Final = {
     ),
     "scan_high_compression": _switch(
         False,
-        "scan parts of files with high compression ratios: read, changes nothing here",
+        "scan parts of files with high compression ratios: in no verdict",
         source="SonicOS 7 API; SonicOS 7 tests",
     ),
 }
