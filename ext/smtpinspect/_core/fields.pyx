@@ -236,8 +236,7 @@ cdef void utf8(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
         flag(m, BAD_UTF8, at, packet)
     if c < 0x80:
         return
-    m.u8_low = 0x80
-    m.u8_high = 0xBF
+    m.u8_low, m.u8_high = 0x80, 0xBF
     if 0xC2 <= c <= 0xDF:
         m.u8_need = 1
     elif 0xE0 <= c <= 0xEF:
@@ -376,9 +375,7 @@ cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept
         m.level += 1
     else:
         part_begins(verdicts, m)
-    m.type.n = 0
-    m.encoding.n = 0
-    m.disposition.n = 0
+    m.type.n = m.encoding.n = m.disposition.n = 0
     return 0
 
 
