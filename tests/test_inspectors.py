@@ -20,7 +20,6 @@ from smtpinspect.inspectors.base import Inspector, Rule, Settings
 from smtpinspect.inspectors.mailguard import Mailguard, masks
 from smtpinspect.inspectors.settings import Knob, octets, parse, split, value
 from smtpinspect.inspectors.smtp import Smtp
-from smtpinspect.inspectors.sonicwall import SonicWall
 from smtpinspect.inspectors.stormshield import Stormshield
 
 HERE = Path(__file__).parent
