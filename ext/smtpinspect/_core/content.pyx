@@ -5,7 +5,7 @@ go to a child, which is a Content again. All layers of a part share a Scan.
 """
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
 from smtpinspect._core.counted cimport counted_give, counted_take
 from smtpinspect._core.finding cimport (
@@ -52,6 +52,7 @@ cdef struct Content:
     int depth
     uint8_t layer              # L_...
     bint in_zip
+    bint unread                # a zip, too deep to be read
     bint more                  # found something: wants to be asked again, even without octets
     Sniff sniff
     bint nested, deep          # to be told: archive-nested, scan-limit depth
@@ -139,6 +140,7 @@ cdef void become(Content* c, int layer) noexcept nogil:
             c.scan.limited = True
             c.deep = not c.scan.depth_told
             c.scan.depth_told = True
+            c.unread = layer == L_ZIP
             c.layer = L_DONE
             return
         if layer == L_ZIP:
@@ -294,7 +296,8 @@ cdef Py_ssize_t sought_member(Content* c, const uint8_t* p, Py_ssize_t n, Findin
     if watched and c.child.more:
         deliver(c, p, 0, found)
         return 0
-    c.zip.strict = watched and c.child.layer == L_ZIP and c.zip.flags & DESCRIBED
+    c.zip.strict = c.zip.flags & DESCRIBED and c.child != NULL and (
+        c.child.unread or watched and c.child.layer == L_ZIP)
     if watched:
         k = zip_plain(c.zip, p, n)
     if k > 0:
@@ -395,7 +398,7 @@ cdef Py_ssize_t leaf_layer(Content* c, const uint8_t* p, Py_ssize_t n, bint agai
             if leaf_done(&c.leaf):
                 finish(c)
             return n
-        if found.kind == C_OLE_VBA and c.in_zip:
+        if found.kind == C_OLE_VBA and c.in_zip and strcmp(found.evidence, b"storage") == 0:
             found_so(found, C_OOXML_VBA, b"vbaProject", found.evidence)
         if told(c, found):
             return used

@@ -112,7 +112,7 @@ def _row(
         source,
         page.signature_id,
         page.title,
-        detail,
+        detail or "method not told",
         kind="seen" if seen else "emulate",
         level="major",
     )

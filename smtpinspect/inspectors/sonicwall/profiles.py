@@ -59,7 +59,7 @@ EXTENDED: Final = ("PECompact", "MPRESS", "NsPack")
 
 RESTRICTIONS: Final = {
     "encrypted-zip": Restriction(
-        (("zip-encrypted", ("zipcrypto", "aes-128", "aes-192", "aes-256", "strong", "cd-encrypted")),),
+        (("zip-encrypted", ("zipcrypto", "aes-128", "aes-192", "aes-256", "strong", "cd-encrypted", "")),),
         Evidence(INFERRED, "SonicOS 5.8 guide; GAV guide; AE-2; APPNOTE"),
     ),
     "office-macro": Restriction(
