@@ -24,7 +24,7 @@ demo: $(VENV)/built
 	@$(BIN)/smtpinspect replay --each pcaps/*.pcap
 
 test: $(VENV)/built $(VENV)/tools
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 	@$(MAKE) --no-print-directory lint
 
 lint: $(VENV)/tools
