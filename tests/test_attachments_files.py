@@ -198,7 +198,8 @@ def fired(turns: list[Turn], mss: int = 1460) -> dict[str, tuple[str, int]]:
 
 
 def expected(name: str, offset: Callable[[int], int]) -> dict[str, tuple[str, int]]:
-    return {rule: (told["detail"] or "method not told", offset(told["at"])) for rule, told in EXPECTED[name]["rules"].items()}
+    rules = EXPECTED[name]["rules"].items()
+    return {rule: (told["detail"] or "method not told", offset(told["at"])) for rule, told in rules}
 
 
 @pytest.mark.parametrize("name", AGREED)
