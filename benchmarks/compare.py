@@ -30,7 +30,7 @@ import peers
 HERE = Path(__file__).parent
 OURS = (
     "{python} -m smtpinspect replay {capture} --format eve --records mail"
-    " -i mailguard -i stormshield -o /dev/null"
+    " -i mailguard -i stormshield -i sonicwall -o /dev/null"
 )
 SLOW = 30.0  # a peer that takes longer is run once
 EXCERPT = 20_000_000  # what scapy reads; its time is scaled up
