@@ -37,7 +37,8 @@ class Remedy:
 
     title: str
     commands: tuple[str, ...] = ()
-    menu: str = ""
+    menu: str = ""  # where to click, or the trap
+    around: str = ""  # what goes before and behind the commands; told once for all that share it
     profiles: tuple[str, ...] = ()
     loses: str = ""
     check: str = ""
@@ -74,12 +75,12 @@ SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     ),
     "data": (
         ("Exim", "SMTP timeout after end of data (N bytes written)"),
-        ("", "large mail: SMTP timeout after sending data block (N bytes written)"),
+        ("", "large mail: SMTP timeout after sending data block (...)"),
         (
             "Postfix",
             "conversation with ... timed out while sending end of data -- message may be sent more than once",
         ),
-        ("", "large mail: conversation with ... timed out while sending message body"),
+        ("", "large mail: ... timed out while sending message body"),
     ),
     "dot": (
         ("Exim", "SMTP timeout after end of data (N bytes written)"),
@@ -109,10 +110,10 @@ SENDER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     ),
     "content": (
         ("Exim", "SMTP error from remote mail server after end of data: 552 ...   (bounced)"),
-        ("Postfix", "host ... said: 552 ... (in reply to end of DATA command)   (bounced)"),
-        ("", "no 552, or a reset before it was read: deferred, and tried again"),
+        ("Postfix", "host ... said: 552 ... (in reply to end of DATA command)"),
+        ("", "where no 552 was read (deferred, and tried again):"),
         ("Exim", "Remote host closed connection in response to end of data"),
-        ("Postfix", "lost connection with ... while sending message body   (or end of data)"),
+        ("Postfix", "lost connection with ... while sending message body"),
     ),
 }
 RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
@@ -126,7 +127,7 @@ RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     ),
     "command": (
         ("Exim", "SMTP command timeout on connection from ..."),
-        ("Postfix", "timeout after ... from ...   (the last command that arrived)"),
+        ("Postfix", "timeout after ... from ...   (the last command)"),
     ),
     "rcpt": (
         ("Exim", "SMTP command timeout on connection from ..."),
@@ -134,7 +135,7 @@ RECEIVER: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
     ),
     "data": (
         ("Exim", "SMTP data timeout (message abandoned) on connection from ... F=<...>"),
-        ("Postfix", "timeout after DATA (N bytes) from ...   (N: where the text was cut)"),
+        ("Postfix", "timeout after DATA (N bytes) from ...   (N: where cut)"),
     ),
     "dot": (
         ("Exim", "SMTP data timeout (message abandoned) on connection from ... F=<...>"),
@@ -159,7 +160,7 @@ RECEIVER_RST: Final[dict[Phase, tuple[tuple[str, str], ...]]] = {
             "Exim",
             "unexpected disconnection while reading SMTP command from ... (error: Connection reset by peer)",
         ),
-        ("Postfix", "lost connection after ... from ...   (the last command that arrived)"),
+        ("Postfix", "lost connection after ... from ...   (the last command)"),
     ),
     "rcpt": (
         (

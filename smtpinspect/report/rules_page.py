@@ -181,30 +181,44 @@ def _peers(one: Page) -> list[_Line]:
 
 
 def _switch_off(remedies: Sequence[Remedy]) -> list[_Line]:
-    lines = _line("", "  switch off", "") if remedies else []
-    seen: dict[tuple[str, str], int] = {}
+    """The remedies by number: what to click and type for each; then what they share, told once."""
+    if not remedies:
+        return []
+    around = _folded([remedy.around for remedy in remedies])
+    lines = _entry("switch off", around) if around else _line("", "  switch off", "")
     for number, remedy in enumerate(remedies, 1):
         products = f"   [{' '.join(remedy.profiles)}]" if remedy.profiles else ""
         known = "" if remedy.basis == "confirmed" else f"   ({_WORDS[remedy.basis]})"
-        lines += _line(f"{number} {remedy.title}{products}{known}", "    ", "      ")
-        if remedy.menu:
-            lines += _line(remedy.menu, "      ", "      ")
+        menu = f": {remedy.menu}" if remedy.menu else ""
+        lines += _line(f"{number} {remedy.title}{products}{known}{menu}", "    ", "      ")
         # A command is pasted: it is never wrapped.
         lines += [_Line("", f"        {command}", "") for command in remedy.commands]
-        told = (
-            ("you lose", remedy.loses),
-            ("check", remedy.check),
-            ("undo", remedy.undo),
-            ("takes effect", remedy.activation),
-        )
-        texts = []
-        for label, text in told:
-            # What an earlier remedy of this rule has told already is told by its number.
-            first = seen.setdefault((label, text), number)
-            if text:
-                texts.append(f"{label}: {text}" if first == number else f"{label}: as {first}")
-        lines += _line(". ".join(texts), "      ", "      ") if texts else []
-    return lines
+    lines += _entry("you lose", _folded([remedy.loses for remedy in remedies]))
+    lines += _entry("check", _folded([remedy.check for remedy in remedies]))
+    lines += _entry("undo", _folded([remedy.undo for remedy in remedies]))
+    return lines + _entry("takes effect", _folded([remedy.activation for remedy in remedies]))
+
+
+def _folded(texts: Sequence[str]) -> str:
+    """Texts by the numbers of their remedies, each text once; without numbers where all have the same."""
+    numbers: dict[str, list[int]] = {}
+    for number, text in enumerate(texts, 1):
+        if text:
+            numbers.setdefault(text, []).append(number)
+    if any(len(having) == len(texts) for having in numbers.values()):
+        return texts[0]
+    return ". ".join(f"{_ranges(having)}: {text}" for text, having in numbers.items())
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Rising numbers as `1-3, 5`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def _sources(inspector: Inspector, ids: Sequence[str], one: Page) -> str:

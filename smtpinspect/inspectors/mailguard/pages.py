@@ -61,7 +61,7 @@ PAGES: Final = {
         "BDAT (RFC 3030), AUTH on a PIX (RFC 4954), VRFY or HELP on a PIX, XEXCH50 between Exchange servers",
         ("Cisco doc 4733", "Cisco doc 117801", "FWSM guide", "Cisco CLI guide 7.0", "Exim FAQ"),
         phase="refused",
-        certainty="the lists: confirmed; which style a PIX release has: our assumption",
+        certainty="the lists: confirmed; what PIX 5 and 6 write: inferred; which style a release has: our assumption",
         sender_can="stay within the seven verbs: HELO, no AUTH, no BDAT (Exim: hosts_try_chunking empty)",
     ),
     "mailguard.command-answered-ok": Page(
@@ -83,7 +83,7 @@ PAGES: Final = {
         ("Cisco doc 4733", "Microsoft KB Q295725"),
         told="no line at Exim, Postfix or Sendmail: HELO follows and the mail goes through in clear text; "
         "where TLS is a must it stays in the queue",
-        certainty="confirmed; the style: see mailguard.command-not-allowed",
+        certainty="confirmed; what PIX 5 and 6 write: inferred",
         sender_can=_TLS_WAY,
     ),
     "mailguard.ehlo-param-masked": Page(
@@ -100,11 +100,11 @@ PAGES: Final = {
         2001006,
         "STARTTLS does not pass",
         "the server offers STARTTLS, or the client sends it, and allow-tls is not set",
-        "overwrites the keyword with XXXXXXXA and the command with X: the mail goes in clear text",
+        "overwrites the keyword with XXXXXXXA, and the command as any denied one: the mail goes in clear text",
         "every mail to a server that offers TLS (RFC 3207); with DANE or MTA-STS it stays in the queue",
         ("Cisco doc 118550", "Cisco doc 117801", "Cisco CSM guide 4.4"),
         phase="starttls",
-        certainty="confirmed",
+        certainty="the rule: confirmed; the octets on PIX 5 and 6: inferred",
         sender_can=_TLS_WAY,
     ),
     "mailguard.tls-started": Page(
@@ -304,7 +304,7 @@ PAGES: Final = {
         "any mail, by the chance of its length: the same mail fails each time, another one goes through",
         ("CSCds90792", "Postfix source"),
         phase="dot",
-        certainty="confirmed; which of the cuts: our assumption",
+        certainty="the fault: confirmed; which releases have it and which of the cuts: inferred",
         sender_can=_RETRY,
     ),
     "mailguard.dkim-content-type": Page(
@@ -312,7 +312,7 @@ PAGES: Final = {
         "DKIM h= tag taken for a header",
         "a DKIM or DomainKeys signature lists content-type in its h= tag (before 7.2(2.19) and 8.0(2.7))",
         "cuts the connection inside the header",
-        "every signed mail (RFC 6376 5.4.1 recommends to sign Content-Type)",
+        "most signed mail (RFC 4871 5.5 recommended to sign Content-Type)",
         ("iX/heise", "Cisco doc 118550"),
         phase="data",
         certainty="the fault: confirmed; its exact trigger: inferred",

@@ -10,118 +10,104 @@ from smtpinspect.inspectors.explain import Remedy
 
 _PIX: Final = ("pix-4.4", "pix-5", "pix-6")
 _ASA: Final = ("asa-7.0", "asa-8", "asa-9-tls")
-_TELNET: Final = (
-    "telnet SERVER 25 from outside: the greeting can be read, EHLO lists all that the server offers"
-)
-_ALL_CHECKS: Final = (
-    "every check of SMTP commands, replies and addresses for this port; the mail server's own remain"
-)
+_TELNET: Final = "telnet SERVER 25 from outside: the greeting can be read, EHLO lists all"
+_ALL_CHECKS: Final = "all checks of SMTP on this port; the mail server's own remain"
+_WRITE: Final = "between `configure terminal` and `write memory`"
+_XLATE: Final = "open connections keep the old state until clear xlate, or a reload"
+_CONN: Final = "no reload; open connections keep the old policy (ASA: until clear conn port 25)"
+_NO_INSPECT: Final = ("policy-map global_policy", " class inspection_default", "  no inspect esmtp", "end")
+_NAMES: Final = "fixup is no command here; the policy map may have another name (show service-policy)"
 
 MAILHOST: Final = Remedy(
-    "plain translation in place of mailhost",
+    "a plain translation in place of mailhost",
     (
-        "configure terminal",
         "no mailhost 111.222.111.1 10.2.1.1",
         "static 111.222.111.1 10.2.1.1",
         "conduit 111.222.111.1 25 tcp 0.0.0.0 0.0.0.0",
-        "write memory",
     ),
+    around=_WRITE,
     profiles=("pix-4.0",),
     loses=_ALL_CHECKS,
     check=_TELNET,
-    undo="no static ..., no conduit ..., then the mailhost line again",
-    activation="connections that are open keep the old state: clear xlate, or reload",
+    undo="no static, no conduit, then mailhost again",
+    activation=_XLATE,
     source="Cisco doc 4733",
 )
 FIXUP: Final = Remedy(
     "no fixup, with the port",
-    ("configure terminal", "no fixup protocol smtp 25", "write memory"),
-    menu="always name the port: without it the line removes all assignments and puts port 25 back. "
-    "One line for every port in use (write terminal shows them)",
+    ("no fixup protocol smtp 25",),
+    menu="always name the port: without it the line removes all assignments and puts port 25 back; "
+    "one line for every port in use (write terminal shows them)",
+    around=_WRITE,
     profiles=_PIX,
     loses=_ALL_CHECKS,
     check=_TELNET,
     undo="fixup protocol smtp 25",
-    activation="connections that are open keep the old state: clear xlate, or reload",
+    activation=_XLATE,
     source="Cisco doc 4733; Cisco academy text",
 )
 FWSM: Final = Remedy(
     "no inspect in the policy",
-    (
-        "configure terminal",
-        "policy-map global_policy",
-        " class inspection_default",
-        "  no inspect smtp",
-        "  no inspect esmtp",
-        "end",
-        "write memory",
-    ),
+    ("policy-map global_policy", " class inspection_default", "  no inspect smtp", *_NO_INSPECT[2:]),
     menu="of inspect smtp and inspect esmtp in one policy only the first acts: remove both",
+    around=_WRITE,
     profiles=("fwsm-3",),
     loses=_ALL_CHECKS,
     check=_TELNET,
     undo="inspect esmtp in the same class",
-    activation="no reload; connections that are open keep the old policy",
+    activation=_CONN,
     source="FWSM guide",
 )
 OFF: Final = Remedy(
     "no inspection at all",
-    (
-        "configure terminal",
-        "policy-map global_policy",
-        " class inspection_default",
-        "  no inspect esmtp",
-        "end",
-        "write memory",
-        "clear conn port 25",
-    ),
-    menu="fixup is no command of these releases. The policy map may have another name: show service-policy tells",
+    _NO_INSPECT,
+    menu=_NAMES,
+    around=_WRITE,
     profiles=_ASA,
     loses=_ALL_CHECKS,
     check=_TELNET,
     undo="inspect esmtp in the same class",
-    activation="no reload; clear conn ends the connections that keep the old policy",
+    activation=_CONN,
     source="ASA field report; Cisco doc 117801",
 )
-_BIND: Final = (
-    "policy-map global_policy",
-    " class inspection_default",
-    "  no inspect esmtp",
-    "  inspect esmtp {name}",
-    "end",
-    "write memory",
-    "clear conn port 25",
+# Behind OFF.
+FWSM_TOO: Final = replace(
+    FWSM,
+    title="the same on FWSM",
+    commands=(),
+    menu="with `no inspect smtp` as well; of the two in one policy only the first acts",
 )
+_BIND: Final = (*_NO_INSPECT[:3], "  inspect esmtp {name}", "end")
 
 
 def _map(title: str, name: str, lines: tuple[str, ...], menu: str, loses: str) -> Remedy:
     return Remedy(
         title,
         (
-            "configure terminal",
             f"policy-map type inspect esmtp {name}",
             *lines,
             *(line.format(name=name) for line in _BIND),
         ),
         menu=menu,
+        around=_WRITE,
         profiles=_ASA,
         loses=loses,
         check=f"show service-policy: Inspect: esmtp {name}",
-        undo="no inspect esmtp, then inspect esmtp without a name: the default map",
-        activation="no reload; clear conn ends the connections that keep the old policy",
+        undo="no inspect esmtp, then inspect esmtp without a name",
+        activation=_CONN,
         basis=INFERRED,
         source="Cisco CSM guide 4.4; Cisco CLI guide 9.x",
     )
 
 
 _OWN_MAP: Final = (
-    "a map of your own holds only what you write into it: the limits of the default map are gone"
+    "the limits of the default map: a map of your own holds only what you write into it"
 )
 BANNER: Final = _map(
     "show the greeting",
     "ESMTP_BANNER",
     (" parameters", "  no mask-banner"),
-    "print the parameter: what a map without it does is not documented",
+    "what a map without the parameter does is not documented: print it",
     _OWN_MAP,
 )
 TLS: Final = _map(
@@ -140,26 +126,19 @@ KEYWORDS: Final = _map(
 )
 DELETE_LINE: Final = Remedy(
     "delete the line in the map",
-    (
-        "configure terminal",
-        "policy-map type inspect esmtp NAME",
-        " parameters",
-        "  no {line}",
-        "end",
-        "write memory",
-    ),
+    ("policy-map type inspect esmtp NAME", " parameters", "  no {line}", "end"),
+    around=_WRITE,
     profiles=_ASA,
     loses="this check",
     check="show running-config policy-map type inspect esmtp",
     undo="the line again",
-    activation="no reload; connections that are open keep the old policy",
+    activation=_CONN,
     basis=INFERRED,
     source="Cisco CLI guide 9.x",
 )
 EXEMPT: Final = Remedy(
     "leave one host out",
     (
-        "configure terminal",
         "access-list ESMTP_SCOPE extended deny tcp host PEER any eq smtp",
         "access-list ESMTP_SCOPE extended permit tcp any any eq smtp",
         "class-map ESMTP_CLASS",
@@ -170,13 +149,13 @@ EXEMPT: Final = Remedy(
         " class ESMTP_CLASS",
         "  inspect esmtp",
         "end",
-        "write memory",
     ),
+    around=_WRITE,
     profiles=_ASA,
-    loses="every check for PEER; the others keep them",
-    check="show service-policy; a mail from PEER",
+    loses="the checks for PEER",
+    check="show service-policy, a mail from PEER",
     undo="no class ESMTP_CLASS, then inspect esmtp in class inspection_default",
-    activation="no reload; clear conn port 25 ends the connections that keep the old policy",
+    activation=_CONN,
     basis=INFERRED,
     source="Cisco doc 117801",
 )
@@ -214,7 +193,7 @@ def _limit(line: str, name: str) -> Remedy:
         "raise the limit",
         name,
         (" parameters", "  mask-banner", f" match {line}", "  drop-connection log"),
-        "write every other match line that you want to keep as well. Try it here first: "
+        "every other match line that you want to keep belongs in it, too. Try it here first: "
         f"-i 'mailguard:asa-8,match={line} -> drop-connection log'",
         _OWN_MAP,
     )
@@ -228,7 +207,7 @@ _LIMITS: Final = {
     "mailguard.sender-length": _limit("sender-address length gt 1000", "ESMTP_SENDER"),
     "mailguard.mime-filename-length": _limit("mime filename length gt 1000", "ESMTP_NAMES"),
 }
-_EVERYWHERE: Final = (MAILHOST, FIXUP, FWSM, OFF, EXEMPT, FTD)
+_EVERYWHERE: Final = (MAILHOST, FIXUP, OFF, FWSM_TOO, EXEMPT, FTD)
 
 
 def _delete(line: str) -> Remedy:

@@ -8,16 +8,15 @@ from smtpinspect.grammar.limits import ARCHIVE_DEPTH, INFLATE_RATIO, INFLATED_OC
 from smtpinspect.inspectors.explain import Page
 
 _THEN: Final = (
-    "answers 552 in the middle of the text and ends the connection on both sides: the mail is returned to "
-    "its sender. With `Disable SMTP Responses` it ends the connection without a word, and the sender tries "
-    "again for days"
+    "answers 552 in the middle of the text and ends the connection on both sides: the mail bounces. With "
+    "`Disable SMTP Responses` it ends the connection without a word, and the sender tries again for days"
 )
-_CERTAIN: Final = "the switch: confirmed; 552: confirmed for viruses, inferred for restrictions; "
-_ON: Final = "that it is on: our assumption (look at your box); "
-_ENDING: Final = (
-    "that base64, ZIP and gzip are undone: confirmed; quoted-printable, uuencode and BDAT, FIN or RST, and the "
-    "text behind 552: our assumption"
+_CERTAIN: Final = (
+    "confirmed: the switch, 552 for viruses, that base64, ZIP and gzip are undone{confirmed}; inferred: 552 for "
+    "restrictions{inferred}; our assumption: quoted-printable, uuencode and BDAT, FIN or RST, the text behind "
+    "552{assumed}"
 )
+_ON: Final = ", that it is on (look at your box)"
 _LINK: Final = "send a link to the file, or "
 
 PAGES: Final = {
@@ -31,7 +30,7 @@ PAGES: Final = {
         "of data protection asks for it",
         ("SonicOS 5.8 guide", "GAV guide", "AE-2", "APPNOTE", "SonicOS 7 tests", "Altospam"),
         phase="content",
-        certainty=_CERTAIN + _ON + "which bits tell it: inferred; " + _ENDING,
+        certainty=_CERTAIN.format(confirmed="", inferred=", which bits tell it", assumed=_ON),
         sender_can=_LINK + "the file as 7z; S/MIME or PGP, or TLS on the way (the box cannot look into it)",
     ),
     "sonicwall.office-macro": Page(
@@ -45,7 +44,7 @@ PAGES: Final = {
         "empty project",
         ("SonicOS 5.8 guide", "GAV guide", "MS-OVBA", "MS-PPT", "SonicOS 7 tests", "Altospam"),
         phase="content",
-        certainty=_CERTAIN + _ON + "what counts as a macro: inferred; " + _ENDING,
+        certainty=_CERTAIN.format(confirmed="", inferred=", what counts as a macro", assumed=_ON),
         sender_can=_LINK + "the file without its macros (.docx, .xlsx, .pptx), or as PDF",
     ),
     "sonicwall.packed-exe": Page(
@@ -57,7 +56,7 @@ PAGES: Final = {
         "small tools, drivers and installers of vendors: UPX is a plain compressor of programs",
         ("SonicOS 5.8 guide", "GAV guide", "UPX", "Detect It Easy", "SonicOS 7 tests", "Altospam"),
         phase="content",
-        certainty=_CERTAIN + _ON + "the signatures: inferred; " + _ENDING,
+        certainty=_CERTAIN.format(confirmed="", inferred=", the signatures", assumed=_ON),
         sender_can=_LINK + "the program unpacked (upx -d)",
     ),
     "sonicwall.packed-exe-extended": Page(
@@ -68,8 +67,9 @@ PAGES: Final = {
         "tools and games of small vendors",
         ("SonicOS 5.8 guide", "GAV guide", "Detect It Easy"),
         phase="content",
-        certainty=_CERTAIN + "that more packers come with signature updates: confirmed, which ones: our "
-        "assumption; " + _ENDING,
+        certainty=_CERTAIN.format(
+            confirmed=", that updates bring more packers", inferred="", assumed=", which ones"
+        ),
         sender_can=_LINK + "the program unpacked",
         ask="sonicwall,extended_packers=on",
     ),
@@ -83,8 +83,9 @@ PAGES: Final = {
         "ZIP (.docx is one itself)",
         ("SonicOS 7 API", "SonicOS 7 tests", "GAV guide"),
         phase="content",
-        certainty="the switch, and that it is off: confirmed by the API and a test library; what counts "
-        "as a level: inferred; " + _ENDING,
+        certainty=_CERTAIN.format(
+            confirmed="", inferred=", that it is off, what counts as a level", assumed=""
+        ),
         sender_can=_LINK + "the files in one archive",
         ask="sonicwall,block_multiple_compress_files=on",
     ),
@@ -98,6 +99,6 @@ PAGES: Final = {
         "large archives, disk images, archives in archives",
         ("SonicOS 7.1 guide", "project"),
         told="nothing",
-        certainty="our limits",
+        certainty="the limits are ours: our assumption",
     ),
 }

@@ -9,23 +9,26 @@ from smtpinspect.actions import CONFIRMED, INFERRED
 from smtpinspect.inspectors.explain import Remedy
 
 _BASE: Final = "/api/sonicos/gateway-antivirus/base"
-_GAV: Final = "SonicOS 5.8 to 7: Security Services > Gateway Anti-Virus > "
-_POLICY: Final = "; 7 in policy mode: Object > Action Profiles > Anti-Virus. REST API:"
-_SHOW: Final = "GET of the same path; send the mail again, the log has no new line m=809"
+_AROUND: Final = (
+    "menus: below Security Services > Gateway Anti-Virus (SonicOS 7 in policy mode: Object > Action Profiles > "
+    f"Anti-Virus). REST API of 7: PUT {_BASE} with the body, then POST /api/sonicos/config/pending"
+)
+_SHOW: Final = "GET of the same path; send the mail again, no new m=809 in the log"
+_BACK: Final = "the old tick, or the old value in the same request"
 _AT_ONCE: Final = "no reload; new connections"
 
 
 def _put(settings: dict[str, Any]) -> tuple[str, ...]:
-    """The request that changes this and nothing else, and the one that puts it into force."""
-    body = json.dumps({"gateway_antivirus": settings})
-    return f"PUT {_BASE}", body, "POST /api/sonicos/config/pending"
+    """The body of the request that changes this and nothing else."""
+    return (json.dumps({"gateway_antivirus": settings}),)
 
 
 def _untick(title: str, label: str, where: str, settings: dict[str, Any], loses: str, undo: str) -> Remedy:
     return Remedy(
         title,
         _put(settings),
-        menu=f"{_GAV}{where} > {label}{_POLICY}",
+        menu=f"{where} > {label}",
+        around=_AROUND,
         loses=loses,
         check=_SHOW,
         undo=undo,
@@ -42,7 +45,7 @@ def _restrict(switch: str, what: str, loses: str) -> Remedy:
         "SMTP Settings",
         {"restrict": {switch: {"smtp": False}}},
         loses,
-        "tick it; true in the same request",
+        _BACK,
     )
 
 
@@ -71,16 +74,17 @@ _FIRST: Final[dict[str, Remedy]] = {
         "Configure Gateway AV Settings",
         {"block_multiple_compress_files": False},
         "archives in archives pass, for every protocol; how deep the box then looks is not published",
-        "tick it; true in the same request",
+        _BACK,
     ),
 }
 EXCLUDE: Final = Remedy(
     "this peer: exclusion object of SMTP",
     _put({"exclusion_object": {"smtp": {"name": "MAIL-PARTNER"}}}),
-    menu=f"{_GAV}SMTP Settings > Exclusions > an address object of the peer{_POLICY}",
+    menu="SMTP Settings > Exclusions > an address object of the peer",
+    around=_AROUND,
     loses="the whole anti-virus for mail from and to this address",
-    check="send the mail again, the log has no new line m=809 for this source",
-    undo="no object in the same place",
+    check=_SHOW,
+    undo=_BACK,
     activation=_AT_ONCE,
     basis=INFERRED,
     source="SonicOS 7 API",
@@ -88,10 +92,11 @@ EXCLUDE: Final = Remedy(
 ANSWERS: Final = Remedy(
     "if it has to stay: let the box say so",
     _put({"smtp_responses": True}),
-    menu=f"{_GAV}Configure Gateway AV Settings > untick `Disable SMTP Responses`. REST API:",
-    loses="nothing; the mail is still refused, but its sender learns it at once, in place of days of retries",
-    check="the sender's log shows 552 in place of a lost connection",
-    undo="tick it; false in the same request",
+    menu="Configure Gateway AV Settings > untick `Disable SMTP Responses`",
+    around=_AROUND,
+    loses="nothing: the mail is still refused, but its sender learns it at once",
+    check="the sender's log shows 552",
+    undo=_BACK,
     activation=_AT_ONCE,
     basis=INFERRED,
     source="SonicOS 5.8 guide; SonicOS 7 API; GAV guide",
@@ -99,10 +104,11 @@ ANSWERS: Final = Remedy(
 DETECT: Final = Remedy(
     "all of it, for a test: detection only",
     _put({"detection_only": True}),
-    menu="the log goes on, nothing is stopped. REST API:",
-    loses="every block by gateway anti-virus, viruses included, for every protocol",
-    check="the mail arrives, and the log has its line m=809",
-    undo="false in the same request",
+    menu="the log goes on, nothing is stopped",
+    around=_AROUND,
+    loses="every block, viruses included, for every protocol",
+    check="the mail arrives, m=809 is in the log",
+    undo=_BACK,
     activation=_AT_ONCE,
     basis=INFERRED,
     source="SonicOS 7 API",
@@ -110,10 +116,11 @@ DETECT: Final = Remedy(
 INSPECTION: Final = Remedy(
     "the whole inspection of SMTP",
     _put({"inbound_inspection": {"smtp": False}}),
-    menu=f"{_GAV}Inbound Inspection > untick SMTP (Outbound Inspection is a switch of its own){_POLICY}",
+    menu="Inbound Inspection > untick SMTP (Outbound Inspection is a switch of its own)",
+    around=_AROUND,
     loses="gateway anti-virus for all mail",
     check=_SHOW,
-    undo="tick it; true in the same request",
+    undo=_BACK,
     activation=_AT_ONCE,
     basis=CONFIRMED,
     source="SonicOS 5.8 guide; SonicOS 7.1 guide; SonicOS 7 API",

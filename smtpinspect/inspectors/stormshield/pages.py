@@ -7,7 +7,7 @@ from typing import Final
 from smtpinspect.inspectors.explain import Page
 from smtpinspect.inspectors.stormshield.profiles import ALARMS
 
-_CUT: Final = "drops the packet and its retransmissions; nobody gets an SMTP code"
+_CUT: Final = "drops packet and retransmissions; nobody gets an SMTP code"
 _NAMED: Final = "name: confirmed; that it blocks: inferred; trigger: our assumption"
 _LIMITED: Final = "name and range: confirmed; that it blocks: inferred; trigger and limit: our assumption"
 _FILTER: Final = "the switch: confirmed; that it drops the command: our assumption"
@@ -129,7 +129,7 @@ PAGES: Final = {
         ("Altospam", "SNS manual, applications", "RFC 6532", "project"),
         phase="data",
         certainty="name: confirmed; that it blocks, and passes under template internet: inferred; "
-        "trigger: its name",
+        "the octets that trip it: our assumption",
         sender_can="encode the Subject (RFC 2047)",
     ),
     "stormshield.filter-chunking": Page(
@@ -195,7 +195,7 @@ PAGES: Final = {
         "Prohibited SMTP command",
         "the verb is in DenyOp, or AllowOp is not empty and does not hold it",
         _CUT,
-        "an AllowOp that forgets RSET, NOOP, HELP or VRFY, which every server takes (RFC 5321 4.5.1), or AUTH, "
+        "an AllowOp that forgets RSET, NOOP or VRFY, which every server takes (RFC 5321 4.5.1), or AUTH, "
         "STARTTLS or BDAT, which senders use where they are offered",
         ("SNS manual, SMTP commands", "SNS CLI", "project"),
         phase="command",

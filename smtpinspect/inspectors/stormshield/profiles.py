@@ -13,17 +13,16 @@ from smtpinspect.inspectors.base import Level
 from smtpinspect.inspectors.settings import Knob
 
 SOURCES: Final = {
-    "Altospam": "Configuring firewalls to avoid mail blocking: the five alarms, the flow is cut without a "
-    "reply",
-    "SNS manual, SMTP IPS tab": "SNS v4 user manual, Protocols > SMTP",
-    "SNS manual, SMTP commands": "SNS v4 user manual, Protocols > SMTP, SMTP commands tab",
-    "SNS manual, applications": "SNS v4 user manual, Applications and protections",
-    "SNS manual, filtering": "SNS v4 user manual, Filtering and NAT, Action column",
-    "SNS manual, IPS profiles": "SNS v4 user manual, Inspection profiles: one for incoming traffic (from an "
+    "Altospam": "Configuring firewalls to avoid mail blocking",
+    "SNS manual, SMTP IPS tab": "v4, Protocols > SMTP",
+    "SNS manual, SMTP commands": "v4, Protocols > SMTP, SMTP commands tab",
+    "SNS manual, applications": "v4, Applications and protections",
+    "SNS manual, filtering": "v4, Filtering and NAT, Action column",
+    "SNS manual, IPS profiles": "v4, Inspection profiles: one for incoming traffic (from an "
     "unprotected to a protected interface), one for outgoing",
-    "SNS manual, dashboard": "SNS v4 user manual, Dashboard, Protections",
+    "SNS manual, dashboard": "v4, Dashboard, Protections",
     "SN series manual": "page 44: columns of an alarm, sensitive alarms",
-    "SNS CLI": "CLI Serverd commands reference, CONFIG PROTOCOL SMTP PROFILE IPS CONFIG and ALARM UPDATE",
+    "SNS CLI": "Serverd commands reference",
     "SNS logs": "Description of audit logs, l_alarm",
     "RFC 5321": "Simple Mail Transfer Protocol, 4.5.3.1",
     "RFC 5322": "Internet Message Format, 2.1.1 and 2.2",

@@ -7,6 +7,7 @@ from typing import Final
 from smtpinspect.actions import CONFIRMED, INFERRED
 from smtpinspect.inspectors.explain import Remedy
 
+_UNDO: Final = "what stands behind `undo` is for the same commands"
 _SHOW: Final = "CONFIG PROTOCOL SMTP PROFILE ALARM SHOW index=0 context=protocol extended=1"
 
 FIREWALL_RULE: Final = Remedy(
@@ -17,20 +18,21 @@ FIREWALL_RULE: Final = Remedy(
     ),
     menu="Security policy > Filtering and NAT > the rule of the mail relay > Security inspection > Firewall "
     "(global policy first where SMC manages several firewalls)",
-    loses="every content check for what this rule admits; IDS in place of Firewall keeps the alarms in "
-    "the log",
-    check="send the mail again; l_alarm has no new line for this source",
-    undo="inspection=ips in the same command, then CONFIG FILTER ACTIVATE",
-    activation="no reload; connections that are open keep the old level",
+    around=_UNDO,
+    loses="all content checks for what this rule admits (IDS in place of Firewall keeps the log)",
+    check="send the mail again, l_alarm has no new line for this source",
+    undo="inspection=ips",
+    activation="no reload; open connections keep the old level",
     source="Altospam; SNS manual, filtering; SNS CLI",
 )
 PLUGIN_OFF: Final = Remedy(
     "the whole inspection of SMTP in this profile",
     ("CONFIG PROTOCOL SMTP PROFILE IPS CONFIG index=0 State=Off", "CONFIG PROTOCOL ACTIVATE"),
     menu="Application protection > Protocols > SMTP > the profile > IPS tab > Disable intrusion prevention",
+    around=_UNDO,
     loses="all SMTP alarms for all traffic of this profile",
     check="CONFIG PROTOCOL SMTP PROFILE SHOW index=0",
-    undo="State=On in the same command, then CONFIG PROTOCOL ACTIVATE",
+    undo="State=On",
     activation="at once, no reload",
     source="SNS manual, SMTP IPS tab; SNS CLI",
 )
@@ -47,9 +49,10 @@ def _pass(number: int, level: str) -> Remedy:
         menu="Application protection > Alarms (v4: Applications and protections) > the profile (IPS_00 "
         "...) > "
         f"search {number} > Action: Allow",
-        loses="this alarm; where it is sensitive, the scan of the rest of the connection too",
+        around=_UNDO,
+        loses="this alarm; where it is sensitive, also the rest of the connection",
         check=_SHOW,
-        undo="action=block in the same command, then CONFIG PROTOCOL ACTIVATE",
+        undo="action=block",
         activation="at once, no reload",
         basis=INFERRED,
         source="Altospam; SNS CLI; SN series manual",
@@ -61,9 +64,10 @@ def _setting(what: str, menu: str, setting: str, before: str, loses: str) -> Rem
         what,
         (f"CONFIG PROTOCOL SMTP PROFILE IPS CONFIG index=0 {setting}", "CONFIG PROTOCOL ACTIVATE"),
         menu=f"Application protection > Protocols > SMTP > the profile > {menu}",
+        around=_UNDO,
         loses=loses,
         check="CONFIG PROTOCOL SMTP PROFILE SHOW index=0",
-        undo=f"{before} in the same command, then CONFIG PROTOCOL ACTIVATE",
+        undo=before,
         activation="at once, no reload",
         basis=CONFIRMED,
         source="SNS manual, SMTP IPS tab; SNS CLI",
