@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from smtpinspect.actions import ALARM, DETACH, DROP, DROP_FLOW, PASS, RESET, Action, Basis, Strength
 from smtpinspect.errors import UsageError
@@ -14,10 +14,17 @@ from smtpinspect.inspectors.configuration import Configuration, reader, text_of
 from smtpinspect.inspectors.explain import Page, Remedy
 from smtpinspect.inspectors.settings import Knob, Settings, split, unknown, value
 
-__all__ = ["LEVELS", "Inspector", "Knob", "Level", "Page", "Remedy", "Rule", "Scope", "Settings"]
+__all__ = ["LEVELS", "Evidence", "Inspector", "Knob", "Level", "Page", "Remedy", "Rule", "Scope", "Settings"]
 
 Level = Literal["ignore", "minor", "major"]
 LEVELS: Final = ("ignore", "minor", "major")
+
+
+class Evidence(NamedTuple):
+    """How sure a row is, and by what."""
+
+    basis: Basis
+    source: str  # names of `Inspector.sources`, with `; ` between them
 
 
 @dataclass(frozen=True, slots=True)

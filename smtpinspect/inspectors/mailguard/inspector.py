@@ -31,7 +31,7 @@ from smtpinspect.facts import (
     ne,
     not_in,
 )
-from smtpinspect.inspectors.base import Inspector, Remedy, Rule, Settings
+from smtpinspect.inspectors.base import Evidence, Inspector, Remedy, Rule, Settings
 from smtpinspect.inspectors.mailguard import maps
 from smtpinspect.inspectors.mailguard import profiles as p
 from smtpinspect.inspectors.mailguard.pages import PAGES
@@ -160,7 +160,7 @@ class Mailguard(Inspector):
         deny = answer(s.deny_reply) if s.deny_style == "local-ok" else rewrite(s.deny_style)
         basis, source = p.DENY[s.deny_style]
         listed = p.ALLOWED[s.inspect]
-        evidence = p.Evidence(basis, "; ".join(dict.fromkeys(f"{listed.source}; {source}".split("; "))))
+        evidence = Evidence(basis, "; ".join(dict.fromkeys(f"{listed.source}; {source}".split("; "))))
         for rule, verb in (("ehlo-blocked", b"EHLO"), ("starttls-blocked", b"STARTTLS")):
             if verb not in allowed:
                 yield _row(rule, COMMAND(verb=verb, not_given=blind), deny, evidence, s.deny_style, **group)
@@ -268,7 +268,7 @@ class Mailguard(Inspector):
 
 
 def _row(
-    name: str, when: Pattern, action: Action, evidence: p.Evidence, detail: str = "", **more: Any
+    name: str, when: Pattern, action: Action, evidence: Evidence, detail: str = "", **more: Any
 ) -> Rule:
     page = PAGES[f"mailguard.{name}"]
     return Rule(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
-from smtpinspect.actions import CONFIRMED, INFERRED, PROJECT, Basis
+from smtpinspect.actions import CONFIRMED, INFERRED, PROJECT
+from smtpinspect.inspectors.base import Evidence
 from smtpinspect.inspectors.settings import Knob
 
 # RFC 821 4.5.1; the list is that of Cisco doc 4733.
@@ -50,13 +51,6 @@ SOURCES: Final = {
     "RFC 5322": "Internet Message Format",
     "project": "no source decides: our choice",
 }
-
-
-class Evidence(NamedTuple):
-    """How sure a row is, and by what."""
-
-    basis: Basis
-    source: str
 
 
 ALLOWED: Final = {

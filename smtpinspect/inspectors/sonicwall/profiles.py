@@ -20,6 +20,7 @@ from smtpinspect.actions import (
     Strength,
     answer,
 )
+from smtpinspect.inspectors.base import Evidence
 from smtpinspect.inspectors.settings import Knob
 
 SOURCES: Final = {
@@ -38,13 +39,6 @@ SOURCES: Final = {
     "Detect It Easy": "signatures of packers, db/PE (MIT licence)",
     "project": "no source decides: our choice",
 }
-
-
-class Evidence(NamedTuple):
-    """How sure a row is, and by what."""
-
-    basis: Basis
-    source: str
 
 
 class Restriction(NamedTuple):

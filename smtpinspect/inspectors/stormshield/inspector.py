@@ -25,7 +25,7 @@ from smtpinspect.facts import (
     ne,
     not_in,
 )
-from smtpinspect.inspectors.base import Inspector, Remedy, Rule, Scope, Settings
+from smtpinspect.inspectors.base import Evidence, Inspector, Remedy, Rule, Scope, Settings
 from smtpinspect.inspectors.stormshield import profiles as p
 from smtpinspect.inspectors.stormshield.pages import FAMILIES, PAGES
 from smtpinspect.inspectors.stormshield.remedies import remedies
@@ -106,7 +106,7 @@ class Stormshield(Inspector):
         return _alarm(number, word, settings)
 
     def _row(
-        self, s: Settings, name: str, when: Pattern, detail: str = "", evidence: p.Evidence | None = None
+        self, s: Settings, name: str, when: Pattern, detail: str = "", evidence: Evidence | None = None
     ) -> Rule:
         rule = f"stormshield.{name}"
         page = PAGES[rule]

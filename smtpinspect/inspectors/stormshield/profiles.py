@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from smtpinspect.actions import CONFIRMED, INFERRED, PROJECT, Basis
-from smtpinspect.inspectors.base import Level
+from smtpinspect.actions import CONFIRMED, INFERRED, PROJECT
+from smtpinspect.inspectors.base import Evidence, Level
 from smtpinspect.inspectors.settings import Knob
 
 SOURCES: Final = {
@@ -29,13 +29,6 @@ SOURCES: Final = {
     "RFC 6532": "Internationalized Email Headers",
     "project": "no source decides: our choice",
 }
-
-
-class Evidence(NamedTuple):
-    """How sure a row is, and by what."""
-
-    basis: Basis
-    source: str
 
 
 class Alarm(NamedTuple):
