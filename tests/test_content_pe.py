@@ -39,7 +39,7 @@ def told(octets: bytes) -> list[tuple[str, str]]:
 
 
 def hexa(text: str) -> bytes:
-    """Octets as the reference writes them; any octet is 0xA7."""
+    """Octets as signatures are written; any octet is 0xA7."""
     return bytes.fromhex(text.replace("..", "A7"))
 
 
@@ -52,7 +52,7 @@ def entry_of(octets: bytes) -> int:
     return int(file.get_offset_from_rva(file.OPTIONAL_HEADER.AddressOfEntryPoint))
 
 
-# --- by hand, from the reference: packer, bits, octets at the entry point
+# --- by hand, from published signatures: packer, bits, octets at the entry point
 
 ENTRY_POINTS = [
     ("UPX", 32, "60 BE .. .. .. .. 8D BE .. .. .. .. 57"),

@@ -18,7 +18,7 @@ from smtpinspect.inspectors.stormshield import logs as stormshield
 
 LOGS: dict[str, Any] = {"asa": asa, "stormshield": stormshield, "sonicwall": sonicwall}
 
-# ---- lines of the field, and of the manuals: cisco.md 3.2, 4.6, 7; stormshield.md 4; sonicwall.md 3
+# ---- lines of the field, and of the manuals
 
 CLIENT, RELAY = End("outside", "75.75.75.75", 35314), End("DMZ", "10.0.25.101", 25)
 FROM_TO = "from outside:75.75.75.75/35314 to DMZ:10.0.25.101/25"

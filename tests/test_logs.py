@@ -52,10 +52,10 @@ SEVERITIES = {
     "108001": 2, "108002": 2, "108003": 2, "108004": 4, "108005": 6, "108006": 7, "108007": 6, "507003": 4,
     "302014": 6,
 }  # fmt: skip
-# The regular expression of cisco.md 7, and the head as Logstash reads it (both its forms).
+# The messages by number, and the head as Logstash reads it (both its forms).
 REFERENCE = re.compile(r"%(?:PIX|ASA|FWSM)-(\d)-(10800[1-7]|507003|302014): (.*)")
 TAGGED = re.compile(rf"<(?P<pri>\d+)>{STAMP}: %[A-Z]+-(?P<severity>\d)-(?P<id>\d+): (?P<text>.*)")
-# Fields in the order of "Line to emit" (stormshield.md 4), with what is quoted there.
+# Fields in the order of the audit log, quoted as there.
 ALARM = re.compile(
     r'id=firewall time="(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)" fw="SMTPINSPECT" tz=\+0000 startime="\1" pri=[14] '
     r'confid=0[01] slotlevel=2 ruleid=1 srcif="Ethernet[01]" srcifname="(out|in)" ipproto=tcp proto=smtp src=\S+ '
@@ -63,7 +63,7 @@ ALARM = re.compile(
     r'msg="[^"]+" class=protocol classification=0 alarmid=(122|217|219|223|231) target=dst(?: sensible=1)? '
     r'logtype="alarm"'
 )
-# sonicwall.md 3
+# Fields in the order of event 809.
 AV_ALERT = re.compile(
     r'<129> id=firewall sn=SMTPINSPECT time="\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC" fw=203\.0\.113\.1 pri=1 c=32 gcat=3 '
     r'm=809 msg="Gateway Anti-Virus Alert: [^"()]+ \(Restricted\) (blocked|detected)\." n=\d+ '
@@ -386,7 +386,7 @@ GOLDEN = (
 
 
 def test_golden_sonicwall() -> None:
-    """The line of the reference, to the octet."""
+    """The whole line, to the octet."""
     assert sonicwall.write(event("sonicwall.encrypted-zip")) == [GOLDEN]
 
 

@@ -38,7 +38,7 @@ _MAILHOST: Final = re.compile(r"(no )?mailhost (\S+) (\S+)", re.IGNORECASE)
 _IOS: Final = re.compile(r"(no )?ip inspect name (\S+) (e?smtp)\b", re.IGNORECASE)
 
 Number = tuple[int, int, int, int]
-# The builds from which the default map has allow-tls (change list of the releases, cisco.md 4.5).
+# The builds from which the default map has allow-tls (change list of the releases).
 _TLS: Final[dict[tuple[int, int], tuple[tuple[int, int], ...]]] = {
     (8, 4): ((7, 25),), (8, 5): ((1, 23),), (8, 6): ((1, 16),), (8, 7): ((1, 15),), (9, 0): ((4, 28),),
     (9, 1): ((6, 1),), (9, 2): ((3, 2),), (9, 3): ((1, 2), (2, 2)),

@@ -1,7 +1,7 @@
 """Hand-made programs: python headers.py OUT (OUT holds what programs.sh built).
 
 For packers that cannot be had (FSG, PKLite32, Petite, ASPack, PECompact, MPRESS, NsPack): headers and a few octets at
-the entry point, by section 5.3 of the SonicWall reference. Nothing in them runs. Also packed programs whose
+the entry point, as published (grammar/packers.py names the sources). Nothing in them runs. Also packed programs whose
 names, marker or entry point were wiped, and near misses.
 """
 
