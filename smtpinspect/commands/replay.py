@@ -217,7 +217,7 @@ def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
     from smtpinspect.report.vendor_logs import VendorLog
 
     log = VendorLog(engine, given.format)
-    status = DONE
+    status, written = DONE, False
     if not given.inspectors and given.format == "asa":
         (made,) = engine.inspectors
         print(
@@ -230,6 +230,7 @@ def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
             for record in engine.run(source_of(given.captures)):
                 for line in log.take(record):
                     if "alert" in given.records:
+                        written = True
                         out.write(line.encode("ascii", "backslashreplace"))
                 if isinstance(record, Stats):
                     stats = record
@@ -239,6 +240,8 @@ def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             told = f"stopped after {engine.progress[2]:,} packets; what was read has been reported"
             status = complain(told, STOPPED)
+    if not (written or status) and sys.stderr is not None and sys.stderr.isatty():
+        print(f"{PROG}: nothing that {', '.join(log.inspectors)} would log", file=sys.stderr)
     return status or _matched(engine, stats, given.fail_on)
 
 

@@ -120,6 +120,8 @@ def rows(text: str) -> Iterator[Row]:
 def text_of(path: str | os.PathLike[str]) -> str:
     """The text of a file. Raises UsageError for what cannot be opened, is too large or is no text."""
     name = os.fspath(path)
+    if not name:
+        raise UsageError("an empty name; the path of a configuration is wanted")
     try:
         if os.path.isdir(name):
             raise UsageError(f"{name}: is a directory; name a configuration in it")

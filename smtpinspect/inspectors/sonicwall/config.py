@@ -162,6 +162,9 @@ def _configuration(tree: dict[str, Any], places: _Places) -> Configuration:
     for name in tree:
         if name not in _OTHER:
             reading.miss(places((name,)), f"{name} is not known here")
+    for name in _plain(restrict) if isinstance(restrict := tree.get("restrict"), dict) else ():
+        if name not in RESTRICTIONS:
+            reading.miss(places(("restrict", name)), f"restrict.{name} is not known here")
     _exclusions(tree, places, keys, reading)
     missing = [called for path, key, called in SWITCHES[:3] if key not in keys]
     if missing:
