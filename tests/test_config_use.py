@@ -75,6 +75,7 @@ def test_configured_ports_are_looked_at() -> None:
     ("spec", "why"),
     [
         ("mailguard,config=nowhere.txt", "no such file"),
+        ("mailguard,config=", "an empty name"),
         (f"mailguard,config={CONFIGS}", "is a directory"),
         (f"mailguard,config={CONFIGS / 'stormshield-show.txt'}", "no configuration of mailguard"),
         (f"stormshield,config={CONFIGS / 'asa-all.txt'}", "no configuration of stormshield"),
@@ -162,3 +163,22 @@ def test_a_configuration_alone_is_told() -> None:
     done = run(CONFIGS / "asa-default.txt")
     assert done.returncode == 3
     assert "smtpinspect config" in done.stderr
+
+
+def test_the_commands_keep_the_configuration() -> None:
+    """From the report to the rule, from the rule to the replay without it."""
+    spec = f"mailguard,config={CONFIGS / 'asa-own-map.txt'}"
+    done = run("replay", CONFIGS.parents[1] / "pcaps" / "clean-delivery.pcap", "-i", spec)
+    words = shlex.split(done.stdout.splitlines()[-1].rpartition("smtpinspect ")[2])
+    assert words[:3] == ["rules", "-i", spec]
+    last = shlex.split(run(*words).stdout.splitlines()[-1])
+    assert last[-1] == f"{spec},off={words[3].partition('.')[2]}"
+    assert words[3] not in {row.id for row in registry.load(last[-1]).table()}
+    again = run("rules", "-i", last[-1], "mailguard.command-not-allowed").stdout.splitlines()[-1]
+    assert shlex.split(again)[-1] == f"{last[-1]}+command-not-allowed"
+
+
+def test_a_restriction_in_another_place_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "gav.json"
+    path.write_text('{"gateway_antivirus": {"restrict": {"smtp": {"packed_executables": false}}}}')
+    assert "restrict.smtp is not known here" in run("config", path).stdout

@@ -39,6 +39,6 @@ def run(words: list[str]) -> int:
     if not given.rules:
         print(rules_page.listing(registry.every() if made is None else made, width), end="")
     # All pages are made before one is printed: a wrong name gives an error and nothing else.
-    pages = [rules_page.page(rule, made, width) for rule in given.rules]
+    pages = [rules_page.page(rule, made, width, given.inspectors or ()) for rule in given.rules]
     print("\n".join(pages), end="")
     return DONE

@@ -142,7 +142,7 @@ def _rules(inspector: Inspector, plain: Inspector, width: int | None, style: Sty
             yield from wrapped(first.strip(), width, "  ")
             yield from wrapped(second, width, " " * (longest + 4))
     if same := [rule for rule, here, there in changes if here == there]:
-        yield from wrapped(f"the same, for other commands or lengths: {', '.join(same)}", width, "  ")
+        yield from wrapped(f"the same action, in other cases or at another level: {', '.join(same)}", width, "  ")
 
 
 def _changes(inspector: Inspector, plain: Inspector) -> list[tuple[str, str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -17,6 +19,7 @@ from smtpinspect.report.terminal import program
 WIDEST: Final = 120  # longer lines are hard to read, however wide the terminal
 _RICH: Final = 110  # columns from which the list tells more
 _LABEL: Final = 16
+_OFF: Final = re.compile(r"(?<!\\),off=[^,]*")
 _WORDS: Final = {"confirmed": "confirmed", "inferred": "inferred", "project": "our assumption"}
 
 
@@ -58,18 +61,23 @@ def listing(inspectors: Iterable[Inspector], width: int | None = None) -> str:
     return _told(lines, width)
 
 
-def page(rule: str, inspectors: Sequence[Inspector] | None = None, width: int | None = None) -> str:
+def page(
+    rule: str,
+    inspectors: Sequence[Inspector] | None = None,
+    width: int | None = None,
+    specs: Sequence[str] = (),
+) -> str:
     """One rule, or one family, on a screen of `width` columns, at most 120; None: nothing is wrapped.
 
-    Raises UsageError when nobody has it.
+    `specs` are the words that made `inspectors`. Raises UsageError when nobody has it.
     """
     known = registry.every() if inspectors is None else tuple(inspectors)
-    for inspector in known:
+    for number, inspector in enumerate(known):
         try:
             ids = inspector.matching(rule)
         except UsageError:
             continue
-        return _told(_screen(inspector, ids), width)
+        return _told(_screen(inspector, ids, specs[number] if specs else ""), width)
     raise UsageError(f"unknown rule {rule!r}.{_guess(rule, known)} `smtpinspect rules` lists all.")
 
 
@@ -81,7 +89,7 @@ def _guess(rule: str, known: Iterable[Inspector]) -> str:
     return ""
 
 
-def _screen(inspector: Inspector, ids: Sequence[str]) -> list[_Line]:
+def _screen(inspector: Inspector, ids: Sequence[str], spec: str) -> list[_Line]:
     name = ids[0] if len(ids) == 1 else ".".join(ids[0].split(".")[:2])
     one = inspector.families.get(name) or _page(inspector, ids[0])
     lines = _line(f"{name}   {one.title}", "", "    ")
@@ -106,7 +114,7 @@ def _screen(inspector: Inspector, ids: Sequence[str]) -> list[_Line]:
     lines += _switch_off([r for r in remedies if not having or not r.profiles or having & set(r.profiles)])
     lines += _entry("not your box", f"the sender can: {one.sender_can}" if one.sender_can else "")
     lines += _entry("sources", _sources(inspector, ids, one))
-    return lines + _line("", f"  next          {_next(inspector, ids, name, one.ask)}", "")
+    return lines + _line("", f"  next          {_next(inspector, ids, name, one.ask, spec)}", "")
 
 
 def _label(inspector: Inspector) -> str:
@@ -229,18 +237,23 @@ def _sources(inspector: Inspector, ids: Sequence[str], one: Page) -> str:
     return "; ".join(told)
 
 
-def _next(inspector: Inspector, ids: Sequence[str], name: str, ask: str) -> str:
+def _next(inspector: Inspector, ids: Sequence[str], name: str, ask: str, spec: str) -> str:
     """What to try now: the same capture without this rule, at a profile that has it; or with it, where none has."""
+    replay = f"{program()} replay CAPTURE"
     if inspector.name in registry.ALWAYS_ON:
-        return "smtpinspect replay CAPTURE"
+        return replay
+    rule = name.split(".", 1)[1]
+    if spec and _rows(inspector, ids):
+        more, others = _OFF.subn(lambda found: f"{found[0]}+{rule}", spec, count=1)
+        return f"{replay} -i {shlex.quote(more if others else f'{spec},off={rule}')}"
     having = (p for p in (inspector.profile, *inspector.profiles) if _rows(_at(inspector, p), ids))
     profile = next(having, "")
     if not profile and ask:
-        return f"smtpinspect replay CAPTURE -i '{ask}'"
+        return f"{replay} -i '{ask}'"
     if not profile:
-        return "smtpinspect rules"
-    spec = f"{inspector.name}:{profile}" if len(inspector.profiles) > 1 else inspector.name
-    return f"smtpinspect replay CAPTURE -i {spec},off={name.split('.', 1)[1]}"
+        return f"{program()} rules"
+    made = f"{inspector.name}:{profile}" if len(inspector.profiles) > 1 else inspector.name
+    return f"{replay} -i {made},off={rule}"
 
 
 def _page(inspector: Inspector, rule: str) -> Page:

@@ -30,6 +30,7 @@ class Product:
     title: str
     note: str  # what was assumed or set
     unused: tuple[str, ...] = ()  # settings that were read and that nothing evaluates
+    spec: str = ""  # as it was given; empty when nobody named a product
 
 
 def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequence[str]) -> list[Product]:
@@ -49,7 +50,7 @@ def products(inspectors: Sequence[Inspector], labels: Sequence[str], specs: Sequ
         if not inspector.active:
             notes.append("inactive by configuration: it inspects nothing")
         note = "; ".join([*notes, *([keys] if keys else [])])
-        made.append(Product(label, title, note, inspector.notes()))
+        made.append(Product(label, title, note, inspector.notes(), spec))
     return made
 
 
@@ -355,7 +356,10 @@ class Text:
         if path not in ("", "-") and (self.sum.each or self.sum.mails <= 2 * SHOWN):
             commands.append(f"{program()} {'replay' if self.sum.each else 'transcript'} {shlex.quote(path)}")
         if order:
-            commands.append(f"{program()} rules {order[0][0][1]}")
+            label, rule = order[0][0]
+            spec = next((column.spec for column in self.columns if column.label == label), "")
+            given = f"-i {shlex.quote(spec)} " if spec else ""
+            commands.append(f"{program()} rules {given}{rule}")
         line = f"Next: {'      '.join(commands)}"
         if not commands:
             return
