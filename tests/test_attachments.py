@@ -223,6 +223,14 @@ def test_an_outer_boundary_ends_inner_parts() -> None:
     check(text.line("--outer--"))
 
 
+@pytest.mark.parametrize("comment", ["(c)", "( a ((b) \\) c) ) (d)", "(c)\t"])
+def test_comments_before_and_behind_the_values(comment: str) -> None:
+    for before, behind in ((comment, ""), ("", comment), (f"{comment} ", f" {comment}")):
+        text = Text().line(f"Content-Type: {before}multipart/mixed{behind}; boundary=b", "", "--b")
+        text.line(f"Content-Transfer-Encoding: {before}base64{behind}", "").attach(zipped(), "base64")
+        check(text.line("--b--"), cuts=(1460, 7))
+
+
 @pytest.mark.parametrize("how", ["8bit", "quoted-printable"])
 @pytest.mark.parametrize("via", VIAS)
 def test_dashes_that_are_no_boundary(how: str, via: str) -> None:

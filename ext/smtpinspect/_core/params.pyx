@@ -23,11 +23,34 @@ cdef void trim(const uint8_t** p, Py_ssize_t* n) noexcept nogil:
         n[0] -= 1
 
 
+cdef void pass_comments(const uint8_t** p, Py_ssize_t* n) noexcept nogil:
+    """Blanks and comments before the value (RFC 2045 1, RFC 822 3.4.3)."""
+    cdef Py_ssize_t i
+    cdef int depth
+    trim(p, n)
+    while n[0] and p[0][0] == 40:
+        depth = i = 0
+        while i < n[0]:
+            if p[0][i] == 92:
+                i += 1
+            elif p[0][i] == 40:
+                depth += 1
+            elif p[0][i] == 41:
+                depth -= 1
+            i += 1
+            if depth == 0:
+                break
+        i = min(i, n[0])
+        p[0] += i
+        n[0] -= i
+        trim(p, n)
+
+
 cdef Span first_token(const Text* value) noexcept nogil:
     cdef const uint8_t* p = value.p
     cdef Py_ssize_t n = value.n, i = 0
-    trim(&p, &n)
-    while i < n and p[i] != 59 and not is_space(p[i]):
+    pass_comments(&p, &n)
+    while i < n and p[i] != 59 and p[i] != 40 and not is_space(p[i]):
         i += 1
     return span(p, i)
 
@@ -35,7 +58,7 @@ cdef Span first_token(const Text* value) noexcept nogil:
 cdef bint starts(const Text* value, const char* word, Py_ssize_t n) noexcept nogil:
     cdef const uint8_t* p = value.p
     cdef Py_ssize_t have = value.n, i
-    trim(&p, &have)
+    pass_comments(&p, &have)
     if have < n:
         return False
     for i in range(n):
