@@ -63,6 +63,14 @@ def test_pipelining() -> None:
     assert list(mail.rcpt_replies) == [250, 550, 451]
 
 
+def test_a_command_in_many_segments_is_not_pipelined() -> None:
+    """More segments than are remembered lie between its first octet and its end."""
+    text = f"{HELLO}C: MAIL FROM:<alice@a.example>\nS: 250 ok\nC: RCPT TO:<bob@b.example>\nS: 250 ok\n"
+    for mss in (1, 2, 3):
+        result = running.replay_text(text, ["mailguard:asa-8"], mss=mss)
+        assert "mailguard.pipelining" not in running.rules(result)
+
+
 @hazard("S-02")
 def test_pipelining_that_was_never_offered() -> None:
     text = "S: 220 mx\nC: HELO a\nC: MAIL FROM:<a@a>\nC: RCPT TO:<b@b>\nS: 250 a\nS: 250 b\nS: 250 c\n"

@@ -14,7 +14,7 @@ from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, IN_AUTH
 from smtpinspect._core.socks cimport is_proxy
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
-    BORDERS, CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, OUTCOME_ABORTED, Pending, PHASE_EHLO,
+    CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, OUTCOME_ABORTED, Pending, PHASE_EHLO,
     Talk,
 )
 from smtpinspect._core.states cimport (
@@ -66,6 +66,8 @@ cdef Py_ssize_t client_feed(
     cdef Py_ssize_t took
     if talk.nested_reply:
         nested_taken(dialogue, conn)
+    if line.n == 0:
+        talk.line_border = talk.borders[talk.border_at]
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
         # the head of this line is not in the capture
@@ -192,11 +194,9 @@ cdef void command_fact(
     cdef Talk* talk = conn.talk
     cdef Line* line = &talk.line[CLIENT]
     cdef Fact fact
-    cdef int64_t from_border
     # which command of its segment it is: by the segment that holds its first octet
-    from_border = border_before(talk, line.start)
-    if from_border != talk.nth_offset:
-        talk.nth_offset = from_border
+    if talk.line_border != talk.nth_offset:
+        talk.nth_offset = talk.line_border
         talk.nth = 0
     talk.nth += 1
     memset(&fact, 0, sizeof(Fact))
@@ -285,13 +285,3 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         talk.chunk_left = c.chunk
         talk.chunk_last = 0
         talk.chunk_mail = 0
-
-
-cdef int64_t border_before(Talk* talk, int64_t at) noexcept nogil:
-    """Where the segment began that holds this octet, as far as the last segments tell."""
-    cdef int64_t best = -1
-    cdef int i
-    for i in range(BORDERS):
-        if talk.borders[i] <= at and talk.borders[i] > best:
-            best = talk.borders[i]
-    return best

@@ -376,6 +376,7 @@ cdef struct Talk:
     uint64_t offered           # EHLO keywords by number
     int64_t txs                # mails begun
     int64_t commands
+    int64_t line_border        # where the segment began that holds the client's present line's first octet
     int64_t nth_offset         # segment in which commands are counted
     int32_t nth
     int32_t ordinal
