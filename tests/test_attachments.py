@@ -16,6 +16,7 @@ import pytest
 import running
 from asking import KINDS, Asking
 from kit import mutate, wire
+from kit.archives import Member, zip_of
 from kit.dialogue import Turn, parse
 from kit.segment import Segment
 from smtpinspect._core.scanner import Scanner, held
@@ -351,6 +352,21 @@ def test_archives_in_each_other() -> None:
         assert [mail.confidence for mail in result.mails] == [["cap"] if "asking.scan-limit" in text.kinds else []]
         assert ("asking.scan-limit" in text.kinds) == (depth > 0)
         assert held() == 0
+
+
+def test_what_is_inflated_counts_for_the_whole_mail() -> None:
+    """600 octets ask for 600 MB, and a mail has many parts."""
+    one = Member(b"zeros", bytes(28 << 20), described="32", level=9)
+    whole = zip_of(one)
+    record = whole[: whole.index(b"PK\1\2")]
+    octets = zip_of(Member(b"inner", record * 21, level=9))
+    assert len(octets) < 4096
+    text = Text().line(*multipart())
+    for _ in range(3):
+        text.line("--b").part(octets, "base64").line("")
+    turns, _ = text.turns("DATA")
+    kinds = [alert.rule for alert in told(wire.build(turns))]
+    assert kinds == ["asking.archive-nested"] * 2 + ["asking.scan-limit", "asking.archive-nested", "asking.scan-limit"]
 
 
 def test_nothing_is_held_behind_the_connection() -> None:

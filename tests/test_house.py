@@ -335,7 +335,6 @@ def test_numbers_of_actions() -> None:
         ("rows.pxd", "WHERES", len(WHERE)),
         ("attachments.pyx", "BEGIN_LINE", limits.BEGIN_LINE),
         ("lines.pxd", "FIRST_SEGMENT", limits.FIRST_SEGMENT),
-        ("content.pyx", "LAYERS", limits.ARCHIVE_DEPTH + 1),
         ("records.pxd", "SOCKET", limits.SOCKET),
         ("olescan.pxd", "OLE_CHAIN", limits.OLE_CHAIN),
         ("olescan.pxd", "OLE_CANDIDATES", limits.OLE_CANDIDATES),

@@ -56,7 +56,7 @@ def _ask_scanner():
     cdef uint8_t c
     for i in range(256):
         c = i
-        content = content_new(0xFFFFFFFF)
+        content = content_new(0xFFFFFFFF, NULL)
         if content == NULL:
             raise MemoryError
         content_feed(content, &c, 1, &found)
@@ -129,7 +129,7 @@ cdef Part* open_part(Verdicts verdicts, Mail* mail, Mime* m, Track* track) noexc
         part = <Part*>calloc(1, sizeof(Part))
         track.part = part
     if part != NULL:
-        part.content = content_new(verdicts.program.wants_content)
+        part.content = content_new(verdicts.program.wants_content, &track.inflated)
     if part == NULL or part.content == NULL:
         mail.doubt |= DOUBT_CAP
         track_free(track)

@@ -7,7 +7,8 @@ from smtpinspect._core.finding cimport Finding
 cdef struct Content
 
 # `wants`: bits 1 << C_..., the kinds that somebody asks for. NULL: no memory, or limits.CONTENT_TOTAL is reached.
-cdef Content* content_new(uint32_t wants) noexcept nogil
+# `inflated`: octets that count for limits.INFLATED_OCTETS, kept from part to part by the caller; NULL: this part's.
+cdef Content* content_new(uint32_t wants, int64_t* inflated) noexcept nogil
 cdef void content_free(Content* c) noexcept nogil                        # NULL is no harm
 # Octets consumed. found.kind >= 0: p[consumed - 1] is the octet that decided, or the last one of an earlier
 # call when 0 were consumed. Call again with the rest, even when it is empty, until nothing is found.

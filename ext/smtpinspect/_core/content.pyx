@@ -35,7 +35,6 @@ cdef enum:                     # how the octets of a zip member are read
     R_SOUGHT = 4               # stored, its end not told
 
 cdef enum:
-    LAYERS = 4                 # limits.ARCHIVE_DEPTH + 1
     UNWATCHED = 1 << 23        # more than a piece of input can become: CHECKED * 1032, and OUT
     ANY = (1 << C_SCAN_LIMIT) - 1  # kinds that are worth looking
 
@@ -45,7 +44,8 @@ cdef struct Scan:              # of one part, all its layers
     bint limited
     bint depth_told
     uint32_t[C_KINDS] told
-    int64_t[LAYERS] inflated   # octets, by layer, at the last look
+    int64_t* inflated          # octets, of all layers at the last look
+    int64_t own                # they are counted here when nobody else counts them
 
 cdef struct Content:
     Scan* scan
@@ -78,13 +78,13 @@ cdef void begin(Content* c, Scan* scan, int depth, bint in_zip) noexcept nogil:
     c.layer = sniff_begin(&c.sniff, scan.wants, in_zip)
 
 
-cdef Content* content_new(uint32_t wants) noexcept nogil:
+cdef Content* content_new(uint32_t wants, int64_t* inflated) noexcept nogil:
     cdef Content* c = <Content*>counted_take(sizeof(Content) + sizeof(Scan))
     cdef Scan* scan = <Scan*>(c + 1)
     if c == NULL:
         return NULL
     memset(scan, 0, sizeof(Scan))
-    scan.wants = wants
+    scan.wants, scan.inflated = wants, inflated if inflated != NULL else &scan.own
     begin(c, scan, 0, False)
     return c
 
@@ -194,7 +194,7 @@ cdef Py_ssize_t deliver(Content* c, const uint8_t* p, Py_ssize_t n, Finding* fou
 
 
 cdef bint bomb(Content* c, Finding* found) noexcept nogil:
-    cdef const char* which = inflate_bomb(c.inflate, &c.scan.inflated[c.depth])
+    cdef const char* which = inflate_bomb(c.inflate, c.scan.inflated)
     if which == NULL:
         return False
     c.scan.limited = True

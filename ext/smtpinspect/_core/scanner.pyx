@@ -32,7 +32,7 @@ cdef class Scanner:
         cdef uint32_t bits = 0
         for word in wants:
             bits |= <uint32_t>1 << <int>WORDS.index(word)
-        self.content = content_new(bits)
+        self.content = content_new(bits, NULL)
         if self.content == NULL:
             raise MemoryError("no memory, or limits.CONTENT_TOTAL is reached")
 

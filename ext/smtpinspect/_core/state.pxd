@@ -268,6 +268,7 @@ cdef struct Track:             # of the octets of a part (attachments)
     uint8_t encoding           # decoding.Encoding
     uint8_t at_line            # the last octet was LF, or there is none
     void* part                 # attachments.Part, while it is looked at
+    int64_t inflated           # octets, of all its parts
 
 cdef struct Mime:
     uint8_t mode               # mimelines, Mode

@@ -93,7 +93,7 @@ PAGES: Final = {
         2003005,
         "scan of an attachment ended early",
         f"an attachment has more in it than smtpinspect unpacks ({ARCHIVE_DEPTH} archives in each other, "
-        f"{INFLATED_OCTETS >> 30} GiB, {INFLATE_RATIO} times its compressed size): the rest was not judged",
+        f"{INFLATED_OCTETS >> 30} GiB in one mail, {INFLATE_RATIO} times its compressed size): the rest was not judged",
         "nothing: this is told about our own look into the attachment, not about the box. The product's "
         "limits are not published",
         "large archives, disk images, archives in archives",
