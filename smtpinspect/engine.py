@@ -99,8 +99,10 @@ class Engine:
         """Does the inspector of this label look at a connection between these ends (`ADDRESS:PORT`)?"""
         if not self.program.scopes.any:
             return True
-        ends = (end.rpartition(":")[0].strip("[]") for end in (client, server))
-        return self.program.scopes.looks_between(self.labels.index(label), *ends)
+        address, _, port = server.rpartition(":")
+        opener = client.rpartition(":")[0].strip("[]")
+        number = self.labels.index(label)
+        return self.program.scopes.looks_between(number, opener, address.strip("[]"), int(port))
 
     def run(self, source: Input) -> Iterator[Record | Stats]:
         """Records as they become final, a Stats at the end.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import os
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +29,7 @@ from smtpinspect.engine import compile_rows
 from smtpinspect.facts import CONTENT, FIELD, gt, in_, ne, not_in
 from smtpinspect.inspectors.base import Inspector, Rule, Settings
 
+HERE = Path(__file__).resolve().parent
 ENVELOPE = "S: 220 mx\nC: EHLO x\nS: 250 CHUNKING\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
 
 
@@ -354,19 +359,34 @@ def test_archives_in_each_other() -> None:
         assert held() == 0
 
 
-def test_what_is_inflated_counts_for_the_whole_mail() -> None:
-    """600 octets ask for 600 MB, and a mail has many parts."""
-    one = Member(b"zeros", bytes(28 << 20), described="32", level=9)
+FEW = """
+from smtpinspect.grammar import limits
+limits.INFLATED_OCTETS = 10 << 20
+import test_attachments
+print(*test_attachments.inflated_three_times())
+"""
+
+
+def inflated_three_times() -> list[str]:
+    """What three parts of 600 octets tell, each of which asks for 6 MB."""
+    one = Member(b"zeros", bytes(280 << 10), described="32", level=9)
     whole = zip_of(one)
     record = whole[: whole.index(b"PK\1\2")]
     octets = zip_of(Member(b"inner", record * 21, level=9))
-    assert len(octets) < 4096
+    assert len(octets) < 1024
     text = Text().line(*multipart())
     for _ in range(3):
         text.line("--b").part(octets, "base64").line("")
     turns, _ = text.turns("DATA")
-    kinds = [alert.rule for alert in told(wire.build(turns))]
-    assert kinds == ["asking.archive-nested"] * 2 + ["asking.scan-limit", "asking.archive-nested", "asking.scan-limit"]
+    return [alert.rule for alert in told(wire.build(turns))]
+
+
+def test_what_is_inflated_counts_for_the_whole_mail() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    done = subprocess.run([sys.executable, "-c", FEW], env=env, capture_output=True, text=True, check=True)
+    nested, limit = "asking.archive-nested", "asking.scan-limit"
+    assert done.stdout.split() == [nested, nested, limit, nested, limit]
+    assert inflated_three_times() == [nested] * 3
 
 
 def test_nothing_is_held_behind_the_connection() -> None:

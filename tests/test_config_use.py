@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import running
 from configurations import CONFIGS, EXPECTED, INSTALLED, text_of
+from kit import capture, wire
+from kit.dialogue import parse
 from smtpinspect import Engine, UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
@@ -69,6 +72,23 @@ def test_later_keys_override() -> None:
 def test_configured_ports_are_looked_at() -> None:
     engine = Engine([f"mailguard,config={CONFIGS / 'pix-6.3-ports.txt'}"])
     assert {25, 587, 465, 2525, 2527} <= set(engine.ports)
+
+
+@pytest.mark.parametrize(("port", "verdict"), [(25, "rewrite"), (2527, "rewrite"), (2526, "pass")])
+def test_other_ports_are_not_inspected(port: int, verdict: str, tmp_path: Path) -> None:
+    turns = parse("S: 220 mx\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b.example>\nS: 250 ok\nC: QUIT\nS: 221 bye\n")
+    segments, ends = wire.build(turns), wire.Ends(server_port=port)
+    spec = f"mailguard,config={CONFIGS / 'pix-6.3-ports.txt'}"
+    assert [mail.verdict for mail in running.replay(segments, [spec], ends).mails] == [{"mailguard": verdict}]
+    path = tmp_path / "mail.pcap"
+    path.write_bytes(capture.pcap(capture.records(wire.packets(segments, ends))))
+    assert ("not inspected" in run("replay", path, "-i", spec).stdout) is (verdict == "pass")
+
+
+def test_a_map_of_ones_own_is_not_replaced() -> None:
+    told = run("rules", "-i", f"mailguard,config={CONFIGS / 'asa-own-map.txt'}", "header-line-length").stdout
+    assert "no match header line length gt 4096" in told
+    assert "ESMTP_HEADER" not in told
 
 
 @pytest.mark.parametrize(
@@ -152,8 +172,8 @@ def test_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_switched_off_is_told() -> None:
-    capture = Path(__file__).parents[1] / "pcaps" / "clean-delivery.pcap"
-    done = run("replay", capture, "-i", f"mailguard,config={CONFIGS / 'pix-6.3-off.txt'}")
+    delivery = Path(__file__).parents[1] / "pcaps" / "clean-delivery.pcap"
+    done = run("replay", delivery, "-i", f"mailguard,config={CONFIGS / 'pix-6.3-off.txt'}")
     assert done.returncode == 0
     assert "inactive by configuration" in done.stdout
     assert "assumed" not in done.stdout

@@ -52,6 +52,9 @@ def ends(client: str, server: str) -> wire.Ends:
         (Scope(excluded=("192.0.2.0/24",)), "192.0.2.255", "10.0.0.1", False),
         (Scope(excluded=("192.0.2.0/24",)), "10.0.0.1", "192.0.2.0", False),
         (Scope(excluded=("192.0.2.0/24",)), "10.0.0.1", "192.0.3.0", True),
+        # a configuration that names its ports
+        (Scope(ports=(26, 25)), "192.0.2.1", "10.0.0.1", True),
+        (Scope(ports=(26, 587)), "192.0.2.1", "10.0.0.1", False),
         # borders inside an octet, and the whole of a family
         (Scope(excluded=("10.96.0.0/11",)), "10.127.255.255", "192.0.2.1", False),
         (Scope(excluded=("10.96.0.0/11",)), "10.128.0.0", "192.0.2.1", True),
@@ -66,8 +69,8 @@ def ends(client: str, server: str) -> wire.Ends:
 )
 def test_between(scope: Scope, client: str, server: str, looks: bool) -> None:
     scopes = Scopes([Scope(), scope])
-    assert scopes.looks_between(1, client, server) is looks
-    assert scopes.looks_between(0, client, server)
+    assert scopes.looks_between(1, client, server, 25) is looks
+    assert scopes.looks_between(0, client, server, 25)
     assert scopes.any or scope == Scope()
 
 

@@ -54,7 +54,7 @@ PACKER_PATTERN: Final = 72  # octets of a row's pattern, and of it between two j
 CONTENT_TOTAL: Final = 64 << 20  # octets that all scans hold; 110 KiB for each deflated layer that is looked into
 CONTENT_FINDINGS: Final = 16  # of one kind in one part; the kind is then no longer looked for
 ARCHIVE_DEPTH: Final = 3  # archives in each other that are opened; what the product does is not known
-INFLATED_OCTETS: Final = 1 << 30  # inflated from one mail, in all layers; 600 octets can ask for gigabytes
+INFLATED_OCTETS: Final = 2 << 30  # inflated from one mail, in all layers; 600 octets can ask for gigabytes
 INFLATE_RATIO: Final = 200  # octets from one compressed octet of a member; deflate gives 1,032 at most
 INFLATE_FLOOR: Final = 32 << 20  # inflated octets before the ratio counts; sheets and logs reach it too
 

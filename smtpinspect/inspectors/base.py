@@ -73,6 +73,7 @@ class Scope:
     inbound: bool = True
     outbound: bool = True
     excluded: tuple[str, ...] = ()  # as client or server
+    ports: tuple[int, ...] = ()  # of servers; none: whichever speaks SMTP
 
 
 class Inspector:
@@ -155,7 +156,7 @@ class Inspector:
 
     def scope(self, settings: Settings) -> Scope:
         """The connections that these settings leave out; the core asks once for each connection."""
-        return Scope()
+        return Scope(ports=self.ports)
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """How to stop this rule (a full id or a family), best first, for every product generation."""

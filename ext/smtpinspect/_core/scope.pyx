@@ -1,8 +1,8 @@
-"""Which connections each inspector looks at: networks inside, directions, exclusions."""
+"""Which connections each inspector looks at: networks inside, directions, exclusions, ports."""
 
 import ipaddress
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -27,17 +27,18 @@ cdef bint within(const Network* networks, int n, int family, const uint8_t* addr
 
 
 cdef class Scopes:
-    """One per inspector, in order: objects with `inside`, `inbound`, `outbound` and `excluded`."""
+    """One per inspector, in order: objects with `inside`, `inbound`, `outbound`, `excluded` and `ports`."""
 
     def __init__(self, scopes):
         cdef Scope* scope
-        cdef int at = 0
+        cdef int at = 0, port = 0
         self.n = len(scopes)
         self.scopes = <Scope*>calloc(max(1, self.n), sizeof(Scope))
         self.networks = <Network*>calloc(
             max(1, sum(len(each.inside) + len(each.excluded) for each in scopes)), sizeof(Network)
         )
-        if self.scopes == NULL or self.networks == NULL:
+        self.ports = <uint16_t*>calloc(max(1, sum(len(each.ports) for each in scopes)), sizeof(uint16_t))
+        if self.scopes == NULL or self.networks == NULL or self.ports == NULL:
             raise MemoryError
         for i, each in enumerate(scopes):
             scope = &self.scopes[i]
@@ -50,7 +51,12 @@ cdef class Scopes:
             for text in (*each.inside, *each.excluded):
                 self.keep(&self.networks[at], text)
                 at += 1
-            if scope.n_excluded or not scope.inbound or (scope.n_inside and not scope.outbound):
+            scope.ports = port
+            scope.n_ports = len(each.ports)
+            for number in each.ports:
+                self.ports[port] = number
+                port += 1
+            if scope.n_ports or scope.n_excluded or not scope.inbound or (scope.n_inside and not scope.outbound):
                 self.any = True
 
     cdef int keep(self, Network* network, str text) except -1:
@@ -64,12 +70,21 @@ cdef class Scopes:
     def __dealloc__(self):
         free(self.scopes)
         free(self.networks)
+        free(self.ports)
 
-    cdef bint between(self, int inspector, int family, const uint8_t* client, const uint8_t* server) noexcept nogil:
+    cdef bint between(
+        self, int inspector, int family, const uint8_t* client, const uint8_t* server, uint16_t port,
+    ) noexcept nogil:
         cdef Scope* scope = &self.scopes[inspector]
         cdef const Network* inside = self.networks + scope.inside
         cdef const Network* excluded = self.networks + scope.excluded
-        cdef int n = scope.n_inside
+        cdef int n = scope.n_inside, i
+        for i in range(scope.n_ports):
+            if self.ports[scope.ports + i] == port:
+                break
+        else:
+            if scope.n_ports:
+                return False
         if within(excluded, scope.n_excluded, family, client) or within(excluded, scope.n_excluded, family, server):
             return False
         # Two hosts inside are inbound to each other (SonicOS: between trusted zones); so is what nobody told us of.
@@ -80,13 +95,15 @@ cdef class Scopes:
     cdef bint looks_at(self, int inspector, const Conn* conn) noexcept nogil:
         cdef const uint8_t* client = &conn.key.lo[0] if conn.client == 0 else &conn.key.hi[0]
         cdef const uint8_t* server = &conn.key.hi[0] if conn.client == 0 else &conn.key.lo[0]
-        return self.between(inspector, conn.key.family, client, server)
+        cdef uint16_t port = conn.key.hi_port if conn.client == 0 else conn.key.lo_port
+        return self.between(inspector, conn.key.family, client, server, port)
 
-    def looks_between(self, int inspector, str client, str server):
-        """Does this inspector look at a connection between these addresses (text, of one family)?"""
+    def looks_between(self, int inspector, str client, str server, uint16_t port):
+        """Does this inspector look at a connection from this address to that one's port (text, of one family)?"""
         a = ipaddress.ip_address(client)
         cdef bytes p = a.packed
         cdef bytes q = ipaddress.ip_address(server).packed
         if len(p) != len(q) or not 0 <= inspector < self.n:
             raise ValueError("two addresses of one family, and an inspector's number")
-        return bool(self.between(inspector, a.version, <const uint8_t*><const char*>p, <const uint8_t*><const char*>q))
+        cdef const uint8_t* to = <const uint8_t*><const char*>q
+        return bool(self.between(inspector, a.version, <const uint8_t*><const char*>p, to, port))

@@ -116,7 +116,8 @@ class Mailguard(Inspector):
 
     def remedies(self, rule: str) -> tuple[Remedy, ...]:
         """What to type on the firewall, by product generation."""
-        return remedies(rule)
+        mine = (row for row in self.table() if row.id == rule and self.settings.match)
+        return remedies(rule, next((str(row.action.params.get("criterion", "")) for row in mine), ""))
 
     def act(self, row: Rule, word: str, settings: Settings) -> Action:
         """`mask` fits commands and EHLO keywords only; drop-connection sends the RST of the settings."""

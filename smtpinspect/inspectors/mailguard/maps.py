@@ -207,7 +207,10 @@ def _verbs(match: Match) -> tuple[Pattern, ...]:
 
 
 def _expression(match: Match) -> bytes:
-    found = rb"(?s:.*?)" + translated(match.value)
+    found = translated(match.value)
+    # Two searches in a row would try each place with each other; an address and a type hold no LF.
+    if not found.startswith(b".*") or b"|" in found:
+        found = rb"(?s:.*?)" + found
     return rb"\A" + (b"(?!" + found + b")" if match.negated else found)
 
 

@@ -254,6 +254,10 @@ _BY_RULE: Final[dict[str, tuple[Remedy, ...]]] = {
 }
 
 
-def remedies(rule: str) -> tuple[Remedy, ...]:
-    """The remedies of a rule (full id), in the order of the product generations."""
-    return _BY_RULE.get(rule, _EVERYWHERE)
+def remedies(rule: str, own: str = "") -> tuple[Remedy, ...]:
+    """The remedies of a rule (full id), in the order of the product generations.
+
+    `own` is the criterion in the user's own policy map: a new map in its place would lose the other lines.
+    """
+    found = _BY_RULE.get(rule, _EVERYWHERE)
+    return (_without(own), *found[1:]) if own and rule in _LIMITS else found
