@@ -389,7 +389,7 @@ def test_limits_are_used_and_explained() -> None:
 # ---- what there is
 
 ENTRIES = set(
-    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE NOTICE "
+    "smtpinspect ext benchmarks tests pcaps .ci setup.py pyproject.toml Makefile MANIFEST.in LICENSE "
     "README.md DESIGN.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .editorconfig .gitignore".split()
 )
 MADE = re.compile(r"(^|/)(__pycache__|\.\w+_cache|build|dist)/|^ext/.*\.c$|\.(so|pyd|py[co]|log|egg-info)$")

@@ -6,7 +6,7 @@ it leads. Entry point: raw octets in the file. Marker: anywhere in the first `wi
 Imports: the functions of the first DLL, all of them and in this order, with a condition.
 
 Patterns marked DIE are those of Detect It Easy (commit 7f3119c of August 2026, db/PE/packer_*.2.sg):
-Copyright (c) 2012-2026 hors<horsicq@gmail.com>, MIT License; its text stands in the file NOTICE.
+Copyright (c) 2012-2026 hors<horsicq@gmail.com>, MIT License; its text stands in the file LICENSE.
 That the patterns tell a packer is confirmed by their source; that the firewall tells it by the same is this project's
 reading of its settings' names. `observed`: seen in files that UPX 4.2.2 made.
 
