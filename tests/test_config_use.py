@@ -198,6 +198,14 @@ def test_the_commands_keep_the_configuration() -> None:
     assert shlex.split(again)[-1] == f"{last[-1]}+command-not-allowed"
 
 
+def test_each_capture_is_replayed_with_the_same_inspectors() -> None:
+    delivery = Path(__file__).parents[1] / "pcaps" / "clean-delivery.pcap"
+    specs = ["mailguard:asa-8,match=cmd verb NOOP -> log", "stormshield:low"]
+    done = run("replay", "--each", delivery, "-i", specs[0], "-i", specs[1])
+    words = shlex.split(done.stdout.splitlines()[-1].split("smtpinspect ")[1])
+    assert words[:6] == ["replay", str(delivery), "-i", specs[0], "-i", specs[1]]
+
+
 def test_a_restriction_in_another_place_is_told(tmp_path: Path) -> None:
     path = tmp_path / "gav.json"
     path.write_text('{"gateway_antivirus": {"restrict": {"smtp": {"packed_executables": false}}}}')

@@ -354,7 +354,9 @@ class Text:
         path = order[0][1].path if order else self.sum.path
         commands = []
         if path not in ("", "-") and (self.sum.each or self.sum.mails <= 2 * SHOWN):
-            commands.append(f"{program()} {'replay' if self.sum.each else 'transcript'} {shlex.quote(path)}")
+            specs = "".join(f" -i {shlex.quote(column.spec)}" for column in self.columns if column.spec)
+            words = f"replay {shlex.quote(path)}{specs}" if self.sum.each else f"transcript {shlex.quote(path)}"
+            commands.append(f"{program()} {words}")
         if order:
             label, rule = order[0][0]
             spec = next((column.spec for column in self.columns if column.label == label), "")
