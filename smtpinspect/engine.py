@@ -14,10 +14,12 @@ from smtpinspect._core.replay import Replay
 from smtpinspect._core.rows import Program
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
 from smtpinspect.inspectors import registry
+from smtpinspect.errors import UsageError
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, open_source
 
 PORTS: Final = (25, 587, 465, 2525)  # smtp, submission, submissions, and what providers use beside 587
+THREADS: Final = 16  # lanes of the core
 RECORDS: Final = frozenset({"mail", "alert", "flow"})
 STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-C
 
@@ -69,7 +71,8 @@ class Engine:
     `inspectors` holds specs (`mailguard:pix-6,deny_style=noop`) or instances; None means every built-in product at
     its default profile, an empty list none. `ports` are the server ports, beside those that a configuration names;
     a 220 greeting is found on any port.
-    What AUTH carries is masked in evidence unless `secrets`. Raises UsageError for what it does not know.
+    What AUTH carries is masked in evidence unless `secrets`. `threads` share the connections; the records and their
+    order are the same for any number. Raises UsageError for what it does not know.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class Engine:
         *,
         ports: Sequence[int] = PORTS,
         secrets: bool = False,
+        threads: int = 1,
     ) -> None:
+        if not 1 <= threads <= THREADS:
+            raise UsageError(f"{threads} threads: 1 to {THREADS} can share the work")
         if isinstance(inspectors, (str, Inspector)):
             inspectors = [inspectors]
         self.inspectors: tuple[Inspector, ...] = (
@@ -87,6 +93,7 @@ class Engine:
         self.labels: tuple[str, ...] = tuple(registry.label_all(self.inspectors))
         self.ports = tuple(dict.fromkeys([*ports, *(port for made in self.inspectors for port in made.ports)]))
         self.secrets = secrets
+        self.threads = threads
         self.program = compile_rows(self.inspectors)
         self._progress: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
@@ -172,7 +179,8 @@ class Run:
         self.sink = sink
         self.start = time.perf_counter()
         self.source = open_source(source)
-        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape, engine.secrets)
+        threads = 1 if tape is not None else engine.threads
+        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape, engine.secrets, threads)
 
     def step(self) -> bool:
         more = self.replay.step(STEP)
@@ -200,6 +208,7 @@ class Run:
         )
 
     def close(self) -> None:
+        self.replay.close()
         with suppress(Exception):
             self.source.close()
 

@@ -1,6 +1,1 @@
-from collections.abc import Iterable
-
-class Table:
-    def __init__(self, ports: Iterable[int]) -> None: ...
-    @property
-    def n(self) -> int: ...
+# Nothing of it is seen from Python: ext/smtpinspect/_core/connections.pxd tells what the core has of it.

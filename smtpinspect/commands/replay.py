@@ -127,7 +127,7 @@ def run(words: list[str], prog: str = "") -> int:
         type=number(1, 1_024),
         default=1,
         metavar="N",
-        help="accepted; one thread is used (the records are the same for any number)",
+        help="threads that share the connections, 16 at most (default: 1); the records are the same for any number",
     )
     given = parser.parse_intermixed_args(words)
     if given.each and given.format != "text":
@@ -136,14 +136,19 @@ def run(words: list[str], prog: str = "") -> int:
         _look_at(given.captures)
     check_output(given.out, given.captures)
 
-    from smtpinspect.engine import Engine
+    from smtpinspect.engine import THREADS, Engine
 
     inspectors = given.inspectors
     if given.format in LOGS:
         from smtpinspect.report.vendor_logs import specs
 
         inspectors = specs(given.format, inspectors)
-    engine = Engine(inspectors, ports=given.port or PORTS, secrets=given.show_secrets)
+    engine = Engine(
+        inspectors,
+        ports=given.port or PORTS,
+        secrets=given.show_secrets,
+        threads=min(given.threads, THREADS),
+    )
     if given.format in LOGS:
         return _replay_log(engine, given)
     return _replay_eve(engine, given) if given.format == "eve" else _replay_text(engine, given)

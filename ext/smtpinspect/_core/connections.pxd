@@ -1,29 +1,67 @@
-"""The table of connections: found by addresses and ports, aged by capture time."""
+"""A table of connections: found by addresses and ports, aged by capture time. There is one per lane."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from smtpinspect._core.frame cimport Packet
 from smtpinspect._core.state cimport Conn, Key
 
-cdef class Table:
-    cdef Conn** buckets
-    cdef uint32_t size             # a power of two
-    cdef readonly uint32_t n
-    cdef Conn* free_list
-    cdef Conn* oldest              # open ones, by when they were last looked at
-    cdef Conn* newest
-    cdef Conn* first_closed        # remembered for their late frames
-    cdef Conn* last_closed
-    cdef uint32_t n_closed
-    cdef bint[65536] ports
-    cdef void** slabs
-    cdef int n_slabs
-    # The connection of this packet; a new one when there is none. `side` tells whose packet it is.
-    cdef Conn* find(self, Packet* t, uint64_t number, int64_t ns, int* side) noexcept nogil
-    cdef Conn* make(self, Key* key, uint32_t hash, Packet* t, bint from_lo, uint64_t number, int64_t ns) noexcept nogil
-    cdef void unlink_age(self, Conn* conn) noexcept nogil
-    cdef void close(self, Conn* conn, int64_t ns) noexcept nogil     # its records are written
-    cdef void remove(self, Conn* conn) noexcept nogil
-    cdef Conn* expired(self, int64_t ns) noexcept nogil              # an idle one, or NULL
-    cdef void forget_closed(self, int64_t ns) noexcept nogil
-    cdef int grow(self) noexcept nogil
+cdef extern from "prefetch.h" nogil:
+    void prefetch(const void* p)
+
+cdef enum:
+    LANES = 16                     # groups of connections; what one does depends on no other
+
+cdef struct Table:
+    Conn** buckets
+    uint32_t size                  # a power of two
+    uint32_t n
+    uint32_t n_closed
+    Conn* free_list
+    Conn* oldest                   # open ones, by when they were last looked at
+    Conn* newest
+    Conn* first_closed             # remembered for their late frames
+    Conn* last_closed
+    void** slabs                   # each begins with a pointer to the one before
+    const uint8_t* ports           # 65,536 of them, 1: a server listens there
+
+# The ordered pair of ends and its hash by a secret seed; True when the packet comes from the lower one.
+cdef bint key_of(const Packet* t, Key* key, uint32_t* hash, uint64_t seed) noexcept nogil
+# Of these ends, always the same one.
+cdef int lane_of(const Key* key) noexcept nogil
+cdef int table_make(Table* table, const uint8_t* ports) noexcept nogil       # -1: no memory
+cdef void table_free(Table* table) noexcept nogil
+# The connection of this packet; a new one when there is none, NULL when there is no memory.
+cdef Conn* table_find(
+    Table* table, const Packet* t, const Key* key, uint32_t hash, bint from_lo, uint64_t number, int64_t ns,
+) noexcept nogil
+cdef void table_close(Table* table, Conn* conn, int64_t ns) noexcept nogil    # its records are written
+cdef void table_remove(Table* table, Conn* conn) noexcept nogil
+# An open one that has been idle for too long, or NULL; it stays first until it is removed.
+cdef Conn* table_expired(Table* table, int64_t ns) noexcept nogil
+
+
+cdef inline int side_of(const Conn* conn, bint from_lo) noexcept nogil:
+    return (0 if from_lo else 1) ^ conn.client
+
+
+# What table_find will read, asked of the memory in two steps: where the chain begins, then its first connection.
+
+cdef inline void prefetch_bucket(const Table* table, uint32_t hash) noexcept nogil:
+    prefetch(&table.buckets[hash & (table.size - 1)])
+
+
+cdef inline Conn* prefetch_conn(const Table* table, uint32_t hash) noexcept nogil:
+    cdef Conn* conn = table.buckets[hash & (table.size - 1)]
+    if conn != NULL:
+        prefetch(conn)
+        prefetch(<const uint8_t*>conn + 64)
+        prefetch(&conn.d[0])
+        prefetch(&conn.d[1])
+    return conn
+
+
+cdef inline void prefetch_talk(const Table* table, uint32_t hash) noexcept nogil:
+    cdef Conn* conn = table.buckets[hash & (table.size - 1)]
+    if conn != NULL and conn.talk != NULL:
+        prefetch(conn.talk)
+        prefetch(<const uint8_t*>conn.talk + 64)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from smtpinspect._core.jsonout cimport JsonOut
 from smtpinspect._core.records cimport flow_id, flow_state, predicted_stage, Sink
@@ -71,6 +72,7 @@ cdef class EveSink(Sink):
     cdef const char** label            # of each inspector
     cdef const char** rule             # of each rule
     cdef uint8_t* in_verdict
+    cdef EveSink of                    # a fork: whose strings these are
 
     def __init__(self, Program program, file, alerts=True, mails=True, flows=True):
         cdef int i
@@ -109,12 +111,40 @@ cdef class EveSink(Sink):
         return made
 
     def __dealloc__(self):
+        if self.of is not None:
+            return
         free(self.row_head)
         free(self.row_alert)
         free(self.row_basis)
         free(self.label)
         free(self.rule)
         free(self.in_verdict)
+
+    cdef Sink fork(self):
+        cdef EveSink made = EveSink.__new__(EveSink)
+        Sink.__init__(made, self.program, self.show_alerts, self.show_mails, self.show_flows)
+        made.forked = True
+        made.of = self
+        made.out = JsonOut()
+        made.row_head, made.row_alert, made.row_basis = self.row_head, self.row_alert, self.row_basis
+        made.label, made.rule, made.in_verdict = self.label, self.rule, self.in_verdict
+        return made
+
+    cdef size_t written(self) noexcept nogil:
+        return self.out.n
+
+    cdef int take_part(self, Sink fork, size_t start, size_t end) except -1:
+        cdef JsonOut theirs = (<EveSink>fork).out
+        if not self.out.room(end - start):
+            raise MemoryError
+        memcpy(self.out.p + self.out.n, theirs.p + start, end - start)
+        self.out.n += end - start
+        if self.out.n > FULL:
+            self.drain()
+        return 0
+
+    cdef void forget_written(self) noexcept:
+        self.out.n = 0
 
     def drain(self):
         """Hand what is written so far to the file."""
@@ -162,7 +192,7 @@ cdef class EveSink(Sink):
 
     cdef void finish(self) noexcept nogil:
         self.out.raw(b"\n")
-        if self.out.n > FULL:
+        if self.out.n > FULL and not self.forked:
             with gil:
                 try:
                     self.drain()

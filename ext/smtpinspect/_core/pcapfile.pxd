@@ -6,6 +6,10 @@ cdef enum Next:
     NEXT_RECORD = 0
     NEXT_END = 1     # whole to its last octet
     NEXT_BAD = 2     # cut off or damaged: `Source.fault` tells where and why
+    NEXT_TURN = 3    # there may be more, but what was lent must be given back first
+
+cdef enum:
+    AGAIN = 4096     # octets that `back` gives at once
 
 cdef struct Record:
     const uint8_t* p        # the captured octets; lent until the next call of next()
@@ -21,9 +25,19 @@ cdef class Source:
     cdef readonly int64_t octets_total
     cdef readonly str name          # what messages call it
     cdef readonly int64_t records   # given so far
+    cdef bint lends_many            # what was lent stays until NEXT_TURN; else until the next call
+    cdef bint lent                  # set while a record is lent: NEXT_TURN instead of taking it back
     cdef int next(self, Record* out) noexcept nogil
-    # earlier octets again, or NULL when they are no longer held
-    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil
+    # At most AGAIN earlier octets again, maybe in `room`; NULL when they are no longer held. `here` is the octet
+    # behind the record that asks, -1: behind the last one read. Several threads may ask, while none calls anything
+    # else but read_ahead.
+    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil
+    # One that overlaps lends a round longer: between two calls of settle() one thread may call next(), others
+    # read_ahead(), which gets what next() will want, and all may read what was lent before the first.
+    cdef bint overlaps
+    cdef void overlap(self) noexcept nogil          # for a source that can: from now on it does
+    cdef int settle(self) noexcept nogil            # how many parts there are to read ahead, each once
+    cdef void read_ahead(self, int part) noexcept nogil
     cpdef object fault(self)     # None or a smtpinspect.errors.CaptureError
     cpdef void close(self)
     # nothing more will be asked of it but back(): let go of what can be had again

@@ -26,17 +26,14 @@ from decimal import Decimal
 
 from smtpinspect.errors import CaptureError, UsageError
 
+cdef extern from "prefetch.h" nogil:
+    void prefetch(const void* p)
+
 cdef extern from *:
     """
-    #if defined(__GNUC__) || defined(__clang__)
-    #define si_prefetch(p) __builtin_prefetch(p)
-    #else
-    #define si_prefetch(p) ((void)(p))
-    #endif
     #include <errno.h>
     #define set_errno(n) (errno = (n))
     """
-    void si_prefetch(const void* p) noexcept nogil
     void set_errno(int n) noexcept nogil
 
 cdef enum:
@@ -47,8 +44,12 @@ cdef enum:
     FRONT = 64 << 10                     # before a window: what was left over in the one before
     WINDOW_FIRST = 64 << 10              # at first, so that many parts of a merge cost little to look into
     WINDOW = 512 << 10                   # later; half of a second-level cache
+    PARTS = 4                            # of a window that is read ahead
+    PART = WINDOW // PARTS
     LEAST_READ = 16 << 10                # room at a window's end that is worth a read
     MERGE_SHIFT = 44                     # bits of a merged position that are the part's own
+
+cdef int64_t PLACE = (<int64_t>1 << MERGE_SHIFT) - 1
 
 cdef int64_t MOST_SECONDS = 9000000000   # of a time offset: nearly what 63 bits of nanoseconds hold
 
@@ -128,6 +129,7 @@ cdef class Source:
 
     def __cinit__(self, *args, **kwargs):
         self.name = ""
+        self.lends_many = True
 
     def __enter__(self):
         return self
@@ -138,8 +140,17 @@ cdef class Source:
     cdef int next(self, Record* out) noexcept nogil:
         return NEXT_END
 
-    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil:
+    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil:
         return NULL
+
+    cdef void overlap(self) noexcept nogil:
+        pass
+
+    cdef int settle(self) noexcept nogil:
+        return 0
+
+    cdef void read_ahead(self, int part) noexcept nogil:
+        pass
 
     cpdef object fault(self):
         """Why next() returned NEXT_BAD.
@@ -182,6 +193,20 @@ cdef void release(Window* w) noexcept nogil:
         w = older
 
 
+cdef Window* window(uint64_t size) noexcept nogil:
+    """A new one; NULL: there is no memory."""
+    cdef Window* w = <Window*>malloc(sizeof(Window))
+    if w == NULL:
+        return NULL
+    w.older = NULL
+    w.room = <uint8_t*>malloc(size)
+    if w.room == NULL:
+        free(w)
+        return NULL
+    w.size = size
+    return w
+
+
 cdef class Windowed(Source):
     """A source whose octets come into windows, one after the other."""
 
@@ -219,8 +244,7 @@ cdef class Windowed(Source):
             memmove(w.room + front - left, self.at, left)
         if w != self.now:
             if not self.keeps:
-                release(self.now)
-                self.now = NULL
+                self._put_away()
             w.older = self.now
             self.now = w
         w.base = base
@@ -228,6 +252,10 @@ cdef class Windowed(Source):
         w.end = self.end = w.room + front
         self.limit = w.end + behind
         return True
+
+    cdef void _put_away(self) noexcept nogil:
+        release(self.now)
+        self.now = NULL
 
     cdef Window* _spare(self, uint64_t size) noexcept nogil:
         """A window of at least this size that holds nothing which is still wanted."""
@@ -246,15 +274,7 @@ cdef class Windowed(Source):
             release(spare.older)
             return spare
         release(spare)
-        w = <Window*>malloc(sizeof(Window))
-        if w == NULL:
-            return NULL
-        w.room = <uint8_t*>malloc(size)
-        if w.room == NULL:
-            free(w)
-            return NULL
-        w.size = size
-        return w
+        return window(size)
 
     cdef void _drop(self) noexcept nogil:
         release(self.now)
@@ -273,13 +293,14 @@ cdef class Windowed(Source):
                 end = w.end
         return NULL
 
-    cdef bint _near(self, int64_t position, uint32_t n) noexcept nogil:
+    cdef inline bint _near(self, int64_t position, uint32_t n, int64_t here) noexcept nogil:
         """So near that any source can give it: no answer depends on the kind of source."""
-        cdef int64_t at = self._where(self.at)
-        return position >= 0 and position >= at - BACK and position + n <= at
+        if here < 0:
+            here = self._where(self.at)
+        return position >= 0 and position >= here - BACK and position + n <= here and n <= AGAIN
 
-    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil:
-        return self._behind(position, n) if self._near(position, n) else NULL
+    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil:
+        return self._behind(position, n) if self._near(position, n, here) else NULL
 
 
 cdef class Capture(Windowed):
@@ -320,6 +341,7 @@ cdef class Capture(Windowed):
                 if not self._turn(n):
                     self.why, self.whole = NO_MEMORY, True
                     break
+                continue                           # it may be full already
             got = self._fill(<uint8_t*>self.end, self.limit - self.end)
             if got > 0:
                 self.end += got
@@ -373,12 +395,12 @@ cdef class Capture(Windowed):
             got = self._block(p, <uint32_t>length, out)
             if got != NOT_A_RECORD:
                 return got
-        return self._slow(out)
+        return NEXT_TURN if self.lent else self._slow(out)
 
     cdef inline void _pcap(self, const uint8_t* p, Record* out) noexcept nogil:
         """The record at p, whose `caplen` is known and whose octets are there."""
         self.at = p + PCAP_HEAD + out.caplen
-        si_prefetch(self.at)
+        prefetch(self.at)
         out.wirelen = self._u32(p + 12)
         if out.wirelen < out.caplen:
             out.wirelen = out.caplen
@@ -543,7 +565,7 @@ cdef class Capture(Windowed):
         if caplen > MAX_RECORD:
             return self._bad(ABSURD_LENGTH, self._where(p), caplen, MAX_RECORD)
         self.at = p + length
-        si_prefetch(self.at)
+        prefetch(self.at)
         out.caplen = caplen
         out.wirelen = wirelen if wirelen > caplen else caplen
         out.linktype = of.linktype
@@ -709,8 +731,13 @@ cdef class File(Capture):
     cdef int fd
     cdef struct_stat stat
     cdef int64_t offset         # of the next read
-    cdef uint8_t* aside         # what back() read again
-    cdef uint32_t aside_size
+    cdef Window* past           # what others may still read
+    cdef Window* coming         # what was read ahead: `coming_n` octets from `coming_at` are not taken yet
+    cdef const uint8_t* coming_at
+    cdef int64_t coming_n
+    cdef Window* ahead          # what is read ahead, in parts
+    cdef int64_t[PARTS] got     # octets of each
+    cdef Window* spare
 
     def __cinit__(self, *args, **kwargs):
         self.fd = -1
@@ -726,7 +753,7 @@ cdef class File(Capture):
         self.fd = fd
 
     def __dealloc__(self):
-        free(self.aside)
+        self._forget_ahead()
         if self.fd >= 0:
             c_close(self.fd)
 
@@ -743,7 +770,12 @@ cdef class File(Capture):
 
     cdef int64_t _fill(self, uint8_t* room, uint64_t n) noexcept nogil:
         cdef int64_t got = -1
-        if self._reopen():
+        if self.coming_n:
+            got = min(<int64_t>n, self.coming_n)
+            memcpy(room, self.coming_at, got)
+            self.coming_at += got
+            self.coming_n -= got
+        elif self._reopen():
             got = pread(self.fd, room, n, self.offset)
             while got < 0 and errno == EINTR:
                 got = pread(self.fd, room, n, self.offset)
@@ -754,20 +786,90 @@ cdef class File(Capture):
         self.octets_read = self.offset
         return got
 
-    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil:
+    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil:
         cdef const uint8_t* p
-        cdef uint8_t* made
-        if not self._near(position, n):
+        if not self._near(position, n, here):
             return NULL
-        p = self._behind(position, n)
-        if p != NULL or self.fd < 0:
-            return p
-        if n > self.aside_size:
-            made = <uint8_t*>realloc(self.aside, n)
-            if made == NULL:
-                return NULL
-            self.aside, self.aside_size = made, n
-        return self.aside if pread(self.fd, self.aside, n, position) == n else NULL
+        if not self.overlaps:                      # else the window is not still
+            p = self._behind(position, n)
+            if p != NULL:
+                return p
+        return room if self.fd >= 0 and pread(self.fd, room, n, position) == n else NULL
+
+    # -- read ahead ------------------------------------------------------------------------------------
+
+    cdef void overlap(self) noexcept nogil:
+        self.overlaps = True
+
+    cdef int settle(self) noexcept nogil:
+        cdef int i
+        cdef int64_t n = 0
+        if self.past != NULL:
+            if self.spare == NULL and self.past.size == FRONT + WINDOW:
+                self.spare, self.past = self.past, self.past.older
+                self.spare.older = NULL
+            release(self.past)
+            self.past = NULL
+        if self.ahead != NULL and self.coming_n == 0:
+            for i in range(PARTS):
+                n += self.got[i]
+                if self.got[i] < PART:
+                    break
+            if n and self.ahead.base == self.offset:
+                release(self.coming)
+                self.coming, self.coming_n, self.coming_at = self.ahead, n, self.ahead.room + FRONT
+            else:                                  # it was needed sooner, or there is no more
+                release(self.ahead)
+            self.ahead = NULL
+        if self.ahead != NULL or self.whole or self.now == NULL or not self._reopen():
+            return 0
+        self.ahead, self.spare = self.spare, NULL
+        if self.ahead == NULL:
+            self.ahead = window(FRONT + WINDOW)
+            if self.ahead == NULL:
+                return 0
+        self.ahead.base = self.offset + self.coming_n
+        for i in range(PARTS):
+            self.got[i] = 0
+        return PARTS
+
+    cdef void read_ahead(self, int part) noexcept nogil:
+        """An end or an error comes again in its turn."""
+        cdef int64_t got = pread(
+            self.fd, self.ahead.room + FRONT + part * PART, PART, self.ahead.base + part * PART)
+        self.got[part] = got if got > 0 else 0
+
+    cdef void _put_away(self) noexcept nogil:
+        """What others may still read, until the next settle()."""
+        if not self.overlaps:
+            release(self.now)
+        elif self.now != NULL:
+            self.now.older = self.past
+            self.past = self.now
+        self.now = NULL
+
+    cdef Window* _spare(self, uint64_t size) noexcept nogil:
+        return window(size) if self.overlaps else Capture._spare(self, size)
+
+    cdef bint _turn(self, uint64_t n) noexcept nogil:
+        """What was read ahead becomes the window, what is left of this one goes before it."""
+        cdef uint64_t left = self._left()
+        cdef int64_t base
+        cdef Window* w
+        w = self.coming
+        if self.coming_n == 0 or left > FRONT or self.coming_at != w.room + FRONT:
+            return Capture._turn(self, n)
+        base = self._where(self.at)
+        memcpy(w.room + FRONT - left, self.at, left)
+        self._put_away()
+        self.now = w
+        w.base = base
+        w.start = self.at = w.room + FRONT - left
+        w.end = self.end = w.room + FRONT + self.coming_n
+        self.limit = w.room + w.size
+        self.octets_read = self.offset = self.offset + self.coming_n
+        self.coming, self.coming_n = NULL, 0
+        return True
 
     cdef bint _rewind(self) noexcept nogil:
         self._rest()
@@ -775,8 +877,17 @@ cdef class File(Capture):
         self.offset = 0
         return True
 
+    cdef void _forget_ahead(self) noexcept nogil:
+        release(self.past)
+        release(self.coming)
+        release(self.ahead)
+        release(self.spare)
+        self.past = self.coming = self.ahead = self.spare = NULL
+        self.coming_n = 0
+
     cdef void _rest(self) noexcept nogil:
         self._drop()
+        self._forget_ahead()
         if self.fd >= 0:
             c_close(self.fd)
         self.fd = -1
@@ -867,6 +978,8 @@ cdef class Frames(Windowed):
     cdef int next(self, Record* out) noexcept nogil:
         if self.ended != NEXT_RECORD:
             return self.ended
+        if self.lent and self.limit - self.end < LEAST_READ:
+            return NEXT_TURN
         with gil:
             self.ended = self._next(out)
         return self.ended
@@ -966,6 +1079,7 @@ cdef class Merged(Source):
         cdef int i
         self.parts = [<Source?>part for part in parts]
         self.name = name
+        self.lends_many = False
         self.count = <int>len(self.parts)
         self.found = []
         self.over = -1
@@ -1071,11 +1185,13 @@ cdef class Merged(Source):
             at = child
         self.heap[at] = i
 
-    cdef const uint8_t* back(self, int64_t position, uint32_t n) noexcept nogil:
+    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil:
         cdef int64_t i = position >> MERGE_SHIFT
         if position < 0 or i >= self.count:
             return NULL
-        return (<Source>self.each[i]).back(position & ((<int64_t>1 << MERGE_SHIFT) - 1), n)
+        # of another part than the one that asks: as far as that one was read
+        here = here & PLACE if here >> MERGE_SHIFT == i else -1
+        return (<Source>self.each[i]).back(position & PLACE, n, here, room)
 
     cpdef object fault(self):
         if self.failure is not None:
@@ -1149,5 +1265,16 @@ cdef bint advanced(Source source, Record* record) except -1:
 
 def held(Source source not None, int64_t position, uint32_t n):
     """Octets that Source.back still holds, or None; for tests."""
-    cdef const uint8_t* p = source.back(position, n)
-    return None if p == NULL else p[:n]
+    cdef uint8_t room[AGAIN]
+    cdef bytes out = b""
+    cdef const uint8_t* p
+    cdef uint32_t part
+    while n:
+        part = min(n, <uint32_t>AGAIN)
+        p = source.back(position, part, -1, room)
+        if p == NULL:
+            return None
+        out += p[:part]
+        position += part
+        n -= part
+    return out

@@ -1,6 +1,6 @@
 """Alerts, mails and connections on their way out: in order, to whoever writes them."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.state cimport (
@@ -31,6 +31,11 @@ cdef inline int flow_state(const Conn* conn) noexcept nogil:
     return 1 if conn.established or conn.d[0].has_payload or conn.d[1].has_payload else 0
 
 
+cdef struct Mark:              # what one frame wrote
+    int64_t frame
+    size_t end
+
+
 cdef class Sink:
     cdef Program program
     cdef readonly int64_t mails        # counted, shown or not
@@ -52,11 +57,27 @@ cdef class Sink:
     cdef int n_flows
     cdef int cap_flows
     cdef bint pending
+    # of a fork: where each frame's records end in what it wrote, since the last gather
+    cdef bint forked
+    cdef Mark* marks
+    cdef size_t n_marks
+    cdef size_t cap_marks
+    cdef bint starved                  # there was no memory
+    cdef uint8_t apart[128]             # from what another thread writes
     cdef int take_alert(self, Alert* alert) noexcept nogil     # owns it from here on
     cdef int take_mail(self, Conn* conn, Mail* mail) noexcept nogil
     cdef int take_flow(self, Conn* conn) noexcept nogil
-    cdef int flush(self) noexcept nogil
+    cdef int flush(self, int64_t frame) noexcept nogil
+    cdef void mark(self, int64_t frame) noexcept nogil
+    # A sink of the same kind for another thread, which keeps what it writes until it is gathered.
+    cdef Sink fork(self)
+    # What the forks wrote, in order of frames; one frame's records are all in one fork.
+    cdef int gather(self, list forks) except -1
     # what a kind of sink does with each
     cdef int write_alert(self, Alert* alert) noexcept nogil
     cdef int write_mail(self, Conn* conn, Mail* mail) noexcept nogil
     cdef int write_flow(self, Conn* conn) noexcept nogil
+    # and how a kind of sink keeps what it writes: how much that is, a part of another's, and nothing again
+    cdef size_t written(self) noexcept nogil
+    cdef int take_part(self, Sink fork, size_t start, size_t end) except -1
+    cdef void forget_written(self) noexcept

@@ -2,7 +2,7 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 
 from smtpinspect._core.octets cimport mix
 from smtpinspect._core.rows cimport Program
@@ -44,6 +44,21 @@ cdef void free_mail(Mail* mail) noexcept nogil:
     free(mail)
 
 
+cdef struct Part:              # of what a fork wrote
+    int64_t frame
+    int fork
+    size_t start
+    size_t end
+
+
+cdef int by_frame(const void* a, const void* b) noexcept nogil:
+    cdef const Part* x = <const Part*>a
+    cdef const Part* y = <const Part*>b
+    if x.frame != y.frame:
+        return -1 if x.frame < y.frame else 1
+    return -1 if x.start < y.start else 1 if x.start > y.start else 0
+
+
 @cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
 cdef class Sink:
     """Keeps the records of one frame until it ends, then hands them on sorted; this one only counts."""
@@ -77,6 +92,7 @@ cdef class Sink:
         free(self.alerts)
         free(self.mail_conns)
         free(self.flows)
+        free(self.marks)
 
     @property
     def fired(self):
@@ -140,7 +156,7 @@ cdef class Sink:
         self.pending = True
         return 0
 
-    cdef int flush(self) noexcept nogil:
+    cdef int flush(self, int64_t frame) noexcept nogil:
         cdef Alert* alert
         cdef Mail* mail
         cdef int i
@@ -167,7 +183,78 @@ cdef class Sink:
         for i in range(self.n_flows):
             self.write_flow(self.flows[i])
         self.n_flows = 0
+        if self.forked:
+            self.mark(frame)
         return 0
+
+    cdef void mark(self, int64_t frame) noexcept nogil:
+        cdef size_t end = self.written()
+        cdef size_t cap = self.cap_marks * 2 + 64
+        cdef Mark* more
+        if end == (self.marks[self.n_marks - 1].end if self.n_marks else 0):
+            return
+        if self.n_marks == self.cap_marks:
+            more = <Mark*>realloc(self.marks, cap * sizeof(Mark))
+            if more == NULL:
+                self.starved = True
+                return
+            self.marks = more
+            self.cap_marks = cap
+        self.marks[self.n_marks] = Mark(frame=frame, end=end)
+        self.n_marks += 1
+
+    cdef Sink fork(self):
+        cdef Sink made = Sink(self.program, self.show_alerts, self.show_mails, self.show_flows)
+        made.forked = True
+        return made
+
+    cdef int gather(self, list forks) except -1:
+        cdef Sink fork
+        cdef Part* parts
+        cdef size_t n = 0, i, start
+        cdef int k, rule
+        for fork in forks:
+            n += fork.n_marks
+            self.mails += fork.mails
+            fork.mails = 0
+            for rule in range(self.program.nrules):
+                self.alerts[rule] += fork.alerts[rule]
+                fork.alerts[rule] = 0
+            if fork.starved:
+                raise MemoryError
+            if fork.error is not None and self.error is None:
+                self.error = fork.error
+        if n == 0:
+            return 0
+        parts = <Part*>malloc(n * sizeof(Part))
+        if parts == NULL:
+            raise MemoryError
+        n = 0
+        for k, fork in enumerate(forks):
+            start = 0
+            for i in range(fork.n_marks):
+                parts[n] = Part(frame=fork.marks[i].frame, fork=k, start=start, end=fork.marks[i].end)
+                start = fork.marks[i].end
+                n += 1
+        qsort(parts, n, sizeof(Part), by_frame)
+        try:
+            for i in range(n):
+                self.take_part(forks[parts[i].fork], parts[i].start, parts[i].end)
+        finally:
+            free(parts)
+            for fork in forks:
+                fork.n_marks = 0
+                fork.forget_written()
+        return 0
+
+    cdef size_t written(self) noexcept nogil:
+        return 0
+
+    cdef int take_part(self, Sink fork, size_t start, size_t end) except -1:
+        return 0
+
+    cdef void forget_written(self) noexcept:
+        pass
 
     cdef int write_alert(self, Alert* alert) noexcept nogil:
         return 0

@@ -1,29 +1,50 @@
-"""The loop: frames from a source through all stages, until the source ends."""
+"""The loop: frames from a source through all stages, until the source ends.
+
+With several threads each takes one lane of a batch after the other; what the lanes wrote is put in the order of
+frames before the next batch. Whatever looks at connections of all lanes (idle ones, limits on all of them, the
+capture's end) happens between batches, at frame numbers that depend on nothing else.
+"""
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
 
-from smtpinspect._core.connections cimport Table
-from smtpinspect._core.fragments cimport Fragments
-from smtpinspect._core.frame cimport (
-    ACK, IS_BAD, IS_FRAGMENT, IS_TCP, IS_UNKNOWN_LINK, Packet, SYN, frame_decode, tcp_decode,
+from smtpinspect._core.connections cimport (
+    LANES, Table, lane_of, table_expired, table_free, table_make, table_remove,
 )
-from smtpinspect._core.machine cimport Machine
-from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, Record, Source
+from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, Source
+from smtpinspect._core.reader cimport AGE_EVERY, Batch, batch_free, batch_make, Reader
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program
-from smtpinspect._core.segments cimport Streams
-from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
-from smtpinspect._core.verdicts cimport Verdicts
+from smtpinspect._core.state cimport Conn
+from smtpinspect._core.worker cimport Ending, Worker
 
 from smtpinspect.grammar import limits as _limits
 
 cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
+cdef int64_t LINGER_NS = _limits.LINGER_NS
+cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
+cdef uint32_t REMEMBERED = _limits.REMEMBERED
+cdef uint32_t CONNECTIONS = _limits.CONNECTIONS
+
+cdef extern from "forkjoin.h" nogil:
+    ctypedef struct forkjoin:
+        pass
+    int forkjoin_make(forkjoin* f)
+    void forkjoin_free(forkjoin* f)
+    uint32_t forkjoin_give(forkjoin* f, uint32_t tasks)
+    int forkjoin_claim(forkjoin* f, int task, uint32_t round)
+    void forkjoin_did(forkjoin* f)
+    void forkjoin_join(forkjoin* f)
+    int forkjoin_wait(forkjoin* f, uint32_t* seen)
+    void forkjoin_stop(forkjoin* f)
 
 cdef enum:
-    AGE_EVERY = 1024           # frames between two looks for idle connections
+    SMALL_BATCH = 64          # for one thread: as many as its first-level cache holds
+    FILL = LANES               # tasks that are no lanes
+    READ_AHEAD = LANES + 1     # and as many more as the source has parts
+    TASKS = 32                 # forkjoin.h
 
 
 cdef int by_first_packet(const void* a, const void* b) noexcept nogil:
@@ -32,207 +53,270 @@ cdef int by_first_packet(const void* a, const void* b) noexcept nogil:
     return -1 if x < y else 1 if x > y else 0
 
 
-cdef struct Ending:            # a connection whose FINs have both come
-    Conn* conn
-    uint64_t first_packet      # tells whether it is still that connection
-    int64_t ns
+cdef int by_frame(const void* a, const void* b) noexcept nogil:
+    cdef int64_t x = (<Ending*>a).frame
+    cdef int64_t y = (<Ending*>b).frame
+    return -1 if x < y else 1 if x > y else 0
 
 
 @cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
 cdef class Replay:
-    """One pass over a source. `step` reads some frames and returns whether there are more."""
+    """One pass over a source. `step` reads some frames and returns whether there are more.
 
-    cdef Source source
+    With more than one thread, `close` ends the others; the end of the source does, too.
+    """
+
+    cdef Reader reader
     cdef Program program
     cdef Sink sink
-    cdef Machine machine
-    cdef Streams streams
-    cdef Table table
-    cdef Verdicts verdicts
-    cdef Fragments fragments
+    cdef list workers              # one per thread, the first is this one's
+    cdef list forks                # their sinks; none for one thread, which writes at once
+    cdef list helpers              # the other threads
+    cdef void** each               # the workers, borrowed
+    cdef int threads
+    cdef Table tables[LANES]
+    cdef bytes ports
+    cdef Batch batches[2]
+    cdef Batch* batch              # that is worked on, or comes next
+    cdef Batch* after              # filled meanwhile, where the source overlaps
+    cdef int got                   # how the batch ended that was filled last: pcapfile.Next
+    cdef int64_t most              # frames that may be filled in
+    cdef forkjoin tasks
+    cdef uint8_t owner[LANES]      # the thread that took the lane last, in whose cache its connections are
     cdef Ending* endings           # in the order of their second FIN
     cdef uint32_t first_ending
     cdef uint32_t n_endings
     cdef uint32_t cap_endings
-    cdef readonly int64_t packets, octets, bad_frames, connections
-    cdef int64_t last_ns
     cdef readonly bint done
-    cdef readonly set unknown_links
     cdef readonly object fault
 
-    def __init__(self, Source source, Program program, Sink sink, ports, tape=None, bint secrets=False):
-        self.source = source
+    def __cinit__(self, *args, **kwargs):
+        self.batch, self.after = &self.batches[0], &self.batches[1]
+        self.got = NEXT_TURN
+        if forkjoin_make(&self.tasks) < 0 or batch_make(self.batch) < 0 or batch_make(self.after) < 0:
+            raise MemoryError
+
+    def __init__(
+        self, Source source, Program program, Sink sink, ports, tape=None, bint secrets=False, int threads=1,
+    ):
+        cdef int i
+        if not 1 <= threads <= LANES:
+            raise ValueError(f"{threads} threads; 1 to {LANES} can work")
+        served = bytearray(65536)
+        for port in ports:
+            if not 0 < port < 65536:
+                raise ValueError(f"{port} is no TCP port")
+            served[port] = 1
+        self.ports = bytes(served)
+        for i in range(LANES):
+            self.owner[i] = <uint8_t>(i % threads)
+            if table_make(&self.tables[i], self.ports) < 0:
+                raise MemoryError
+        self.threads = threads
         self.program = program
         self.sink = sink
-        self.verdicts = Verdicts(program, sink)
-        self.verdicts.secrets = secrets
-        self.machine = Machine(self.verdicts, tape)
-        self.streams = Streams(self.machine, source)
-        self.table = Table(ports)
-        self.fragments = Fragments()
-        self.unknown_links = set()
+        self.reader = Reader(source)
+        self.forks = [sink.fork() for _ in range(threads)] if threads > 1 else []
+        self.workers = [Worker(source, program, each, tape, secrets) for each in self.forks or [sink]]
+        self.each = <void**>malloc(threads * sizeof(void*))
+        if self.each == NULL:
+            raise MemoryError
+        for i in range(threads):
+            self.each[i] = <void*>self.workers[i]
+        self.helpers = []
+        if threads > 1:
+            source.overlap()
+            import threading
+            for i in range(1, threads):
+                helper = threading.Thread(target=self._help, args=(i,), name=f"smtpinspect-{i}", daemon=True)
+                self.helpers.append(helper)
+                helper.start()
+
+    @property
+    def packets(self):
+        return self.reader.packets
+
+    @property
+    def octets(self):
+        return self.reader.octets
+
+    @property
+    def bad_frames(self):
+        return self.reader.bad_frames
+
+    @property
+    def unknown_links(self):
+        return self.reader.unknown_links
+
+    @property
+    def connections(self):
+        cdef Worker worker
+        cdef int64_t n = 0
+        for worker in self.workers:
+            n += worker.connections
+        return n
 
     def step(self, int64_t frames):
         """Read up to this many frames; False when the source has ended and everything is written."""
-        cdef int64_t left = frames
-        cdef int got = NEXT_RECORD
+        cdef int64_t until = self.reader.packets + frames
         if self.done:
             return False
         with nogil:
-            while left > 0 and got == NEXT_RECORD:
-                got = self.frame()
-                left -= 1
+            while self.reader.packets < until and self.more():
+                self.round(until)
+        self.gather()
         self.raise_errors()
-        if got != NEXT_RECORD:
-            if got == NEXT_BAD:
-                self.fault = self.source.fault()
+        if not self.more():
+            if self.got == NEXT_BAD:
+                self.fault = self.reader.source.fault()
             self.finish()
             return False
         return True
 
+    cdef bint more(self) noexcept nogil:
+        return self.got == NEXT_RECORD or self.got == NEXT_TURN
+
     cdef int raise_errors(self) except -1:
-        for error in (self.verdicts.error, self.machine.tape.error, self.sink.error):
-            if error is not None:
-                raise error
+        cdef Worker worker
+        for worker in self.workers:
+            for error in (worker.verdicts.error, worker.machine.tape.error):
+                if error is not None:
+                    raise error
+        if self.sink.error is not None:
+            raise self.sink.error
         return 0
 
-    cdef int frame(self) noexcept nogil:
-        cdef Record record
-        cdef Packet t
-        cdef int got = self.source.next(&record)
-        cdef int kind
-        cdef bint conflict = False
-        if got != NEXT_RECORD:
-            return got
-        self.packets += 1
-        self.octets += record.wirelen
-        self.last_ns = record.ns
-        kind = frame_decode(&record, &t)
-        if kind == IS_FRAGMENT:
-            if self.fragments.push(&t, record.ns):
-                kind = tcp_decode(&t)
-                record.position = -1
-                conflict = self.fragments.conflict
+    cdef void round(self, int64_t until) noexcept nogil:
+        """A batch through all lanes. Where the source overlaps, the next one is filled meanwhile."""
+        self.most = until - self.reader.packets
+        if self.threads == 1 and self.most > SMALL_BATCH:
+            self.most = SMALL_BATCH
+        if self.batch.last < self.batch.first:
+            self.fill(self.batch)
+            self.most = until - self.reader.packets
+        if self.batch.last >= self.batch.first:
+            if self.threads == 1:
+                (<Worker>self.each[0]).run(self.tables, self.batch)
             else:
-                return NEXT_RECORD
-        if kind == IS_TCP:
-            self.tcp(&t, &record, conflict)
-        elif kind == IS_UNKNOWN_LINK:
+                self.share()
+            if self.batch.last % AGE_EVERY == 0:
+                self.age(self.batch.ns, self.batch.last)
+        self.batch.last = self.batch.first - 1
+        if self.reader.source.overlaps:
+            self.batch, self.after = self.after, self.batch
+
+    cdef void fill(self, Batch* batch) noexcept nogil:
+        self.got = self.reader.fill(batch, self.most)
+
+    # --- threads -------------------------------------------------------------------------------------
+
+    cdef void share(self) noexcept nogil:
+        """The lanes of the batch, to all threads."""
+        cdef uint32_t todo = 0
+        cdef int lane, i
+        cdef bint wrote = False
+        if self.reader.source.overlaps:
+            for i in range(self.reader.source.settle()):
+                todo |= <uint32_t>1 << (READ_AHEAD + i)
+            todo |= <uint32_t>(self.most > 0 and self.more()) << FILL
+        for lane in range(LANES):
+            todo |= <uint32_t>(self.batch.head[lane] >= 0) << lane
+        self.work(0, forkjoin_give(&self.tasks, todo))
+        forkjoin_join(&self.tasks)
+        for i in range(self.threads):
+            wrote = wrote or (<Worker>self.each[i]).sink.n_marks != 0
+        if wrote:
             with gil:
-                self.unknown_links.add(record.linktype)
-        elif kind == IS_BAD:
-            self.bad_frames += 1
-        if self.packets % AGE_EVERY == 0:
-            self.age(record.ns)
-        return NEXT_RECORD
+                self.gather()
 
-    cdef void tcp(self, Packet* t, Record* record, bint conflict) noexcept nogil:
-        cdef int side = 0
-        cdef int64_t position
-        cdef Conn* conn = self.table.find(t, self.packets, record.ns, &side)
-        if conn == NULL:
-            return
-        self.verdicts.frame = self.packets
-        self.verdicts.ns = record.ns
-        if t.flags & SYN and self.reused(conn, side, t, record.ns):
-            conn = self.table.find(t, self.packets, record.ns, &side)
-            if conn == NULL:
-                return
-        if conn.done or conn.kind == KIND_OTHER:
-            conn.last_ns = record.ns
-            return
-        if record.ns > conn.last_ns:
-            conn.last_ns = record.ns
-        if conflict:
-            conn.doubt |= DOUBT_OVERLAP
-        position = record.position
-        if position >= 0:
-            position += t.payload - record.p
-        if self.streams.push(conn, side, t, self.packets, record.ns, position):
-            self.end(conn, record.ns)
-        elif not conn.ending and conn.d[0].fin_at >= 0 and conn.d[1].fin_at >= 0:
-            self.expect_end(conn, record.ns)
-        if self.sink.pending:
-            self.sink.flush()
-        if conn.done and conn.talk != NULL:
-            self.machine.free_talk(conn)
+    cdef void work(self, int number, uint32_t round) noexcept nogil:
+        """The first thread sees to what comes next before it takes lanes, the others after it."""
+        cdef int lane
+        if number == 0:
+            self.prepare(round)
+        for lane in range(LANES):
+            if self.owner[lane] == number:
+                self.take_lane(number, lane, round)
+        for lane in range(LANES):
+            if self.owner[lane] != number:
+                self.take_lane(number, lane, round)
+        if number != 0:
+            self.prepare(round)
 
-    cdef bint reused(self, Conn* conn, int side, Packet* t, int64_t ns) noexcept nogil:
-        """A SYN on a known pair of ends: the same one again, or a new connection (RFC 9293 3.6.1)?"""
-        if not conn.d[side].known or conn.first_packet == <uint64_t>self.packets:
-            return False
-        if conn.d[side].base == t.seq + 1:
-            return False
-        if conn.done:
-            self.table.remove(conn)
-            return True
-        if not t.flags & ACK:
-            # believed when a SYN/ACK answers it
-            conn.reuse_seen = 1
-            conn.reuse_isn = t.seq
-            if not conn.d[side].syn and not conn.d[side].has_payload:
-                return False
-            if conn.d[0].fin_at >= 0 or conn.d[1].fin_at >= 0 or not conn.d[1 - side].has_payload:
-                self.end(conn, ns)
-                if self.sink.pending:
-                    self.sink.flush()
-                self.machine.free_talk(conn)
-                self.table.remove(conn)
-                return True
-            return False
-        if conn.reuse_seen and t.ack == conn.reuse_isn + 1:
-            self.end(conn, ns)
-            if self.sink.pending:
-                self.sink.flush()
-            self.machine.free_talk(conn)
-            # the new connection begins with its SYN, which has passed: its number is what the SYN/ACK acknowledges
-            self.table.remove(conn)
-            return True
-        return False
+    cdef void prepare(self, uint32_t round) noexcept nogil:
+        cdef int task
+        if forkjoin_claim(&self.tasks, FILL, round):
+            self.fill(self.after)
+            forkjoin_did(&self.tasks)
+        for task in range(READ_AHEAD, TASKS):
+            if forkjoin_claim(&self.tasks, task, round):
+                self.reader.source.read_ahead(task - READ_AHEAD)
+                forkjoin_did(&self.tasks)
 
-    cdef void end(self, Conn* conn, int64_t ns) noexcept nogil:
-        """The connection is over: what is left of it is read, its mails and its own record are written."""
-        if conn.done:
-            return
-        conn.ended_ns = ns
-        self.streams.flush(conn)
-        if conn.kind == KIND_SMTP:
-            if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (
-                    conn.d[0].has_payload or conn.d[1].has_payload):
-                conn.doubt |= DOUBT_ONE_DIRECTION
-            self.connections += 1
-            if conn.talk != NULL:
-                self.machine.end(conn)
-            self.table.close(conn, ns)
-            self.sink.take_flow(conn)
-        else:
-            self.table.close(conn, ns)
+    cdef void take_lane(self, int number, int lane, uint32_t round) noexcept nogil:
+        if forkjoin_claim(&self.tasks, lane, round):
+            self.owner[lane] = <uint8_t>number
+            (<Worker>self.each[number]).run_lane(self.tables, self.batch, lane)
+            forkjoin_did(&self.tasks)
 
-    cdef void expect_end(self, Conn* conn, int64_t ns) noexcept nogil:
-        """What a hole still holds back may come yet, but nothing new."""
+    def _help(self, int number):
+        cdef uint32_t seen = 0
+        with nogil:
+            while forkjoin_wait(&self.tasks, &seen):
+                self.work(number, seen)
+
+    cdef void gather(self) noexcept:
+        if self.forks:
+            try:
+                self.sink.gather(self.forks)
+            except BaseException as error:
+                if self.sink.error is None:
+                    self.sink.error = error
+
+    def close(self):
+        """End the other threads. What was read stays."""
+        forkjoin_stop(&self.tasks)
+        helpers, self.helpers = self.helpers, []
+        for helper in helpers:
+            helper.join()
+
+    # --- between batches -------------------------------------------------------------------------------
+
+    cdef int collect_endings(self) noexcept nogil:
+        """Those of all workers since the last time, behind the earlier ones."""
         cdef Ending* more
-        cdef uint32_t cap
-        if self.first_ending + self.n_endings == self.cap_endings:
-            if self.first_ending > self.n_endings:
-                memmove(self.endings, self.endings + self.first_ending, self.n_endings * sizeof(Ending))
-                self.first_ending = 0
-            else:
-                cap = self.cap_endings * 2 + 64
-                more = <Ending*>realloc(self.endings, cap * sizeof(Ending))
-                if more == NULL:
-                    return
-                self.endings = more
-                self.cap_endings = cap
-        conn.ending = 1
-        more = &self.endings[self.first_ending + self.n_endings]
-        more.conn = conn
-        more.first_packet = conn.first_packet
-        more.ns = ns
-        self.n_endings += 1
+        cdef uint32_t n = 0, cap, i
+        for i in range(<uint32_t>self.threads):
+            n += (<Worker>self.each[i]).n_endings
+        if n == 0:
+            return 0
+        if self.first_ending:
+            memmove(self.endings, self.endings + self.first_ending, self.n_endings * sizeof(Ending))
+            self.first_ending = 0
+        if self.n_endings + n > self.cap_endings:
+            cap = (self.n_endings + n) * 2
+            more = <Ending*>realloc(self.endings, cap * sizeof(Ending))
+            if more == NULL:
+                return -1                           # they stay where they are until there is memory
+            self.endings = more
+            self.cap_endings = cap
+        more = self.endings + self.n_endings
+        self.n_endings += n
+        n = 0
+        for i in range(<uint32_t>self.threads):
+            memcpy(more + n, (<Worker>self.each[i]).endings, (<Worker>self.each[i]).n_endings * sizeof(Ending))
+            n += (<Worker>self.each[i]).n_endings
+            (<Worker>self.each[i]).n_endings = 0
+        qsort(more, n, sizeof(Ending), by_frame)
+        return 0
 
-    cdef void age(self, int64_t ns) noexcept nogil:
+    cdef void age(self, int64_t ns, int64_t frame) noexcept nogil:
+        """Connections that have ended, are remembered for too long, or have been idle for too long."""
+        cdef int64_t stored = 0
+        cdef uint32_t i
         cdef Conn* conn
         cdef Ending* ending
+        self.collect_endings()
         while self.n_endings and ns - self.endings[self.first_ending].ns > PATIENCE_NS:
             ending = &self.endings[self.first_ending]
             self.first_ending += 1
@@ -240,57 +324,117 @@ cdef class Replay:
             conn = ending.conn
             if conn.first_packet != ending.first_packet or conn.done or not conn.ending:
                 continue
-            self.end(conn, conn.last_ns)
-            if self.sink.pending:
-                self.sink.flush()
-            self.machine.free_talk(conn)
-        self.table.forget_closed(ns)
+            self.end(conn, conn.last_ns, frame)
+        self.forget_closed(ns)
+        self.expire(ns, frame)
+        for i in range(<uint32_t>self.threads):
+            stored += (<Worker>self.each[i]).streams.stored
+        for i in range(<uint32_t>self.threads):
+            (<Worker>self.each[i]).streams.tight = stored > STORED_TOTAL
+
+    cdef void end(self, Conn* conn, int64_t ns, int64_t frame) noexcept nogil:
+        (<Worker>self.each[0]).end(&self.tables[lane_of(&conn.key)], conn, ns, frame)
+
+    cdef uint32_t n_open(self) noexcept nogil:
+        cdef uint32_t n = 0
+        cdef int lane
+        for lane in range(LANES):
+            n += self.tables[lane].n - self.tables[lane].n_closed
+        return n
+
+    cdef void forget_closed(self, int64_t ns) noexcept nogil:
+        """Those closed long ago, then the earliest of too many."""
+        cdef Conn* conn
+        cdef Conn* earliest
+        cdef uint32_t n = 0
+        cdef int lane
+        for lane in range(LANES):
+            while self.tables[lane].first_closed != NULL and self.tables[lane].first_closed.moved_ns + LINGER_NS < ns:
+                table_remove(&self.tables[lane], self.tables[lane].first_closed)
+            n += self.tables[lane].n_closed
+        while n > REMEMBERED:
+            earliest = NULL
+            for lane in range(LANES):
+                conn = self.tables[lane].first_closed
+                if conn != NULL and (earliest == NULL or earlier(conn, earliest)):
+                    earliest = conn
+            table_remove(&self.tables[lane_of(&earliest.key)], earliest)
+            n -= 1
+
+    cdef void expire(self, int64_t ns, int64_t frame) noexcept nogil:
+        """Those idle for too long, and the longest idle of too many."""
+        cdef Conn* conn
+        cdef Conn* longest
+        cdef uint32_t n = self.n_open()
+        cdef int lane
         while True:
-            conn = self.table.expired(ns)
-            if conn == NULL:
-                break
-            self.end(conn, conn.last_ns)
-            if self.sink.pending:
-                self.sink.flush()
-            self.machine.free_talk(conn)
-            self.table.remove(conn)
+            longest = NULL
+            for lane in range(LANES):
+                conn = table_expired(&self.tables[lane], ns)
+                if conn == NULL and n > CONNECTIONS:
+                    conn = self.tables[lane].oldest
+                if conn != NULL and (longest == NULL or earlier(conn, longest)):
+                    longest = conn
+            if longest == NULL:
+                return
+            self.end(longest, longest.last_ns, frame)
+            table_remove(&self.tables[lane_of(&longest.key)], longest)
+            n -= 1
 
     cpdef finish(self):
         """Write what is still open, in the order of the connections' first frames."""
         cdef Conn** open
         cdef Conn* conn
         cdef uint32_t n = 0, i
+        cdef int lane
+        cdef int64_t last_ns = self.reader.last_ns
         if self.done:
             return
         self.done = True
-        open = <Conn**>malloc((self.table.n + 1) * sizeof(Conn*))
+        with nogil:
+            if self.batch.last >= self.batch.first:
+                self.most = 0
+                self.round(self.reader.packets)
+        self.close()
+        self.gather()
+        open = <Conn**>malloc((self.n_open() + 1) * sizeof(Conn*))
         if open == NULL:
             raise MemoryError
         with nogil:
-            conn = self.table.oldest
-            while conn != NULL:
-                open[n] = conn
-                n += 1
-                conn = conn.newer
+            for lane in range(LANES):
+                conn = self.tables[lane].oldest
+                while conn != NULL:
+                    open[n] = conn
+                    n += 1
+                    conn = conn.newer
             qsort(open, n, sizeof(Conn*), by_first_packet)
             for i in range(n):
                 conn = open[i]
-                self.verdicts.frame = self.packets
-                self.verdicts.ns = conn.last_ns
-                self.end(conn, self.last_ns if self.last_ns > conn.last_ns else conn.last_ns)
-                if self.sink.pending:
-                    self.sink.flush()
-                self.machine.free_talk(conn)
+                (<Worker>self.each[0]).verdicts.frame = self.reader.packets
+                (<Worker>self.each[0]).verdicts.ns = conn.last_ns
+                self.end(conn, last_ns if last_ns > conn.last_ns else conn.last_ns, self.reader.packets)
         free(open)
+        self.gather()
         self.raise_errors()
 
     def __dealloc__(self):
         cdef Conn* conn
+        cdef int lane
+        for lane in range(LANES):
+            if self.each != NULL and self.workers:
+                conn = self.tables[lane].oldest
+                while conn != NULL:
+                    (<Worker>self.each[0]).streams.forget(conn)
+                    (<Worker>self.each[0]).machine.free_talk(conn)
+                    conn = conn.newer
+            table_free(&self.tables[lane])
+        batch_free(&self.batches[0])
+        batch_free(&self.batches[1])
         free(self.endings)
-        if self.table is None or self.machine is None:
-            return
-        conn = self.table.oldest
-        while conn != NULL:
-            self.streams.forget(conn)
-            self.machine.free_talk(conn)
-            conn = conn.newer
+        free(self.each)
+        forkjoin_free(&self.tasks)
+
+
+cdef inline bint earlier(const Conn* a, const Conn* b) noexcept nogil:
+    """Looked at before the other, or begun before it."""
+    return a.moved_ns < b.moved_ns or (a.moved_ns == b.moved_ns and a.first_packet < b.first_packet)

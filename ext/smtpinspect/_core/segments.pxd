@@ -10,7 +10,10 @@ from smtpinspect._core.state cimport Conn, Direction
 cdef class Streams:
     cdef Machine machine
     cdef Source source
-    cdef readonly int64_t stored        # octets kept for all connections
+    cdef readonly int64_t stored        # octets kept, less those that were kept elsewhere and freed here
+    cdef bint tight                     # all connections together keep more than limits.STORED_TOTAL
+    cdef int64_t here                   # where in the source the present frame's octets begin
+    cdef uint8_t apart[128]             # from what another thread writes
     # One segment of this side. Returns 1 when the connection has ended.
     cdef int push(
         self, Conn* conn, int side, Packet* packet, int64_t number, int64_t ns, int64_t position,

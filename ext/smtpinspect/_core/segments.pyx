@@ -11,7 +11,7 @@ from libc.string cimport memcmp
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
 from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, OPENING_SOCKS
-from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.pcapfile cimport AGAIN, Source
 from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport (
@@ -24,7 +24,6 @@ from smtpinspect.grammar import limits as _limits
 
 cdef uint32_t STORED_OCTETS = _limits.STORED_OCTETS
 cdef uint32_t STORED_SEGMENTS = _limits.STORED_SEGMENTS
-cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
 cdef uint32_t LARGEST_PAYLOAD = _limits.LARGEST_PAYLOAD
 cdef int64_t PATIENCE_NS = _limits.PATIENCE_NS
 cdef int PICKUP_FRAMES = _limits.PICKUP_FRAMES
@@ -325,7 +324,7 @@ cdef class Streams:
             o = &conn.d[1 - side]
             while d.first != NULL:
                 if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
-                        self.stored > STORED_TOTAL and d.stored_octets > 65536):
+                        self.tight and d.stored_octets > 65536):
                     conn.doubt |= DOUBT_CAP
                 elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
                     pass                           # the other direction is not in this capture
@@ -419,8 +418,9 @@ cdef class Streams:
     cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil:
         """A copy of octets that were read: are they the same? Told as far as the source still holds the first copy."""
         cdef int i
-        cdef int64_t begin, end
+        cdef int64_t begin, end, part
         cdef const uint8_t* first
+        cdef uint8_t room[AGAIN]
         if conn.doubt & DOUBT_OVERLAP or n == 0:
             return
         for i in range(RECENT):
@@ -432,10 +432,16 @@ cdef class Streams:
                 end = d.recent_offset[i] + d.recent_n[i]
             if begin >= end:
                 continue
-            first = self.source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
-            if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
-                conn.doubt |= DOUBT_OVERLAP
-                return
+            while begin < end:
+                part = end - begin if end - begin < AGAIN else AGAIN
+                first = self.source.back(
+                    d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>part, self.here, room)
+                if first == NULL:
+                    break
+                if memcmp(first, p + (begin - offset), part) != 0:
+                    conn.doubt |= DOUBT_OVERLAP
+                    return
+                begin += part
 
     # --- beginnings --------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Fired, Program
@@ -14,6 +14,7 @@ cdef class Verdicts:
     cdef int64_t frame             # the frame that is being read, and its time
     cdef int64_t ns
     cdef int64_t packet            # the frame whose octets are being read (earlier, when it came out of order)
+    cdef uint8_t apart[128]             # from what another thread writes
     # Evaluate the rows of the fact's kind. `mail` NULL: outside mails.
     cdef int judge(self, Conn* conn, Mail* mail, Fact* fact) noexcept nogil
     # One row whose limit was passed.

@@ -7,6 +7,9 @@ from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport decoded, endpoint, escaped
 from smtpinspect._core.state cimport Alert as CAlert, Conn, Mail as CMail, Piece, Standing, Talk
 
+cdef extern from "Python.h":
+    size_t PyList_GET_SIZE(void* list) nogil       # read by the only thread that changes it
+
 from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 
 
@@ -162,6 +165,21 @@ cdef class ObjectSink(Sink):
         super().__init__(program, True, mails, flows)
         self.out = []
         self.waiting = {}
+
+    cdef Sink fork(self):
+        cdef ObjectSink made = ObjectSink(self.program, self.show_alerts, self.show_mails, self.show_flows)
+        made.forked = True
+        return made
+
+    cdef size_t written(self) noexcept nogil:
+        return PyList_GET_SIZE(<void*>self.out)
+
+    cdef int take_part(self, Sink fork, size_t start, size_t end) except -1:
+        self.out += (<ObjectSink>fork).out[start:end]
+        return 0
+
+    cdef void forget_written(self) noexcept:
+        self.out = []
 
     cdef int write_alert(self, CAlert* alert) noexcept nogil:
         with gil:

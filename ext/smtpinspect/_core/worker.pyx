@@ -1,0 +1,159 @@
+"""What one thread needs to take segments of any lane through reassembly, dialogue and rules."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+
+from smtpinspect._core.connections cimport (
+    Table, prefetch_bucket, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
+)
+from smtpinspect._core.frame cimport ACK, Packet, SYN
+from smtpinspect._core.machine cimport Machine
+from smtpinspect._core.reader cimport Batch, Seen
+from smtpinspect._core.segments cimport Streams
+from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
+from smtpinspect._core.verdicts cimport Verdicts
+
+cdef enum:                     # segments ahead: the bucket, the connection, its dialogue
+    BUCKET_AHEAD = 8
+    CONN_AHEAD = 5
+    TALK_AHEAD = 2
+
+
+@cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
+cdef class Worker:
+    def __init__(self, source, program, sink, tape, bint secrets):
+        self.sink = sink
+        self.verdicts = Verdicts(program, sink)
+        self.verdicts.secrets = secrets
+        self.machine = Machine(self.verdicts, tape)
+        self.streams = Streams(self.machine, source)
+
+    def __dealloc__(self):
+        free(self.endings)
+
+    cdef void run(self, Table* tables, Batch* batch) noexcept nogil:
+        cdef Seen* seen = batch.seen
+        cdef int i
+        for i in range(batch.n):
+            if i + BUCKET_AHEAD < batch.n:
+                prefetch_bucket(&tables[seen[BUCKET_AHEAD].lane], seen[BUCKET_AHEAD].hash)
+                prefetch_conn(&tables[seen[CONN_AHEAD].lane], seen[CONN_AHEAD].hash)
+                prefetch_talk(&tables[seen[TALK_AHEAD].lane], seen[TALK_AHEAD].hash)
+            self.take(&tables[seen.lane], seen, batch.first + seen.order)
+            seen += 1
+
+    cdef void run_lane(self, Table* tables, Batch* batch, int lane) noexcept nogil:
+        cdef Table* table = &tables[lane]
+        cdef Seen* seen
+        cdef int i = batch.head[lane], ahead = i
+        if i >= 0:
+            ahead = batch.seen[i].next
+        while i >= 0:
+            seen = &batch.seen[i]
+            if ahead >= 0:
+                prefetch_talk(table, batch.seen[ahead].hash)
+                ahead = batch.seen[ahead].next
+                if ahead >= 0:
+                    prefetch_conn(table, batch.seen[ahead].hash)
+            self.take(table, seen, batch.first + seen.order)
+            i = seen.next
+            ahead = batch.seen[i].next if i >= 0 else -1
+
+    cdef void take(self, Table* table, Seen* seen, int64_t number) noexcept nogil:
+        cdef Packet* t = &seen.packet
+        cdef int64_t ns = seen.ns
+        cdef int side
+        cdef Conn* conn = table_find(table, t, &seen.key, seen.hash, seen.from_lo, number, ns)
+        if conn == NULL:
+            return
+        side = side_of(conn, seen.from_lo)
+        self.verdicts.frame = number
+        self.verdicts.ns = ns
+        if t.flags & SYN and self.reused(table, conn, side, seen, number):
+            conn = table_find(table, t, &seen.key, seen.hash, seen.from_lo, number, ns)
+            if conn == NULL:
+                return
+            side = side_of(conn, seen.from_lo)
+        if conn.done or conn.kind == KIND_OTHER:
+            conn.last_ns = ns
+            return
+        if ns > conn.last_ns:
+            conn.last_ns = ns
+        if seen.conflict:
+            conn.doubt |= DOUBT_OVERLAP
+        self.streams.here = seen.here
+        if self.streams.push(conn, side, t, number, ns, seen.position):
+            self.end(table, conn, ns, number)
+        elif not conn.ending and conn.d[0].fin_at >= 0 and conn.d[1].fin_at >= 0:
+            self.expect_end(conn, ns, number)
+        if self.sink.pending:
+            self.sink.flush(number)
+        if conn.done and conn.talk != NULL:
+            self.machine.free_talk(conn)
+
+    cdef bint reused(self, Table* table, Conn* conn, int side, Seen* seen, int64_t number) noexcept nogil:
+        """A SYN on a known pair of ends: the same one again, or a new connection (RFC 9293 3.6.1)?"""
+        cdef Packet* t = &seen.packet
+        if not conn.d[side].known or conn.first_packet == <uint64_t>number:
+            return False
+        if conn.d[side].base == t.seq + 1:
+            return False
+        if conn.done:
+            table_remove(table, conn)
+            return True
+        if not t.flags & ACK:
+            # believed when a SYN/ACK answers it
+            conn.reuse_seen = 1
+            conn.reuse_isn = t.seq
+            if not conn.d[side].syn and not conn.d[side].has_payload:
+                return False
+            if conn.d[0].fin_at >= 0 or conn.d[1].fin_at >= 0 or not conn.d[1 - side].has_payload:
+                self.leave(table, conn, seen.ns, number)
+                return True
+            return False
+        if conn.reuse_seen and t.ack == conn.reuse_isn + 1:
+            # the new connection begins with its SYN, which has passed: its number is what the SYN/ACK acknowledges
+            self.leave(table, conn, seen.ns, number)
+            return True
+        return False
+
+    cdef void leave(self, Table* table, Conn* conn, int64_t ns, int64_t number) noexcept nogil:
+        """It is over, and its place is free."""
+        self.end(table, conn, ns, number)
+        table_remove(table, conn)
+
+    cdef void end(self, Table* table, Conn* conn, int64_t ns, int64_t number) noexcept nogil:
+        if conn.done:
+            return
+        conn.ended_ns = ns
+        self.streams.flush(conn)
+        if conn.kind == KIND_SMTP:
+            if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (
+                    conn.d[0].has_payload or conn.d[1].has_payload):
+                conn.doubt |= DOUBT_ONE_DIRECTION
+            self.connections += 1
+            if conn.talk != NULL:
+                self.machine.end(conn)
+            table_close(table, conn, ns)
+            self.sink.take_flow(conn)
+        else:
+            table_close(table, conn, ns)
+        if self.sink.pending:
+            self.sink.flush(number)
+        self.machine.free_talk(conn)
+
+    cdef void expect_end(self, Conn* conn, int64_t ns, int64_t number) noexcept nogil:
+        """What a hole still holds back may come yet, but nothing new."""
+        cdef Ending* more
+        cdef uint32_t cap
+        if self.n_endings == self.cap_endings:
+            cap = self.cap_endings * 2 + 64
+            more = <Ending*>realloc(self.endings, cap * sizeof(Ending))
+            if more == NULL:
+                return
+            self.endings = more
+            self.cap_endings = cap
+        conn.ending = 1
+        self.endings[self.n_endings] = Ending(conn=conn, first_packet=conn.first_packet, frame=number, ns=ns)
+        self.n_endings += 1
