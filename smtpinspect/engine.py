@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.eve import EveSink
 from smtpinspect._core.records import Sink
@@ -24,8 +23,7 @@ STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-
 Record = Alert | Mail | Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """What a run saw. `truncated` tells why the capture could not be read to its end, None when it could."""
 
     packets: int
@@ -45,14 +43,16 @@ class Stats:
         return self.connections > 0
 
 
-@dataclass(slots=True)
 class Result:
     """All records of a replay."""
 
-    mails: list[Mail] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-    flows: list[Flow] = field(default_factory=list)
-    stats: Stats | None = None
+    __slots__ = ("alerts", "flows", "mails", "stats")
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+        self.alerts: list[Alert] = []
+        self.flows: list[Flow] = []
+        self.stats: Stats | None = None
 
 
 def compile_rows(inspectors: Sequence[Inspector]) -> Program:
