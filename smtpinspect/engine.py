@@ -63,6 +63,13 @@ def compile_rows(inspectors: Sequence[Inspector]) -> Program:
     return Program(rows)
 
 
+def _shown(records: frozenset[str] | set[str]) -> dict[str, bool]:
+    """These records, as a sink is told of them."""
+    if unknown := set(records) - RECORDS:
+        raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
+    return {"alerts": "alert" in records, "mails": "mail" in records, "flows": "flow" in records}
+
+
 class Engine:
     """Inspectors, ready to run over any number of sources.
 
@@ -104,13 +111,14 @@ class Engine:
         number = self.labels.index(label)
         return self.program.scopes.looks_between(number, opener, address.strip("[]"), int(port))
 
-    def run(self, source: Input) -> Iterator[Record | Stats]:
+    def run(self, source: Input, records: frozenset[str] | set[str] = RECORDS) -> Iterator[Record | Stats]:
         """Records as they become final, a Stats at the end.
 
+        `records` of {"mail", "alert", "flow"} are made; without "alert", mails have no `alerts`.
         Raises UsageError for a source that cannot be opened, and CaptureError, after the Stats, for one that could
         not be read to its end. On Ctrl-C the records of what was read come before KeyboardInterrupt goes on.
         """
-        sink = ObjectSink(self.program)
+        sink = ObjectSink(self.program, **_shown(records))
         run = Run(self, source, sink)
         stopped: KeyboardInterrupt | None = None
         try:
@@ -141,11 +149,7 @@ class Engine:
 
         Raises like `run`. On Ctrl-C the records of what was read are written before KeyboardInterrupt goes on.
         """
-        if unknown := set(records) - RECORDS:
-            raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
-        sink = EveSink(
-            self.program, out, alerts="alert" in records, mails="mail" in records, flows="flow" in records
-        )
+        sink = EveSink(self.program, out, **_shown(records))
         run = Run(self, source, sink)
         try:
             try:
