@@ -47,7 +47,8 @@ $(VENV)/ready:
 	@$(BIN)/pip install --quiet 'setuptools>=68' 'cython>=3.1'
 	@touch $@
 
-# pip compiles everything; after that setup.py compiles what has changed.
+# pip compiles everything; after that setup.py compiles what has changed. Bytecode of an editable installation is
+# nobody's business, and where PYTHONDONTWRITEBYTECODE is set, each start would compile the modules anew.
 $(VENV)/installed: $(VENV)/ready pyproject.toml setup.py
 	@echo "building (once, a minute or two) ..."
 	@$(INSTALL)
@@ -56,6 +57,7 @@ $(VENV)/installed: $(VENV)/ready pyproject.toml setup.py
 
 $(VENV)/built: $(VENV)/installed $(SOURCES)
 	@test ! -e $@ || $(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/python -m compileall -q smtpinspect
 	@touch $@
 
 $(VENV)/tools: $(VENV)/ready pyproject.toml

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Basis = Literal["confirmed", "inferred", "project"]
 CONFIRMED: Final = "confirmed"  # a source says so
 INFERRED: Final = "inferred"  # derived from confirmed facts
 PROJECT: Final = "project"  # no source decides: our choice, named as such
+
+# Nobody writes to it; a read-only mapping could not be pickled.
+_NONE: Final[Mapping[str, object]] = {}
 
 
 class Strength(IntEnum):
@@ -31,13 +33,12 @@ class Strength(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """An action and its parameters (mask, reply text, who gets a reset), worked out in `enforce`."""
 
     strength: Strength
     how: str = ""
-    params: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = _NONE
 
     @property
     def breaks(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,6 +13,7 @@ from smtpinspect.commands.arguments import COMMANDS
 from smtpinspect.commands.console import BROKEN_PIPE, DONE, PROG, STOPPED, USAGE, complain, give_up_output
 from smtpinspect.errors import UsageError
 
+OBJECTS: Final = 100_000  # made since the last look for garbage until the next
 MAIN_HELP: Final = """\
 usage: smtpinspect COMMAND ...
        smtpinspect CAPTURE...       the same as replay
@@ -42,8 +44,18 @@ exit status: 0 done; 1 --fail-on matched; 2 wrong usage or configuration;
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run a command line; its exit status. Without `argv` that of the process, which ends with it."""
+    if argv is None:
+        # What is imported stays: to look through it for garbage takes longer than a small capture.
+        gc.set_threshold(OBJECTS)
+        try:
+            return _main(sys.argv[1:])
+        finally:
+            gc.freeze()
+    return _main(list(argv))
+
+
+def _main(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Text of strangers goes out whatever the terminal can show.
         if hasattr(stream, "reconfigure"):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.eve import EveSink
 from smtpinspect._core.records import Sink
@@ -26,8 +25,7 @@ STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-
 Record = Alert | Mail | Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(NamedTuple):
     """What a run saw. `truncated` tells why the capture could not be read to its end, None when it could."""
 
     packets: int
@@ -47,14 +45,16 @@ class Stats:
         return self.connections > 0
 
 
-@dataclass(slots=True)
 class Result:
     """All records of a replay."""
 
-    mails: list[Mail] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-    flows: list[Flow] = field(default_factory=list)
-    stats: Stats | None = None
+    __slots__ = ("alerts", "flows", "mails", "stats")
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+        self.alerts: list[Alert] = []
+        self.flows: list[Flow] = []
+        self.stats: Stats | None = None
 
 
 def compile_rows(inspectors: Sequence[Inspector]) -> Program:
@@ -63,6 +63,13 @@ def compile_rows(inspectors: Sequence[Inspector]) -> Program:
     rows = [(label, made, made.table(), True, made.profile) for label, made in chosen]
     rows += [(made.name, made, made.table(), False, made.profile) for made in registry.always()]
     return Program(rows)
+
+
+def _shown(records: frozenset[str] | set[str]) -> dict[str, bool]:
+    """These records, as a sink is told of them."""
+    if unknown := set(records) - RECORDS:
+        raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
+    return {"alerts": "alert" in records, "mails": "mail" in records, "flows": "flow" in records}
 
 
 class Engine:
@@ -111,13 +118,14 @@ class Engine:
         number = self.labels.index(label)
         return self.program.scopes.looks_between(number, opener, address.strip("[]"), int(port))
 
-    def run(self, source: Input) -> Iterator[Record | Stats]:
+    def run(self, source: Input, records: frozenset[str] | set[str] = RECORDS) -> Iterator[Record | Stats]:
         """Records as they become final, a Stats at the end.
 
+        `records` of {"mail", "alert", "flow"} are made; without "alert", mails have no `alerts`.
         Raises UsageError for a source that cannot be opened, and CaptureError, after the Stats, for one that could
         not be read to its end. On Ctrl-C the records of what was read come before KeyboardInterrupt goes on.
         """
-        sink = ObjectSink(self.program)
+        sink = ObjectSink(self.program, **_shown(records))
         run = Run(self, source, sink)
         stopped: KeyboardInterrupt | None = None
         try:
@@ -148,11 +156,7 @@ class Engine:
 
         Raises like `run`. On Ctrl-C the records of what was read are written before KeyboardInterrupt goes on.
         """
-        if unknown := set(records) - RECORDS:
-            raise ValueError(f"no such records: {', '.join(sorted(unknown))}")
-        sink = EveSink(
-            self.program, out, alerts="alert" in records, mails="mail" in records, flows="flow" in records
-        )
+        sink = EveSink(self.program, out, **_shown(records))
         run = Run(self, source, sink)
         try:
             try:

@@ -7,16 +7,14 @@ Conditions in one pattern are ANDed. The core evaluates patterns where the fact 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Op = Literal["eq", "ne", "gt", "lt", "in", "not_in", "flags", "contains", "matches"]
 Value = int | bytes | str
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(NamedTuple):
     """One predicate: an operator and what it compares with."""
 
     op: Op
@@ -101,8 +99,7 @@ ASKS: Final[Mapping[FieldType, frozenset[Op]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a fact: its type, its slot in the core's record, the words of an enumeration."""
 
     type: FieldType
@@ -111,8 +108,7 @@ class Field:
     meaning: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """What a rule waits for: a fact kind and its conditions."""
 
     kind: FactKind
@@ -121,13 +117,18 @@ class Pattern:
     not_given: Given = Given(0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class FactKind:
-    """A kind of fact; calling it makes a pattern."""
+    """A kind of fact; calling it makes a pattern. Each is equal to itself only."""
 
-    name: str
-    number: int
-    fields: Mapping[str, Field] = field(default_factory=dict)
+    __slots__ = ("fields", "name", "number")
+
+    def __init__(self, name: str, number: int, fields: Mapping[str, Field]) -> None:
+        self.name: Final = name
+        self.number: Final = number
+        self.fields: Final = fields
+
+    def __repr__(self) -> str:
+        return f"FactKind({self.name})"
 
     def __call__(self, *, given: int = 0, not_given: int = 0, **tests: Test | Value) -> Pattern:
         """Make a pattern. Raises TypeError for a field or a word that this fact does not have, and for a test

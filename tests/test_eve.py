@@ -130,3 +130,17 @@ def test_no_secret_is_told() -> None:
         frames(wire.build(parse(text))), out
     )
     assert b"AUTH" in out.getvalue() and b"c2VjcmV0" not in out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["mail", "alert", "flow"])
+def test_the_python_records_that_are_wanted(kind: str) -> None:
+    path = next(path for path in PCAPS if path.stem == "several-mails")
+    name = {"mail": "smtp"}.get(kind, kind)
+    *every, whole = smtpinspect.Engine().run(path)
+    *wanted, stats = smtpinspect.Engine().run(path, {kind})
+    assert [repr(r) for r in wanted] == [repr(r) for r in every if r.record == name] != []
+    assert isinstance(stats, smtpinspect.Stats) and isinstance(whole, smtpinspect.Stats)
+    assert (stats.alerts, stats.mails, stats.connections) == (whole.alerts, whole.mails, whole.connections)
+    assert all(r.alerts == [] for r in wanted if isinstance(r, smtpinspect.Mail))
+    with pytest.raises(ValueError, match="no such records: mails"):
+        next(smtpinspect.Engine().run(path, {"mails"}))

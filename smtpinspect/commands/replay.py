@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -185,6 +184,8 @@ def _look_at(captures: Sequence[str]) -> None:
             why = f"{path}: not a capture: {looks_like(head)}."
             more = "This version reads captures: pcap and pcapng, plain or packed."
             if title := _configuration(path):
+                import shlex
+
                 more = f"It is a configuration ({title}): {PROG} config {shlex.quote(path)}"
             raise SystemExit(complain(why, UNREADABLE, more))
 

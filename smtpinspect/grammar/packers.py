@@ -18,8 +18,7 @@ Not judged by name alone: `.pklstb` and `.petite`, of which only memory tells; t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Group = Literal["documented", "optional"]
 Evidence = Literal["section", "marker", "entry point", "imports"]
@@ -32,8 +31,7 @@ DIE: Final = "Detect It Easy db/PE/packer_{}.2.sg"
 UPX_MADE: Final = "files made by UPX 4.2.2"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One way to tell a packer. `bits`: 32, 64 or 0 for both; a marker lies in the octets from `first` to `within`."""
 
     packer: str
@@ -196,7 +194,7 @@ _NSPACK: Final = """
 
 def _aspack() -> list[Row]:
     plain = _points("ASPack", "documented", 32, _ASPACK)
-    behind = [replace(row, pattern=f"{jump} rel32 {row.pattern}") for jump in _ASPACK_JUMPS for row in plain]
+    behind = [row._replace(pattern=f"{jump} rel32 {row.pattern}") for jump in _ASPACK_JUMPS for row in plain]
     return plain + behind
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from smtpinspect.actions import ALARM, DETACH, DROP, DROP_FLOW, PASS, RESET, Action, Basis, Strength
@@ -27,8 +26,7 @@ class Evidence(NamedTuple):
     source: str  # names of `Inspector.sources`, with `; ` between them
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One row. Rows that share id and detail are alternatives (OR); conditions inside a row are ANDed.
 
     `breaks` marks a rewrite that hangs the client. `first_of` names a group of which only the first
@@ -63,8 +61,7 @@ class Rule:
         return self.breaks or self.action.breaks
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Which connections an inspector looks at. A connection is outbound when its client is inside and its server
     is not, else inbound; without `inside` all are inbound. Networks are `ADDRESS/BITS`.
     """
@@ -207,7 +204,7 @@ class Inspector:
         made = {a.strength.word: a for a in (PASS, ALARM, DETACH, DROP, DROP_FLOW, RESET)}.get(word)
         if made is None:
             raise UsageError(f"{row.id} cannot {word}: what to write is not known")
-        return replace(made, params={**row.action.params, **made.params})
+        return made._replace(params={**row.action.params, **made.params})
 
     def matching(self, rule: str) -> tuple[str, ...]:
         """The ids that a full id, a family or a short form names. Raises UsageError when there is none."""
@@ -262,12 +259,12 @@ class Inspector:
                         f"{row.id} only tells what the capture shows: it has no action, only off="
                     )
                 action = self.act(row, self._actions[row.id], self.settings)
-                row = replace(row, action=action, breaks=row.breaks and action.strength == Strength.REWRITE)
+                row = row._replace(action=action, breaks=row.breaks and action.strength == Strength.REWRITE)
             level = self._levels.get(row.id, row.level)
             # `ignore` takes the line from the product's log; what only tells is gone with it.
             if level == "ignore" and row.action.strength <= Strength.ALARM:
                 continue
-            rows.append(replace(row, level=level))
+            rows.append(row if level == row.level else row._replace(level=level))
         return tuple(rows)
 
 

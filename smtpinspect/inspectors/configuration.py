@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect.errors import UsageError
@@ -15,11 +13,10 @@ from smtpinspect.grammar import limits
 
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 # What a pager leaves in a pasted session, before the carriage return that overwrites it.
-_PAGER: Final = re.compile(r"<-+ ?More ?-+>|--+ ?More ?--+", re.IGNORECASE)
+_PAGER: Final = r"(?i)<-+ ?More ?-+>|--+ ?More ?--+"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line of a configuration (the first is 1), and what it means."""
 
     number: int
@@ -27,8 +24,7 @@ class Line:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """What a product's configuration says about SMTP.
 
     `keys` are those of the inspector `product`; `profile` is empty where nothing tells the generation, and
@@ -40,7 +36,7 @@ class Configuration:
     product: str
     title: str
     profile: str = ""
-    keys: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, Any] = {}
     active: bool = True
     ports: tuple[int, ...] = ()
     found: tuple[Line, ...] = ()
@@ -109,9 +105,9 @@ def rows(text: str) -> Iterator[Row]:
     for number, whole in enumerate(text.split("\n"), 1):
         line = whole[: limits.CONFIG_LINE].rstrip()
         if "\r" in line:
-            line = _PAGER.sub("", line).rpartition("\r")[2]
+            line = re.sub(_PAGER, "", line).rpartition("\r")[2]
         elif line.startswith(("<", "-")):
-            line = _PAGER.sub("", line)
+            line = re.sub(_PAGER, "", line)
         bare = line.lstrip()
         if bare:
             yield Row(number, len(line) - len(bare), bare)
@@ -175,6 +171,8 @@ def reader(package: str) -> Callable[[str], Configuration | None] | None:
 def _nearest(path: str) -> str:
     folder, name = os.path.split(path)
     try:
+        import difflib
+
         near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
     except OSError:
         return ""

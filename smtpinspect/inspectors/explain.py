@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from smtpinspect.actions import Basis
 
@@ -13,8 +12,7 @@ Phase = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """A rule as a mail administrator reads it. `phase` picks the peers' log lines, `told` replaces them."""
 
     signature_id: int
@@ -31,8 +29,7 @@ class Page:
     ask: str = ""  # a spec that brings it into force, where no profile does
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+class Remedy(NamedTuple):
     """A way to stop a rule, for the product generations (profiles) that it fits; empty: all of them."""
 
     title: str

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 
 from smtpinspect.actions import Basis
 from smtpinspect.errors import UsageError
 
+_NONE: Final[Mapping[str, Any]] = {}
 KnobType = Literal["int", "bool", "word", "list", "octets", "regex", "networks"]
 
 _TRUE: Final = frozenset({"on", "true", "yes", "1"})
 _FALSE: Final = frozenset({"off", "false", "no", "0"})
 _ESCAPES: Final = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
-_ESCAPE: Final = re.compile(rb"\\(x[0-9A-Fa-f]{2}|[rnt0\\])")
+_ESCAPE: Final = rb"\\(x[0-9A-Fa-f]{2}|[rnt0\\])"
 
 
-@dataclass(frozen=True, slots=True)
-class Knob:
+class Knob(NamedTuple):
     """A setting: its type, default, range or words, and where it comes from.
 
     A default of None means that another knob decides (`header_line_length` follows `limits`).
@@ -35,16 +32,22 @@ class Knob:
     high: int = 2**31 - 1
     basis: Basis = "project"
     source: str = ""
-    aliases: Mapping[str, str] = field(default_factory=dict)  # other spellings of a word
+    aliases: Mapping[str, str] = _NONE  # other spellings of a word
     off: bool = False  # 0 switches off, whatever `low` says
 
 
-@dataclass(frozen=True, slots=True)
 class Settings:
     """A profile's knobs with the user's values over them; `settings.deny_style` reads one."""
 
+    # No tuple, whose methods would hide knobs of the same names.
+    __slots__ = ("profile", "values")
+
     profile: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any]
+
+    def __init__(self, profile: str, values: Mapping[str, Any] = _NONE) -> None:
+        object.__setattr__(self, "profile", profile)
+        object.__setattr__(self, "values", values)
 
     def __getattr__(self, name: str) -> Any:
         # Copying and unpickling ask for dunder names before `values` is there.
@@ -54,6 +57,20 @@ class Settings:
             return self.values[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"cannot set {name}: settings are not changed")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return self.profile == other.profile and self.values == other.values
+
+    def __reduce__(self) -> tuple[type[Settings], tuple[str, dict[str, Any]]]:
+        return Settings, (self.profile, dict(self.values))
+
+    def __repr__(self) -> str:
+        return f"Settings(profile={self.profile!r}, values={self.values!r})"
 
 
 class Spec(NamedTuple):
@@ -107,6 +124,8 @@ def parse(text: str) -> Spec:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like this one, or an empty string."""
+    import difflib  # wanted only for what somebody misspelt
+
     found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
     return found[0] if found else ""
 
@@ -121,9 +140,10 @@ def unknown(what: str, word: str, known: Sequence[str], owner: str = "", hint: s
 def octets(text: str) -> bytes:
     r"""Text to octets; knows \r \n \t \0 \\ and \xNN. Raises ValueError at any other backslash."""
     raw = text.encode()
-    if b"\\" in _ESCAPE.sub(b"", raw):
+    if b"\\" in re.sub(_ESCAPE, b"", raw):
         raise ValueError(r"a backslash starts one of \r \n \t \0 \\ \xNN")
-    return _ESCAPE.sub(
+    return re.sub(
+        _ESCAPE,
         lambda m: bytes.fromhex(m[1][1:].decode()) if len(m[1]) > 1 else _ESCAPES[m[1]],
         raw,
     )
@@ -214,6 +234,8 @@ def _regex(key: str, given: object, owner: str) -> bytes:
 
 
 def _networks(knob: Knob, key: str, given: object, owner: str) -> tuple[str, ...]:
+    import ipaddress
+
     found = []
     for item in _list(knob, key, given, owner):
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect._core.views import Alert, Flow, Mail
@@ -28,50 +27,69 @@ Key = tuple[str, str]  # of a product in a verdict, and a rule's id: two profile
 Fired = Mapping[Key, tuple[Alert, int]]  # the first alert, and how often
 
 
-@dataclass(slots=True)
 class Row:
     """A mail, or a connection without one."""
 
-    capture: str
-    sender: str
-    to: str
-    outcome: str
-    observed: str
-    cells: dict[str, tuple[str, str]] = field(default_factory=dict)  # by product: (in a sum, text)
-    breaks: list[Alert] = field(default_factory=list)  # by product, what would break it first
-    fired: Fired = field(default_factory=dict)
-    later: Fired = field(default_factory=dict)  # behind the connection's last mail
-    notes: list[str] = field(default_factory=list)
+    __slots__ = ("breaks", "capture", "cells", "fired", "later", "notes", "observed", "outcome", "sender", "to")
+
+    def __init__(
+        self,
+        capture: str,
+        sender: str,
+        to: str,
+        outcome: str,
+        observed: str,
+        cells: dict[str, tuple[str, str]] | None = None,
+        breaks: Iterable[Alert] = (),
+        fired: Fired | None = None,
+        notes: Iterable[str] = (),
+    ) -> None:
+        self.capture = capture
+        self.sender = sender
+        self.to = to
+        self.outcome = outcome
+        self.observed = observed
+        self.cells = {} if cells is None else cells  # by product: (in a sum, text)
+        self.breaks = [*breaks]  # by product, what would break it first
+        self.fired: Fired = {} if fired is None else fired
+        self.later: Fired = {}  # behind the connection's last mail
+        self.notes = [*notes]
 
 
-@dataclass(slots=True)
 class RuleSum:
-    """What a rule did."""
+    """What a rule did: the first time, and in which capture that is."""
 
-    first: Alert
-    path: str  # of the capture that it is in
-    mails: int = 0
-    connections: int = 0
+    __slots__ = ("connections", "first", "mails", "path")
+
+    def __init__(self, first: Alert, path: str) -> None:
+        self.first = first
+        self.path = path
+        self.mails = 0
+        self.connections = 0
 
 
-@dataclass(slots=True)
 class MailSum:
     """The mails of a destination, or of a sender domain."""
 
-    mails: int = 0
-    trouble: int = 0  # the capture shows no acceptance
-    broken: Counter[str] = field(default_factory=Counter)  # by product
+    __slots__ = ("broken", "mails", "trouble")
+
+    def __init__(self) -> None:
+        self.mails = 0
+        self.trouble = 0  # the capture shows no acceptance
+        self.broken: Counter[str] = Counter()  # by product
 
 
-@dataclass(slots=True)
 class _Talk:
     """What an open connection has shown; forgotten when it ends."""
 
-    outside: dict[Key, tuple[Alert, int]] = field(default_factory=dict)  # of no mail
-    breaks: dict[str, Alert] = field(default_factory=dict)  # by product, the earliest
-    last_tx: dict[Key, int | None] = field(default_factory=dict)
-    mails: int = 0
-    last: Row | None = None  # of its mails
+    __slots__ = ("breaks", "last", "last_tx", "mails", "outside")
+
+    def __init__(self) -> None:
+        self.outside: dict[Key, tuple[Alert, int]] = {}  # of no mail
+        self.breaks: dict[str, Alert] = {}  # by product, the earliest
+        self.last_tx: dict[Key, int | None] = {}
+        self.mails = 0
+        self.last: Row | None = None  # of its mails
 
 
 class Summary:

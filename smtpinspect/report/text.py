@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtpinspect.report import words
 from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, Key, MailSum, Row, RuleSum, Summary
@@ -22,8 +21,7 @@ READABLE: Final = 12  # columns that are left of an address
 _GENERATION: Final = re.compile(r"([a-z]+)-(\d.*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A column: an emulated product under its key in a verdict."""
 
     label: str

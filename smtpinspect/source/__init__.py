@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import stat
 import sys
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from fractions import Fraction
-from typing import Any, Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 from smtpinspect._core.pcapfile import File, Frames, Merged, Source, Stream
 from smtpinspect.errors import UsageError
 from smtpinspect.source.unpack import LONGEST_MAGIC, Octets, Readable, packing_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from fractions import Fraction
 
 __all__ = ["Frame", "Input", "Source", "open_source"]
 
@@ -57,11 +58,14 @@ def _is_readable(what: object) -> TypeGuard[Readable]:
 
 
 def _is_frame(item: object) -> bool:
-    return (
-        isinstance(item, (list, tuple))
-        and len(item) == 2
-        and isinstance(item[0], (int, float, Decimal, Fraction))
-    )
+    if not (isinstance(item, (list, tuple)) and len(item) == 2):
+        return False
+    if isinstance(item[0], (int, float)):
+        return True
+    from decimal import Decimal
+    from fractions import Fraction
+
+    return isinstance(item[0], (Decimal, Fraction))
 
 
 def _merged(parts: Sequence[Any], linktype: int | None) -> Source:
@@ -139,6 +143,8 @@ def _head(fd: int) -> bytes:
 def _nearest(path: str) -> str:
     folder, name = os.path.split(path)
     try:
+        import difflib
+
         names = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
     except OSError:
         return f" ({folder} is no directory that can be read)"

@@ -1,11 +1,11 @@
-"""Packed captures: gzip, bzip2, xz, zstd and lz4, told by their first octets and never by a name."""
+"""Packed captures: gzip, bzip2, xz, zstd and lz4, told by their first octets and never by a name.
+
+What unpacks them is imported when it is wanted.
+"""
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import sys
-import zlib
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -47,6 +47,8 @@ class Gzip:
     """zlib's decompressor in the shape of bz2's."""
 
     def __init__(self) -> None:
+        import zlib
+
         self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self.needs_input = True
 
@@ -105,7 +107,15 @@ class Zstd:
         return octets[:max_length]
 
 
+def _bzip2() -> Decoder:
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
 def _xz() -> Decoder:
+    import lzma
+
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_MEMORY)
 
 
@@ -140,7 +150,7 @@ class Packing(NamedTuple):
 
 PACKINGS: Final = (
     Packing("gzip", (b"\x1f\x8b\x08",), Gzip),
-    Packing("bzip2", (b"BZh",), bz2.BZ2Decompressor),
+    Packing("bzip2", (b"BZh",), _bzip2),
     Packing("xz", (b"\xfd7zXZ\x00",), _xz),
     Packing("zstd", (b"\x28\xb5\x2f\xfd", *SKIPPABLE), _zstd),
     Packing("lz4", (b"\x04\x22\x4d\x18",), _lz4),

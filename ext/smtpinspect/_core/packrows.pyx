@@ -22,19 +22,18 @@ cdef Text[PACKER_NAMES + 1] FUNCTION_NAMES
 cdef int section_names_n = 0
 
 _words = {}                    # what the C strings point into
-_TOKEN = _re.compile(r"'([^']*)'|(rel8|rel32|abs32)|(\.\.|##|[0-9A-F]{2})|(\S)")
-_MARKS = {"..": T_ANY, "##": T_DIGIT, "rel8": T_REL8, "rel32": T_REL32, "abs32": T_ABS32}
+_TOKEN = _re.compile(r"[0-9A-F]{2}|\.\.|##|'[^']*'|rel8|rel32|abs32|\S")
+_MARKS = {f"{octet:02X}": octet for octet in range(256)}
+_MARKS |= {"..": T_ANY, "##": T_DIGIT, "rel8": T_REL8, "rel32": T_REL32, "abs32": T_ABS32}
 
 
 def _tokens(pattern):
     made = []
-    for text, operand, octet, wrong in _TOKEN.findall(pattern):
-        assert not wrong, pattern
-        if text:
-            made += text.encode("ascii")
+    for word in _TOKEN.findall(pattern):
+        if word[0] == "'":
+            made += word[1:-1].encode("ascii")
         else:
-            word = operand or octet
-            made.append(_MARKS[word] if word in _MARKS else int(word, 16))
+            made.append(_MARKS[word])
     return made
 
 

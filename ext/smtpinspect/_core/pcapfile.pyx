@@ -19,10 +19,7 @@ from posix.unistd cimport close as c_close, pread
 
 from smtpinspect._core.span cimport be16, be32, le16, le32
 
-import math
-import numbers
 import os
-from decimal import Decimal
 
 from smtpinspect.errors import CaptureError, UsageError
 
@@ -1041,14 +1038,17 @@ def nanoseconds(when) -> int:
     An int, a Decimal or a Fraction is taken exactly. A float of our days has steps of a quarter of a
     microsecond, so it is taken to the microsecond (to the nanosecond where its steps are smaller).
     """
-    if not isinstance(when, (float, numbers.Rational, Decimal)):
-        if not hasattr(when, "__float__"):
-            raise TypeError(f"{type(when).__name__} where seconds belong")
-        when = float(when)   # of another number's kind, as numpy's
+    if not isinstance(when, (int, float)):
+        from decimal import Decimal
+        from numbers import Rational
+        if not isinstance(when, (Rational, Decimal)):
+            if not hasattr(when, "__float__"):
+                raise TypeError(f"{type(when).__name__} where seconds belong")
+            when = float(when)   # of another number's kind, as numpy's
     if isinstance(when, float):
         if abs(when) < 1 << 22:
             return round(when * 1e9)
-        whole = math.floor(when)
+        whole = when.__floor__()
         return whole * 1_000_000_000 + round((when - whole) * 1e6) * 1000
     return round(when * 1_000_000_000)
 

@@ -1,7 +1,5 @@
 """Which connections each inspector looks at: networks inside, directions, exclusions, ports."""
 
-import ipaddress
-
 from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -60,6 +58,7 @@ cdef class Scopes:
                 self.any = True
 
     cdef int keep(self, Network* network, str text) except -1:
+        import ipaddress  # slow to import, and wanted only where somebody names networks
         made = ipaddress.ip_network(text)
         cdef bytes octets = made.network_address.packed
         network.family = made.version
@@ -100,6 +99,7 @@ cdef class Scopes:
 
     def looks_between(self, int inspector, str client, str server, uint16_t port):
         """Does this inspector look at a connection from this address to that one's port (text, of one family)?"""
+        import ipaddress
         a = ipaddress.ip_address(client)
         cdef bytes p = a.packed
         cdef bytes q = ipaddress.ip_address(server).packed

@@ -1,16 +1,38 @@
-"""Records as Python sees them: alerts, mails, connections; octets become text only when somebody reads them."""
+"""Records as Python sees them: alerts, mails, connections. Each keeps what the core wrote down, and becomes text, lists
+and dictionaries only where somebody reads them."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from smtpinspect._core.records cimport Sink, flow_id, flow_state, predicted_stage
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport decoded, endpoint, escaped
-from smtpinspect._core.state cimport Alert as CAlert, Conn, Mail as CMail, Piece, Standing, Talk
+from smtpinspect._core.state cimport Alert as CAlert, Conn, Key, Mail as CMail, Piece, Rcpt, Standing, Talk
 
 cdef extern from "Python.h":
     size_t PyList_GET_SIZE(void* list) nogil       # read by the only thread that changes it
 
 from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
+
+cdef struct Ends:              # of a connection
+    Key key
+    uint8_t client
+
+
+cdef inline Ends ends_of(const Conn* conn) noexcept nogil:
+    cdef Ends ends
+    ends.key = conn.key
+    ends.client = conn.client
+    return ends
+
+
+cdef str end_of(const Ends* ends, int side):
+    cdef Conn conn             # of which only this is looked at
+    conn.key = ends.key
+    conn.client = ends.client
+    return endpoint(&conn, side)
 
 
 cdef list doubts(uint32_t bits):
@@ -24,23 +46,79 @@ def excerpt(octets):
     return out[:escaped(<const uint8_t*><const char*>data, len(data), <char*>out)].decode("ascii")
 
 
+@cython.no_gc                  # nothing that it leads to leads back
+@cython.freelist(64)
 cdef class Alert:
     """A rule that fired, its action and its evidence (`offset`, `length` in stream octets; `packet` 1-based)."""
 
-    cdef readonly str inspector, profile, rule, detail, action, direction, basis, title
-    cdef readonly object phase, stage, tx_id
-    cdef readonly bint breaks, after_break
+    cdef readonly object row
+    cdef readonly str inspector, profile
     cdef readonly int64_t offset, length, packet, pcap_cnt, ns
     cdef readonly int64_t start_ns, moved  # of the connection: its first frame; payload octets, both sides, so far
-    cdef readonly bytes octets
     cdef readonly uint64_t flow_id
-    cdef readonly str client, server
-    cdef readonly object row
+    cdef CAlert c
+    cdef Ends ends
+
+    @property
+    def rule(self):
+        return self.row.id
+
+    @property
+    def title(self):
+        return self.row.title
+
+    @property
+    def detail(self):
+        return self.row.detail
+
+    @property
+    def basis(self):
+        return self.row.basis
+
+    @property
+    def action(self):
+        return ACTIONS[self.c.strength]
+
+    @property
+    def breaks(self):
+        return self.c.breaks != 0
+
+    @property
+    def after_break(self):
+        return self.c.after_break != 0
+
+    @property
+    def phase(self):
+        return PHASES[self.c.phase]
+
+    @property
+    def stage(self):
+        return STAGES[predicted_stage(self.c.phase, self.offset, self.c.text_end)]
+
+    @property
+    def direction(self):
+        return "server" if self.c.side else "client"
 
     @property
     def timestamp(self):
         """Seconds since 1970, UTC, of the frame at which it was decided."""
         return self.ns / 1e9
+
+    @property
+    def octets(self):
+        return (<const char*>self.c.octets)[:self.c.noctets]
+
+    @property
+    def tx_id(self):
+        return self.c.tx if self.c.tx >= 0 else None
+
+    @property
+    def client(self):
+        return end_of(&self.ends, 0)
+
+    @property
+    def server(self):
+        return end_of(&self.ends, 1)
 
     @property
     def record(self):
@@ -50,79 +128,209 @@ cdef class Alert:
         return f"<Alert {self.rule} {self.action} {self.direction}@{self.offset} packet {self.packet}>"
 
 
+@cython.freelist(64)
 cdef class Mail:
     """One transaction and what became of it in the capture (`outcome`) and behind each product (`verdict`)."""
 
     cdef readonly uint64_t flow_id
-    cdef readonly int64_t tx_id, octets, start_ns, end_ns, plain
-    cdef readonly str client, server, outcome, closer
-    cdef readonly object reply, phase, stage, declared
-    cdef readonly double silence
-    cdef readonly list rcpt_replies, confidence, alerts
-    cdef readonly dict verdict, broken_by
-    cdef readonly bint bdat
-    cdef bytes _text
-    cdef Piece _helo, _sender, _from, _to, _subject, _id
-    cdef bint _has_sender
-    cdef list _rcpts, _names
+    cdef readonly int64_t tx_id, octets, start_ns, end_ns
+    cdef readonly int64_t plain          # octets without the dots of stuffing; 0 where nobody watches SIZE
+    cdef CMail c
+    cdef void* held            # where the pointers of `c` lead
+    cdef Ends ends
+    cdef Program program
+    cdef dict _verdict, _broken_by
+    cdef list _alerts
 
-    cdef bytes _piece(self, Piece p):
-        return self._text[p.at:p.at + p.n]
+    def __dealloc__(self):
+        free(self.held)
+
+    cdef int keep(self, const CMail* mail) except -1:
+        """Copy the mail and what it leads to."""
+        cdef size_t standing = self.program.ninspectors * sizeof(Standing) if mail.standing != NULL else 0
+        cdef size_t rcpts = mail.nrcpts * sizeof(Rcpt)
+        cdef size_t names = mail.nnames * sizeof(Piece)
+        cdef char* to = <char*>malloc(standing + rcpts + names + mail.text.n + 1)
+        if to == NULL:
+            raise MemoryError
+        self.held = to
+        self.c = mail[0]
+        memcpy(to, mail.standing, standing)
+        self.c.standing = <Standing*>to if standing else NULL
+        to += standing
+        memcpy(to, mail.rcpts, rcpts)
+        self.c.rcpts = <Rcpt*>to
+        to += rcpts
+        memcpy(to, mail.names, names)
+        self.c.names = <Piece*>to
+        to += names
+        memcpy(to, mail.text.p, mail.text.n)
+        self.c.text.p = <uint8_t*>to
+        return 0
+
+    cdef str text(self, Piece p):
+        return decoded((<const char*>self.c.text.p)[p.at:p.at + p.n])
 
     @property
     def record(self):
         return "smtp"
 
     @property
+    def client(self):
+        return end_of(&self.ends, 0)
+
+    @property
+    def server(self):
+        return end_of(&self.ends, 1)
+
+    @property
+    def outcome(self):
+        return OUTCOMES[self.c.outcome]
+
+    @property
+    def reply(self):
+        return self.c.reply or None
+
+    @property
+    def phase(self):
+        return PHASES[self.c.phase]
+
+    @property
+    def stage(self):
+        return STAGES[self.c.stage]
+
+    @property
+    def declared(self):
+        return self.c.declared if self.c.declared >= 0 else None
+
+    @property
+    def silence(self):
+        return self.c.silence_ns / 1e9
+
+    @property
+    def closer(self):
+        return CLOSERS[self.c.closer]
+
+    @property
+    def bdat(self):
+        return self.c.bdat != 0
+
+    @property
     def helo(self):
         """The name that the client gave in HELO or EHLO, None when it gave none."""
-        return decoded(self._piece(self._helo)) if self._helo.n else None
+        return self.text(self.c.helo) if self.c.helo.n else None
 
     @property
     def mail_from(self):
         """The address of MAIL, without brackets; None when the mail has none (encrypted)."""
-        return decoded(self._piece(self._sender)) if self._has_sender else None
+        return self.text(self.c.sender) if self.c.has_sender else None
 
     @property
     def rcpt_to(self):
         """The addresses of RCPT, refused ones too; `rcpt_replies` has the reply to each."""
-        return [decoded(self._text[at:at + n]) for at, n in self._rcpts]
+        return [self.text(self.c.rcpts[i].address) for i in range(self.c.nrcpts)]
+
+    @property
+    def rcpt_replies(self):
+        return [self.c.rcpts[i].reply or None for i in range(self.c.nrcpts)]
 
     @property
     def header_from(self):
-        return decoded(self._piece(self._from)) if self._from.n else None
+        return self.text(self.c.header_from) if self.c.header_from.n else None
 
     @property
     def header_to(self):
-        return decoded(self._piece(self._to)) if self._to.n else None
+        return self.text(self.c.header_to) if self.c.header_to.n else None
 
     @property
     def subject(self):
         """The Subject field as sent, unfolded; None when there is none."""
-        return decoded(self._piece(self._subject)) if self._subject.n else None
+        return self.text(self.c.subject) if self.c.subject.n else None
 
     @property
     def message_id(self):
-        return decoded(self._piece(self._id)) if self._id.n else None
+        return self.text(self.c.message_id) if self.c.message_id.n else None
 
     @property
     def attachments(self):
         """File names of MIME parts, parameter continuations joined (RFC 2231)."""
-        return [decoded(self._text[at:at + n]) for at, n in self._names]
+        return [self.text(self.c.names[i]) for i in range(self.c.nnames)]
+
+    @property
+    def confidence(self):
+        return doubts(self.c.doubt)
+
+    @property
+    def verdict(self):
+        if self._verdict is None:
+            self._verdict = verdicts(self.program, self.c.standing, False)
+        return self._verdict
+
+    @property
+    def broken_by(self):
+        if self._broken_by is None:
+            self._broken_by = breaks(self.program, self.c.standing)
+        return self._broken_by
+
+    @property
+    def alerts(self):
+        """Those of this mail; none where the run was not asked for alerts."""
+        if self._alerts is None:
+            self._alerts = []
+        return self._alerts
 
     def __repr__(self):
         return f"<Mail {self.mail_from} {self.outcome} {self.verdict}>"
 
 
+@cython.freelist(64)
 cdef class Flow:
     """One connection."""
 
     cdef readonly uint64_t flow_id
-    cdef readonly str client, server, state, closer
     cdef readonly int64_t pkts_toserver, pkts_toclient, bytes_toserver, bytes_toclient, start_ns, end_ns
     cdef readonly int64_t mails, commands, gaps, first_packet
-    cdef readonly dict verdict, broken_by
-    cdef readonly list confidence
+    cdef Ends ends
+    cdef uint8_t how, who
+    cdef uint16_t doubt
+    cdef Standing* standing
+    cdef Program program
+    cdef dict _verdict, _broken_by
+
+    def __dealloc__(self):
+        free(self.standing)
+
+    @property
+    def client(self):
+        return end_of(&self.ends, 0)
+
+    @property
+    def server(self):
+        return end_of(&self.ends, 1)
+
+    @property
+    def state(self):
+        return STATE_WORDS[self.how]
+
+    @property
+    def closer(self):
+        return CLOSERS[self.who]
+
+    @property
+    def verdict(self):
+        if self._verdict is None:
+            self._verdict = verdicts(self.program, self.standing, True)
+        return self._verdict
+
+    @property
+    def broken_by(self):
+        if self._broken_by is None:
+            self._broken_by = breaks(self.program, self.standing)
+        return self._broken_by
+
+    @property
+    def confidence(self):
+        return doubts(self.doubt)
 
     @property
     def record(self):
@@ -162,7 +370,7 @@ cdef class ObjectSink(Sink):
     cdef dict waiting            # alerts of mails whose record comes in this frame
 
     def __init__(self, Program program, alerts=True, mails=True, flows=True):
-        super().__init__(program, True, mails, flows)
+        super().__init__(program, alerts, mails, flows)
         self.out = []
         self.waiting = {}
 
@@ -190,6 +398,8 @@ cdef class ObjectSink(Sink):
         return 0
 
     cdef int write_mail(self, Conn* conn, CMail* mail) noexcept nogil:
+        if not self.show_mails:
+            return 0
         with gil:
             try:
                 self.make_mail(conn, mail)
@@ -198,6 +408,8 @@ cdef class ObjectSink(Sink):
         return 0
 
     cdef int write_flow(self, Conn* conn) noexcept nogil:
+        if not self.show_flows:
+            return 0
         with gil:
             try:
                 self.make_flow(conn)
@@ -208,20 +420,10 @@ cdef class ObjectSink(Sink):
     cdef make_alert(self, CAlert* a):
         cdef Alert made = Alert.__new__(Alert)
         cdef Program program = self.program
-        rule = program.table[a.row]
-        label = program.labels[program.rows[a.row].inspector]
-        made.row = rule
-        made.inspector = label
-        made.profile = program.profiles[program.rows[a.row].inspector]
-        made.rule = rule.id
-        made.title = rule.title
-        made.detail = rule.detail
-        made.action = ACTIONS[a.strength]
-        made.breaks = a.breaks
-        made.after_break = a.after_break
-        made.phase = PHASES[a.phase]
-        made.stage = STAGES[predicted_stage(a.phase, a.offset, a.text_end)]
-        made.direction = "server" if a.side else "client"
+        cdef int number = program.rows[a.row].inspector
+        made.row = program.table[a.row]
+        made.inspector = program.labels[number]
+        made.profile = program.profiles[number]
         made.offset = a.offset
         made.length = a.length
         made.packet = a.packet
@@ -229,76 +431,58 @@ cdef class ObjectSink(Sink):
         made.ns = a.ns
         made.start_ns = a.conn.start_ns
         made.moved = a.moved
-        made.octets = (<const char*>a.octets)[:a.noctets]
-        made.basis = rule.basis
-        made.tx_id = a.tx if a.tx >= 0 else None
         made.flow_id = flow_id(a.conn)
-        made.client = endpoint(a.conn, 0)
-        made.server = endpoint(a.conn, 1)
+        made.c = a[0]
+        made.c.next = NULL
+        made.c.conn = NULL
+        made.ends = ends_of(a.conn)
         self.out.append(made)
         if a.tx >= 0:
             self.waiting.setdefault((made.flow_id, a.tx), []).append(made)
 
     cdef make_mail(self, Conn* conn, CMail* m):
         cdef Mail made = Mail.__new__(Mail)
-        cdef uint32_t i
+        made.program = self.program
+        made.keep(m)
+        made.c.doubt |= conn.doubt
+        made.ends = ends_of(conn)
         made.flow_id = flow_id(conn)
         made.tx_id = m.tx
-        made.client = endpoint(conn, 0)
-        made.server = endpoint(conn, 1)
-        made.outcome = OUTCOMES[m.outcome]
-        made.reply = m.reply or None
-        made.phase = PHASES[m.phase]
-        made.stage = STAGES[m.stage]
         made.octets = m.octets
-        made.plain = m.plain                    # without the dots of stuffing; 0 where nobody watches SIZE
-        made.declared = m.declared if m.declared >= 0 else None
-        made.silence = m.silence_ns / 1e9
-        made.closer = CLOSERS[m.closer]
+        made.plain = m.plain
         made.start_ns = m.start_ns
         made.end_ns = conn.last_ns
-        made.bdat = m.bdat
-        made._text = (<const char*>m.text.p)[:m.text.n] if m.text.n else b""
-        made._helo = m.helo
-        made._sender = m.sender
-        made._has_sender = m.has_sender
-        made._from = m.header_from
-        made._to = m.header_to
-        made._subject = m.subject
-        made._id = m.message_id
-        made._rcpts = [(m.rcpts[i].address.at, m.rcpts[i].address.n) for i in range(m.nrcpts)]
-        made.rcpt_replies = [m.rcpts[i].reply or None for i in range(m.nrcpts)]
-        made._names = [(m.names[i].at, m.names[i].n) for i in range(m.nnames)]
-        made.confidence = doubts(m.doubt | conn.doubt)
-        made.verdict = verdicts(self.program, m.standing, False)
-        made.broken_by = breaks(self.program, m.standing)
-        made.alerts = self.waiting.pop((made.flow_id, m.tx), [])
-        if self.show_mails:
-            self.out.append(made)
+        if self.waiting:
+            made._alerts = self.waiting.pop((made.flow_id, m.tx), None)
+        self.out.append(made)
 
     cdef make_flow(self, Conn* conn):
         cdef Flow made = Flow.__new__(Flow)
         cdef Talk* talk = conn.talk
+        cdef size_t n = self.program.ninspectors * sizeof(Standing)
+        made.program = self.program
         made.flow_id = flow_id(conn)
-        made.client = endpoint(conn, 0)
-        made.server = endpoint(conn, 1)
+        made.ends = ends_of(conn)
         made.pkts_toserver = conn.d[0].packets
         made.pkts_toclient = conn.d[1].packets
         made.bytes_toserver = conn.d[0].octets
         made.bytes_toclient = conn.d[1].octets
         made.start_ns = conn.start_ns
         made.end_ns = conn.last_ns
-        made.state = STATE_WORDS[flow_state(conn)]
-        made.closer = CLOSERS[conn.closer]
-        made.mails = talk.txs if talk != NULL else 0
-        made.commands = talk.commands if talk != NULL else 0
+        made.how = flow_state(conn)
+        made.who = conn.closer
         made.gaps = conn.d[0].gaps + conn.d[1].gaps
         made.first_packet = conn.first_packet
-        made.verdict = verdicts(self.program, talk.standing if talk != NULL else NULL, True)
-        made.broken_by = breaks(self.program, talk.standing if talk != NULL else NULL)
-        made.confidence = doubts(conn.doubt)
-        if self.show_flows:
-            self.out.append(made)
+        made.doubt = conn.doubt
+        if talk != NULL:
+            made.mails = talk.txs
+            made.commands = talk.commands
+            if talk.standing != NULL:
+                made.standing = <Standing*>malloc(n + 1)
+                if made.standing == NULL:
+                    raise MemoryError
+                memcpy(made.standing, talk.standing, n)
+        self.out.append(made)
 
 
 cdef class TapeSink(ObjectSink):

@@ -187,7 +187,7 @@ def read(text: str) -> Configuration | None:
                 f"not in these settings: {_place(context)}, {one.title}, {state}. To read it: "
                 f"sed -n '{context.first},{context.last}p' FILE | smtpinspect config -"
             )
-    return replace(made[at], unknown=unknown, notes=tuple(notes))
+    return made[at]._replace(unknown=unknown, notes=tuple(notes))
 
 
 def _place(context: _Context) -> str:

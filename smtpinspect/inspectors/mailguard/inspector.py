@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from smtpinspect.actions import ALARM, DETACH, DROP, PASS, RESET, Action, Strength, answer, rewrite
@@ -299,7 +298,7 @@ def _configured(s: Settings, words: str, criterion: str) -> Action:
         case "drop-connection":
             return _drop_connection(s, **told)
         case "reset":
-            return replace(RESET, params={**RESET.params, **told})
+            return RESET._replace(params={**RESET.params, **told})
         case "mask":
             return rewrite("xxxx-all" if "cmd verb" in criterion.lower() else "mask-keyword", **told)
         case _:

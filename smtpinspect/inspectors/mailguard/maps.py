@@ -25,7 +25,6 @@ from smtpinspect.facts import (
     ne,
     not_in,
 )
-from smtpinspect.inspectors.mailguard.expressions import translated
 from smtpinspect.inspectors.mailguard.profiles import CRITERIA, Criterion
 from smtpinspect.inspectors.settings import Settings, unknown
 
@@ -144,6 +143,8 @@ def _words(criterion: Criterion, value: str) -> str:
 def _regex(criterion: Criterion, value: str) -> str:
     if re.match(r"(?i)class\s", value):
         raise UsageError("a class of expressions has no meaning here: write the expression, (one|other)")
+    from smtpinspect.inspectors.mailguard.expressions import translated
+
     translated(value)
     return value
 
@@ -207,6 +208,8 @@ def _verbs(match: Match) -> tuple[Pattern, ...]:
 
 
 def _expression(match: Match) -> bytes:
+    from smtpinspect.inspectors.mailguard.expressions import translated
+
     found = translated(match.value)
     # Two searches in a row would try each place with each other; an address and a type hold no LF.
     if not found.startswith(b".*") or b"|" in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from smtpinspect.actions import CONFIRMED, INFERRED
@@ -71,8 +70,7 @@ OFF: Final = Remedy(
     source="ASA field report; Cisco doc 117801",
 )
 # Behind OFF.
-FWSM_TOO: Final = replace(
-    FWSM,
+FWSM_TOO: Final = FWSM._replace(
     title="the same on FWSM",
     commands=(),
     menu="with `no inspect smtp` as well; of the two in one policy only the first acts",
@@ -211,7 +209,7 @@ _EVERYWHERE: Final = (MAILHOST, FIXUP, OFF, FWSM_TOO, EXEMPT, FTD)
 
 
 def _delete(line: str) -> Remedy:
-    return replace(DELETE_LINE, commands=tuple(command.format(line=line) for command in DELETE_LINE.commands))
+    return DELETE_LINE._replace(commands=tuple(command.format(line=line) for command in DELETE_LINE.commands))
 
 
 def _without(line: str) -> Remedy:
@@ -221,7 +219,7 @@ def _without(line: str) -> Remedy:
         if command != " parameters"
     )
     menu = "show running-config policy-map type inspect esmtp prints the line as it must be typed behind `no`"
-    return replace(DELETE_LINE, commands=commands, menu=menu)
+    return DELETE_LINE._replace(commands=commands, menu=menu)
 
 
 _MATCHES: Final = {
