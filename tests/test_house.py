@@ -61,7 +61,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
+        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim")),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
