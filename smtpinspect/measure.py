@@ -37,6 +37,8 @@ from smtpinspect.inspectors import registry
 from smtpinspect.source import Input, Source, open_source
 
 RUNS: Final = 15
+LEAST: Final = 5  # runs, however long they take
+LONG: Final = 75.0  # seconds after which no further run begins, where nobody asked for a number of runs
 TURN: Final = 0.05  # seconds of a turn, in as many passes as fit: 15 turns are 0.75 s a case, and a minute for 55 cases
 PART: Final = 256_000_000  # octets of frames that a pass reads at most
 COPIES: Final = 8  # of `none` in each run
@@ -134,22 +136,26 @@ class Bench:
                 self.rules.append((Case(rule, program=only), label))
         self._seen = Measured(threads=getattr(engine, "threads", 1))
 
-    def turns(self, runs: int = RUNS) -> Iterator[tuple[int, int, str]]:
+    def turns(self, runs: int | None = None) -> Iterator[tuple[int, int, str]]:
         """Measure; before each step tell (how many are done, how many there are, what comes next).
 
-        To stop is to ask no more: `measured` has what is known.
+        RUNS, or fewer on a machine that is busy, unless `runs` tells. To stop is to ask no more: `measured` has what
+        is known.
         """
+        begun = self.clock.wall()
         yield 0, 0, "first pass"
         yield from self._survey()
         if not self._seen.packets:
             return
         order = self._order()
-        for done in range(runs * len(order)):
-            case = order[done % len(order)]
-            yield done, runs * len(order), case.name
-            self._turn(case)
-            if not (done + 1) % len(order):
-                self._seen = replace(self._seen, runs=self._seen.runs + 1)
+        n = (runs or RUNS) * len(order)
+        for run in range(runs or RUNS):
+            if runs is None and run >= LEAST and self.clock.wall() - begun > LONG:
+                return
+            for place, case in enumerate(order):
+                yield run * len(order) + place, n, case.name
+                self._turn(case)
+            self._seen = replace(self._seen, runs=run + 1)
 
     def measured(self) -> Measured:
         """What the passes so far come to."""

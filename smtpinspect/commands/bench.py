@@ -67,14 +67,19 @@ def run(words: list[str]) -> int:
     inspectors_of(parser)
     parser.add_argument("--json", action="store_true", help="one object, not a page")
     parser.add_argument("--all", action="store_true", help="list all rules, those too small to be measured, too")
-    parser.add_argument("--runs", type=number(1, 10_000), metavar="N", help="runs of which medians count (15)")
+    parser.add_argument(
+        "--runs",
+        type=number(1, 10_000),
+        metavar="N",
+        help="runs of which medians count (15; fewer on a machine that is busy)",
+    )
     parser.add_argument("--whole", action="store_true", help="measure all of a long capture")
     parser.add_argument("--threads", type=number(1, 1_024), default=1, metavar="N", help="as replay has them (1)")
     given = parser.parse_intermixed_args(words)
     check_output(given.out, given.captures)
 
     from smtpinspect.engine import Engine
-    from smtpinspect.measure import RUNS, Bench
+    from smtpinspect.measure import Bench
 
     engine = Engine(given.inspectors, ports=given.port or PORTS)
     again, size = _again(given.captures, given.whole)
@@ -82,7 +87,7 @@ def run(words: list[str]) -> int:
     status = DONE
     # A file that cannot be written is told before a minute's work.
     with text_out(given.out) as (out, width, style):
-        stopped = _run(bench, given.runs or RUNS)
+        stopped = _run(bench, given.runs)
         measured = bench.measured()
         if measured.fault is not None:
             status = unreadable(measured.fault)
@@ -106,7 +111,7 @@ def run(words: list[str]) -> int:
     return status
 
 
-def _run(bench: Bench, runs: int) -> bool:
+def _run(bench: Bench, runs: int | None) -> bool:
     """Measure; was it stopped?"""
     turns = bench.turns(runs)
     try:
