@@ -26,6 +26,7 @@ commands:
   transcript   the dialogues: commands with their replies, messages, their parts
   rules        the rules of the emulated firewalls; one of them on a screen
   config       what a firewall's own configuration says about SMTP
+  bench        how fast a capture is read, and what each rule costs
 
   -h, --help   this text; smtpinspect COMMAND --help for a command
   --version    the version

@@ -32,7 +32,7 @@ ORDER = (
     "_core",
     "source | inspectors",
     "engine",
-    "transcripts",  # a second face of the engine: what is above may want dialogues as well as alerts
+    "transcripts | measure",  # a second face of the engine: what is above may want dialogues as well as alerts
     # to come
     "enforce",
     "mta",
@@ -61,7 +61,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections")),
+        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim")),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
@@ -94,14 +94,14 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config")),
+        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page",
+                "words | transcript_text | rules_page | config_page | bench_page",
                 "summary",
                 "text",
             ),

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
-COMMANDS: Final = ("replay", "transcript", "rules", "config")
+COMMANDS: Final = ("replay", "transcript", "rules", "config", "bench")
 PORTS: Final = (25, 587, 465, 2525)
 
 
@@ -47,7 +47,7 @@ def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Pa
     )
 
 
-def sources(parser: Parser) -> None:
+def sources(parser: Parser, *, secrets: bool = True) -> None:
     parser.add_argument(
         "captures",
         nargs="+",
@@ -64,7 +64,18 @@ def sources(parser: Parser) -> None:
         metavar="N",
         help="server port, may be repeated (default: 25 587 465 2525; a 220 greeting is found on any port)",
     )
-    parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+    if secrets:
+        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def inspectors_of(parser: Parser) -> None:
+    parser.add_argument(
+        "-i",
+        dest="inspectors",
+        action="append",
+        metavar="INSPECTOR",
+        help="a firewall to emulate, may be repeated (default: all built in, as if you had not said which)",
+    )
 
 
 def number(low: int, high: int) -> Callable[[str], int]:

@@ -8,7 +8,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands.arguments import COMMANDS, PORTS, nearest, number, openable, parser_of, source_of, sources
+from smtpinspect.commands.arguments import (
+    COMMANDS,
+    PORTS,
+    inspectors_of,
+    nearest,
+    number,
+    openable,
+    parser_of,
+    source_of,
+    sources,
+)
 from smtpinspect.commands.console import (
     DONE,
     MATCHED,
@@ -92,13 +102,7 @@ def run(words: list[str], prog: str = "") -> int:
         prog,
     )
     sources(parser)
-    parser.add_argument(
-        "-i",
-        dest="inspectors",
-        action="append",
-        metavar="INSPECTOR",
-        help="a firewall to emulate, may be repeated (default: all built in, as if you had not said which)",
-    )
+    inspectors_of(parser)
     parser.add_argument(
         "--format",
         choices=("text", "eve", *LOGS),

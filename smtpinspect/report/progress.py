@@ -48,3 +48,16 @@ def progress(engine: Engine) -> Progress:
     )
     line.add_task("", total=None, told="")
     return line
+
+
+def steps() -> Progress:
+    """The same for work that is told in steps; drawn when it is told of one, so that nothing runs between them."""
+    return Progress(
+        BarColumn(bar_width=20),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=False,
+    )

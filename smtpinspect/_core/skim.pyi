@@ -1,0 +1,3 @@
+from smtpinspect._core.pcapfile import Source
+
+def skim(source: Source, frames: int, decode: bool = False) -> tuple[int, int]: ...
