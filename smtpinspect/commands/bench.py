@@ -78,10 +78,10 @@ def run(words: list[str]) -> int:
     given = parser.parse_intermixed_args(words)
     check_output(given.out, given.captures)
 
-    from smtpinspect.engine import Engine
+    from smtpinspect.engine import THREADS, Engine
     from smtpinspect.measure import Bench
 
-    engine = Engine(given.inspectors, ports=given.port or PORTS)
+    engine = Engine(given.inspectors, ports=given.port or PORTS, threads=min(given.threads, THREADS))
     again, size = _again(given.captures, given.whole)
     bench = Bench(engine, again, whole=given.whole)
     status = DONE
