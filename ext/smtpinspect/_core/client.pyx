@@ -1,6 +1,7 @@
 """The client's lines: commands, empty lines, answers in the AUTH dialogue."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from smtpinspect._core.commands cimport (
@@ -14,7 +15,7 @@ from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, IN_AUTH
 from smtpinspect._core.socks cimport is_proxy
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
-    CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, OUTCOME_ABORTED, Pending, PHASE_EHLO,
+    CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, Nested, OUTCOME_ABORTED, Pending, PHASE_EHLO,
     Talk,
 )
 from smtpinspect._core.states cimport (
@@ -64,7 +65,7 @@ cdef Py_ssize_t client_feed(
     cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
     cdef Command c
     cdef Py_ssize_t took
-    if talk.nested_reply:
+    if talk.nested != NULL and talk.nested.reply:
         nested_taken(dialogue, conn)
     if line.n == 0:
         talk.line_border = talk.borders[talk.border_at]
@@ -128,25 +129,40 @@ cdef void open_mail(Dialogue dialogue, Conn* conn, int64_t at) noexcept nogil:
         mail_begin(dialogue.verdicts, conn, at)
 
 
+cdef void nested_mail(Dialogue dialogue, Talk* talk, int64_t at, Span text) noexcept nogil:
+    """A MAIL inside a mail has none of its own unless the server takes it."""
+    if talk.nested == NULL:
+        talk.nested = <Nested*>calloc(1, sizeof(Nested))
+        if talk.nested == NULL:
+            return
+    talk.nested.line.n = 0
+    text_add(&talk.nested.line, text.p, text.n, KEPT_LINE)
+    talk.nested.at = at
+    talk.nested.ns = dialogue.verdicts.ns
+    talk.nested.tx = talk.open.tx
+    talk.nested.ordinal = talk.ordinal + 1
+
+
 cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
     """The server took a MAIL inside a mail, as some do: the mail before it is over, and this is another one.
 
     Only what the client sends when it knows so belongs to it; what it had sent before stays with the first.
     """
     cdef Talk* talk = conn.talk
+    cdef Nested* nested = talk.nested
     cdef Mail* mail = talk.open
     cdef Command c
-    cdef bint knows = talk.ack >= talk.nested_reply
-    talk.nested_reply = 0
-    if not knows or mail == NULL or mail.tx != talk.nested_tx or mail.has_text or talk.qn:
+    cdef bint knows = talk.ack >= nested.reply
+    nested.reply = 0
+    if not knows or mail == NULL or mail.tx != nested.tx or mail.has_text or talk.qn:
         return
     mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
-    mail = mail_begin(dialogue.verdicts, conn, talk.nested_at)
+    mail = mail_begin(dialogue.verdicts, conn, nested.at)
     if mail == NULL:
         return
-    mail.ordinal = talk.nested_ordinal
-    mail.start_ns = talk.nested_ns
-    command_parse(span(talk.nested.p, talk.nested.n), &c)
+    mail.ordinal = nested.ordinal
+    mail.start_ns = nested.ns
+    command_parse(span(nested.line.p, nested.line.n), &c)
     mail_sender(mail, &c)
 
 
@@ -237,13 +253,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         if talk.open != NULL and talk.open.command_at == line.start:
             mail_sender(talk.open, c)
         elif talk.open != NULL:
-            # none of its own unless the server takes it
-            talk.nested.n = 0
-            text_add(&talk.nested, text.p, text.n, KEPT_LINE)
-            talk.nested_at = line.start
-            talk.nested_ns = dialogue.verdicts.ns
-            talk.nested_tx = talk.open.tx
-            talk.nested_ordinal = talk.ordinal + 1
+            nested_mail(dialogue, talk, line.start, text)
     phase = phase_now(talk, c.verb)
     if line.passed < dialogue.verdicts.program.lines[IN_COMMAND].n:
         command_limits(dialogue, conn, IN_COMMAND, text, line.n, end)

@@ -152,7 +152,8 @@ cdef class Dialogue:
         """The replies to what waits are lost."""
         cdef Talk* talk = conn.talk
         cdef Pending* p
-        talk.nested_reply = 0
+        if talk.nested != NULL:
+            talk.nested.reply = 0
         while talk.qn:
             p = &talk.queue[talk.qhead]
             talk.qhead = (talk.qhead + 1) % talk.qcap

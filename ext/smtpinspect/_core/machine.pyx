@@ -58,7 +58,9 @@ cdef class Machine:
         text_free(&talk.line[0].kept)
         text_free(&talk.line[1].kept)
         text_free(&talk.helo)
-        text_free(&talk.nested)
+        if talk.nested != NULL:
+            text_free(&talk.nested.line)
+            free(talk.nested)
         text_free(&talk.greeting)
         free(talk.queue)
         free(talk.standing)

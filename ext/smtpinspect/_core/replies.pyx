@@ -336,8 +336,9 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
         if mail != NULL and mail.command_at == p.at and code >= 400:
             refused(mail, code, PHASE_MAIL)
             mail.refused_mail = 1
-        elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.nested_at == p.at and talk.qn == 0:
-            talk.nested_reply = talk.reply_end
+        elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.qn == 0:
+            if talk.nested != NULL and talk.nested.at == p.at:
+                talk.nested.reply = talk.reply_end
     elif p.verb == V_RCPT:
         rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:

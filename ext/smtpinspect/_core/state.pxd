@@ -342,6 +342,14 @@ cdef struct Socks:             # a negotiation before the dialogue (socks), per 
     uint8_t done[2]
     uint16_t first[2]          # octets of its first message
 
+cdef struct Nested:            # the last MAIL inside a mail
+    Text line
+    int64_t at
+    int64_t ns
+    int64_t tx                 # of the mail that it stands in
+    int64_t reply              # offset behind the 2xx that it got, until the client goes on; 0 none
+    int32_t ordinal
+
 cdef struct Talk:
     uint8_t state
     uint8_t greeted            # the greeting has been read
@@ -390,12 +398,7 @@ cdef struct Talk:
     Mail* mails                # not written yet, oldest first
     Mail* last_mail
     Text helo
-    Text nested                # the last MAIL inside a mail
-    int64_t nested_at
-    int64_t nested_ns
-    int64_t nested_tx          # of the mail that it stands in
-    int64_t nested_reply       # offset behind the 2xx that it got, until the client goes on; 0 none
-    int32_t nested_ordinal
+    Nested* nested
     Text greeting
     Mime* mime
     Standing* standing
