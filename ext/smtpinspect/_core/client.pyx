@@ -68,7 +68,7 @@ cdef Py_ssize_t client_feed(
     if talk.nested != NULL and talk.nested.reply:
         nested_taken(dialogue, conn)
     if line.n == 0:
-        talk.line_border = talk.borders[talk.border_at]
+        talk.line_border = talk.border
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
         # the head of this line is not in the capture
@@ -152,7 +152,7 @@ cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
     cdef Nested* nested = talk.nested
     cdef Mail* mail = talk.open
     cdef Command c
-    cdef bint knows = talk.ack >= nested.reply
+    cdef bint knows = dialogue.ack >= nested.reply
     nested.reply = 0
     if not knows or mail == NULL or mail.tx != nested.tx or mail.has_text or talk.qn:
         return
@@ -230,7 +230,7 @@ cdef void command_fact(
     fact.v[6] = talk.nth
     fact.v[7] = talk.qn
     fact.v[8] = line.n
-    fact.v[9] = talk.merged
+    fact.v[9] = dialogue.merged
     fact.v[10] = c.chunk
     fact.offset = line.start
     fact.length = line.n

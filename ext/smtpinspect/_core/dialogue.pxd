@@ -27,6 +27,8 @@ cdef void count_fact(
 cdef class Dialogue:
     cdef Verdicts verdicts
     cdef Tape tape
+    cdef bint merged               # the client's segment that is being read is a merged one
+    cdef int64_t ack               # what it acknowledges: stream offset of the server, -1 unknown
     # Go where the table says; returns what else is to be done.
     cdef int event(self, Conn* conn, int event) noexcept nogil
     # Queue a command: a reply is due.

@@ -62,6 +62,7 @@ cdef class Machine:
             text_free(&talk.nested.line)
             free(talk.nested)
         text_free(&talk.greeting)
+        free(talk.mark)
         free(talk.queue)
         free(talk.standing)
         free(talk.counts)
@@ -83,12 +84,17 @@ cdef class Machine:
             i = socks_skip(&talk.socks, side, p, n)
         if side == SERVER:
             return i + replies_feed(self.dialogue, conn, p + i, n - i, at + i, border)
-        talk.merged = a.merged
-        talk.ack = a.ack
+        self.dialogue.merged = a.merged
+        self.dialogue.ack = a.ack
         if border:
-            talk.border_at = (talk.border_at + 1) % BORDERS
-            talk.borders[talk.border_at] = at
-            talk.border_ns[talk.border_at] = a.ns
+            talk.before = talk.border
+            talk.before_ns = talk.border_ns
+            talk.border = at
+            talk.border_ns = a.ns
+            if talk.mark != NULL:
+                talk.mark.border_at = (talk.mark.border_at + 1) % BORDERS
+                talk.mark.borders[talk.mark.border_at] = at
+                talk.mark.border_ns[talk.mark.border_at] = a.ns
         while i < n:
             if talk.state == S_TEXT:
                 i += text_feed(self.dialogue, conn, p + i, n - i, at + i)
@@ -145,8 +151,9 @@ cdef class Machine:
             return 0
         if talk.state == S_TEXT:
             talk.unsure = 1                        # the end mark may lie in the hole
-            talk.pre = 0
-            memset(talk.tail, 255, TAIL)
+            if talk.mark != NULL:
+                talk.mark.pre = 0
+                memset(talk.mark.tail, 255, TAIL)
             if talk.open != NULL:
                 mime_gap(self.dialogue.verdicts, conn, talk.open, n)
             self.tape.text_gap(conn, n, False)
@@ -206,9 +213,9 @@ cdef class Machine:
             self.tape.answer(conn, text, line.n)
         if talk.in_reply:
             self.tape.reply(conn, talk.reply_code, talk.queue[talk.qhead].ordinal if talk.qn else -1)
-        if talk.pre:
+        if talk.mark != NULL and talk.mark.pre:
             self.tape.text(conn, <const uint8_t*>b".", 1, False)
-            self.tape.text(conn, talk.post, talk.post_n, False)
+            self.tape.text(conn, talk.mark.post, talk.mark.post_n, False)
         if talk.state == S_TLS and not talk.tls_written:
             mail_encrypted(self.dialogue.verdicts, conn)
         mails_end(self.dialogue.verdicts, conn)

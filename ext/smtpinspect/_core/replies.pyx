@@ -9,7 +9,7 @@ from smtpinspect._core.commands cimport (
 )
 from smtpinspect._core.dialogue cimport count_fact, Dialogue, reply_phase, W_ANSWER, W_COMMAND, W_END
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
-from smtpinspect._core.mailtext cimport text_begins
+from smtpinspect._core.mailtext cimport mark_begins, text_begins
 from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.rows cimport COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, IN_REPLY
@@ -384,6 +384,8 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
     if action == D_TEXT:
         if mail == NULL or mail == talk.open:
             text_begins(dialogue, conn, p.end, True)
+        else:
+            mark_begins(talk)
         dialogue.tape.text_begin(conn, p.ordinal)
     elif action == D_REFUSED:
         talk.given |= GIVEN_REFUSED_DATA

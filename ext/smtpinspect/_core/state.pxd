@@ -350,6 +350,16 @@ cdef struct Nested:            # the last MAIL inside a mail
     int64_t reply              # offset behind the 2xx that it got, until the client goes on; 0 none
     int32_t ordinal
 
+cdef struct Mark:              # of a text that is read: what tells its end mark (endmark, mailtext)
+    uint8_t tail[TAIL]         # the text's last octets
+    uint8_t pre                # what stood before a dot that is not decided yet
+    uint8_t post_n
+    uint8_t post[4]            # what stood behind it so far
+    uint8_t border_at
+    int64_t dot_at             # stream offset of that dot
+    int64_t borders[BORDERS]   # starts of the client's last segments
+    int64_t border_ns[BORDERS]
+
 cdef struct Talk:
     uint8_t state
     uint8_t greeted            # the greeting has been read
@@ -363,10 +373,6 @@ cdef struct Talk:
     uint8_t tls_written
     uint8_t in_reply           # inside a multi-line reply
     uint8_t skip_line[2]       # octets up to the next line end are not looked at
-    uint8_t pre                # TEXT: what stood before a dot that is not decided yet (endmark)
-    uint8_t post_n
-    uint8_t post[4]            # what stood behind it so far
-    uint8_t tail[TAIL]         # the text's last octets
     uint8_t answered           # an EHLO or HELO has been answered
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
@@ -380,7 +386,6 @@ cdef struct Talk:
     int64_t reply_packet
     int64_t chunk_left
     int64_t asked_end          # stream offset behind that command
-    int64_t dot_at             # stream offset of that dot
     Socks socks
     uint64_t offered           # EHLO keywords by number
     int64_t txs                # mails begun
@@ -403,11 +408,11 @@ cdef struct Talk:
     Mime* mime
     Standing* standing
     uint16_t* counts
-    int64_t borders[BORDERS]   # starts of the client's last segments
-    int64_t border_ns[BORDERS]
-    uint8_t border_at
-    uint8_t merged             # the present client segment is a merged one
-    int64_t ack                # what it acknowledges: stream offset of the server, -1 unknown
+    Mark* mark
+    int64_t border             # start of the client's last segment
+    int64_t border_ns
+    int64_t before             # of the one before it
+    int64_t before_ns
 
 cdef struct Key:
     uint8_t lo[16]
