@@ -58,8 +58,18 @@ cdef int command_event(Command* c) noexcept nogil:
 cdef Py_ssize_t client_feed(
     Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
 ) noexcept nogil:
+    cdef Py_ssize_t took
+    dialogue.lend(conn.talk, CLIENT)
+    took = client_read(dialogue, conn, p, n, at, border)
+    dialogue.take_back(conn.talk, CLIENT)
+    return took
+
+
+cdef Py_ssize_t client_read(
+    Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
+) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef bint whole
     cdef Span text
     cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
@@ -77,7 +87,7 @@ cdef Py_ssize_t client_feed(
         talk.skip_line[CLIENT] = 0
         command_parse(text, &c)
         if not surely_command(text, &c):
-            line_done(line, at + took)
+            line_done(line)
             return took
     if not whole:
         if talk.state != S_LOST and line.passed < dialogue.verdicts.program.lines[where].n:
@@ -96,7 +106,7 @@ cdef Py_ssize_t client_feed(
         pass                                   # a proxy's header, not the client's
     else:
         command_line(dialogue, conn, &c, text, at + took, end)
-    line_done(line, at + took)
+    line_done(line)
     return took
 
 
@@ -104,7 +114,7 @@ cdef void command_limits(
     Dialogue dialogue, Conn* conn, int where, Span text, int64_t n, int64_t line_end,
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Command c
     cdef Mail* mail
     cdef Limits* limits = &dialogue.verdicts.program.lines[where]
@@ -168,7 +178,7 @@ cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
 
 cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     if line.passed < dialogue.verdicts.program.lines[IN_AUTH].n:
         command_limits(dialogue, conn, IN_AUTH, text, line.n, end)
     dialogue.event(conn, E_ANSWER)
@@ -181,7 +191,7 @@ cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, 
 
 cdef void empty_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Fact fact
     cdef int phase
     if dialogue.event(conn, E_EMPTY) != D_EMPTY:
@@ -208,7 +218,7 @@ cdef void command_fact(
     Dialogue dialogue, Conn* conn, Mail* mail, Command* c, Span text, int end, int phase,
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Fact fact
     # which command of its segment it is: by the segment that holds its first octet
     if talk.line_border != talk.nth_offset:
@@ -241,7 +251,7 @@ cdef void command_fact(
 
 cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Mail* mail
     cdef Pending* p
     cdef int what = command_event(c)

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Conn, Line, Mail, Pending, Talk
+from smtpinspect._core.state cimport Conn, Line, Mail, Pending, Reply, Talk
 from smtpinspect._core.tape cimport Tape
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -29,6 +29,12 @@ cdef class Dialogue:
     cdef Tape tape
     cdef bint merged               # the client's segment that is being read is a merged one
     cdef int64_t ack               # what it acknowledges: stream offset of the server, -1 unknown
+    cdef Line line[2]              # lent while octets are read; only one that is open stays with its connection
+    cdef Reply reply
+    cdef void lend(self, Talk* talk, int side) noexcept nogil
+    cdef void take_back(self, Talk* talk, int side) noexcept nogil
+    cdef void keep_line(self, Talk* talk, int side) noexcept nogil
+    cdef void keep_reply(self, Talk* talk) noexcept nogil
     # Go where the table says; returns what else is to be done.
     cdef int event(self, Conn* conn, int event) noexcept nogil
     # Queue a command: a reply is due.

@@ -5,14 +5,16 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from smtpinspect._core.commands cimport V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_QUIT, V_RCPT, V_RSET, verb_phase
+from smtpinspect._core.lines cimport line_done
 from smtpinspect._core.rows cimport F_COUNT, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
     Conn, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
-    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Talk, VERB_LENGTH,
+    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Reply, SERVER, Talk, Text, VERB_LENGTH,
 )
 from smtpinspect._core.states cimport action_of, D_PLAIN, D_RESYNC, next_state
 from smtpinspect._core.tape cimport Tape
+from smtpinspect._core.text cimport text_free
 from smtpinspect._core.transactions cimport mail_end, mail_phase
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -105,6 +107,63 @@ cdef class Dialogue:
     def __init__(self, Verdicts verdicts, Tape tape):
         self.verdicts = verdicts
         self.tape = tape
+
+    def __dealloc__(self):
+        text_free(&self.line[0].kept)
+        text_free(&self.line[1].kept)
+        text_free(&self.reply.greeting)
+
+    cdef void lend(self, Talk* talk, int side) noexcept nogil:
+        if talk.line[side] == NULL:
+            talk.line[side] = &self.line[side]
+        if side == SERVER and talk.reply == NULL:
+            talk.reply = &self.reply
+
+    cdef void take_back(self, Talk* talk, int side) noexcept nogil:
+        if talk.line[side] != &self.line[side] or self.line[side].n:
+            self.keep_line(talk, side)
+        else:
+            talk.line[side] = NULL
+        if side == SERVER:
+            if talk.reply != &self.reply or talk.in_reply:
+                self.keep_reply(talk)
+            else:
+                talk.reply = NULL
+
+    cdef void keep_line(self, Talk* talk, int side) noexcept nogil:
+        """A line of which octets are still to come stays with its connection."""
+        cdef Line* lent = &self.line[side]
+        cdef Line* own = talk.line[side]
+        if own == lent:
+            own = <Line*>malloc(sizeof(Line))
+            if own != NULL:
+                own[0] = lent[0]
+                lent.kept = Text(p=NULL, n=0, cap=0)
+            line_done(lent)
+            talk.line[side] = own
+        elif own.n == 0:
+            if lent.kept.p == NULL:
+                lent.kept = own.kept
+            else:
+                text_free(&own.kept)
+            free(own)
+            talk.line[side] = NULL
+
+    cdef void keep_reply(self, Talk* talk) noexcept nogil:
+        """So does a reply of which lines are still to come."""
+        cdef Reply* own = talk.reply
+        if own == &self.reply:
+            own = <Reply*>malloc(sizeof(Reply))
+            if own != NULL:
+                own[0] = self.reply
+                self.reply.greeting = Text(p=NULL, n=0, cap=0)
+            else:
+                talk.in_reply = 0
+            talk.reply = own
+        elif not talk.in_reply:
+            text_free(&own.greeting)
+            free(own)
+            talk.reply = NULL
 
     cdef int event(self, Conn* conn, int event) noexcept nogil:
         """Go where the table says; returns what the table says is to be done."""

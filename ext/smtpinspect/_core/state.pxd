@@ -237,7 +237,7 @@ cdef struct Direction:
 
 # --- the dialogue (machine) ---
 
-cdef struct Line:
+cdef struct Line:              # of which octets have come
     Text kept
     int64_t start
     int64_t n                  # octets so far
@@ -342,6 +342,15 @@ cdef struct Socks:             # a negotiation before the dialogue (socks), per 
     uint8_t done[2]
     uint16_t first[2]          # octets of its first message
 
+cdef struct Reply:             # of which lines have come
+    Text greeting
+    uint8_t head[EXCERPT]      # of its first line
+    uint8_t head_n
+    uint16_t first_code
+    uint32_t lines
+    int64_t at
+    int64_t packet
+
 cdef struct Nested:            # the last MAIL inside a mail
     Text line
     int64_t at
@@ -377,13 +386,7 @@ cdef struct Talk:
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
     uint16_t farewell          # the last reply was a 421: the server closes
-    uint8_t reply_head[EXCERPT]     # of the open reply's first line
-    uint8_t reply_head_n
-    uint16_t first_code
-    uint32_t reply_lines
-    int64_t reply_at
     int64_t reply_end          # offset behind its last line so far
-    int64_t reply_packet
     int64_t chunk_left
     int64_t asked_end          # stream offset behind that command
     Socks socks
@@ -394,7 +397,7 @@ cdef struct Talk:
     int64_t nth_offset         # segment in which commands are counted
     int32_t nth
     int32_t ordinal
-    Line line[2]
+    Line* line[2]              # NULL while none is open
     Pending* queue
     uint32_t qhead
     uint32_t qn
@@ -404,7 +407,7 @@ cdef struct Talk:
     Mail* last_mail
     Text helo
     Nested* nested
-    Text greeting
+    Reply* reply               # NULL while none is open
     Mime* mime
     Standing* standing
     uint16_t* counts
