@@ -13,6 +13,10 @@ cdef enum:                     # what a pending command was, where its verb does
     W_END = 2
     W_EMPTY = 3
 
+cdef enum:
+    QUEUE = 4                  # commands that a queue holds at first
+    SPARE = 64                 # such queues without commands that the next connections use
+
 # The mail whose text is over and whose deciding reply has not come, if no other has begun.
 cdef Mail* sent_mail(Talk* talk) noexcept nogil
 # The mail that a command's facts belong to; commands that end a mail stand outside.
@@ -31,6 +35,10 @@ cdef class Dialogue:
     cdef int64_t ack               # what it acknowledges: stream offset of the server, -1 unknown
     cdef Line line[2]              # lent while octets are read; only one that is open stays with its connection
     cdef Reply reply
+    cdef Pending* spare[SPARE]
+    cdef int n_spare
+    cdef Pending* queue_add(self, Talk* talk) noexcept nogil
+    cdef Pending queue_take(self, Talk* talk) noexcept nogil
     cdef void lend(self, Talk* talk, int side) noexcept nogil
     cdef void take_back(self, Talk* talk, int side) noexcept nogil
     cdef void keep_line(self, Talk* talk, int side) noexcept nogil

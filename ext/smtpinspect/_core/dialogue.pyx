@@ -1,6 +1,6 @@
 """What both sides of a dialogue share: the state, and the queue of commands that wait for their replies."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -23,6 +23,7 @@ from smtpinspect.grammar import limits as _limits
 assert _limits.VERB_LENGTH == VERB_LENGTH
 
 cdef uint32_t OUTSTANDING = _limits.OUTSTANDING
+assert OUTSTANDING <= 1 << 15                  # queue_add doubles
 
 
 cdef Mail* sent_mail(Talk* talk) noexcept nogil:
@@ -82,33 +83,15 @@ cdef void count_fact(
         dialogue.verdicts.judge_row(conn, mail, &fact, limits.at[i].row)
 
 
-cdef Pending* queue_add(Talk* talk) noexcept nogil:
-    cdef Pending* more
-    cdef uint32_t cap, i
-    if talk.qn == talk.qcap:
-        cap = talk.qcap * 2 if talk.qcap else 4
-        more = <Pending*>malloc(cap * sizeof(Pending))
-        if more == NULL:
-            return NULL
-        for i in range(talk.qn):
-            more[i] = talk.queue[(talk.qhead + i) % talk.qcap]
-        free(talk.queue)
-        talk.queue = more
-        talk.qcap = cap
-        talk.qhead = 0
-    more = &talk.queue[(talk.qhead + talk.qn) % talk.qcap]
-    memset(more, 0, sizeof(Pending))
-    more.rcpt = -1
-    talk.qn += 1
-    return more
-
-
 cdef class Dialogue:
     def __init__(self, Verdicts verdicts, Tape tape):
         self.verdicts = verdicts
         self.tape = tape
 
     def __dealloc__(self):
+        cdef int i
+        for i in range(self.n_spare):
+            free(self.spare[i])
         text_free(&self.line[0].kept)
         text_free(&self.line[1].kept)
         text_free(&self.reply.greeting)
@@ -165,6 +148,44 @@ cdef class Dialogue:
             free(own)
             talk.reply = NULL
 
+    cdef Pending* queue_add(self, Talk* talk) noexcept nogil:
+        cdef Pending* more
+        cdef uint32_t cap, i
+        if talk.qn == talk.qcap:
+            cap = talk.qcap * 2 if talk.qcap else QUEUE
+            if cap == QUEUE and self.n_spare:
+                self.n_spare -= 1
+                more = self.spare[self.n_spare]
+            else:
+                more = <Pending*>malloc(cap * sizeof(Pending))
+            if more == NULL:
+                return NULL
+            for i in range(talk.qn):
+                more[i] = talk.queue[(talk.qhead + i) % talk.qcap]
+            free(talk.queue)
+            talk.queue = more
+            talk.qcap = <uint16_t>cap
+            talk.qhead = 0
+        more = &talk.queue[(talk.qhead + talk.qn) % talk.qcap]
+        memset(more, 0, sizeof(Pending))
+        more.rcpt = -1
+        talk.qn += 1
+        return more
+
+    cdef Pending queue_take(self, Talk* talk) noexcept nogil:
+        cdef Pending taken = talk.queue[talk.qhead]
+        talk.qn -= 1
+        talk.qhead = <uint16_t>((talk.qhead + 1) % talk.qcap)
+        if talk.qn == 0:
+            if talk.qcap == QUEUE and self.n_spare < SPARE:
+                self.spare[self.n_spare] = talk.queue
+                self.n_spare += 1
+            else:
+                free(talk.queue)
+            talk.queue = NULL
+            talk.qcap = 0
+        return taken
+
     cdef int event(self, Conn* conn, int event) noexcept nogil:
         """Go where the table says; returns what the table says is to be done."""
         cdef Talk* talk = conn.talk
@@ -189,7 +210,7 @@ cdef class Dialogue:
         if talk.qn >= OUTSTANDING:
             conn.doubt |= DOUBT_CAP
             self.forget(conn)
-        p = queue_add(talk)
+        p = self.queue_add(talk)
         if p == NULL:
             if mail != NULL:
                 mail.pending -= 1
@@ -210,13 +231,11 @@ cdef class Dialogue:
     cdef void forget(self, Conn* conn) noexcept nogil:
         """The replies to what waits are lost."""
         cdef Talk* talk = conn.talk
-        cdef Pending* p
+        cdef Pending p
         if talk.nested != NULL:
             talk.nested.reply = 0
         while talk.qn:
-            p = &talk.queue[talk.qhead]
-            talk.qhead = (talk.qhead + 1) % talk.qcap
-            talk.qn -= 1
+            p = self.queue_take(talk)
             if p.mail != NULL:
                 p.mail.doubt |= DOUBT_GAP
                 if p.mail.pending:

@@ -306,14 +306,13 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
     cdef Mail* mail = NULL
     cdef int action
     if talk.qn:
-        entry = talk.queue[talk.qhead]
-        p = &entry
+        p = &talk.queue[talk.qhead]
         if code == 0 and p.verb == V_DATA and p.what == W_COMMAND:
             # noise of the server; what DATA waits for is a code
             dialogue.tape.reply(conn, 0, -1)
             return
-        talk.qhead = (talk.qhead + 1) % talk.qcap
-        talk.qn -= 1
+        entry = dialogue.queue_take(talk)
+        p = &entry
         mail = p.mail
         if mail != NULL and mail.pending:
             mail.pending -= 1

@@ -386,6 +386,9 @@ cdef struct Talk:
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
     uint16_t farewell          # the last reply was a 421: the server closes
+    uint16_t qhead
+    uint16_t qn
+    uint16_t qcap
     int64_t reply_end          # offset behind its last line so far
     int64_t chunk_left
     int64_t asked_end          # stream offset behind that command
@@ -398,10 +401,7 @@ cdef struct Talk:
     int32_t nth
     int32_t ordinal
     Line* line[2]              # NULL while none is open
-    Pending* queue
-    uint32_t qhead
-    uint32_t qn
-    uint32_t qcap
+    Pending* queue             # NULL while no command waits
     Mail* open                 # takes commands
     Mail* mails                # not written yet, oldest first
     Mail* last_mail
