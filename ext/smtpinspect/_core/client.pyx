@@ -22,7 +22,7 @@ from smtpinspect._core.states cimport (
     action_of, D_ABORT, D_CHUNK, D_COUNT, D_EMPTY, D_GREET, D_IGNORE, D_MAIL, D_RCPT, E_ANSWER, E_AUTH, E_BDAT,
     E_DATA, E_EMPTY, E_HELO, E_MAIL, E_OTHER, E_QUIT, E_RCPT, E_RSET, E_STARTTLS, E_XEXCH50, S_AUTH, S_LOST, S_WAIT,
 )
-from smtpinspect._core.text cimport text_add
+from smtpinspect._core.text cimport text_add, text_set
 from smtpinspect._core.transactions cimport mail_begin, mail_close, mail_recipient, mail_sender
 
 from smtpinspect.grammar import limits as _limits
@@ -77,8 +77,9 @@ cdef Py_ssize_t client_read(
     cdef Py_ssize_t took
     if talk.nested != NULL and talk.nested.reply:
         nested_taken(dialogue, conn)
-    if line.n == 0:
+    if line.n == 0 and talk.line_border != talk.border:
         talk.line_border = talk.border
+        talk.nth = 0
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
         # the head of this line is not in the capture
@@ -221,9 +222,6 @@ cdef void command_fact(
     cdef Line* line = talk.line[CLIENT]
     cdef Fact fact
     # which command of its segment it is: by the segment that holds its first octet
-    if talk.line_border != talk.nth_offset:
-        talk.nth_offset = talk.line_border
-        talk.nth = 0
     talk.nth += 1
     memset(&fact, 0, sizeof(Fact))
     fact.kind = F_COMMAND
@@ -283,8 +281,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         if talk.open != NULL:
             mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
     if action == D_GREET:
-        talk.helo.n = 0
-        text_add(&talk.helo, c.arg.p, c.arg.n, KEPT_ADDRESS)
+        text_set(&talk.helo, c.arg.p, c.arg.n, KEPT_ADDRESS)
     p = dialogue.ask(conn, line.start, end_at, line.packet, c.verb, c.word, W_COMMAND, phase, mail)
     dialogue.tape.command(conn, text, line.n)
     if p == NULL:

@@ -42,7 +42,6 @@ cdef class Machine:
         talk.state = S_LOST if late else S_COMMAND
         talk.began_late = late
         talk.unsure = late
-        talk.nth_offset = -1
         return 0
 
     cdef void free_talk(self, Conn* conn) noexcept nogil:

@@ -389,33 +389,32 @@ cdef struct Talk:
     uint16_t qhead
     uint16_t qn
     uint16_t qcap
-    int64_t reply_end          # offset behind its last line so far
-    int64_t chunk_left
-    int64_t asked_end          # stream offset behind that command
     Socks socks
-    uint64_t offered           # EHLO keywords by number
-    int64_t txs                # mails begun
-    int64_t commands
-    int64_t line_border        # where the segment began that holds the client's present line's first octet
-    int64_t nth_offset         # segment in which commands are counted
-    int32_t nth
+    int32_t nth                # commands in the segment of line_border
     int32_t ordinal
-    Line* line[2]              # NULL while none is open
     Pending* queue             # NULL while no command waits
-    Mail* open                 # takes commands
-    Mail* mails                # not written yet, oldest first
-    Mail* last_mail
-    Text helo
-    Nested* nested
+    Line* line[2]              # NULL while none is open
     Reply* reply               # NULL while none is open
-    Mime* mime
-    Standing* standing
-    uint16_t* counts
-    Mark* mark
+    int64_t reply_end          # offset behind its last line so far
     int64_t border             # start of the client's last segment
     int64_t border_ns
     int64_t before             # of the one before it
     int64_t before_ns
+    int64_t line_border        # of the one that holds the client's present line's first octet
+    Mail* open                 # takes commands
+    Mail* mails                # not written yet, oldest first
+    Mail* last_mail
+    Mime* mime
+    Mark* mark
+    int64_t chunk_left
+    int64_t asked_end          # stream offset behind that command
+    uint64_t offered           # EHLO keywords by number
+    uint32_t txs               # mails begun
+    uint32_t commands
+    Text helo
+    Standing* standing
+    uint16_t* counts
+    Nested* nested
 
 cdef struct Key:
     uint8_t lo[16]
