@@ -7,17 +7,15 @@ from libc.string cimport memcpy, memmove, memset
 from smtpinspect._core.commands cimport V_DATA
 from smtpinspect._core.dialogue cimport Dialogue, W_END
 from smtpinspect._core.endmark cimport before_dot, mark_length, mark_variant, OPEN
-from smtpinspect._core.mime cimport mime_end, mime_feed, mime_free, mime_new
+from smtpinspect._core.mime cimport mime_end, mime_feed, mime_free, mime_new, mime_passes
 from smtpinspect._core.rows cimport F_END_OF_DATA
+from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
     BORDERS, CLIENT, Conn, Fact, GIVEN_REFUSED_DATA, Mail, Mark, PHASE_DOT, PHASE_DOTREPLY, TAIL, Talk,
 )
 from smtpinspect._core.states cimport E_CHUNK_DONE, E_END_OF_DATA
 from smtpinspect._core.transactions cimport mail_begin
-
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
 
 
 cdef void mark_begins(Talk* talk) noexcept nogil:
@@ -68,7 +66,8 @@ cdef void text_octets(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_
     else:
         memmove(tail, tail + n, TAIL - n)
         memcpy(tail + TAIL - n, p, n)
-    dialogue.tape.text(conn, p, n, False)
+    if dialogue.tape.on:
+        dialogue.tape.text(conn, p, n, False)
 
 
 # `more`: octets of the segment follow behind the mark
@@ -140,6 +139,12 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
     cdef int held_n
     cdef int64_t dot
     if m == NULL:
+        return n
+    if n >= TAIL and not m.pre and conn.talk.open != NULL and (p[0] != 46 or m.tail[TAIL - 1] > 13) and (
+            mime_passes(dialogue.verdicts, conn, conn.talk.open, p, n, at)):
+        memcpy(m.tail, p + n - TAIL, TAIL)
+        if dialogue.tape.on:
+            dialogue.tape.text(conn, p, n, False)
         return n
     while m.pre and i < n:
         # a dot at the end of what came before

@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 from smtpinspect._core.socks cimport socks_end
 from smtpinspect._core.state cimport CLIENT, CLOSER_CLIENT, CLOSER_SERVER, Conn, Direction, SERVER, Stored
+from smtpinspect._core.store cimport store_shift
 
 from smtpinspect.grammar import limits as _limits
 
@@ -74,3 +75,26 @@ cdef void swap_roles(Conn* conn) noexcept nogil:
         conn.closer = CLOSER_SERVER
     elif conn.closer == CLOSER_SERVER:
         conn.closer = CLOSER_CLIENT
+
+
+cdef void opening_release(Conn* conn) noexcept nogil:
+    cdef int side
+    cdef Direction* d
+    cdef Stored* s
+    cdef int64_t begin
+    conn.picked_up = 0
+    for side in range(2):
+        d = &conn.d[side]
+        if d.first == NULL or d.syn or d.next > 0:
+            continue
+        begin = d.first.offset
+        store_shift(d, -begin)
+        if d.acked >= 0:
+            d.acked -= begin
+        d.base += <uint32_t>begin
+        # acknowledgements count from the new beginning too
+        s = conn.d[1 - side].first
+        while s != NULL:
+            if s.ack >= 0:
+                s.ack = s.ack - begin if s.ack > begin else 0
+            s = s.next

@@ -4,21 +4,22 @@ First copy wins. A segment is read when its octets are next and what it acknowle
 read; till then it is kept. A hole is a gap when the other side acknowledged it long ago, or nothing more comes.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memcmp
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from smtpinspect._core.checksum cimport tcp_sound
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
-from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, OPENING_SOCKS
+from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, opening_release, OPENING_SOCKS
 from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.recent cimport recent_add, recent_differs
 from smtpinspect._core.seq cimport seq_diff
-from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport (
     CLIENT, CLOSER_CLIENT, CLOSER_MIDDLEBOX, CLOSER_NONE, CLOSER_SERVER, Conn, Direction, DOUBT_CAP, DOUBT_MID_STREAM,
-    DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, RECENT, SERVER, Stored,
+    DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, SERVER, Stored,
 )
-from smtpinspect._core.store cimport store_clear, store_hold, store_keep, store_shift, store_take
+from smtpinspect._core.store cimport (
+    store_base, store_clear, store_free, store_give, store_hold, store_keep, store_take,
+)
 
 from smtpinspect.grammar import limits as _limits
 
@@ -39,13 +40,17 @@ cdef inline int64_t offset_of(Direction* d, uint32_t seq) noexcept nogil:
     return d.next + seq_diff(seq, d.base + <uint32_t>d.next)
 
 
-cdef void set_base(Direction* d, uint32_t base) noexcept nogil:
-    """Stream offset 0 is here; what was kept under an assumed base moves along."""
-    if d.known:
-        store_shift(d, seq_diff(d.base, base))
-    d.base = base
-    d.known = 1
-    d.next = 0
+cdef inline int64_t acknowledges(Direction* d, Direction* o, Packet* t) noexcept nogil:
+    """The stream offset of the other side that this segment acknowledges, -1 when it cannot be."""
+    cdef int64_t ack = offset_of(o, t.ack)
+    if ack > o.next + ACK_AHEAD or ack < 0:
+        ack = -1
+    elif ack > o.acked and not (t.flags & (FIN | RST) and t.ttl != d.ttl):
+        # (a forged end says nothing of what the true one has received)
+        o.acked = ack
+    if o.fin_at >= 0 and ack > o.fin_at:
+        return o.fin_at
+    return ack
 
 
 cdef class Streams:
@@ -53,16 +58,54 @@ cdef class Streams:
         self.machine = machine
         self.source = source
 
+    def __dealloc__(self):
+        store_free(&self.store)
+
+    @property
+    def stored(self):
+        return self.store.octets
+
     cdef int push(
+        self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil:
+        """What nearly every segment needs; the others go the long way."""
+        cdef Direction* d = &conn.d[side]
+        cdef Direction* o = &conn.d[1 - side]
+        cdef uint32_t n = t.payload_len
+        cdef int64_t offset, ack
+        if (t.flags & (ACK | SYN | FIN | RST) != ACK or not d.known or not o.known or conn.kind != KIND_SMTP
+                or conn.picked_up | d.syn_data | o.syn_data | o.has_other or d.ttl == 0 or n > LARGEST_PAYLOAD):
+            return self.push_rare(conn, side, t, number, ns, position)
+        d.packets += 1
+        ack = acknowledges(d, o, t)
+        if n:
+            d.octets += n
+            offset = offset_of(d, t.seq)
+            if offset == d.next and d.first == NULL and not d.blocked and (
+                    ack <= o.next or ack <= o.excused or o.blocked):
+                d.strays = 0
+                d.has_payload = 1
+                conn.progress_ns = ns
+                if position >= 0 and t.payload_caplen:
+                    recent_add(d, position, offset, t.payload_caplen)
+                self.deliver(conn, side, t.payload, t.payload_caplen, n - t.payload_caplen, ack, number, ns, True,
+                             n > WIRE_SEGMENT)
+            elif not self.far(d, offset, n):
+                d.has_payload = 1
+                self.data(conn, side, t, offset, ack, number, ns, position)
+        if d.first != NULL or o.first != NULL:
+            self.drain(conn)
+            self.patience(conn, ns)
+        return self.closed(conn)
+
+    cdef int push_rare(
         self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position,
     ) noexcept nogil:
         cdef Direction* d = &conn.d[side]
         cdef Direction* o = &conn.d[1 - side]
         cdef const uint8_t* p = t.payload
-        cdef uint32_t n = t.payload_len, have = t.payload_caplen, skip
+        cdef uint32_t n = t.payload_len, have = t.payload_caplen
         cdef int64_t offset = 0, ack = -1
-        cdef bint border = True
-        cdef int slot
         if n > LARGEST_PAYLOAD:
             return 0
         d.packets += 1
@@ -78,9 +121,9 @@ cdef class Streams:
             if not d.syn:
                 d.syn = 1
                 if d.next == 0:
-                    set_base(d, t.seq + 1)
+                    store_base(d, t.seq + 1)
                 if t.flags & ACK and not o.known:
-                    set_base(o, t.ack)
+                    store_base(o, t.ack)
             offset = 0
             if t.flags & ACK and o.syn:
                 conn.established = 1
@@ -88,26 +131,19 @@ cdef class Streams:
             # picked up mid-stream: this may not be the first octet
             conn.doubt |= DOUBT_MID_STREAM
             conn.picked_up = not conn.established and not d.syn and not o.syn and not o.known
-            set_base(d, t.seq)
+            store_base(d, t.seq)
         if d.known and not t.flags & SYN:
             offset = offset_of(d, t.seq)
         if t.flags & ACK and o.has_other and o.next == 0 and not o.has_payload:
             if t.ack == o.other_base:
-                set_base(o, o.other_base)
+                store_base(o, o.other_base)
             o.has_other = t.flags & SYN != 0
         if o.syn_data and t.flags & ACK:
             self.early_data(o, t.ack != o.base)
         if d.syn_data and not t.flags & SYN:
             self.early_data(d, offset > 0)
         if t.flags & ACK and o.known:
-            ack = offset_of(o, t.ack)
-            if ack > o.next + ACK_AHEAD or ack < 0:
-                ack = -1
-            elif ack > o.acked and not (t.flags & (FIN | RST) and t.ttl != d.ttl):
-                # (a forged end says nothing of what the true one has received)
-                o.acked = ack
-            if o.fin_at >= 0 and ack > o.fin_at:
-                ack = o.fin_at
+            ack = acknowledges(d, o, t)
         if t.flags & SYN:
             d.checks = tcp_sound(t)
         if t.flags & RST:
@@ -126,31 +162,8 @@ cdef class Streams:
             elif conn.kind == KIND_UNDECIDED or conn.picked_up:
                 self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
                 conn.progress_ns = ns
-            elif offset + n <= d.next:
-                if n > 1 or offset + 1 != d.next:   # else a keep-alive probe
-                    self.conflict(conn, d, p, have, offset)
             else:
-                conn.progress_ns = ns
-                if offset < d.next:
-                    skip = <uint32_t>(d.next - offset)
-                    self.conflict(conn, d, p, skip if skip < have else have, offset)
-                    p += skip
-                    n -= skip
-                    have = have - skip if have > skip else 0
-                    offset = d.next
-                    border = False
-                if position >= 0 and have and offset == d.next:
-                    slot = d.recent_at
-                    d.recent_at = <uint8_t>((slot + 1) % RECENT)
-                    d.recent_position[slot] = position + (p - t.payload)
-                    d.recent_offset[slot] = offset
-                    d.recent_n[slot] = have
-                if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
-                    self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
-                else:
-                    self.keep(
-                        conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT,
-                    )
+                self.data(conn, side, t, offset, ack, number, ns, position)
         if t.flags & FIN and d.known and d.fin_at < 0:
             d.fin_at = offset_of(d, t.seq) + t.payload_len
             conn.fin_ns = conn.fin_ns if conn.fin_ns else ns
@@ -161,7 +174,7 @@ cdef class Streams:
         if conn.picked_up:
             conn.frames_waited += 1
             if conn.frames_waited >= PICKUP_FRAMES or ns - conn.start_ns >= PICKUP_NS or t.flags & FIN:
-                self.release(conn)
+                opening_release(conn)
         if conn.kind == KIND_UNDECIDED and not conn.picked_up:
             self.decide(conn)
         if conn.d[0].first != NULL or conn.d[1].first != NULL:
@@ -170,11 +183,40 @@ cdef class Streams:
                 self.patience(conn, ns)
         return self.closed(conn)
 
+    cdef void data(
+        self, Conn* conn, int side, Packet* t, int64_t offset, int64_t ack, int64_t number, int64_t ns,
+        int64_t position,
+    ) noexcept nogil:
+        """Octets of a connection that is followed: some have been read, some can be, others wait."""
+        cdef Direction* d = &conn.d[side]
+        cdef const uint8_t* p = t.payload
+        cdef uint32_t n = t.payload_len, have = t.payload_caplen, skip
+        cdef bint border = True
+        if offset + n <= d.next:
+            if n > 1 or offset + 1 != d.next:      # else a keep-alive probe
+                self.conflict(conn, d, p, have, offset)
+            return
+        conn.progress_ns = ns
+        if offset < d.next:
+            skip = <uint32_t>(d.next - offset)
+            self.conflict(conn, d, p, skip if skip < have else have, offset)
+            p += skip
+            n -= skip
+            have = have - skip if have > skip else 0
+            offset = d.next
+            border = False
+        if position >= 0 and have and offset == d.next:
+            recent_add(d, position + (p - t.payload), offset, have)
+        if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
+            self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+        else:
+            self.keep(conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+
     cdef void early_data(self, Direction* d, bint taken) noexcept nogil:
         """Octets of a SYN count when they were acknowledged."""
         d.syn_data = 0
         if not taken and d.first != NULL and d.first.offset == 0:
-            free(store_take(d, &self.stored))
+            store_give(&self.store, store_take(&self.store, d))
 
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
         """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
@@ -248,7 +290,8 @@ cdef class Streams:
             return -1
         if n:
             a = Arrival(packet=number, ns=ns, ack=ack, border=border, merged=merged)
-            self.machine.tape.stream(conn, side, p, n, d.next)
+            if self.machine.tape.on:
+                self.machine.tape.stream(conn, side, p, n, d.next)
             took = self.machine.feed(conn, side, p, n, d.next, &a)
             d.next += took
         if took < n:
@@ -282,7 +325,7 @@ cdef class Streams:
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
         int64_t number, int64_t ns, bint border, bint merged,
     ) noexcept nogil:
-        if store_keep(&conn.d[side], &self.stored, p, n, missing, offset, ack, number, ns, border, merged) > 0:
+        if store_keep(&self.store, &conn.d[side], p, n, missing, offset, ack, number, ns, border, merged) > 0:
             conn.doubt |= DOUBT_OVERLAP
         return 0
 
@@ -299,7 +342,7 @@ cdef class Streams:
                 d = &conn.d[side]
                 while d.first != NULL and d.first.offset <= d.next and not d.blocked and (
                         self.ready(conn, side, d.first.ack)):
-                    s = store_take(d, &self.stored)
+                    s = store_take(&self.store, d)
                     progress = True
                     skip = <uint32_t>(d.next - s.offset)
                     if skip < s.n:
@@ -308,7 +351,7 @@ cdef class Streams:
                     elif skip < s.n + s.missing:
                         conn.doubt |= DOUBT_SNAPLEN
                         self.hole(conn, side, s.n + s.missing - skip)
-                    free(s)
+                    store_give(&self.store, s)
                     if d.first != NULL and d.hold_ns == 0:
                         store_hold(d, d.first.ns)
                     if side == SERVER and conn.d[CLIENT].first != NULL:
@@ -325,7 +368,7 @@ cdef class Streams:
             o = &conn.d[1 - side]
             while d.first != NULL:
                 if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
-                        self.stored > STORED_TOTAL and d.stored_octets > 65536):
+                        self.store.octets > STORED_TOTAL and d.stored_octets > 65536):
                     conn.doubt |= DOUBT_CAP
                 elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
                     pass                           # the other direction is not in this capture
@@ -399,7 +442,7 @@ cdef class Streams:
             if conn.d[side].syn_data:
                 self.early_data(&conn.d[side], False)
         if conn.picked_up:
-            self.release(conn)
+            opening_release(conn)
         if conn.kind != KIND_SMTP:
             self.forget(conn)
             return 0
@@ -414,54 +457,13 @@ cdef class Streams:
     cdef void forget(self, Conn* conn) noexcept nogil:
         cdef int side
         for side in range(2):
-            store_clear(&conn.d[side], &self.stored)
+            store_clear(&self.store, &conn.d[side])
 
     cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil:
-        """A copy of octets that were read: are they the same? Told as far as the source still holds the first copy."""
-        cdef int i
-        cdef int64_t begin, end
-        cdef const uint8_t* first
-        if conn.doubt & DOUBT_OVERLAP or n == 0:
-            return
-        for i in range(RECENT):
-            if d.recent_n[i] == 0:
-                continue
-            begin = offset if offset > d.recent_offset[i] else d.recent_offset[i]
-            end = offset + n
-            if end > d.recent_offset[i] + d.recent_n[i]:
-                end = d.recent_offset[i] + d.recent_n[i]
-            if begin >= end:
-                continue
-            first = self.source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
-            if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
-                conn.doubt |= DOUBT_OVERLAP
-                return
+        if not conn.doubt & DOUBT_OVERLAP and recent_differs(d, self.source, p, n, offset):
+            conn.doubt |= DOUBT_OVERLAP
 
     # --- beginnings --------------------------------------------------------------------------------------
-
-    cdef int release(self, Conn* conn) noexcept nogil:
-        """A connection picked up mid-stream begins at the earliest octet seen by now."""
-        cdef int side
-        cdef Direction* d
-        cdef Stored* s
-        cdef int64_t begin
-        conn.picked_up = 0
-        for side in range(2):
-            d = &conn.d[side]
-            if d.first == NULL or d.syn or d.next > 0:
-                continue
-            begin = d.first.offset
-            store_shift(d, -begin)
-            if d.acked >= 0:
-                d.acked -= begin
-            d.base += <uint32_t>begin
-            # acknowledgements count from the new beginning too
-            s = conn.d[1 - side].first
-            while s != NULL:
-                if s.ack >= 0:
-                    s.ack = s.ack - begin if s.ack > begin else 0
-                s = s.next
-        return 0
 
     cdef int decide(self, Conn* conn) noexcept nogil:
         """Is this SMTP?"""
@@ -475,23 +477,3 @@ cdef class Streams:
                 conn.talk.socks.on = 1
                 conn.doubt &= ~DOUBT_MID_STREAM
         return 0
-
-
-cdef bint tcp_sound(Packet* t) noexcept nogil:
-    """Is the TCP checksum right? (RFC 9293 3.1; a cut segment cannot be told, and passes.)"""
-    cdef uint64_t sum = 6 + <uint64_t>t.body_len
-    cdef uint32_t i
-    cdef int size = 4 if t.family == 4 else 16
-    if t.body_caplen < t.body_len:
-        return True
-    for i in range(0, size, 2):
-        sum += be16(t.src + i) + be16(t.dst + i)
-    i = 0
-    while i + 2 <= t.body_len:
-        sum += be16(t.body + i)
-        i += 2
-    if i < t.body_len:
-        sum += <uint64_t>t.body[i] << 8
-    while sum >> 16:
-        sum = (sum & 0xFFFF) + (sum >> 16)
-    return sum == 0xFFFF

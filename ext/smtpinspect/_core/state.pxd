@@ -195,6 +195,7 @@ cdef struct Mail:
 
 cdef struct Stored:
     Stored* next
+    Stored* prev
     int64_t offset
     int64_t ack                # stream offset of the other side, -1 unknown
     int64_t packet
@@ -203,6 +204,7 @@ cdef struct Stored:
     uint32_t missing           # octets behind them that the snap length cut off
     uint8_t border             # its first octet began a segment
     uint8_t merged             # larger than a segment on the wire
+    uint8_t size               # of its memory, in 64 octets; 0: larger than any that is used again (store)
 
 cdef struct Direction:
     int64_t next               # stream offset of the next octet to read
@@ -210,6 +212,7 @@ cdef struct Direction:
     int64_t excused            # acknowledged up to here, but not in the capture: not waited for
     Stored* first
     Stored* last
+    Stored* near               # the last one that came, or what has followed it; NULL with an empty store only
     int64_t fin_at             # stream offset of FIN, -1 none
     int64_t rst_at             # of an RST that did not fit when it came, -1 none
     int64_t hold_ns            # since when the head of the store waits, 0 not

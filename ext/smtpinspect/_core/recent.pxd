@@ -1,0 +1,39 @@
+"""What of a stream was read last, and where the source has it: retransmissions are compared with that."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcmp
+
+from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.state cimport Direction, RECENT
+
+
+cdef inline void recent_add(Direction* d, int64_t position, int64_t offset, uint32_t n) noexcept nogil:
+    cdef int slot = d.recent_at
+    d.recent_at = <uint8_t>((slot + 1) % RECENT)
+    d.recent_position[slot] = position
+    d.recent_offset[slot] = offset
+    d.recent_n[slot] = n
+
+
+cdef inline bint recent_differs(
+    Direction* d, Source source, const uint8_t* p, uint32_t n, int64_t offset,
+) noexcept nogil:
+    """A copy of octets that were read: do they differ? Told as far as the source still holds the first copy."""
+    cdef int i
+    cdef int64_t begin, end
+    cdef const uint8_t* first
+    if n == 0:
+        return False
+    for i in range(RECENT):
+        if d.recent_n[i] == 0:
+            continue
+        begin = offset if offset > d.recent_offset[i] else d.recent_offset[i]
+        end = offset + n
+        if end > d.recent_offset[i] + d.recent_n[i]:
+            end = d.recent_offset[i] + d.recent_n[i]
+        if begin >= end:
+            continue
+        first = source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
+        if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
+            return True
+    return False
