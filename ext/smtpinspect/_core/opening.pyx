@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from smtpinspect._core.socks cimport socks_end
 from smtpinspect._core.state cimport CLIENT, CLOSER_CLIENT, CLOSER_SERVER, Conn, Direction, SERVER, Stored
-from smtpinspect._core.store cimport store_shift
+from smtpinspect._core.store cimport store_shift, stored_n, stored_octets
 
 from smtpinspect.grammar import limits as _limits
 
@@ -22,8 +22,8 @@ cdef int opening(Conn* conn) noexcept nogil:
     cdef int side, server, end, k
     cdef Stored* s
     cdef int64_t at
-    cdef bint full = (conn.d[0].stored_octets + conn.d[1].stored_octets >= UNDECIDED_OCTETS
-                      or conn.d[0].stored_n + conn.d[1].stored_n >= UNDECIDED_SEGMENTS)
+    cdef bint full = (stored_octets(&conn.d[0]) + stored_octets(&conn.d[1]) >= UNDECIDED_OCTETS
+                      or stored_n(&conn.d[0]) + stored_n(&conn.d[1]) >= UNDECIDED_SEGMENTS)
     for side in range(2):
         n[side] = 0
         at = 0

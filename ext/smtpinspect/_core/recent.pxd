@@ -11,7 +11,7 @@ cdef inline void recent_add(Direction* d, int64_t position, int64_t offset, uint
     cdef int slot = d.recent_at
     d.recent_at = <uint8_t>((slot + 1) % RECENT)
     d.recent_position[slot] = position
-    d.recent_offset[slot] = offset
+    d.recent_offset[slot] = <uint32_t>offset
     d.recent_n[slot] = n
 
 
@@ -20,20 +20,21 @@ cdef inline bint recent_differs(
 ) noexcept nogil:
     """A copy of octets that were read: do they differ? Told as far as the source still holds the first copy."""
     cdef int i
-    cdef int64_t begin, end
+    cdef int64_t at, begin, end
     cdef const uint8_t* first
     if n == 0:
         return False
     for i in range(RECENT):
         if d.recent_n[i] == 0:
             continue
-        begin = offset if offset > d.recent_offset[i] else d.recent_offset[i]
+        at = d.next - <int64_t>(<uint32_t>d.next - d.recent_offset[i])
+        begin = offset if offset > at else at
         end = offset + n
-        if end > d.recent_offset[i] + d.recent_n[i]:
-            end = d.recent_offset[i] + d.recent_n[i]
+        if end > at + d.recent_n[i]:
+            end = at + d.recent_n[i]
         if begin >= end:
             continue
-        first = source.back(d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>(end - begin))
+        first = source.back(d.recent_position[i] + (begin - at), <uint32_t>(end - begin))
         if first != NULL and memcmp(first, p + (begin - offset), end - begin) != 0:
             return True
     return False

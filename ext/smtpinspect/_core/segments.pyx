@@ -18,7 +18,7 @@ from smtpinspect._core.state cimport (
     DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, SERVER, Stored,
 )
 from smtpinspect._core.store cimport (
-    store_base, store_clear, store_free, store_give, store_hold, store_keep, store_take,
+    aside_of, excused, store_base, store_clear, store_free, store_give, store_hold, store_keep, store_take,
 )
 
 from smtpinspect.grammar import limits as _limits
@@ -82,8 +82,9 @@ cdef class Streams:
             d.octets += n
             offset = offset_of(d, t.seq)
             if offset == d.next and d.first == NULL and not d.blocked and (
-                    ack <= o.next or ack <= o.excused or o.blocked):
-                d.strays = 0
+                    ack <= o.next or ack <= excused(o) or o.blocked):
+                if d.aside != NULL:
+                    d.aside.strays = 0
                 d.has_payload = 1
                 conn.progress_ns = ns
                 if position >= 0 and t.payload_caplen:
@@ -116,8 +117,9 @@ cdef class Streams:
             d.ttl = t.ttl
         if t.flags & SYN:
             if d.syn and d.next == 0 and not d.has_payload and t.seq + 1 != d.base:
-                d.other_base = t.seq + 1           # the other end's ACK tells which one counts
-                d.has_other = 1
+                if aside_of(d) != NULL:
+                    d.aside.other_base = t.seq + 1  # the other end's ACK tells which one counts
+                    d.has_other = 1
             if not d.syn:
                 d.syn = 1
                 if d.next == 0:
@@ -135,8 +137,8 @@ cdef class Streams:
         if d.known and not t.flags & SYN:
             offset = offset_of(d, t.seq)
         if t.flags & ACK and o.has_other and o.next == 0 and not o.has_payload:
-            if t.ack == o.other_base:
-                store_base(o, o.other_base)
+            if t.ack == o.aside.other_base:
+                store_base(o, o.aside.other_base)
             o.has_other = t.flags & SYN != 0
         if o.syn_data and t.flags & ACK:
             self.early_data(o, t.ack != o.base)
@@ -221,16 +223,17 @@ cdef class Streams:
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
         """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
         if offset - d.next <= FAR and d.next - offset <= FAR:
-            d.strays = 0
+            if d.aside != NULL:
+                d.aside.strays = 0
             return False
-        if offset < d.next:
+        if offset < d.next or aside_of(d) == NULL:
             return True
-        if d.strays and offset == d.stray_at:
-            d.strays += 1
+        if d.aside.strays and offset == d.aside.stray_at:
+            d.aside.strays += 1
         else:
-            d.strays = 1
-        d.stray_at = offset + n
-        return d.strays < FAR_SEGMENTS
+            d.aside.strays = 1
+        d.aside.stray_at = offset + n
+        return d.aside.strays < FAR_SEGMENTS
 
     cdef bint closed(self, Conn* conn) noexcept nogil:
         """Both FINs have come, with all octets before them, and are acknowledged; or an RST fits by now."""
@@ -238,7 +241,7 @@ cdef class Streams:
         cdef Direction* s = &conn.d[1]
         cdef int side
         for side in range(2):
-            if conn.d[side].rst_at >= 0 and conn.d[side].rst_at == conn.d[side].next:
+            if conn.d[side].aside != NULL and conn.d[side].aside.rst_at == conn.d[side].next:
                 conn.reset = 1
                 return True
         return (c.fin_at >= 0 and s.fin_at >= 0 and c.next >= c.fin_at and s.next >= s.fin_at
@@ -256,7 +259,7 @@ cdef class Streams:
             fits = offset == d.next or (d.fin_at >= 0 and offset == d.fin_at + 1)
             if not fits and o.known and t.flags & ACK and t.ack == o.base and not d.has_payload and not d.syn:
                 fits = True
-        if fits or d.rst_at < 0:
+        if fits or d.aside == NULL or d.aside.rst_at < 0:
             if conn.closer == CLOSER_NONE:
                 conn.closer = CLOSER_CLIENT if side == CLIENT else CLOSER_SERVER
                 if t.ttl != d.ttl:
@@ -264,8 +267,8 @@ cdef class Streams:
         if fits:
             conn.reset = 1
             return 1
-        if offset > d.next and offset <= d.next + ACK_AHEAD:
-            d.rst_at = offset
+        if offset > d.next and offset <= d.next + ACK_AHEAD and aside_of(d) != NULL:
+            d.aside.rst_at = offset
         return 0
 
     # --- reading --------------------------------------------------------------------------------------
@@ -275,7 +278,7 @@ cdef class Streams:
         cdef Direction* o = &conn.d[1 - side]
         if conn.d[side].syn_data:
             return False
-        return ack <= o.next or ack <= o.excused or o.blocked
+        return ack <= o.next or ack <= excused(o) or o.blocked
 
     cdef int deliver(
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t ack, int64_t number,
@@ -352,7 +355,7 @@ cdef class Streams:
                         conn.doubt |= DOUBT_SNAPLEN
                         self.hole(conn, side, s.n + s.missing - skip)
                     store_give(&self.store, s)
-                    if d.first != NULL and d.hold_ns == 0:
+                    if d.first != NULL and d.aside.hold_ns == 0:
                         store_hold(d, d.first.ns)
                     if side == SERVER and conn.d[CLIENT].first != NULL:
                         break                      # the client's turn first
@@ -367,12 +370,12 @@ cdef class Streams:
             d = &conn.d[side]
             o = &conn.d[1 - side]
             while d.first != NULL:
-                if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
-                        self.store.octets > STORED_TOTAL and d.stored_octets > 65536):
+                if d.aside.stored_octets > STORED_OCTETS or d.aside.stored_n > STORED_SEGMENTS or (
+                        self.store.octets > STORED_TOTAL and d.aside.stored_octets > 65536):
                     conn.doubt |= DOUBT_CAP
                 elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
                     pass                           # the other direction is not in this capture
-                elif d.hold_ns == 0 or ns - d.hold_ns < PATIENCE_NS:
+                elif d.aside.hold_ns == 0 or ns - d.aside.hold_ns < PATIENCE_NS:
                     break
                 elif d.first.offset > d.next:
                     if d.acked <= d.next:
@@ -397,14 +400,14 @@ cdef class Streams:
             d = &conn.d[side]
             if d.first != NULL and d.first.offset > d.next and not d.blocked and (
                     self.ready(conn, side, d.first.ack) or conn.d[1 - side].first == NULL or conn.d[1 - side].blocked):
-                d.hold_ns = 0
+                d.aside.hold_ns = 0
                 self.hole(conn, side, d.first.offset - d.next)
                 return True
         d = &conn.d[CLIENT]
         if d.blocked and d.first != NULL and d.first.offset <= d.next and conn.d[SERVER].first == NULL and (
                 self.ready(conn, CLIENT, d.first.ack)):
             s = d.first
-            d.hold_ns = 0
+            d.aside.hold_ns = 0
             self.machine.no_reply(conn, <uint8_t*>(s + 1), s.n)
             d.blocked = self.machine.waits(conn)
             if not d.blocked:
@@ -415,16 +418,16 @@ cdef class Streams:
             o = &conn.d[1 - side]
             if d.first != NULL and d.first.offset <= d.next and o.first == NULL and (
                     not self.ready(conn, side, d.first.ack)) and (
-                    o.excused < d.first.ack):
+                    excused(o) < d.first.ack) and aside_of(o) != NULL:
                 # nothing of theirs came behind: no gap, but no reply to wait for either
-                d.hold_ns = 0
-                o.excused = d.first.ack
+                d.aside.hold_ns = 0
+                o.aside.excused = d.first.ack
                 return True
         # both wait for each other
         for side in range(2):
             d = &conn.d[side]
             if d.first != NULL:
-                d.hold_ns = 0
+                d.aside.hold_ns = 0
                 if d.first.offset > d.next:
                     self.hole(conn, side, d.first.offset - d.next)
                 elif d.blocked:

@@ -206,37 +206,40 @@ cdef struct Stored:
     uint8_t merged             # larger than a segment on the wire
     uint8_t size               # of its memory, in 64 octets; 0: larger than any that is used again (store)
 
-cdef struct Direction:
-    int64_t next               # stream offset of the next octet to read
-    int64_t acked              # by the other side, -1 unknown
-    int64_t excused            # acknowledged up to here, but not in the capture: not waited for
-    Stored* first
+cdef struct Aside:             # of a direction: what came out of order, or did not fit; most have none (store)
     Stored* last
     Stored* near               # the last one that came, or what has followed it; NULL with an empty store only
-    int64_t fin_at             # stream offset of FIN, -1 none
-    int64_t rst_at             # of an RST that did not fit when it came, -1 none
     int64_t hold_ns            # since when the head of the store waits, 0 not
-    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
-    int64_t recent_offset[RECENT]
-    uint32_t recent_n[RECENT]
-    uint32_t base              # sequence number of stream offset 0
+    int64_t excused            # acknowledged up to here, but not in the capture: not waited for
+    int64_t rst_at             # of an RST that did not fit when it came, -1 none
+    int64_t stray_at
     uint32_t stored_n
     uint32_t stored_octets
-    uint32_t gaps
+    uint32_t other_base        # of a second SYN with another number
+    uint8_t strays             # segments far outside the window, one behind the other
+
+cdef struct Direction:         # what a segment in order needs, in 64 octets; then what it leaves behind
+    int64_t next               # stream offset of the next octet to read
+    int64_t acked              # by the other side, -1 unknown
+    int64_t octets             # payload on the wire, repeats included
+    int64_t fin_at             # stream offset of FIN, -1 none
+    Stored* first
+    Aside* aside               # NULL: nothing of it
+    uint32_t base              # sequence number of stream offset 0
     uint32_t packets
     uint8_t known              # base is known
     uint8_t syn                # SYN seen
     uint8_t blocked            # the machine waits for the other side
     uint8_t ttl
     uint8_t has_payload
-    uint8_t recent_at
     uint8_t syn_data           # the store holds octets of a SYN that nobody has acknowledged yet
     uint8_t has_other          # a second SYN with another number
-    uint32_t other_base
     uint8_t checks             # its SYN had a right checksum: wrong ones mean something
-    uint8_t strays             # segments far outside the window, one behind the other
-    int64_t stray_at
-    int64_t octets             # payload on the wire, repeats included
+    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
+    uint32_t recent_offset[RECENT]   # the lower half; they are not longer ago than that
+    uint32_t recent_n[RECENT]
+    uint32_t gaps
+    uint8_t recent_at
 
 # --- the dialogue (machine) ---
 
@@ -432,30 +435,30 @@ cdef enum:          # Kind
     KIND_OTHER = 2
 
 cdef struct Conn:
-    Key key
+    Conn* bucket               # next in the hash table's chain
     uint32_t hash
+    Key key
+    uint16_t doubt
+    uint16_t frames_waited
     uint8_t client             # the side that is the client: 0 = lo, 1 = hi
     uint8_t role_known         # 0 guessed, 1 by port, 2 by SYN or greeting
     uint8_t kind
     uint8_t done               # its records are written; late frames are ignored
-    uint8_t closer
-    uint8_t established
-    uint8_t reset
     uint8_t picked_up          # waiting for earlier frames
-    uint16_t doubt
-    uint16_t frames_waited
+    uint8_t established
+    uint8_t closer
+    uint8_t reset
+    uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
+    uint8_t reuse_seen
+    int64_t last_ns
+    int64_t progress_ns        # when new octets last came, from either side
+    Talk* talk
+    Direction d[2]             # CLIENT, SERVER
     uint64_t first_packet
     int64_t start_ns
-    int64_t last_ns
     int64_t ended_ns           # when it was over, or the capture was
     int64_t fin_ns             # when the first FIN came, 0 while there is none
     int64_t moved_ns           # when its place in the list of ages was last looked at
-    int64_t progress_ns        # when new octets last came, from either side
-    uint32_t reuse_isn         # of a SYN on an open connection
-    uint8_t reuse_seen
-    uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
-    Direction d[2]             # CLIENT, SERVER
-    Talk* talk
-    Conn* bucket               # next in the hash table's chain
     Conn* older                # by last activity
     Conn* newer
+    uint32_t reuse_isn         # of a SYN on an open connection

@@ -4,11 +4,19 @@ A segment is kept in a piece of memory of its own; the pieces are used again, si
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from smtpinspect._core.seq cimport seq_diff
-from smtpinspect._core.state cimport Direction, Stored
+from smtpinspect._core.state cimport Aside, Direction, Stored
+
+
+cdef Aside* aside_of(Direction* d) noexcept nogil:
+    if d.aside == NULL:
+        d.aside = <Aside*>calloc(1, sizeof(Aside))
+        if d.aside != NULL:
+            d.aside.rst_at = -1
+    return d.aside
 
 
 cdef inline Stored* piece(Store* store, uint32_t n) noexcept nogil:
@@ -48,28 +56,31 @@ cdef void store_free(Store* store) noexcept nogil:
 
 cdef void store_hold(Direction* d, int64_t ns) noexcept nogil:
     """The head of the store waits since then."""
-    d.hold_ns = ns if ns else 1
+    d.aside.hold_ns = ns if ns else 1
 
 
 cdef Stored* store_take(Store* store, Direction* d) noexcept nogil:
     cdef Stored* s = d.first
+    cdef Aside* a = d.aside
     d.first = s.next
     if s.next == NULL:
-        d.last = NULL
+        a.last = NULL
     else:
         s.next.prev = NULL
-    if d.near == s:
-        d.near = s.next
-    d.stored_n -= 1
-    d.stored_octets -= s.n
+    if a.near == s:
+        a.near = s.next
+    a.stored_n -= 1
+    a.stored_octets -= s.n
     store.octets -= s.n
-    d.hold_ns = 0
+    a.hold_ns = 0
     return s
 
 
 cdef void store_clear(Store* store, Direction* d) noexcept nogil:
     while d.first != NULL:
         store_give(store, store_take(store, d))
+    free(d.aside)
+    d.aside = NULL
 
 
 cdef void store_shift(Direction* d, int64_t delta) noexcept nogil:
@@ -79,8 +90,8 @@ cdef void store_shift(Direction* d, int64_t delta) noexcept nogil:
         s = s.next
     if d.fin_at >= 0:
         d.fin_at += delta
-    if d.rst_at >= 0:
-        d.rst_at += delta
+    if d.aside != NULL and d.aside.rst_at >= 0:
+        d.aside.rst_at += delta
 
 
 cdef void store_base(Direction* d, uint32_t base) noexcept nogil:
@@ -93,13 +104,13 @@ cdef void store_base(Direction* d, uint32_t base) noexcept nogil:
 
 cdef Stored* last_before(Direction* d, int64_t offset) noexcept nogil:
     """The last one that begins here or before; segments come mostly behind all others, or near the one before."""
-    cdef Stored* s = d.last
+    cdef Stored* s = d.aside.last
     if s == NULL or s.offset <= offset:
         return s
     if offset < d.first.offset:
         return NULL
-    if offset - d.near.offset < s.offset - offset:
-        s = d.near
+    if offset - d.aside.near.offset < s.offset - offset:
+        s = d.aside.near
     while s.offset <= offset and s.next.offset <= offset:
         s = s.next
     while s.offset > offset:
@@ -112,11 +123,15 @@ cdef int store_keep(
     int64_t number, int64_t ns, bint border, bint merged,
 ) noexcept nogil:
     """Copy octets into the store, around those that are there already."""
-    cdef Stored* s = last_before(d, offset)
+    cdef Aside* a = aside_of(d)
+    cdef Stored* s
     cdef Stored* behind
     cdef Stored* made
     cdef uint32_t before, same
     cdef int differs = 0
+    if a == NULL:
+        return -1
+    s = last_before(d, offset)
     while True:
         if s != NULL and s.offset + s.n + s.missing > offset:
             # from here to its end it is there already, and stays as it is
@@ -166,12 +181,12 @@ cdef int store_keep(
         else:
             s.next = made
         if behind == NULL:
-            d.last = made
+            a.last = made
         else:
             behind.prev = made
-        d.near = made
-        d.stored_n += 1
-        d.stored_octets += made.n
+        a.near = made
+        a.stored_n += 1
+        a.stored_octets += made.n
         store.octets += made.n
         if behind == NULL or behind.offset >= offset + n + missing:
             break
@@ -182,7 +197,7 @@ cdef int store_keep(
         offset += before
         border = False
         s = behind
-    if d.hold_ns == 0:
+    if a.hold_ns == 0:
         store_hold(d, ns)
     return differs
 
@@ -218,4 +233,4 @@ cdef class Kept:
 
     @property
     def octets(self):
-        return self.store.octets, self.d.stored_octets, self.d.stored_n
+        return self.store.octets, stored_octets(&self.d), stored_n(&self.d)
