@@ -72,7 +72,7 @@ DIMENSIONS: dict[str, Dimension] = {}
 
 @dataclass(frozen=True)
 class Dimension:
-    make: Callable[[int], Iterable[bytes] | list[Iterable[bytes]]]
+    make: Callable[[int], Iterable[bytes]]
     n: int
     """the smallest of the three"""
     files: bool = False

@@ -29,7 +29,6 @@ from dimensions import DIMENSIONS, Talk
 TOLERANCE = 2.05
 
 
-
 def written(frames: Sequence[bytes], path: Path, first: int = 0, step: int = 1) -> None:
     """As classic pcap, ten microseconds between two frames."""
     with path.open("wb") as out:

@@ -9,7 +9,7 @@ from smtpinspect._core.lines cimport line_done
 from smtpinspect._core.rows cimport F_COUNT, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
-    Conn, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
+    Conn, Direction, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
     PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Reply, SERVER, Talk, Text, VERB_LENGTH,
 )
 from smtpinspect._core.states cimport action_of, D_PLAIN, D_RESYNC, next_state
@@ -24,6 +24,11 @@ assert _limits.VERB_LENGTH == VERB_LENGTH
 
 cdef uint32_t OUTSTANDING = _limits.OUTSTANDING
 assert OUTSTANDING <= 1 << 15                  # queue_add doubles
+
+
+def sizes():
+    """For tests: octets of what each connection has."""
+    return {"Conn": sizeof(Conn), "Direction": sizeof(Direction), "Talk": sizeof(Talk)}
 
 
 cdef Mail* sent_mail(Talk* talk) noexcept nogil:
