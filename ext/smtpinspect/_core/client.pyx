@@ -8,7 +8,7 @@ from smtpinspect._core.commands cimport (
     Command, command_advertised, command_parse, path_fact, surely_command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO,
     V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS, V_UNKNOWN, V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
-from smtpinspect._core.dialogue cimport count_fact, Dialogue, mail_of, phase_now, W_ANSWER, W_COMMAND, W_EMPTY
+from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, mail_of, phase_now, take_back, W_ANSWER, W_COMMAND, W_EMPTY
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
 from smtpinspect._core.mailtext cimport chunk_done, text_begins
 from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, IN_AUTH, IN_COMMAND, Limits
@@ -59,9 +59,9 @@ cdef Py_ssize_t client_feed(
     Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
 ) noexcept nogil:
     cdef Py_ssize_t took
-    dialogue.lend(conn.talk, CLIENT)
+    lend(dialogue, conn.talk, CLIENT)
     took = client_read(dialogue, conn, p, n, at, border)
-    dialogue.take_back(conn.talk, CLIENT)
+    take_back(dialogue, conn.talk, CLIENT)
     return took
 
 

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Conn, Line, Mail, Pending, Reply, Talk
+from smtpinspect._core.state cimport Conn, Line, Mail, Pending, Reply, SERVER, Talk
 from smtpinspect._core.tape cimport Tape
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -38,9 +38,7 @@ cdef class Dialogue:
     cdef Pending* spare[SPARE]
     cdef int n_spare
     cdef Pending* queue_add(self, Talk* talk) noexcept nogil
-    cdef Pending queue_take(self, Talk* talk) noexcept nogil
-    cdef void lend(self, Talk* talk, int side) noexcept nogil
-    cdef void take_back(self, Talk* talk, int side) noexcept nogil
+    cdef void queue_take(self, Talk* talk, Pending* taken) noexcept nogil
     cdef void keep_line(self, Talk* talk, int side) noexcept nogil
     cdef void keep_reply(self, Talk* talk) noexcept nogil
     # Go where the table says; returns what else is to be done.
@@ -50,3 +48,22 @@ cdef class Dialogue:
         self, Conn* conn, int64_t at, int64_t end, int64_t packet, int verb, Span word, int what, int phase, Mail* mail,
     ) noexcept nogil
     cdef void forget(self, Conn* conn) noexcept nogil         # the replies to what waits are lost
+
+
+cdef inline void lend(Dialogue dialogue, Talk* talk, int side) noexcept nogil:
+    if talk.line[side] == NULL:
+        talk.line[side] = &dialogue.line[side]
+    if side == SERVER and talk.reply == NULL:
+        talk.reply = &dialogue.reply
+
+
+cdef inline void take_back(Dialogue dialogue, Talk* talk, int side) noexcept nogil:
+    if talk.line[side] != &dialogue.line[side] or dialogue.line[side].n:
+        dialogue.keep_line(talk, side)
+    else:
+        talk.line[side] = NULL
+    if side == SERVER:
+        if talk.reply != &dialogue.reply or talk.in_reply:
+            dialogue.keep_reply(talk)
+        else:
+            talk.reply = NULL

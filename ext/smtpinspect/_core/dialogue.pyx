@@ -10,7 +10,7 @@ from smtpinspect._core.rows cimport F_COUNT, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
     Conn, Direction, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
-    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Reply, SERVER, Talk, Text, VERB_LENGTH,
+    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Reply, Talk, Text, VERB_LENGTH,
 )
 from smtpinspect._core.states cimport action_of, D_PLAIN, D_RESYNC, next_state
 from smtpinspect._core.tape cimport Tape
@@ -101,23 +101,6 @@ cdef class Dialogue:
         text_free(&self.line[1].kept)
         text_free(&self.reply.greeting)
 
-    cdef void lend(self, Talk* talk, int side) noexcept nogil:
-        if talk.line[side] == NULL:
-            talk.line[side] = &self.line[side]
-        if side == SERVER and talk.reply == NULL:
-            talk.reply = &self.reply
-
-    cdef void take_back(self, Talk* talk, int side) noexcept nogil:
-        if talk.line[side] != &self.line[side] or self.line[side].n:
-            self.keep_line(talk, side)
-        else:
-            talk.line[side] = NULL
-        if side == SERVER:
-            if talk.reply != &self.reply or talk.in_reply:
-                self.keep_reply(talk)
-            else:
-                talk.reply = NULL
-
     cdef void keep_line(self, Talk* talk, int side) noexcept nogil:
         """A line of which octets are still to come stays with its connection."""
         cdef Line* lent = &self.line[side]
@@ -177,10 +160,12 @@ cdef class Dialogue:
         talk.qn += 1
         return more
 
-    cdef Pending queue_take(self, Talk* talk) noexcept nogil:
-        cdef Pending taken = talk.queue[talk.qhead]
+    cdef void queue_take(self, Talk* talk, Pending* taken) noexcept nogil:
+        taken[0] = talk.queue[talk.qhead]
         talk.qn -= 1
-        talk.qhead = <uint16_t>((talk.qhead + 1) % talk.qcap)
+        talk.qhead += 1
+        if talk.qhead == talk.qcap:
+            talk.qhead = 0
         if talk.qn == 0:
             if talk.qcap == QUEUE and self.n_spare < SPARE:
                 self.spare[self.n_spare] = talk.queue
@@ -189,7 +174,6 @@ cdef class Dialogue:
                 free(talk.queue)
             talk.queue = NULL
             talk.qcap = 0
-        return taken
 
     cdef int event(self, Conn* conn, int event) noexcept nogil:
         """Go where the table says; returns what the table says is to be done."""
@@ -240,7 +224,7 @@ cdef class Dialogue:
         if talk.nested != NULL:
             talk.nested.reply = 0
         while talk.qn:
-            p = self.queue_take(talk)
+            self.queue_take(talk, &p)
             if p.mail != NULL:
                 p.mail.doubt |= DOUBT_GAP
                 if p.mail.pending:

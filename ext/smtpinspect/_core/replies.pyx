@@ -7,7 +7,7 @@ from smtpinspect._core.commands cimport (
     keyword_number, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_RCPT, V_STARTTLS, V_UNKNOWN,
     V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
-from smtpinspect._core.dialogue cimport count_fact, Dialogue, reply_phase, W_ANSWER, W_COMMAND, W_END
+from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, reply_phase, take_back, W_ANSWER, W_COMMAND, W_END
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
 from smtpinspect._core.mailtext cimport mark_begins, text_begins
 from smtpinspect._core.mime cimport mime_end
@@ -42,9 +42,9 @@ cdef Py_ssize_t replies_feed(
     Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
 ) noexcept nogil:
     cdef Py_ssize_t took
-    dialogue.lend(conn.talk, SERVER)
+    lend(dialogue, conn.talk, SERVER)
     took = replies_read(dialogue, conn, p, n, at, border)
-    dialogue.take_back(conn.talk, SERVER)
+    take_back(dialogue, conn.talk, SERVER)
     return took
 
 
@@ -311,7 +311,7 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
             # noise of the server; what DATA waits for is a code
             dialogue.tape.reply(conn, 0, -1)
             return
-        entry = dialogue.queue_take(talk)
+        dialogue.queue_take(talk, &entry)
         p = &entry
         mail = p.mail
         if mail != NULL and mail.pending:
