@@ -77,7 +77,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "machine",
             ),
         ),
-        "streams": (("octets", "wire", "dialogue"), ("store | opening", "segments")),
+        "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
         "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
     },

@@ -19,14 +19,12 @@ from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.octets cimport is_blank, lower
 from smtpinspect._core.params cimport first_token, starts
 from smtpinspect._core.rows cimport F_CONTENT
+from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, Track
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.grammar import limits as _limits
-
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
 
 cdef enum:
     BEGIN_LINE = 320           # limits.BEGIN_LINE

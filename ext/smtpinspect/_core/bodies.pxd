@@ -9,5 +9,11 @@ from smtpinspect._core.verdicts cimport Verdicts
 cdef int body_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
 ) noexcept nogil
+# Is there nothing in these octets but lines of the body that is read, no dot that begins one among them?
+cdef bint body_plain(const Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil
+# body_feed for such octets: all of them are read.
+cdef void body_passes(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
+) noexcept nogil
 # The text is over: a line without its end may have been a boundary, or not.
 cdef void body_ends(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil

@@ -3,17 +3,15 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from smtpinspect._core.attachments cimport part_ends, part_feed, part_judged
+from smtpinspect._core.attachments cimport LINES, NOT_JUDGED, part_ends, part_feed, part_judged, SCANNED
 from smtpinspect._core.mimelines cimport BODY, check_line, keep_head, next_line, PART_HEADER
 from smtpinspect._core.rows cimport IN_BODY, Limits
+from smtpinspect._core.scan cimport scan_after_break, scan_after_break3
 from smtpinspect._core.state cimport Conn, Mail, Mime
 from smtpinspect._core.text cimport text_add
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.grammar import limits as _limits
-
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
 
 cdef extern from *:
     """
@@ -171,6 +169,40 @@ cdef void body_ends(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept
     if m.in_dashes and not is_boundary(m):
         let_go(verdicts, conn, mail, m)
     m.in_dashes = 0
+
+
+cdef inline bint looked_at(const Mime* m) noexcept nogil:
+    """Does more of the part's octets count than a line `begin`?"""
+    return m.as_sent.state != NOT_JUDGED or m.in_lines.state == SCANNED or m.in_lines.part != NULL
+
+
+cdef bint body_plain(const Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    cdef uint8_t dash = 45 if m.depth else 46
+    cdef uint8_t letter = 98 if m.in_lines.state == LINES and not looked_at(m) else 46
+    cdef Py_ssize_t i
+    if m.in_dashes or (p[0] == 45 and m.depth and not m.in_line) or (p[0] == letter and m.in_lines.at_line):
+        return False
+    i = <Py_ssize_t>scan_after_break3(p, n, 46, dash, letter)
+    while i < n:
+        if p[i] == 46 or n - i < 6:
+            return False
+        if p[i - 1] == 10 and (p[i + 1] == 45 if p[i] == 45 else memcmp(p + i, b"begin ", 6) == 0):
+            return False
+        i += <Py_ssize_t>scan_after_break3(p + i, n - i, 46, dash, letter)
+    return True
+
+
+cdef void body_passes(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
+) noexcept nogil:
+    cdef bint at_line = p[n - 1] == 10
+    m.in_line = not at_line
+    if looked_at(m):
+        part_feed(verdicts, conn, mail, m, p, n, at, verdicts.packet)
+    else:
+        m.in_lines.at_line = at_line
+    if verdicts.program.lines[IN_BODY].n:
+        body_lines(verdicts, conn, mail, m, p, n, at)
 
 
 cdef int body_feed(

@@ -1,27 +1,28 @@
 """The client's lines: commands, empty lines, answers in the AUTH dialogue."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc
 from libc.string cimport memset
 
 from smtpinspect._core.commands cimport (
     Command, command_advertised, command_parse, path_fact, surely_command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO,
     V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS, V_UNKNOWN, V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
-from smtpinspect._core.dialogue cimport count_fact, Dialogue, mail_of, phase_now, W_ANSWER, W_COMMAND, W_EMPTY
+from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, mail_of, phase_now, take_back, W_ANSWER, W_COMMAND, W_EMPTY
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
 from smtpinspect._core.mailtext cimport chunk_done, text_begins
 from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, IN_AUTH, IN_COMMAND, Limits
 from smtpinspect._core.socks cimport is_proxy
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
-    CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, OUTCOME_ABORTED, Pending, PHASE_EHLO,
+    CLIENT, Conn, Fact, GIVEN_ESMTP, GIVEN_REFUSED_DATA, Line, Mail, Nested, OUTCOME_ABORTED, Pending, PHASE_EHLO,
     Talk,
 )
 from smtpinspect._core.states cimport (
     action_of, D_ABORT, D_CHUNK, D_COUNT, D_EMPTY, D_GREET, D_IGNORE, D_MAIL, D_RCPT, E_ANSWER, E_AUTH, E_BDAT,
     E_DATA, E_EMPTY, E_HELO, E_MAIL, E_OTHER, E_QUIT, E_RCPT, E_RSET, E_STARTTLS, E_XEXCH50, S_AUTH, S_LOST, S_WAIT,
 )
-from smtpinspect._core.text cimport text_add
+from smtpinspect._core.text cimport text_add, text_set
 from smtpinspect._core.transactions cimport mail_begin, mail_close, mail_recipient, mail_sender
 
 from smtpinspect.grammar import limits as _limits
@@ -57,17 +58,28 @@ cdef int command_event(Command* c) noexcept nogil:
 cdef Py_ssize_t client_feed(
     Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
 ) noexcept nogil:
+    cdef Py_ssize_t took
+    lend(dialogue, conn.talk, CLIENT)
+    took = client_read(dialogue, conn, p, n, at, border)
+    take_back(dialogue, conn.talk, CLIENT)
+    return took
+
+
+cdef Py_ssize_t client_read(
+    Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
+) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef bint whole
     cdef Span text
     cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
     cdef Command c
     cdef Py_ssize_t took
-    if talk.nested_reply:
+    if talk.nested != NULL and talk.nested.reply:
         nested_taken(dialogue, conn)
-    if line.n == 0:
-        talk.line_border = talk.borders[talk.border_at]
+    if line.n == 0 and talk.line_border != talk.border:
+        talk.line_border = talk.border
+        talk.nth = 0
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
         # the head of this line is not in the capture
@@ -76,7 +88,7 @@ cdef Py_ssize_t client_feed(
         talk.skip_line[CLIENT] = 0
         command_parse(text, &c)
         if not surely_command(text, &c):
-            line_done(line, at + took)
+            line_done(line)
             return took
     if not whole:
         if talk.state != S_LOST and line.passed < dialogue.verdicts.program.lines[where].n:
@@ -95,7 +107,7 @@ cdef Py_ssize_t client_feed(
         pass                                   # a proxy's header, not the client's
     else:
         command_line(dialogue, conn, &c, text, at + took, end)
-    line_done(line, at + took)
+    line_done(line)
     return took
 
 
@@ -103,7 +115,7 @@ cdef void command_limits(
     Dialogue dialogue, Conn* conn, int where, Span text, int64_t n, int64_t line_end,
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Command c
     cdef Mail* mail
     cdef Limits* limits = &dialogue.verdicts.program.lines[where]
@@ -128,31 +140,46 @@ cdef void open_mail(Dialogue dialogue, Conn* conn, int64_t at) noexcept nogil:
         mail_begin(dialogue.verdicts, conn, at)
 
 
+cdef void nested_mail(Dialogue dialogue, Talk* talk, int64_t at, Span text) noexcept nogil:
+    """A MAIL inside a mail has none of its own unless the server takes it."""
+    if talk.nested == NULL:
+        talk.nested = <Nested*>calloc(1, sizeof(Nested))
+        if talk.nested == NULL:
+            return
+    talk.nested.line.n = 0
+    text_add(&talk.nested.line, text.p, text.n, KEPT_LINE)
+    talk.nested.at = at
+    talk.nested.ns = dialogue.verdicts.ns
+    talk.nested.tx = talk.open.tx
+    talk.nested.ordinal = talk.ordinal + 1
+
+
 cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
     """The server took a MAIL inside a mail, as some do: the mail before it is over, and this is another one.
 
     Only what the client sends when it knows so belongs to it; what it had sent before stays with the first.
     """
     cdef Talk* talk = conn.talk
+    cdef Nested* nested = talk.nested
     cdef Mail* mail = talk.open
     cdef Command c
-    cdef bint knows = talk.ack >= talk.nested_reply
-    talk.nested_reply = 0
-    if not knows or mail == NULL or mail.tx != talk.nested_tx or mail.has_text or talk.qn:
+    cdef bint knows = dialogue.ack >= nested.reply
+    nested.reply = 0
+    if not knows or mail == NULL or mail.tx != nested.tx or mail.has_text or talk.qn:
         return
     mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
-    mail = mail_begin(dialogue.verdicts, conn, talk.nested_at)
+    mail = mail_begin(dialogue.verdicts, conn, nested.at)
     if mail == NULL:
         return
-    mail.ordinal = talk.nested_ordinal
-    mail.start_ns = talk.nested_ns
-    command_parse(span(talk.nested.p, talk.nested.n), &c)
+    mail.ordinal = nested.ordinal
+    mail.start_ns = nested.ns
+    command_parse(span(nested.line.p, nested.line.n), &c)
     mail_sender(mail, &c)
 
 
 cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     if line.passed < dialogue.verdicts.program.lines[IN_AUTH].n:
         command_limits(dialogue, conn, IN_AUTH, text, line.n, end)
     dialogue.event(conn, E_ANSWER)
@@ -165,7 +192,7 @@ cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, 
 
 cdef void empty_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Fact fact
     cdef int phase
     if dialogue.event(conn, E_EMPTY) != D_EMPTY:
@@ -192,12 +219,9 @@ cdef void command_fact(
     Dialogue dialogue, Conn* conn, Mail* mail, Command* c, Span text, int end, int phase,
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Fact fact
     # which command of its segment it is: by the segment that holds its first octet
-    if talk.line_border != talk.nth_offset:
-        talk.nth_offset = talk.line_border
-        talk.nth = 0
     talk.nth += 1
     memset(&fact, 0, sizeof(Fact))
     fact.kind = F_COMMAND
@@ -214,7 +238,7 @@ cdef void command_fact(
     fact.v[6] = talk.nth
     fact.v[7] = talk.qn
     fact.v[8] = line.n
-    fact.v[9] = talk.merged
+    fact.v[9] = dialogue.merged
     fact.v[10] = c.chunk
     fact.offset = line.start
     fact.length = line.n
@@ -225,7 +249,7 @@ cdef void command_fact(
 
 cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[CLIENT]
+    cdef Line* line = talk.line[CLIENT]
     cdef Mail* mail
     cdef Pending* p
     cdef int what = command_event(c)
@@ -237,13 +261,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         if talk.open != NULL and talk.open.command_at == line.start:
             mail_sender(talk.open, c)
         elif talk.open != NULL:
-            # none of its own unless the server takes it
-            talk.nested.n = 0
-            text_add(&talk.nested, text.p, text.n, KEPT_LINE)
-            talk.nested_at = line.start
-            talk.nested_ns = dialogue.verdicts.ns
-            talk.nested_tx = talk.open.tx
-            talk.nested_ordinal = talk.ordinal + 1
+            nested_mail(dialogue, talk, line.start, text)
     phase = phase_now(talk, c.verb)
     if line.passed < dialogue.verdicts.program.lines[IN_COMMAND].n:
         command_limits(dialogue, conn, IN_COMMAND, text, line.n, end)
@@ -263,8 +281,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         if talk.open != NULL:
             mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
     if action == D_GREET:
-        talk.helo.n = 0
-        text_add(&talk.helo, c.arg.p, c.arg.n, KEPT_ADDRESS)
+        text_set(&talk.helo, c.arg.p, c.arg.n, KEPT_ADDRESS)
     p = dialogue.ask(conn, line.start, end_at, line.packet, c.verb, c.word, W_COMMAND, phase, mail)
     dialogue.tape.command(conn, text, line.n)
     if p == NULL:

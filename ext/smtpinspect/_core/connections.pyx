@@ -145,7 +145,6 @@ cdef Conn* make(
     for i in range(2):
         conn.d[i].acked = -1
         conn.d[i].fin_at = -1
-        conn.d[i].rst_at = -1
     # client: who sent the SYN; else the side that is not on a server port; else who gets the 220
     if t.flags & SYN:
         conn.client = (0 if from_lo else 1) if not t.flags & ACK else (1 if from_lo else 0)

@@ -7,9 +7,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memchr, memcpy
 
 from smtpinspect._core.octets cimport hex_value
-
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
+from smtpinspect._core.scan cimport scan_after_break
 
 cdef extern from "alphabet.h":
     size_t alphabet_count(const uint8_t* p, size_t n, int* padded) nogil

@@ -1,18 +1,20 @@
 """What both sides of a dialogue share: the state, and the queue of commands that wait for their replies."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from smtpinspect._core.commands cimport V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_QUIT, V_RCPT, V_RSET, verb_phase
+from smtpinspect._core.lines cimport line_done
 from smtpinspect._core.rows cimport F_COUNT, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
-    Conn, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
-    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Talk, VERB_LENGTH,
+    Conn, Direction, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
+    PHASE_EHLO, PHASE_NONE, PHASE_REPLY354, Reply, Talk, Text, VERB_LENGTH,
 )
 from smtpinspect._core.states cimport action_of, D_PLAIN, D_RESYNC, next_state
 from smtpinspect._core.tape cimport Tape
+from smtpinspect._core.text cimport text_free
 from smtpinspect._core.transactions cimport mail_end, mail_phase
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -21,6 +23,12 @@ from smtpinspect.grammar import limits as _limits
 assert _limits.VERB_LENGTH == VERB_LENGTH
 
 cdef uint32_t OUTSTANDING = _limits.OUTSTANDING
+assert OUTSTANDING <= 1 << 15                  # queue_add doubles
+
+
+def sizes():
+    """For tests: octets of what each connection has."""
+    return {"Conn": sizeof(Conn), "Direction": sizeof(Direction), "Talk": sizeof(Talk)}
 
 
 cdef Mail* sent_mail(Talk* talk) noexcept nogil:
@@ -80,31 +88,92 @@ cdef void count_fact(
         dialogue.verdicts.judge_row(conn, mail, &fact, limits.at[i].row)
 
 
-cdef Pending* queue_add(Talk* talk) noexcept nogil:
-    cdef Pending* more
-    cdef uint32_t cap, i
-    if talk.qn == talk.qcap:
-        cap = talk.qcap * 2 if talk.qcap else 4
-        more = <Pending*>malloc(cap * sizeof(Pending))
-        if more == NULL:
-            return NULL
-        for i in range(talk.qn):
-            more[i] = talk.queue[(talk.qhead + i) % talk.qcap]
-        free(talk.queue)
-        talk.queue = more
-        talk.qcap = cap
-        talk.qhead = 0
-    more = &talk.queue[(talk.qhead + talk.qn) % talk.qcap]
-    memset(more, 0, sizeof(Pending))
-    more.rcpt = -1
-    talk.qn += 1
-    return more
-
-
 cdef class Dialogue:
     def __init__(self, Verdicts verdicts, Tape tape):
         self.verdicts = verdicts
         self.tape = tape
+
+    def __dealloc__(self):
+        cdef int i
+        for i in range(self.n_spare):
+            free(self.spare[i])
+        text_free(&self.line[0].kept)
+        text_free(&self.line[1].kept)
+        text_free(&self.reply.greeting)
+
+    cdef void keep_line(self, Talk* talk, int side) noexcept nogil:
+        """A line of which octets are still to come stays with its connection."""
+        cdef Line* lent = &self.line[side]
+        cdef Line* own = talk.line[side]
+        if own == lent:
+            own = <Line*>malloc(sizeof(Line))
+            if own != NULL:
+                own[0] = lent[0]
+                lent.kept = Text(p=NULL, n=0, cap=0)
+            line_done(lent)
+            talk.line[side] = own
+        elif own.n == 0:
+            if lent.kept.p == NULL:
+                lent.kept = own.kept
+            else:
+                text_free(&own.kept)
+            free(own)
+            talk.line[side] = NULL
+
+    cdef void keep_reply(self, Talk* talk) noexcept nogil:
+        """So does a reply of which lines are still to come."""
+        cdef Reply* own = talk.reply
+        if own == &self.reply:
+            own = <Reply*>malloc(sizeof(Reply))
+            if own != NULL:
+                own[0] = self.reply
+                self.reply.greeting = Text(p=NULL, n=0, cap=0)
+            else:
+                talk.in_reply = 0
+            talk.reply = own
+        elif not talk.in_reply:
+            text_free(&own.greeting)
+            free(own)
+            talk.reply = NULL
+
+    cdef Pending* queue_add(self, Talk* talk) noexcept nogil:
+        cdef Pending* more
+        cdef uint32_t cap, i
+        if talk.qn == talk.qcap:
+            cap = talk.qcap * 2 if talk.qcap else QUEUE
+            if cap == QUEUE and self.n_spare:
+                self.n_spare -= 1
+                more = self.spare[self.n_spare]
+            else:
+                more = <Pending*>malloc(cap * sizeof(Pending))
+            if more == NULL:
+                return NULL
+            for i in range(talk.qn):
+                more[i] = talk.queue[(talk.qhead + i) % talk.qcap]
+            free(talk.queue)
+            talk.queue = more
+            talk.qcap = <uint16_t>cap
+            talk.qhead = 0
+        more = &talk.queue[(talk.qhead + talk.qn) % talk.qcap]
+        memset(more, 0, sizeof(Pending))
+        more.rcpt = -1
+        talk.qn += 1
+        return more
+
+    cdef void queue_take(self, Talk* talk, Pending* taken) noexcept nogil:
+        taken[0] = talk.queue[talk.qhead]
+        talk.qn -= 1
+        talk.qhead += 1
+        if talk.qhead == talk.qcap:
+            talk.qhead = 0
+        if talk.qn == 0:
+            if talk.qcap == QUEUE and self.n_spare < SPARE:
+                self.spare[self.n_spare] = talk.queue
+                self.n_spare += 1
+            else:
+                free(talk.queue)
+            talk.queue = NULL
+            talk.qcap = 0
 
     cdef int event(self, Conn* conn, int event) noexcept nogil:
         """Go where the table says; returns what the table says is to be done."""
@@ -130,7 +199,7 @@ cdef class Dialogue:
         if talk.qn >= OUTSTANDING:
             conn.doubt |= DOUBT_CAP
             self.forget(conn)
-        p = queue_add(talk)
+        p = self.queue_add(talk)
         if p == NULL:
             if mail != NULL:
                 mail.pending -= 1
@@ -151,12 +220,11 @@ cdef class Dialogue:
     cdef void forget(self, Conn* conn) noexcept nogil:
         """The replies to what waits are lost."""
         cdef Talk* talk = conn.talk
-        cdef Pending* p
-        talk.nested_reply = 0
+        cdef Pending p
+        if talk.nested != NULL:
+            talk.nested.reply = 0
         while talk.qn:
-            p = &talk.queue[talk.qhead]
-            talk.qhead = (talk.qhead + 1) % talk.qcap
-            talk.qn -= 1
+            self.queue_take(talk, &p)
             if p.mail != NULL:
                 p.mail.doubt |= DOUBT_GAP
                 if p.mail.pending:

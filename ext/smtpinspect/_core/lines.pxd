@@ -26,4 +26,4 @@ cdef Py_ssize_t line_read(
     Line* line, const uint8_t* p, Py_ssize_t n, int64_t at, int64_t packet, bint border,
     bint* whole, Span* out, int* end,
 ) noexcept nogil
-cdef void line_done(Line* line, int64_t at) noexcept nogil
+cdef void line_done(Line* line) noexcept nogil

@@ -83,9 +83,8 @@ cdef Py_ssize_t line_read(
     return took
 
 
-cdef void line_done(Line* line, int64_t at) noexcept nogil:
+cdef void line_done(Line* line) noexcept nogil:
     line.n = 0
-    line.start = at
     line.cut = 0
     line.passed = 0
     line.held_cr = 0

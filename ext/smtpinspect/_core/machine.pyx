@@ -42,12 +42,12 @@ cdef class Machine:
         talk.state = S_LOST if late else S_COMMAND
         talk.began_late = late
         talk.unsure = late
-        talk.nth_offset = -1
         return 0
 
     cdef void free_talk(self, Conn* conn) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef Mail* mail
+        cdef int side
         if talk == NULL:
             return
         while talk.mails != NULL:
@@ -55,11 +55,18 @@ cdef class Machine:
             talk.mails = mail.next
             free_mail(mail)
         mime_free(talk.mime)
-        text_free(&talk.line[0].kept)
-        text_free(&talk.line[1].kept)
+        for side in range(2):
+            if talk.line[side] != NULL:
+                text_free(&talk.line[side].kept)
+                free(talk.line[side])
         text_free(&talk.helo)
-        text_free(&talk.nested)
-        text_free(&talk.greeting)
+        if talk.nested != NULL:
+            text_free(&talk.nested.line)
+            free(talk.nested)
+        if talk.reply != NULL:
+            text_free(&talk.reply.greeting)
+            free(talk.reply)
+        free(talk.mark)
         free(talk.queue)
         free(talk.standing)
         free(talk.counts)
@@ -81,12 +88,17 @@ cdef class Machine:
             i = socks_skip(&talk.socks, side, p, n)
         if side == SERVER:
             return i + replies_feed(self.dialogue, conn, p + i, n - i, at + i, border)
-        talk.merged = a.merged
-        talk.ack = a.ack
+        self.dialogue.merged = a.merged
+        self.dialogue.ack = a.ack
         if border:
-            talk.border_at = (talk.border_at + 1) % BORDERS
-            talk.borders[talk.border_at] = at
-            talk.border_ns[talk.border_at] = a.ns
+            talk.before = talk.border
+            talk.before_ns = talk.border_ns
+            talk.border = at
+            talk.border_ns = a.ns
+            if talk.mark != NULL:
+                talk.mark.border_at = (talk.mark.border_at + 1) % BORDERS
+                talk.mark.borders[talk.mark.border_at] = at
+                talk.mark.border_ns[talk.mark.border_at] = a.ns
         while i < n:
             if talk.state == S_TEXT:
                 i += text_feed(self.dialogue, conn, p + i, n - i, at + i)
@@ -130,7 +142,6 @@ cdef class Machine:
     cdef int gap(self, Conn* conn, int side, int64_t n, int64_t at) noexcept nogil:
         cdef Talk* talk = conn.talk
         cdef int64_t left = n
-        cdef Line* line = &talk.line[side]
         conn.doubt |= DOUBT_GAP
         if side == SERVER:
             if talk.state == S_TLS:
@@ -138,13 +149,14 @@ cdef class Machine:
             self.dialogue.event(conn, E_SERVER_GAP)
             talk.greeted = 1 if at > 0 or n > 4 else talk.greeted
             talk.skip_line[SERVER] = 1
-            line_done(line, at + n)
+            line_lost(talk.line[SERVER])
             talk.in_reply = 0
             return 0
         if talk.state == S_TEXT:
             talk.unsure = 1                        # the end mark may lie in the hole
-            talk.pre = 0
-            memset(talk.tail, 255, TAIL)
+            if talk.mark != NULL:
+                talk.mark.pre = 0
+                memset(talk.mark.tail, 255, TAIL)
             if talk.open != NULL:
                 mime_gap(self.dialogue.verdicts, conn, talk.open, n)
             self.tape.text_gap(conn, n, False)
@@ -164,7 +176,7 @@ cdef class Machine:
         elif talk.state != S_TLS:
             self.dialogue.event(conn, E_CLIENT_GAP)
             talk.skip_line[CLIENT] = 1
-            line_done(line, at + n)
+            line_lost(talk.line[CLIENT])
         return 0
 
     cdef int no_reply(self, Conn* conn, const uint8_t* p, Py_ssize_t n) noexcept nogil:
@@ -196,21 +208,28 @@ cdef class Machine:
         cdef Span text
         if talk == NULL:
             return 0
-        line = &talk.line[CLIENT]
-        text = span(line.kept.p, line.kept.n)
-        if line.n and talk.state == S_COMMAND and not talk.skip_line[CLIENT]:
-            self.tape.command(conn, text, line.n)
-        elif line.n and talk.state == S_AUTH and not talk.skip_line[CLIENT]:
-            self.tape.answer(conn, text, line.n)
+        line = talk.line[CLIENT]
+        if line != NULL and line.n and not talk.skip_line[CLIENT]:
+            text = span(line.kept.p, line.kept.n)
+            if talk.state == S_COMMAND:
+                self.tape.command(conn, text, line.n)
+            elif talk.state == S_AUTH:
+                self.tape.answer(conn, text, line.n)
         if talk.in_reply:
             self.tape.reply(conn, talk.reply_code, talk.queue[talk.qhead].ordinal if talk.qn else -1)
-        if talk.pre:
+        if talk.mark != NULL and talk.mark.pre:
             self.tape.text(conn, <const uint8_t*>b".", 1, False)
-            self.tape.text(conn, talk.post, talk.post_n, False)
+            self.tape.text(conn, talk.mark.post, talk.mark.post_n, False)
         if talk.state == S_TLS and not talk.tls_written:
             mail_encrypted(self.dialogue.verdicts, conn)
         mails_end(self.dialogue.verdicts, conn)
         return 0
+
+
+cdef void line_lost(Line* line) noexcept nogil:
+    """A hole lies in it."""
+    if line != NULL:
+        line_done(line)
 
 
 cdef bint begins_tls(const uint8_t* p, Py_ssize_t n) noexcept nogil:

@@ -1,27 +1,44 @@
 """A mail's octets: DATA's up to the end mark, BDAT's by their number; what they mean is mime's business."""
 
 from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from smtpinspect._core.commands cimport V_DATA
 from smtpinspect._core.dialogue cimport Dialogue, W_END
 from smtpinspect._core.endmark cimport before_dot, mark_length, mark_variant, OPEN
-from smtpinspect._core.mime cimport mime_end, mime_feed, mime_free, mime_new
+from smtpinspect._core.mime cimport mime_end, mime_feed, mime_free, mime_new, mime_passes
 from smtpinspect._core.rows cimport F_END_OF_DATA
+from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
-    BORDERS, CLIENT, Conn, Fact, GIVEN_REFUSED_DATA, Mail, PHASE_DOT, PHASE_DOTREPLY, TAIL, Talk,
+    BORDERS, CLIENT, Conn, Fact, GIVEN_REFUSED_DATA, Mail, Mark, PHASE_DOT, PHASE_DOTREPLY, TAIL, Talk,
 )
 from smtpinspect._core.states cimport E_CHUNK_DONE, E_END_OF_DATA
 from smtpinspect._core.transactions cimport mail_begin
 
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
+
+cdef void mark_begins(Talk* talk) noexcept nogil:
+    """The text stands behind a line end; the two segments before its own are known."""
+    if talk.mark == NULL:
+        talk.mark = <Mark*>malloc(sizeof(Mark))
+        if talk.mark == NULL:
+            return
+    memset(talk.mark, 0, sizeof(Mark))
+    talk.mark.tail[TAIL - 2] = 13
+    talk.mark.tail[TAIL - 1] = 10
+    talk.mark.borders[0] = talk.before
+    talk.mark.border_ns[0] = talk.before_ns
+    talk.mark.borders[1] = talk.border
+    talk.mark.border_ns[1] = talk.border_ns
+    talk.mark.border_at = 1
 
 
 cdef void text_begins(Dialogue dialogue, Conn* conn, int64_t at, bint stuffed) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Mail* mail = talk.open
+    if stuffed:
+        mark_begins(talk)
     if mail == NULL:
         # text without MAIL that the server took: a mail all the same
         mail = mail_begin(dialogue.verdicts, conn, at)
@@ -34,25 +51,23 @@ cdef void text_begins(Dialogue dialogue, Conn* conn, int64_t at, bint stuffed) n
     mail.last_refusal = 0 if mail.rcpt_accepted or not mail.rcpt_refused else mail.last_refusal
     mime_free(talk.mime)
     talk.mime = mime_new(stuffed, at)
-    talk.pre = 0
-    memset(talk.tail, 0, TAIL)
-    talk.tail[TAIL - 2] = 13
-    talk.tail[TAIL - 1] = 10
     talk.given &= ~(<uint8_t>GIVEN_REFUSED_DATA)
 
 
 cdef void text_octets(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
     cdef Talk* talk = conn.talk
+    cdef uint8_t* tail = talk.mark.tail
     if n <= 0:
         return
     if talk.open != NULL:
         mime_feed(dialogue.verdicts, conn, talk.open, p, n, at)
     if n >= TAIL:
-        memcpy(talk.tail, p + n - TAIL, TAIL)
+        memcpy(tail, p + n - TAIL, TAIL)
     else:
-        memmove(talk.tail, talk.tail + n, TAIL - n)
-        memcpy(talk.tail + TAIL - n, p, n)
-    dialogue.tape.text(conn, p, n, False)
+        memmove(tail, tail + n, TAIL - n)
+        memcpy(tail + TAIL - n, p, n)
+    if dialogue.tape.on:
+        dialogue.tape.text(conn, p, n, False)
 
 
 # `more`: octets of the segment follow behind the mark
@@ -60,6 +75,7 @@ cdef void mark_fact(
     Dialogue dialogue, Conn* conn, int variant, int64_t dot, const uint8_t* before, const uint8_t* behind, bint more,
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
+    cdef Mark* m = talk.mark
     cdef Fact fact
     cdef uint8_t mark[8]
     cdef int i, k
@@ -72,12 +88,12 @@ cdef void mark_fact(
     fact.phase = PHASE_DOT
     fact.v[0] = variant
     for i in range(BORDERS):
-        k = <int>(talk.borders[i] - (dot - 2))
-        if 0 <= k < 5 and talk.borders[i] > 0:
+        k = <int>(m.borders[i] - (dot - 2))
+        if 0 <= k < 5 and m.borders[i] > 0:
             fact.v[1] |= 1 << k
-        if talk.borders[i] == dot:
-            border = talk.border_ns[i]
-            earlier = talk.border_ns[(i + BORDERS - 1) % BORDERS]
+        if m.borders[i] == dot:
+            border = m.border_ns[i]
+            earlier = m.border_ns[(i + BORDERS - 1) % BORDERS]
     if border >= 0 and not more:
         fact.v[2] = 1
         fact.v[3] = (border - earlier) // 1000000 if earlier > 0 else 0
@@ -110,37 +126,49 @@ cdef void end_of_data(
         PHASE_DOTREPLY, mail,
     )
     talk.open = NULL
+    free(talk.mark)
+    talk.mark = NULL
     dialogue.tape.text_end(conn)
 
 
 cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
-    cdef Talk* talk = conn.talk
+    cdef Mark* m = conn.talk.mark
     cdef Py_ssize_t i = 0, j
     cdef int variant, before, k
     cdef uint8_t held[4]
     cdef int held_n
     cdef int64_t dot
-    while talk.pre and i < n:
+    if m == NULL:
+        return n
+    if n >= TAIL and not m.pre and conn.talk.open != NULL and (p[0] != 46 or m.tail[TAIL - 1] > 13) and (
+            mime_passes(dialogue.verdicts, conn, conn.talk.open, p, n, at)):
+        memcpy(m.tail, p + n - TAIL, TAIL)
+        if dialogue.tape.on:
+            dialogue.tape.text(conn, p, n, False)
+        return n
+    while m.pre and i < n:
         # a dot at the end of what came before
-        talk.post[talk.post_n] = p[i]
-        talk.post_n += 1
+        m.post[m.post_n] = p[i]
+        m.post_n += 1
         i += 1
-        variant = mark_variant(talk.pre, talk.post, talk.post_n)
+        variant = mark_variant(m.pre, m.post, m.post_n)
         if variant == OPEN:
             continue
-        dot = talk.dot_at
-        talk.pre = 0
+        dot = m.dot_at
+        m.pre = 0
         if variant == 1:
-            end_of_data(dialogue, conn, dot, talk.tail, talk.post, i < n)
+            end_of_data(dialogue, conn, dot, m.tail, m.post, i < n)
             return i
         if variant > 0:
-            mark_fact(dialogue, conn, variant, dot, talk.tail, talk.post, False)
+            mark_fact(dialogue, conn, variant, dot, m.tail, m.post, False)
         held[0] = 46
         text_octets(dialogue, conn, held, 1, dot)
-        held_n = talk.post_n
-        memcpy(held, talk.post, held_n)
+        held_n = m.post_n
+        memcpy(held, m.post, held_n)
         # what came behind the dot is text, and may hold a dot of its own
         text_feed(dialogue, conn, held, held_n, dot + 1)
+        if conn.talk.mark == NULL:
+            return i
     if i == n:
         return n
     j = i - 1
@@ -148,7 +176,7 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
         # the next dot that stands behind a line end, a CR or a NUL
         if j < i:
             j = i
-            if p[j] != 46 or talk.tail[TAIL - 1] > 13:
+            if p[j] != 46 or m.tail[TAIL - 1] > 13:
                 j = i + <Py_ssize_t>scan_after_break(p + i, n - i, 46)
         else:
             j += <Py_ssize_t>scan_after_break(p + j, n - j, 46)
@@ -157,7 +185,7 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
             return n
         for k in range(TAIL):
             # the four octets before it, from here or from before
-            held[k] = p[j - TAIL + k] if j - TAIL + k >= i else talk.tail[j - i + k]
+            held[k] = p[j - TAIL + k] if j - TAIL + k >= i else m.tail[j - i + k]
         before = before_dot(held, TAIL, False)
         if before == 0:
             continue
@@ -166,12 +194,12 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
             continue
         if variant == OPEN:
             text_octets(dialogue, conn, p + i, j - i, at + i)
-            talk.pre = <uint8_t>before
-            talk.dot_at = at + j
-            talk.post_n = 0
+            m.pre = <uint8_t>before
+            m.dot_at = at + j
+            m.post_n = 0
             for k in range(<int>(n - j - 1)):
-                talk.post[k] = p[j + 1 + k]
-                talk.post_n += 1
+                m.post[k] = p[j + 1 + k]
+                m.post_n += 1
             return n
         if variant == 1:
             text_octets(dialogue, conn, p + i, j - i, at + i)

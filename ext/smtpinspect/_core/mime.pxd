@@ -11,6 +11,11 @@ cdef void mime_free(Mime* mime) noexcept nogil
 cdef int mime_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil
+# The same for octets that hold nothing but lines of a body, as nearly all do; 0: not these, nothing was done.
+# A dot that begins the first line is not looked for.
+cdef bint mime_passes(
+    Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
+) noexcept nogil
 # A hole: no fact spans it.
 cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept nogil
 # The text is over (end mark, last chunk, end of the connection).

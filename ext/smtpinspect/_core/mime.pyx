@@ -7,17 +7,15 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 
 from smtpinspect._core.attachments cimport part_ends, part_free
-from smtpinspect._core.bodies cimport body_ends, body_feed
+from smtpinspect._core.bodies cimport body_ends, body_feed, body_passes, body_plain
 from smtpinspect._core.fields cimport end_header, field_end, header_feed
 from smtpinspect._core.mimelines cimport BODY, count_octets
 from smtpinspect._core.rows cimport COUNT_BODY, COUNT_HEADER, COUNT_OVER_SIZE
+from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport Conn, DOUBT_GAP, Mail, Mime
 from smtpinspect._core.text cimport text_free
 from smtpinspect._core.verdicts cimport Verdicts
-
-cdef extern from "scan.h":
-    size_t scan_after_break(const uint8_t* p, size_t n, uint8_t needle) nogil
 
 
 cdef Span NOTHING = span(NULL, 0)
@@ -78,6 +76,20 @@ cdef void body_count(
     if verdicts.program.counts[COUNT_BODY].n:
         count_octets(verdicts, conn, mail, m, COUNT_BODY, m.body_octets, n, offset, NOTHING)
     m.body_octets += n
+
+
+cdef bint mime_passes(
+    Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
+) noexcept nogil:
+    cdef Mime* m = conn.talk.mime
+    if m == NULL or m.mode != BODY or not body_plain(m, p, n):
+        return False
+    mail.octets += n
+    if mail.declared >= 0 and verdicts.program.counts[COUNT_OVER_SIZE].n:
+        over_size(verdicts, conn, mail, m, p, n, offset)
+    body_passes(verdicts, conn, mail, m, p, n, offset)
+    body_count(verdicts, conn, mail, m, n, offset)
+    return True
 
 
 cdef int mime_feed(

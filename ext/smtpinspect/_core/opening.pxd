@@ -10,3 +10,5 @@ cdef enum:
 
 # What the kept octets of both sides tell.
 cdef int opening(Conn* conn) noexcept nogil
+# A connection picked up mid-stream begins at the earliest octet seen by now.
+cdef void opening_release(Conn* conn) noexcept nogil

@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 
 from smtpinspect._core.socks cimport socks_end
 from smtpinspect._core.state cimport CLIENT, CLOSER_CLIENT, CLOSER_SERVER, Conn, Direction, SERVER, Stored
+from smtpinspect._core.store cimport store_shift, stored_n, stored_octets
 
 from smtpinspect.grammar import limits as _limits
 
@@ -21,8 +22,8 @@ cdef int opening(Conn* conn) noexcept nogil:
     cdef int side, server, end, k
     cdef Stored* s
     cdef int64_t at
-    cdef bint full = (conn.d[0].stored_octets + conn.d[1].stored_octets >= UNDECIDED_OCTETS
-                      or conn.d[0].stored_n + conn.d[1].stored_n >= UNDECIDED_SEGMENTS)
+    cdef bint full = (stored_octets(&conn.d[0]) + stored_octets(&conn.d[1]) >= UNDECIDED_OCTETS
+                      or stored_n(&conn.d[0]) + stored_n(&conn.d[1]) >= UNDECIDED_SEGMENTS)
     for side in range(2):
         n[side] = 0
         at = 0
@@ -74,3 +75,26 @@ cdef void swap_roles(Conn* conn) noexcept nogil:
         conn.closer = CLOSER_SERVER
     elif conn.closer == CLOSER_SERVER:
         conn.closer = CLOSER_CLIENT
+
+
+cdef void opening_release(Conn* conn) noexcept nogil:
+    cdef int side
+    cdef Direction* d
+    cdef Stored* s
+    cdef int64_t begin
+    conn.picked_up = 0
+    for side in range(2):
+        d = &conn.d[side]
+        if d.first == NULL or d.syn or d.next > 0:
+            continue
+        begin = d.first.offset
+        store_shift(d, -begin)
+        if d.acked >= 0:
+            d.acked -= begin
+        d.base += <uint32_t>begin
+        # acknowledgements count from the new beginning too
+        s = conn.d[1 - side].first
+        while s != NULL:
+            if s.ack >= 0:
+                s.ack = s.ack - begin if s.ack > begin else 0
+            s = s.next

@@ -328,7 +328,7 @@ cdef class Replay:
         self.forget_closed(ns)
         self.expire(ns, frame)
         for i in range(<uint32_t>self.threads):
-            stored += (<Worker>self.each[i]).streams.stored
+            stored += (<Worker>self.each[i]).streams.store.octets
         for i in range(<uint32_t>self.threads):
             (<Worker>self.each[i]).streams.tight = stored > STORED_TOTAL
 

@@ -7,9 +7,9 @@ from smtpinspect._core.commands cimport (
     keyword_number, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_RCPT, V_STARTTLS, V_UNKNOWN,
     V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
-from smtpinspect._core.dialogue cimport count_fact, Dialogue, reply_phase, W_ANSWER, W_COMMAND, W_END
+from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, reply_phase, take_back, W_ANSWER, W_COMMAND, W_END
 from smtpinspect._core.lines cimport line_done, line_limits, line_read
-from smtpinspect._core.mailtext cimport text_begins
+from smtpinspect._core.mailtext cimport mark_begins, text_begins
 from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.rows cimport COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, IN_REPLY
@@ -24,7 +24,7 @@ from smtpinspect._core.states cimport (
     D_IGNORE, D_LOOSE, D_REFUSED, D_TEXT, D_TLS, E_AUTH_334, E_AUTH_OTHER, E_DATA_354, E_DATA_OTHER, E_END_LOST,
     E_REPLY, E_STARTTLS_220, E_STARTTLS_OTHER, E_UNSOLICITED, E_XEXCH50_354, E_XEXCH50_OTHER, S_TEXT, S_TLS, S_WAIT,
 )
-from smtpinspect._core.text cimport text_add, text_free
+from smtpinspect._core.text cimport text_add
 from smtpinspect._core.transactions cimport mail_close, mail_encrypted, mail_end, mail_phase
 
 from smtpinspect.grammar import limits as _limits
@@ -41,8 +41,18 @@ cdef enum:                     # facts.REPLY.fits
 cdef Py_ssize_t replies_feed(
     Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
 ) noexcept nogil:
+    cdef Py_ssize_t took
+    lend(dialogue, conn.talk, SERVER)
+    took = replies_read(dialogue, conn, p, n, at, border)
+    take_back(dialogue, conn.talk, SERVER)
+    return took
+
+
+cdef Py_ssize_t replies_read(
+    Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at, bint border,
+) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[SERVER]
+    cdef Line* line = talk.line[SERVER]
     cdef Py_ssize_t i = 0, took
     cdef bint whole, waited
     cdef Span text
@@ -57,7 +67,7 @@ cdef Py_ssize_t replies_feed(
             if whole:
                 talk.skip_line[SERVER] = 0
                 cut_reply(dialogue, conn, text)
-                line_done(line, at + i)
+                line_done(line)
             continue
         if line.passed < dialogue.verdicts.program.lines[IN_REPLY].n:
             if whole:
@@ -68,7 +78,7 @@ cdef Py_ssize_t replies_feed(
             break
         waited = talk.state == S_WAIT
         reply_line(dialogue, conn, text, end)
-        line_done(line, at + i)
+        line_done(line)
         if waited and talk.state != S_WAIT and conn.d[CLIENT].first != NULL:
             return i                           # what the client has sent already comes before the next reply
     return n
@@ -77,7 +87,7 @@ cdef Py_ssize_t replies_feed(
 cdef void reply_limits(Dialogue dialogue, Conn* conn, Span text, int64_t n, int64_t line_end) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Pending* p = &talk.queue[talk.qhead] if talk.qn else NULL
-    cdef Line* line = &talk.line[SERVER]
+    cdef Line* line = talk.line[SERVER]
     cdef int phase = PHASE_GREETING if not talk.greeted else (reply_phase(p) if p != NULL else PHASE_EHLO)
     line_limits(
         dialogue.verdicts, conn, p.mail if p != NULL and talk.greeted else NULL, IN_REPLY, SERVER, phase,
@@ -91,15 +101,15 @@ cdef void cut_reply(Dialogue dialogue, Conn* conn, Span text) noexcept nogil:
     dialogue.tape.reply(conn, 0, -1)
     if talk.greeted and talk.qn and reply_code(text) > 0 and (text.n == 3 or text.p[3] == 32):
         talk.quiet = 1
-        talk.reply_at = talk.line[SERVER].start
-        talk.reply_packet = talk.line[SERVER].packet
+        talk.reply.at = talk.line[SERVER].start
+        talk.reply.packet = talk.line[SERVER].packet
         reply_whole(dialogue, conn, reply_code(text), text)
         talk.quiet = 0
 
 
 cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[SERVER]
+    cdef Line* line = talk.line[SERVER]
     cdef Fact fact
     cdef int form = 0, code = 0
     cdef bint more = False
@@ -113,20 +123,20 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
         code = 0
         form = 1 if line.n == 0 else 2 if line.n < 3 else 3
     if not talk.in_reply:
-        talk.reply_at = line.start
-        talk.reply_packet = line.packet
-        talk.reply_lines = 0
-        talk.first_code = <uint16_t>code
+        talk.reply.at = line.start
+        talk.reply.packet = line.packet
+        talk.reply.lines = 0
+        talk.reply.first_code = <uint16_t>code
         talk.ehlo_pending = talk.greeted and p != NULL and p.what == W_COMMAND and (
             p.verb == V_EHLO or p.verb == V_LHLO)
-        talk.greeting.n = 0
-        talk.reply_head_n = <uint8_t>(text.n if text.n < EXCERPT else EXCERPT)
-        memcpy(talk.reply_head, text.p, talk.reply_head_n)
-    talk.reply_lines += 1
+        talk.reply.greeting.n = 0
+        talk.reply.head_n = <uint8_t>(text.n if text.n < EXCERPT else EXCERPT)
+        memcpy(talk.reply.head, text.p, talk.reply.head_n)
+    talk.reply.lines += 1
     # no greeting yet: the first reply is one unless it must answer a command (captures that begin late)
     greeting = not talk.greeted and not (
-        talk.qn and talk.first_code and talk.first_code != 220 and talk.first_code < 400)
-    if greeting and talk.began_late and talk.first_code != 220:
+        talk.qn and talk.reply.first_code and talk.reply.first_code != 220 and talk.reply.first_code < 400)
+    if greeting and talk.began_late and talk.reply.first_code != 220:
         greeting = False
     if form and dialogue.verdicts.program.n_of_kind[F_REPLY_LINE]:
         memset(&fact, 0, sizeof(Fact))
@@ -141,10 +151,10 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
         fact.octets = text
         dialogue.verdicts.judge(conn, p.mail if p != NULL and not greeting else NULL, &fact)
     if greeting:
-        if talk.greeting.n:
-            text_add(&talk.greeting, <const uint8_t*>b"\n", 1, KEPT_LINE)
-        text_add(&talk.greeting, text.p, text.n, KEPT_LINE)
-    elif talk.ehlo_pending and p != NULL and 1 < talk.reply_lines < REPLY_LINES and text.n > 4 and code == 250:
+        if talk.reply.greeting.n:
+            text_add(&talk.reply.greeting, <const uint8_t*>b"\n", 1, KEPT_LINE)
+        text_add(&talk.reply.greeting, text.p, text.n, KEPT_LINE)
+    elif talk.ehlo_pending and p != NULL and 1 < talk.reply.lines < REPLY_LINES and text.n > 4 and code == 250:
         keyword_line(dialogue, conn, span(text.p + 4, text.n - 4), text, p)
     if form and talk.in_reply:
         return                                 # text of the reply that is open
@@ -153,10 +163,10 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
     talk.reply_code = <uint16_t>code
     if more:
         talk.in_reply = 1
-        if talk.reply_lines == 1 and talk.ehlo_pending and code == 250:
+        if talk.reply.lines == 1 and talk.ehlo_pending and code == 250:
             talk.offered = 0
         return
-    if talk.reply_lines == 1 and talk.ehlo_pending and code == 250:
+    if talk.reply.lines == 1 and talk.ehlo_pending and code == 250:
         talk.offered = 0
     talk.in_reply = 0
     if greeting:
@@ -169,7 +179,7 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
 cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pending* p) noexcept nogil:
     """One EHLO line behind the first (RFC 5321 4.1.1.1)."""
     cdef Talk* talk = conn.talk
-    cdef Line* line = &talk.line[SERVER]
+    cdef Line* line = talk.line[SERVER]
     cdef Fact fact
     cdef Py_ssize_t n = 0
     cdef int number
@@ -187,7 +197,7 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
         fact.phase = PHASE_EHLO
         fact.t[0] = span(rest.p, n)
         fact.t[1] = rest
-        fact.v[1] = talk.reply_lines - 1
+        fact.v[1] = talk.reply.lines - 1
         fact.offset = line.start
         fact.length = line.n
         fact.packet = line.packet
@@ -200,14 +210,14 @@ cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noe
     cdef Talk* talk = conn.talk
     cdef Fact fact
     cdef uint32_t i
-    cdef bint starred = talk.greeting.n > 4, plain = True
+    cdef bint starred = talk.reply.greeting.n > 4, plain = True
     cdef int stars = 0
     cdef uint8_t c
     talk.greeted = 1
     talk.unsure = 0
     conn.established = 1
-    for i in range(talk.greeting.n):
-        c = talk.greeting.p[i]
+    for i in range(talk.reply.greeting.n):
+        c = talk.reply.greeting.p[i]
         if c == 42:
             stars += 1
         elif c not in (32, 48, 50, 10, 13, 9):
@@ -221,16 +231,15 @@ cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noe
     fact.side = SERVER
     fact.phase = PHASE_GREETING
     fact.v[0] = code
-    fact.v[1] = talk.reply_lines
+    fact.v[1] = talk.reply.lines
     fact.v[2] = starred
-    fact.t[0] = span(talk.greeting.p, talk.greeting.n)
-    fact.offset = talk.reply_at
-    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
+    fact.t[0] = span(talk.reply.greeting.p, talk.reply.greeting.n)
+    fact.offset = talk.reply.at
+    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply.at
     fact.answers = 1
-    fact.packet = talk.reply_packet
+    fact.packet = talk.reply.packet
     fact.octets = fact.t[0]
     dialogue.verdicts.judge(conn, NULL, &fact)
-    text_free(&talk.greeting)
     dialogue.tape.reply(conn, code, -1)
 
 
@@ -281,10 +290,10 @@ cdef void reply_fact(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p, int 
         fact.t[0] = span(p.name, p.name_n)
         fact.v[1] = p.verb != V_UNKNOWN
     fact.t[1] = text
-    fact.offset = talk.reply_at
-    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply_at
-    fact.packet = talk.reply_packet
-    fact.octets = span(talk.reply_head, talk.reply_head_n)
+    fact.offset = talk.reply.at
+    fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply.at
+    fact.packet = talk.reply.packet
+    fact.octets = span(talk.reply.head, talk.reply.head_n)
     fact.answers = p.ordinal + 1 if p != NULL else 0
     dialogue.verdicts.judge(conn, mail, &fact)
 
@@ -297,14 +306,13 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
     cdef Mail* mail = NULL
     cdef int action
     if talk.qn:
-        entry = talk.queue[talk.qhead]
-        p = &entry
+        p = &talk.queue[talk.qhead]
         if code == 0 and p.verb == V_DATA and p.what == W_COMMAND:
             # noise of the server; what DATA waits for is a code
             dialogue.tape.reply(conn, 0, -1)
             return
-        talk.qhead = (talk.qhead + 1) % talk.qcap
-        talk.qn -= 1
+        dialogue.queue_take(talk, &entry)
+        p = &entry
         mail = p.mail
         if mail != NULL and mail.pending:
             mail.pending -= 1
@@ -336,8 +344,9 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
         if mail != NULL and mail.command_at == p.at and code >= 400:
             refused(mail, code, PHASE_MAIL)
             mail.refused_mail = 1
-        elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.nested_at == p.at and talk.qn == 0:
-            talk.nested_reply = talk.reply_end
+        elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.qn == 0:
+            if talk.nested != NULL and talk.nested.at == p.at:
+                talk.nested.reply = talk.reply_end
     elif p.verb == V_RCPT:
         rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
@@ -383,6 +392,8 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
     if action == D_TEXT:
         if mail == NULL or mail == talk.open:
             text_begins(dialogue, conn, p.end, True)
+        else:
+            mark_begins(talk)
         dialogue.tape.text_begin(conn, p.ordinal)
     elif action == D_REFUSED:
         talk.given |= GIVEN_REFUSED_DATA
@@ -409,7 +420,7 @@ cdef void rcpt_answered(
         if mail.rcpt_accepted == 0:
             refused(mail, code, PHASE_RCPT)
         count_fact(
-            dialogue, conn, mail, SERVER, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, &conn.talk.line[SERVER],
+            dialogue, conn, mail, SERVER, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, conn.talk.line[SERVER],
             text,
         )
 
@@ -440,7 +451,7 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
     cdef Stored* s = conn.d[CLIENT].first
     while s != NULL:
         # sent before the client could know of the reply
-        if s.ack <= talk.reply_at:
+        if s.ack <= talk.reply.at:
             behind += s.n
             room = EXCERPT - n if s.n > <uint32_t>(EXCERPT - n) else <int>s.n
             memcpy(head + n, <uint8_t*>(s + 1), room)

@@ -6,17 +6,25 @@ from smtpinspect._core.frame cimport Packet
 from smtpinspect._core.machine cimport Machine
 from smtpinspect._core.pcapfile cimport Source
 from smtpinspect._core.state cimport Conn, Direction
+from smtpinspect._core.store cimport Store
 
 cdef class Streams:
     cdef Machine machine
     cdef Source source
-    cdef readonly int64_t stored        # octets kept, less those that were kept elsewhere and freed here
+    cdef Store store                    # of all connections
     cdef bint tight                     # all connections together keep more than limits.STORED_TOTAL
     cdef int64_t here                   # where in the source the present frame's octets begin
     cdef uint8_t apart[128]             # from what another thread writes
     # One segment of this side. Returns 1 when the connection has ended.
     cdef int push(
         self, Conn* conn, int side, Packet* packet, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil
+    cdef int push_rare(
+        self, Conn* conn, int side, Packet* packet, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil
+    cdef void data(
+        self, Conn* conn, int side, Packet* packet, int64_t offset, int64_t ack, int64_t number, int64_t ns,
+        int64_t position,
     ) noexcept nogil
     # Nothing more will come: what is kept is handed on, holes as gaps.
     cdef int flush(self, Conn* conn) noexcept nogil
@@ -39,5 +47,4 @@ cdef class Streams:
     cdef bint force(self, Conn* conn) noexcept nogil
     cdef int patience(self, Conn* conn, int64_t ns) noexcept nogil
     cdef int decide(self, Conn* conn) noexcept nogil
-    cdef int release(self, Conn* conn) noexcept nogil
     cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil

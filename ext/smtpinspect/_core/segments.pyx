@@ -4,21 +4,22 @@ First copy wins. A segment is read when its octets are next and what it acknowle
 read; till then it is kept. A hole is a gap when the other side acknowledged it long ago, or nothing more comes.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memcmp
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from smtpinspect._core.checksum cimport tcp_sound
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
-from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, OPENING_SOCKS
-from smtpinspect._core.pcapfile cimport AGAIN, Source
+from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, opening_release, OPENING_SOCKS
+from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.recent cimport recent_add, recent_differs
 from smtpinspect._core.seq cimport seq_diff
-from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport (
     CLIENT, CLOSER_CLIENT, CLOSER_MIDDLEBOX, CLOSER_NONE, CLOSER_SERVER, Conn, Direction, DOUBT_CAP, DOUBT_MID_STREAM,
-    DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, RECENT, SERVER, Stored,
+    DOUBT_OVERLAP, DOUBT_SNAPLEN, KIND_OTHER, KIND_SMTP, KIND_UNDECIDED, SERVER, Stored,
 )
-from smtpinspect._core.store cimport store_clear, store_hold, store_keep, store_shift, store_take
+from smtpinspect._core.store cimport (
+    aside_of, excused, store_base, store_clear, store_free, store_give, store_hold, store_keep, store_take,
+)
 
 from smtpinspect.grammar import limits as _limits
 
@@ -38,13 +39,17 @@ cdef inline int64_t offset_of(Direction* d, uint32_t seq) noexcept nogil:
     return d.next + seq_diff(seq, d.base + <uint32_t>d.next)
 
 
-cdef void set_base(Direction* d, uint32_t base) noexcept nogil:
-    """Stream offset 0 is here; what was kept under an assumed base moves along."""
-    if d.known:
-        store_shift(d, seq_diff(d.base, base))
-    d.base = base
-    d.known = 1
-    d.next = 0
+cdef inline int64_t acknowledges(Direction* d, Direction* o, Packet* t) noexcept nogil:
+    """The stream offset of the other side that this segment acknowledges, -1 when it cannot be."""
+    cdef int64_t ack = offset_of(o, t.ack)
+    if ack > o.next + ACK_AHEAD or ack < 0:
+        ack = -1
+    elif ack > o.acked and not (t.flags & (FIN | RST) and t.ttl != d.ttl):
+        # (a forged end says nothing of what the true one has received)
+        o.acked = ack
+    if o.fin_at >= 0 and ack > o.fin_at:
+        return o.fin_at
+    return ack
 
 
 cdef class Streams:
@@ -52,16 +57,55 @@ cdef class Streams:
         self.machine = machine
         self.source = source
 
+    def __dealloc__(self):
+        store_free(&self.store)
+
+    @property
+    def stored(self):
+        return self.store.octets
+
     cdef int push(
+        self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position,
+    ) noexcept nogil:
+        """What nearly every segment needs; the others go the long way."""
+        cdef Direction* d = &conn.d[side]
+        cdef Direction* o = &conn.d[1 - side]
+        cdef uint32_t n = t.payload_len
+        cdef int64_t offset, ack
+        if (t.flags & (ACK | SYN | FIN | RST) != ACK or not d.known or not o.known or conn.kind != KIND_SMTP
+                or conn.picked_up | d.syn_data | o.syn_data | o.has_other or d.ttl == 0 or n > LARGEST_PAYLOAD):
+            return self.push_rare(conn, side, t, number, ns, position)
+        d.packets += 1
+        ack = acknowledges(d, o, t)
+        if n:
+            d.octets += n
+            offset = offset_of(d, t.seq)
+            if offset == d.next and d.first == NULL and not d.blocked and (
+                    ack <= o.next or ack <= excused(o) or o.blocked):
+                if d.aside != NULL:
+                    d.aside.strays = 0
+                d.has_payload = 1
+                conn.progress_ns = ns
+                if position >= 0 and t.payload_caplen:
+                    recent_add(d, position, offset, t.payload_caplen)
+                self.deliver(conn, side, t.payload, t.payload_caplen, n - t.payload_caplen, ack, number, ns, True,
+                             n > WIRE_SEGMENT)
+            elif not self.far(d, offset, n):
+                d.has_payload = 1
+                self.data(conn, side, t, offset, ack, number, ns, position)
+        if d.first != NULL or o.first != NULL:
+            self.drain(conn)
+            self.patience(conn, ns)
+        return self.closed(conn)
+
+    cdef int push_rare(
         self, Conn* conn, int side, Packet* t, int64_t number, int64_t ns, int64_t position,
     ) noexcept nogil:
         cdef Direction* d = &conn.d[side]
         cdef Direction* o = &conn.d[1 - side]
         cdef const uint8_t* p = t.payload
-        cdef uint32_t n = t.payload_len, have = t.payload_caplen, skip
+        cdef uint32_t n = t.payload_len, have = t.payload_caplen
         cdef int64_t offset = 0, ack = -1
-        cdef bint border = True
-        cdef int slot
         if n > LARGEST_PAYLOAD:
             return 0
         d.packets += 1
@@ -72,14 +116,15 @@ cdef class Streams:
             d.ttl = t.ttl
         if t.flags & SYN:
             if d.syn and d.next == 0 and not d.has_payload and t.seq + 1 != d.base:
-                d.other_base = t.seq + 1           # the other end's ACK tells which one counts
-                d.has_other = 1
+                if aside_of(d) != NULL:
+                    d.aside.other_base = t.seq + 1  # the other end's ACK tells which one counts
+                    d.has_other = 1
             if not d.syn:
                 d.syn = 1
                 if d.next == 0:
-                    set_base(d, t.seq + 1)
+                    store_base(d, t.seq + 1)
                 if t.flags & ACK and not o.known:
-                    set_base(o, t.ack)
+                    store_base(o, t.ack)
             offset = 0
             if t.flags & ACK and o.syn:
                 conn.established = 1
@@ -87,26 +132,19 @@ cdef class Streams:
             # picked up mid-stream: this may not be the first octet
             conn.doubt |= DOUBT_MID_STREAM
             conn.picked_up = not conn.established and not d.syn and not o.syn and not o.known
-            set_base(d, t.seq)
+            store_base(d, t.seq)
         if d.known and not t.flags & SYN:
             offset = offset_of(d, t.seq)
         if t.flags & ACK and o.has_other and o.next == 0 and not o.has_payload:
-            if t.ack == o.other_base:
-                set_base(o, o.other_base)
+            if t.ack == o.aside.other_base:
+                store_base(o, o.aside.other_base)
             o.has_other = t.flags & SYN != 0
         if o.syn_data and t.flags & ACK:
             self.early_data(o, t.ack != o.base)
         if d.syn_data and not t.flags & SYN:
             self.early_data(d, offset > 0)
         if t.flags & ACK and o.known:
-            ack = offset_of(o, t.ack)
-            if ack > o.next + ACK_AHEAD or ack < 0:
-                ack = -1
-            elif ack > o.acked and not (t.flags & (FIN | RST) and t.ttl != d.ttl):
-                # (a forged end says nothing of what the true one has received)
-                o.acked = ack
-            if o.fin_at >= 0 and ack > o.fin_at:
-                ack = o.fin_at
+            ack = acknowledges(d, o, t)
         if t.flags & SYN:
             d.checks = tcp_sound(t)
         if t.flags & RST:
@@ -125,31 +163,8 @@ cdef class Streams:
             elif conn.kind == KIND_UNDECIDED or conn.picked_up:
                 self.keep(conn, side, p, have, n - have, offset, ack, number, ns, True, n > WIRE_SEGMENT)
                 conn.progress_ns = ns
-            elif offset + n <= d.next:
-                if n > 1 or offset + 1 != d.next:   # else a keep-alive probe
-                    self.conflict(conn, d, p, have, offset)
             else:
-                conn.progress_ns = ns
-                if offset < d.next:
-                    skip = <uint32_t>(d.next - offset)
-                    self.conflict(conn, d, p, skip if skip < have else have, offset)
-                    p += skip
-                    n -= skip
-                    have = have - skip if have > skip else 0
-                    offset = d.next
-                    border = False
-                if position >= 0 and have and offset == d.next:
-                    slot = d.recent_at
-                    d.recent_at = <uint8_t>((slot + 1) % RECENT)
-                    d.recent_position[slot] = position + (p - t.payload)
-                    d.recent_offset[slot] = offset
-                    d.recent_n[slot] = have
-                if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
-                    self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
-                else:
-                    self.keep(
-                        conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT,
-                    )
+                self.data(conn, side, t, offset, ack, number, ns, position)
         if t.flags & FIN and d.known and d.fin_at < 0:
             d.fin_at = offset_of(d, t.seq) + t.payload_len
             conn.fin_ns = conn.fin_ns if conn.fin_ns else ns
@@ -160,7 +175,7 @@ cdef class Streams:
         if conn.picked_up:
             conn.frames_waited += 1
             if conn.frames_waited >= PICKUP_FRAMES or ns - conn.start_ns >= PICKUP_NS or t.flags & FIN:
-                self.release(conn)
+                opening_release(conn)
         if conn.kind == KIND_UNDECIDED and not conn.picked_up:
             self.decide(conn)
         if conn.d[0].first != NULL or conn.d[1].first != NULL:
@@ -169,25 +184,55 @@ cdef class Streams:
                 self.patience(conn, ns)
         return self.closed(conn)
 
+    cdef void data(
+        self, Conn* conn, int side, Packet* t, int64_t offset, int64_t ack, int64_t number, int64_t ns,
+        int64_t position,
+    ) noexcept nogil:
+        """Octets of a connection that is followed: some have been read, some can be, others wait."""
+        cdef Direction* d = &conn.d[side]
+        cdef const uint8_t* p = t.payload
+        cdef uint32_t n = t.payload_len, have = t.payload_caplen, skip
+        cdef bint border = True
+        if offset + n <= d.next:
+            if n > 1 or offset + 1 != d.next:      # else a keep-alive probe
+                self.conflict(conn, d, p, have, offset)
+            return
+        conn.progress_ns = ns
+        if offset < d.next:
+            skip = <uint32_t>(d.next - offset)
+            self.conflict(conn, d, p, skip if skip < have else have, offset)
+            p += skip
+            n -= skip
+            have = have - skip if have > skip else 0
+            offset = d.next
+            border = False
+        if position >= 0 and have and offset == d.next:
+            recent_add(d, position + (p - t.payload), offset, have)
+        if offset == d.next and d.first == NULL and not d.blocked and self.ready(conn, side, ack):
+            self.deliver(conn, side, p, have, n - have, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+        else:
+            self.keep(conn, side, p, have, n - have, offset, ack, number, ns, border, t.payload_len > WIRE_SEGMENT)
+
     cdef void early_data(self, Direction* d, bint taken) noexcept nogil:
         """Octets of a SYN count when they were acknowledged."""
         d.syn_data = 0
         if not taken and d.first != NULL and d.first.offset == 0:
-            free(store_take(d, &self.stored))
+            store_give(&self.store, store_take(&self.store, d))
 
     cdef bint far(self, Direction* d, int64_t offset, uint32_t n) noexcept nogil:
         """Outside every window there is? A capture with a hole that large goes on from there, a forgery does not."""
         if offset - d.next <= FAR and d.next - offset <= FAR:
-            d.strays = 0
+            if d.aside != NULL:
+                d.aside.strays = 0
             return False
-        if offset < d.next:
+        if offset < d.next or aside_of(d) == NULL:
             return True
-        if d.strays and offset == d.stray_at:
-            d.strays += 1
+        if d.aside.strays and offset == d.aside.stray_at:
+            d.aside.strays += 1
         else:
-            d.strays = 1
-        d.stray_at = offset + n
-        return d.strays < FAR_SEGMENTS
+            d.aside.strays = 1
+        d.aside.stray_at = offset + n
+        return d.aside.strays < FAR_SEGMENTS
 
     cdef bint closed(self, Conn* conn) noexcept nogil:
         """Both FINs have come, with all octets before them, and are acknowledged; or an RST fits by now."""
@@ -195,7 +240,7 @@ cdef class Streams:
         cdef Direction* s = &conn.d[1]
         cdef int side
         for side in range(2):
-            if conn.d[side].rst_at >= 0 and conn.d[side].rst_at == conn.d[side].next:
+            if conn.d[side].aside != NULL and conn.d[side].aside.rst_at == conn.d[side].next:
                 conn.reset = 1
                 return True
         return (c.fin_at >= 0 and s.fin_at >= 0 and c.next >= c.fin_at and s.next >= s.fin_at
@@ -213,7 +258,7 @@ cdef class Streams:
             fits = offset == d.next or (d.fin_at >= 0 and offset == d.fin_at + 1)
             if not fits and o.known and t.flags & ACK and t.ack == o.base and not d.has_payload and not d.syn:
                 fits = True
-        if fits or d.rst_at < 0:
+        if fits or d.aside == NULL or d.aside.rst_at < 0:
             if conn.closer == CLOSER_NONE:
                 conn.closer = CLOSER_CLIENT if side == CLIENT else CLOSER_SERVER
                 if t.ttl != d.ttl:
@@ -221,8 +266,8 @@ cdef class Streams:
         if fits:
             conn.reset = 1
             return 1
-        if offset > d.next and offset <= d.next + ACK_AHEAD:
-            d.rst_at = offset
+        if offset > d.next and offset <= d.next + ACK_AHEAD and aside_of(d) != NULL:
+            d.aside.rst_at = offset
         return 0
 
     # --- reading --------------------------------------------------------------------------------------
@@ -232,7 +277,7 @@ cdef class Streams:
         cdef Direction* o = &conn.d[1 - side]
         if conn.d[side].syn_data:
             return False
-        return ack <= o.next or ack <= o.excused or o.blocked
+        return ack <= o.next or ack <= excused(o) or o.blocked
 
     cdef int deliver(
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t ack, int64_t number,
@@ -247,7 +292,8 @@ cdef class Streams:
             return -1
         if n:
             a = Arrival(packet=number, ns=ns, ack=ack, border=border, merged=merged)
-            self.machine.tape.stream(conn, side, p, n, d.next)
+            if self.machine.tape.on:
+                self.machine.tape.stream(conn, side, p, n, d.next)
             took = self.machine.feed(conn, side, p, n, d.next, &a)
             d.next += took
         if took < n:
@@ -281,7 +327,7 @@ cdef class Streams:
         self, Conn* conn, int side, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
         int64_t number, int64_t ns, bint border, bint merged,
     ) noexcept nogil:
-        if store_keep(&conn.d[side], &self.stored, p, n, missing, offset, ack, number, ns, border, merged) > 0:
+        if store_keep(&self.store, &conn.d[side], p, n, missing, offset, ack, number, ns, border, merged) > 0:
             conn.doubt |= DOUBT_OVERLAP
         return 0
 
@@ -298,7 +344,7 @@ cdef class Streams:
                 d = &conn.d[side]
                 while d.first != NULL and d.first.offset <= d.next and not d.blocked and (
                         self.ready(conn, side, d.first.ack)):
-                    s = store_take(d, &self.stored)
+                    s = store_take(&self.store, d)
                     progress = True
                     skip = <uint32_t>(d.next - s.offset)
                     if skip < s.n:
@@ -307,8 +353,8 @@ cdef class Streams:
                     elif skip < s.n + s.missing:
                         conn.doubt |= DOUBT_SNAPLEN
                         self.hole(conn, side, s.n + s.missing - skip)
-                    free(s)
-                    if d.first != NULL and d.hold_ns == 0:
+                    store_give(&self.store, s)
+                    if d.first != NULL and d.aside.hold_ns == 0:
                         store_hold(d, d.first.ns)
                     if side == SERVER and conn.d[CLIENT].first != NULL:
                         break                      # the client's turn first
@@ -323,12 +369,12 @@ cdef class Streams:
             d = &conn.d[side]
             o = &conn.d[1 - side]
             while d.first != NULL:
-                if d.stored_octets > STORED_OCTETS or d.stored_n > STORED_SEGMENTS or (
-                        self.tight and d.stored_octets > 65536):
+                if d.aside.stored_octets > STORED_OCTETS or d.aside.stored_n > STORED_SEGMENTS or (
+                        self.tight and d.aside.stored_octets > 65536):
                     conn.doubt |= DOUBT_CAP
                 elif side == CLIENT and d.blocked and not o.known and conn.frames_waited > PICKUP_FRAMES:
                     pass                           # the other direction is not in this capture
-                elif d.hold_ns == 0 or ns - d.hold_ns < PATIENCE_NS:
+                elif d.aside.hold_ns == 0 or ns - d.aside.hold_ns < PATIENCE_NS:
                     break
                 elif d.first.offset > d.next:
                     if d.acked <= d.next:
@@ -353,14 +399,14 @@ cdef class Streams:
             d = &conn.d[side]
             if d.first != NULL and d.first.offset > d.next and not d.blocked and (
                     self.ready(conn, side, d.first.ack) or conn.d[1 - side].first == NULL or conn.d[1 - side].blocked):
-                d.hold_ns = 0
+                d.aside.hold_ns = 0
                 self.hole(conn, side, d.first.offset - d.next)
                 return True
         d = &conn.d[CLIENT]
         if d.blocked and d.first != NULL and d.first.offset <= d.next and conn.d[SERVER].first == NULL and (
                 self.ready(conn, CLIENT, d.first.ack)):
             s = d.first
-            d.hold_ns = 0
+            d.aside.hold_ns = 0
             self.machine.no_reply(conn, <uint8_t*>(s + 1), s.n)
             d.blocked = self.machine.waits(conn)
             if not d.blocked:
@@ -371,16 +417,16 @@ cdef class Streams:
             o = &conn.d[1 - side]
             if d.first != NULL and d.first.offset <= d.next and o.first == NULL and (
                     not self.ready(conn, side, d.first.ack)) and (
-                    o.excused < d.first.ack):
+                    excused(o) < d.first.ack) and aside_of(o) != NULL:
                 # nothing of theirs came behind: no gap, but no reply to wait for either
-                d.hold_ns = 0
-                o.excused = d.first.ack
+                d.aside.hold_ns = 0
+                o.aside.excused = d.first.ack
                 return True
         # both wait for each other
         for side in range(2):
             d = &conn.d[side]
             if d.first != NULL:
-                d.hold_ns = 0
+                d.aside.hold_ns = 0
                 if d.first.offset > d.next:
                     self.hole(conn, side, d.first.offset - d.next)
                 elif d.blocked:
@@ -398,7 +444,7 @@ cdef class Streams:
             if conn.d[side].syn_data:
                 self.early_data(&conn.d[side], False)
         if conn.picked_up:
-            self.release(conn)
+            opening_release(conn)
         if conn.kind != KIND_SMTP:
             self.forget(conn)
             return 0
@@ -413,61 +459,13 @@ cdef class Streams:
     cdef void forget(self, Conn* conn) noexcept nogil:
         cdef int side
         for side in range(2):
-            store_clear(&conn.d[side], &self.stored)
+            store_clear(&self.store, &conn.d[side])
 
     cdef void conflict(self, Conn* conn, Direction* d, const uint8_t* p, uint32_t n, int64_t offset) noexcept nogil:
-        """A copy of octets that were read: are they the same? Told as far as the source still holds the first copy."""
-        cdef int i
-        cdef int64_t begin, end, part
-        cdef const uint8_t* first
-        cdef uint8_t room[AGAIN]
-        if conn.doubt & DOUBT_OVERLAP or n == 0:
-            return
-        for i in range(RECENT):
-            if d.recent_n[i] == 0:
-                continue
-            begin = offset if offset > d.recent_offset[i] else d.recent_offset[i]
-            end = offset + n
-            if end > d.recent_offset[i] + d.recent_n[i]:
-                end = d.recent_offset[i] + d.recent_n[i]
-            if begin >= end:
-                continue
-            while begin < end:
-                part = end - begin if end - begin < AGAIN else AGAIN
-                first = self.source.back(
-                    d.recent_position[i] + (begin - d.recent_offset[i]), <uint32_t>part, self.here, room)
-                if first == NULL:
-                    break
-                if memcmp(first, p + (begin - offset), part) != 0:
-                    conn.doubt |= DOUBT_OVERLAP
-                    return
-                begin += part
+        if not conn.doubt & DOUBT_OVERLAP and recent_differs(d, self.source, p, n, offset, self.here):
+            conn.doubt |= DOUBT_OVERLAP
 
     # --- beginnings --------------------------------------------------------------------------------------
-
-    cdef int release(self, Conn* conn) noexcept nogil:
-        """A connection picked up mid-stream begins at the earliest octet seen by now."""
-        cdef int side
-        cdef Direction* d
-        cdef Stored* s
-        cdef int64_t begin
-        conn.picked_up = 0
-        for side in range(2):
-            d = &conn.d[side]
-            if d.first == NULL or d.syn or d.next > 0:
-                continue
-            begin = d.first.offset
-            store_shift(d, -begin)
-            if d.acked >= 0:
-                d.acked -= begin
-            d.base += <uint32_t>begin
-            # acknowledgements count from the new beginning too
-            s = conn.d[1 - side].first
-            while s != NULL:
-                if s.ack >= 0:
-                    s.ack = s.ack - begin if s.ack > begin else 0
-                s = s.next
-        return 0
 
     cdef int decide(self, Conn* conn) noexcept nogil:
         """Is this SMTP?"""
@@ -481,23 +479,3 @@ cdef class Streams:
                 conn.talk.socks.on = 1
                 conn.doubt &= ~DOUBT_MID_STREAM
         return 0
-
-
-cdef bint tcp_sound(Packet* t) noexcept nogil:
-    """Is the TCP checksum right? (RFC 9293 3.1; a cut segment cannot be told, and passes.)"""
-    cdef uint64_t sum = 6 + <uint64_t>t.body_len
-    cdef uint32_t i
-    cdef int size = 4 if t.family == 4 else 16
-    if t.body_caplen < t.body_len:
-        return True
-    for i in range(0, size, 2):
-        sum += be16(t.src + i) + be16(t.dst + i)
-    i = 0
-    while i + 2 <= t.body_len:
-        sum += be16(t.body + i)
-        i += 2
-    if i < t.body_len:
-        sum += <uint64_t>t.body[i] << 8
-    while sum >> 16:
-        sum = (sum & 0xFFFF) + (sum >> 16)
-    return sum == 0xFFFF

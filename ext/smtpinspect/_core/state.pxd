@@ -195,6 +195,7 @@ cdef struct Mail:
 
 cdef struct Stored:
     Stored* next
+    Stored* prev
     int64_t offset
     int64_t ack                # stream offset of the other side, -1 unknown
     int64_t packet
@@ -203,41 +204,46 @@ cdef struct Stored:
     uint32_t missing           # octets behind them that the snap length cut off
     uint8_t border             # its first octet began a segment
     uint8_t merged             # larger than a segment on the wire
+    uint8_t size               # of its memory, in 64 octets; 0: larger than any that is used again (store)
 
-cdef struct Direction:
-    int64_t next               # stream offset of the next octet to read
-    int64_t acked              # by the other side, -1 unknown
-    int64_t excused            # acknowledged up to here, but not in the capture: not waited for
-    Stored* first
+cdef struct Aside:             # of a direction: what came out of order, or did not fit; most have none (store)
     Stored* last
-    int64_t fin_at             # stream offset of FIN, -1 none
-    int64_t rst_at             # of an RST that did not fit when it came, -1 none
+    Stored* near               # the last one that came, or what has followed it; NULL with an empty store only
     int64_t hold_ns            # since when the head of the store waits, 0 not
-    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
-    int64_t recent_offset[RECENT]
-    uint32_t recent_n[RECENT]
-    uint32_t base              # sequence number of stream offset 0
+    int64_t excused            # acknowledged up to here, but not in the capture: not waited for
+    int64_t rst_at             # of an RST that did not fit when it came, -1 none
+    int64_t stray_at
     uint32_t stored_n
     uint32_t stored_octets
-    uint32_t gaps
+    uint32_t other_base        # of a second SYN with another number
+    uint8_t strays             # segments far outside the window, one behind the other
+
+cdef struct Direction:         # what a segment in order needs, in 64 octets; then what it leaves behind
+    int64_t next               # stream offset of the next octet to read
+    int64_t acked              # by the other side, -1 unknown
+    int64_t octets             # payload on the wire, repeats included
+    int64_t fin_at             # stream offset of FIN, -1 none
+    Stored* first
+    Aside* aside               # NULL: nothing of it
+    uint32_t base              # sequence number of stream offset 0
     uint32_t packets
     uint8_t known              # base is known
     uint8_t syn                # SYN seen
     uint8_t blocked            # the machine waits for the other side
     uint8_t ttl
     uint8_t has_payload
-    uint8_t recent_at
     uint8_t syn_data           # the store holds octets of a SYN that nobody has acknowledged yet
     uint8_t has_other          # a second SYN with another number
-    uint32_t other_base
     uint8_t checks             # its SYN had a right checksum: wrong ones mean something
-    uint8_t strays             # segments far outside the window, one behind the other
-    int64_t stray_at
-    int64_t octets             # payload on the wire, repeats included
+    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
+    uint32_t recent_offset[RECENT]   # the lower half; they are not longer ago than that
+    uint32_t recent_n[RECENT]
+    uint32_t gaps
+    uint8_t recent_at
 
 # --- the dialogue (machine) ---
 
-cdef struct Line:
+cdef struct Line:              # of which octets have come
     Text kept
     int64_t start
     int64_t n                  # octets so far
@@ -342,6 +348,33 @@ cdef struct Socks:             # a negotiation before the dialogue (socks), per 
     uint8_t done[2]
     uint16_t first[2]          # octets of its first message
 
+cdef struct Reply:             # of which lines have come
+    Text greeting
+    uint8_t head[EXCERPT]      # of its first line
+    uint8_t head_n
+    uint16_t first_code
+    uint32_t lines
+    int64_t at
+    int64_t packet
+
+cdef struct Nested:            # the last MAIL inside a mail
+    Text line
+    int64_t at
+    int64_t ns
+    int64_t tx                 # of the mail that it stands in
+    int64_t reply              # offset behind the 2xx that it got, until the client goes on; 0 none
+    int32_t ordinal
+
+cdef struct Mark:              # of a text that is read: what tells its end mark (endmark, mailtext)
+    uint8_t tail[TAIL]         # the text's last octets
+    uint8_t pre                # what stood before a dot that is not decided yet
+    uint8_t post_n
+    uint8_t post[4]            # what stood behind it so far
+    uint8_t border_at
+    int64_t dot_at             # stream offset of that dot
+    int64_t borders[BORDERS]   # starts of the client's last segments
+    int64_t border_ns[BORDERS]
+
 cdef struct Talk:
     uint8_t state
     uint8_t greeted            # the greeting has been read
@@ -355,56 +388,39 @@ cdef struct Talk:
     uint8_t tls_written
     uint8_t in_reply           # inside a multi-line reply
     uint8_t skip_line[2]       # octets up to the next line end are not looked at
-    uint8_t pre                # TEXT: what stood before a dot that is not decided yet (endmark)
-    uint8_t post_n
-    uint8_t post[4]            # what stood behind it so far
-    uint8_t tail[TAIL]         # the text's last octets
     uint8_t answered           # an EHLO or HELO has been answered
     uint8_t began_late         # picked up mid-stream
     uint16_t reply_code        # of the open reply
     uint16_t farewell          # the last reply was a 421: the server closes
-    uint8_t reply_head[EXCERPT]     # of the open reply's first line
-    uint8_t reply_head_n
-    uint16_t first_code
-    uint32_t reply_lines
-    int64_t reply_at
-    int64_t reply_end          # offset behind its last line so far
-    int64_t reply_packet
-    int64_t chunk_left
-    int64_t asked_end          # stream offset behind that command
-    int64_t dot_at             # stream offset of that dot
+    uint16_t qhead
+    uint16_t qn
+    uint16_t qcap
     Socks socks
-    uint64_t offered           # EHLO keywords by number
-    int64_t txs                # mails begun
-    int64_t commands
-    int64_t line_border        # where the segment began that holds the client's present line's first octet
-    int64_t nth_offset         # segment in which commands are counted
-    int32_t nth
+    int32_t nth                # commands in the segment of line_border
     int32_t ordinal
-    Line line[2]
-    Pending* queue
-    uint32_t qhead
-    uint32_t qn
-    uint32_t qcap
+    Pending* queue             # NULL while no command waits
+    Line* line[2]              # NULL while none is open
+    Reply* reply               # NULL while none is open
+    int64_t reply_end          # offset behind its last line so far
+    int64_t border             # start of the client's last segment
+    int64_t border_ns
+    int64_t before             # of the one before it
+    int64_t before_ns
+    int64_t line_border        # of the one that holds the client's present line's first octet
     Mail* open                 # takes commands
     Mail* mails                # not written yet, oldest first
     Mail* last_mail
-    Text helo
-    Text nested                # the last MAIL inside a mail
-    int64_t nested_at
-    int64_t nested_ns
-    int64_t nested_tx          # of the mail that it stands in
-    int64_t nested_reply       # offset behind the 2xx that it got, until the client goes on; 0 none
-    int32_t nested_ordinal
-    Text greeting
     Mime* mime
+    Mark* mark
+    int64_t chunk_left
+    int64_t asked_end          # stream offset behind that command
+    uint64_t offered           # EHLO keywords by number
+    uint32_t txs               # mails begun
+    uint32_t commands
+    Text helo
     Standing* standing
     uint16_t* counts
-    int64_t borders[BORDERS]   # starts of the client's last segments
-    int64_t border_ns[BORDERS]
-    uint8_t border_at
-    uint8_t merged             # the present client segment is a merged one
-    int64_t ack                # what it acknowledges: stream offset of the server, -1 unknown
+    Nested* nested
 
 cdef struct Key:
     uint8_t lo[16]
@@ -419,30 +435,30 @@ cdef enum:          # Kind
     KIND_OTHER = 2
 
 cdef struct Conn:
-    Key key
+    Conn* bucket               # next in the hash table's chain
     uint32_t hash
+    Key key
+    uint16_t doubt
+    uint16_t frames_waited
     uint8_t client             # the side that is the client: 0 = lo, 1 = hi
     uint8_t role_known         # 0 guessed, 1 by port, 2 by SYN or greeting
     uint8_t kind
     uint8_t done               # its records are written; late frames are ignored
-    uint8_t closer
-    uint8_t established
-    uint8_t reset
     uint8_t picked_up          # waiting for earlier frames
-    uint16_t doubt
-    uint16_t frames_waited
+    uint8_t established
+    uint8_t closer
+    uint8_t reset
+    uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
+    uint8_t reuse_seen
+    int64_t last_ns
+    int64_t progress_ns        # when new octets last came, from either side
+    Talk* talk
+    Direction d[2]             # CLIENT, SERVER
     uint64_t first_packet
     int64_t start_ns
-    int64_t last_ns
     int64_t ended_ns           # when it was over, or the capture was
     int64_t fin_ns             # when the first FIN came, 0 while there is none
     int64_t moved_ns           # when its place in the list of ages was last looked at
-    int64_t progress_ns        # when new octets last came, from either side
-    uint32_t reuse_isn         # of a SYN on an open connection
-    uint8_t reuse_seen
-    uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
-    Direction d[2]             # CLIENT, SERVER
-    Talk* talk
-    Conn* bucket               # next in the hash table's chain
     Conn* older                # by last activity
     Conn* newer
+    uint32_t reuse_isn         # of a SYN on an open connection

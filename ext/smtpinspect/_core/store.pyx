@@ -1,32 +1,86 @@
-"""Segments that wait: copies in the order of their offsets, the first copy of an octet wins."""
+"""Segments that wait: copies in the order of their offsets, the first copy of an octet wins.
+
+A segment is kept in a piece of memory of its own; the pieces are used again, since small segments come often.
+"""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
 
-from smtpinspect._core.state cimport Direction, Stored
+from smtpinspect._core.seq cimport seq_diff
+from smtpinspect._core.state cimport Aside, Direction, Stored
+
+
+cdef Aside* aside_of(Direction* d) noexcept nogil:
+    if d.aside == NULL:
+        d.aside = <Aside*>calloc(1, sizeof(Aside))
+        if d.aside != NULL:
+            d.aside.rst_at = -1
+    return d.aside
+
+
+cdef inline Stored* piece(Store* store, uint32_t n) noexcept nogil:
+    """Room for n octets."""
+    cdef uint32_t size = (<uint32_t>sizeof(Stored) + n + 63) // 64
+    cdef Stored* s
+    if size < SIZES and store.free[size] != NULL:
+        s = store.free[size]
+        store.free[size] = s.next
+        store.spare -= size * 64
+        return s
+    s = <Stored*>malloc(size * 64)
+    if s != NULL:
+        s.size = <uint8_t>size if size < SIZES else 0
+    return s
+
+
+cdef void store_give(Store* store, Stored* s) noexcept nogil:
+    if s.size == 0 or store.spare > SPARE:
+        free(s)
+        return
+    s.next = store.free[s.size]
+    store.free[s.size] = s
+    store.spare += <uint32_t>s.size * 64
+
+
+cdef void store_free(Store* store) noexcept nogil:
+    cdef int size
+    cdef Stored* s
+    for size in range(SIZES):
+        while store.free[size] != NULL:
+            s = store.free[size]
+            store.free[size] = s.next
+            free(s)
+    store.spare = 0
 
 
 cdef void store_hold(Direction* d, int64_t ns) noexcept nogil:
     """The head of the store waits since then."""
-    d.hold_ns = ns if ns else 1
+    d.aside.hold_ns = ns if ns else 1
 
 
-cdef Stored* store_take(Direction* d, int64_t* total) noexcept nogil:
+cdef Stored* store_take(Store* store, Direction* d) noexcept nogil:
     cdef Stored* s = d.first
+    cdef Aside* a = d.aside
     d.first = s.next
     if s.next == NULL:
-        d.last = NULL
-    d.stored_n -= 1
-    d.stored_octets -= s.n
-    total[0] -= s.n
-    d.hold_ns = 0
+        a.last = NULL
+    else:
+        s.next.prev = NULL
+    if a.near == s:
+        a.near = s.next
+    a.stored_n -= 1
+    a.stored_octets -= s.n
+    store.octets -= s.n
+    a.hold_ns = 0
     return s
 
 
-cdef void store_clear(Direction* d, int64_t* total) noexcept nogil:
+cdef void store_clear(Store* store, Direction* d) noexcept nogil:
     while d.first != NULL:
-        free(store_take(d, total))
+        store_give(store, store_take(store, d))
+    free(d.aside)
+    d.aside = NULL
 
 
 cdef void store_shift(Direction* d, int64_t delta) noexcept nogil:
@@ -36,29 +90,51 @@ cdef void store_shift(Direction* d, int64_t delta) noexcept nogil:
         s = s.next
     if d.fin_at >= 0:
         d.fin_at += delta
-    if d.rst_at >= 0:
-        d.rst_at += delta
+    if d.aside != NULL and d.aside.rst_at >= 0:
+        d.aside.rst_at += delta
+
+
+cdef void store_base(Direction* d, uint32_t base) noexcept nogil:
+    if d.known:
+        store_shift(d, seq_diff(d.base, base))
+    d.base = base
+    d.known = 1
+    d.next = 0
+
+
+cdef Stored* last_before(Direction* d, int64_t offset) noexcept nogil:
+    """The last one that begins here or before; segments come mostly behind all others, or near the one before."""
+    cdef Stored* s = d.aside.last
+    if s == NULL or s.offset <= offset:
+        return s
+    if offset < d.first.offset:
+        return NULL
+    if offset - d.aside.near.offset < s.offset - offset:
+        s = d.aside.near
+    while s.offset <= offset and s.next.offset <= offset:
+        s = s.next
+    while s.offset > offset:
+        s = s.prev
+    return s
 
 
 cdef int store_keep(
-    Direction* d, int64_t* total, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
+    Store* store, Direction* d, const uint8_t* p, uint32_t n, uint32_t missing, int64_t offset, int64_t ack,
     int64_t number, int64_t ns, bint border, bint merged,
 ) noexcept nogil:
     """Copy octets into the store, around those that are there already."""
-    cdef Stored** at = &d.first
+    cdef Aside* a = aside_of(d)
     cdef Stored* s
+    cdef Stored* behind
     cdef Stored* made
     cdef uint32_t before, same
     cdef int differs = 0
-    if d.last != NULL and d.last.offset + d.last.n + d.last.missing <= offset:
-        at = &d.last.next
+    if a == NULL:
+        return -1
+    s = last_before(d, offset)
     while True:
-        # octets that a kept segment holds stay as they are
-        while at[0] != NULL and at[0].offset + at[0].n + at[0].missing <= offset:
-            at = &at[0].next
-        s = at[0]
-        if s != NULL and s.offset <= offset:
-            # from here to its end it is there already
+        if s != NULL and s.offset + s.n + s.missing > offset:
+            # from here to its end it is there already, and stays as it is
             same = <uint32_t>(s.offset + s.n - offset) if s.offset + s.n > offset else 0
             if same > n:
                 same = n
@@ -76,13 +152,15 @@ cdef int store_keep(
                 n -= before
             offset += before
             border = False
-            at = &s.next
+        behind = s.next if s != NULL else d.first
+        if behind != NULL and behind.offset <= offset:
+            s = behind
             continue
         # new octets up to the next kept segment
         before = n
-        if s != NULL and s.offset < offset + n + missing:
-            before = <uint32_t>(s.offset - offset)
-        made = <Stored*>malloc(sizeof(Stored) + (before if before < n else n))
+        if behind != NULL and behind.offset < offset + n + missing:
+            before = <uint32_t>(behind.offset - offset)
+        made = piece(store, before if before < n else n)
         if made == NULL:
             return -1
         made.offset = offset
@@ -90,18 +168,27 @@ cdef int store_keep(
         made.packet = number
         made.ns = ns
         made.n = before if before < n else n
-        made.missing = missing if s == NULL or s.offset >= offset + n + missing else (before - n if before > n else 0)
+        made.missing = (
+            missing if behind == NULL or behind.offset >= offset + n + missing else before - n if before > n else 0
+        )
         made.border = border
         made.merged = merged
         memcpy(<uint8_t*>(made + 1), p, made.n)
-        made.next = s
-        at[0] = made
+        made.prev = s
+        made.next = behind
         if s == NULL:
-            d.last = made
-        d.stored_n += 1
-        d.stored_octets += made.n
-        total[0] += made.n
-        if s == NULL or s.offset >= offset + n + missing:
+            d.first = made
+        else:
+            s.next = made
+        if behind == NULL:
+            a.last = made
+        else:
+            behind.prev = made
+        a.near = made
+        a.stored_n += 1
+        a.stored_octets += made.n
+        store.octets += made.n
+        if behind == NULL or behind.offset >= offset + n + missing:
             break
         p += made.n
         n -= made.n
@@ -109,7 +196,41 @@ cdef int store_keep(
             missing -= before - made.n
         offset += before
         border = False
-        at = &made.next
-    if d.hold_ns == 0:
+        s = behind
+    if a.hold_ns == 0:
         store_hold(d, ns)
     return differs
+
+
+cdef class Kept:
+    """For tests: the store of one direction."""
+
+    cdef Direction d
+    cdef Store store
+
+    def __init__(self):
+        memset(&self.d, 0, sizeof(Direction))
+        memset(&self.store, 0, sizeof(Store))
+
+    def __dealloc__(self):
+        store_clear(&self.store, &self.d)
+        store_free(&self.store)
+
+    def keep(self, bytes octets, int64_t offset, uint32_t missing=0, int64_t number=0, bint border=True):
+        cdef const uint8_t* p = <const uint8_t*><const char*>octets
+        return store_keep(
+            &self.store, &self.d, p, <uint32_t>len(octets), missing, offset, -1, number, 1, border, False,
+        )
+
+    def take(self):
+        cdef Stored* s
+        if self.d.first == NULL:
+            return None
+        s = store_take(&self.store, &self.d)
+        told = s.offset, (<char*>(s + 1))[:s.n], s.missing, s.packet, bool(s.border)
+        store_give(&self.store, s)
+        return told
+
+    @property
+    def octets(self):
+        return self.store.octets, stored_octets(&self.d), stored_n(&self.d)

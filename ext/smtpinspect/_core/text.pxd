@@ -28,6 +28,24 @@ cdef inline uint32_t text_add(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t 
     return want
 
 
+cdef inline void text_set(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap) noexcept nogil:
+    """Keep these octets (at most cap) instead, in as little memory as they need."""
+    cdef uint8_t* more
+    if n > <Py_ssize_t>cap:
+        n = cap
+    t.n = 0
+    if n <= 0:
+        return
+    if <uint32_t>n > t.cap:
+        more = <uint8_t*>realloc(t.p, n)
+        if more == NULL:
+            return
+        t.p = more
+        t.cap = <uint32_t>n
+    memcpy(t.p, p, n)
+    t.n = <uint32_t>n
+
+
 cdef inline void text_free(Text* t) noexcept nogil:
     free(t.p)
     t.p = NULL
