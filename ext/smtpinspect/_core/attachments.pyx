@@ -18,7 +18,7 @@ from smtpinspect._core.finding cimport Finding, found_nothing
 from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.octets cimport is_blank, lower
 from smtpinspect._core.params cimport first_token, starts
-from smtpinspect._core.rows cimport F_CONTENT
+from smtpinspect._core.rows cimport F_CONTENT, fact_begin
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, Track
 from smtpinspect._core.verdicts cimport Verdicts
@@ -158,10 +158,7 @@ cdef void tell(
 ) noexcept nogil:
     """The deciding octet is the tail's last."""
     cdef Fact fact
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_CONTENT
-    fact.side = CLIENT
-    fact.phase = phase_at(mail, offset)
+    fact_begin(&fact, F_CONTENT, CLIENT, phase_at(mail, offset))
     fact.v[0] = found.kind
     fact.v[1] = found.depth
     fact.t[0] = span(<const uint8_t*>found.detail, strlen(found.detail))
