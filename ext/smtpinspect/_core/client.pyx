@@ -199,7 +199,8 @@ cdef void command_fact(
     fact.t[2] = text
     fact.verb = c.verb
     fact.v[1] = c.verb != V_UNKNOWN
-    fact.v[2] = command_advertised(c, talk.offered, (talk.given & GIVEN_ESMTP) != 0, talk.answered)
+    if dialogue.verdicts.program.wants_advertised:
+        fact.v[2] = command_advertised(c, talk.offered, (talk.given & GIVEN_ESMTP) != 0, talk.answered)
     fact.v[3] = talk.commands
     fact.v[4] = 0 if end == 2 else 1
     fact.v[5] = line.cut > 0 and <Py_ssize_t>line.cut < (c.word.p - text.p) + c.word.n

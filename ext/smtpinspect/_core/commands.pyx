@@ -32,6 +32,7 @@ cdef uint8_t[256] FIRST_VERB         # by the first octet in upper case; 0: none
 cdef uint8_t[VERBS] NEXT_VERB        # of those that begin alike
 cdef int[256] FIRST_KEYWORD          # -1: none
 cdef int[KEYWORDS] NEXT_KEYWORD
+cdef uint8_t[256] BLANK              # SP, HTAB, VT, FF, CR
 cdef int[256] PATH_CLASS             # octet classes, < and > among them wherever they stand
 cdef int NVERBS = len(_VERBS)
 cdef int NKEYWORDS = 0
@@ -73,6 +74,7 @@ def _fill():
         FIRST_VERB[c] = number
     for c in range(256):
         FIRST_KEYWORD[c] = -1
+        BLANK[c] = c in (32, 9, 11, 12, 13)
         PATH_CLASS[c] = (
             PIPE if c == 124 else ANGLE if c in (60, 62) else EIGHT_BIT if c >= 0x80 else BACKQUOTE if c == 96
             else NUL | CONTROL if c == 0 else CONTROL if (c < 32 and c != 9) or c == 127 else 0)
@@ -90,7 +92,7 @@ assert [_VERBS[i].name for i in (
 
 
 cdef inline bint blank(uint8_t c) noexcept nogil:
-    return c == 32 or c == 9 or c == 13 or c == 11 or c == 12
+    return BLANK[c]
 
 
 cdef inline bint same(Span word, const uint8_t* name, int n) noexcept nogil:

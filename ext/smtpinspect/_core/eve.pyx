@@ -168,12 +168,14 @@ cdef class EveSink(Sink):
     cdef void finish(self) noexcept nogil:
         raw(self.out, b"\n")
         if self.out.n > FULL:
-            with gil:
-                try:
-                    self.drain()
-                except BaseException as error:
-                    if self.error is None:
-                        self.error = error
+            self.full()
+
+    cdef void full(self) noexcept with gil:
+        try:
+            self.drain()
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
 
     cdef void doubts(self, uint32_t bits) noexcept nogil:
         cdef int i

@@ -60,22 +60,21 @@ cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
 
 
 cdef int interest_of(Mime* m) noexcept nogil:
+    cdef int n = m.name_n
     if m.level == 0:
-        if is_name(m, b"subject", 7):
+        if n == 7 and is_name(m, b"subject", 7):
             return SUBJECT
-        if is_name(m, b"from", 4):
+        if n == 4 and is_name(m, b"from", 4):
             return FROM
-        if is_name(m, b"to", 2):
+        if n == 2 and is_name(m, b"to", 2):
             return TO
-        if is_name(m, b"message-id", 10):
+        if n == 10 and is_name(m, b"message-id", 10):
             return MESSAGE_ID
-    if m.name_n < 12:
-        return NOTHING
-    if is_name(m, b"content-type", 12):
+    if n == 12 and is_name(m, b"content-type", 12):
         return CONTENT_TYPE
-    if is_name(m, b"content-transfer-encoding", 25):
+    if n == 25 and is_name(m, b"content-transfer-encoding", 25):
         return CONTENT_ENCODING
-    if is_name(m, b"content-disposition", 19):
+    if n == 19 and is_name(m, b"content-disposition", 19):
         return CONTENT_DISPOSITION
     return NOTHING
 
@@ -353,20 +352,20 @@ cdef int header_octets(
 cdef bint plain_line(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at, int where,
 ) noexcept nogil:
-    """A whole line, its CRLF excluded, that sets no flag and passes no limit; False when it is not known to be one."""
+    """A whole line of plain octets, its CRLF excluded; False when it may set a flag or pass a limit."""
     cdef Limits* limits = &verdicts.program.lines[where]
     cdef Py_ssize_t i = 0
     if n == 0 or (limits.n and n + 2 > limits.at[0].limit) or (m.unstuff and p[0] == 46):
         return False
     if p[0] == 32 or p[0] == 9:
-        if not m.in_value or not m.in_field or m.u8_need or plain_field(p, n) != <size_t>n:
+        if not m.in_value or not m.in_field or m.u8_need:
             return False
         if m.interest or verdicts.program.wants_value:
             text_add(&m.value, <const uint8_t*>b"\r\n", 2, KEPT_FIELD)
     else:
-        while i < n and 32 < p[i] < 127 and p[i] != 58:
+        while i < n and p[i] > 32 and p[i] != 58:
             i += 1
-        if i == 0 or i == n or p[i] != 58 or plain_field(p + i, n - i) != <size_t>(n - i):
+        if i == 0 or i == n or p[i] != 58:
             return False
         field_end(verdicts, conn, mail, m)
         field_start(m, at, verdicts.packet)
@@ -420,14 +419,16 @@ cdef int header_feed(
             # that CR was an octet of the line
             header_octets(verdicts, conn, mail, m, &cr, 1, at + i - 1, m.cr_packet)
             check_line(verdicts, conn, mail, m, where, 0, m.cr_packet)
+        if m.line_n == 0:
+            end = i + <Py_ssize_t>plain_field(p + i, n - i)
+            if n - end > 1 and p[end] == 13 and p[end + 1] == 10 and plain_line(
+                    verdicts, conn, mail, m, p + i, end - i, at + i, where):
+                i = end + 2
+                next_line(m, at + i)
+                continue
         lf = <const uint8_t*>memchr(p + i, 10, n - i)
         end = lf - p if lf != NULL else n
         crlf = end > i and p[end - 1] == 13
-        if m.line_n == 0 and crlf and lf != NULL and plain_line(
-                verdicts, conn, mail, m, p + i, end - i - 1, at + i, where):
-            i = end + 1
-            next_line(m, at + i)
-            continue
         header_octets(verdicts, conn, mail, m, p + i, end - i - (1 if crlf else 0), at + i, verdicts.packet)
         if lf == NULL:
             if crlf:

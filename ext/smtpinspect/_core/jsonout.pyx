@@ -13,6 +13,18 @@ cdef extern from "plain.h":
     size_t plain_json(const uint8_t* p, size_t n) nogil
 
 
+cdef uint8_t[200] PAIRS                 # of decimal digits, 00 to 99
+
+
+def _fill():
+    for i in range(100):
+        PAIRS[2 * i] = 48 + i // 10
+        PAIRS[2 * i + 1] = 48 + i % 10
+
+
+_fill()
+
+
 cdef inline int64_t floored(int64_t a, int64_t b) noexcept nogil:
     """a / b towards minus infinity, b positive: // cuts towards zero here (setup.py: cdivision)."""
     return a // b - (1 if a % b < 0 else 0)
@@ -67,18 +79,23 @@ cdef class JsonOut:
 
     cdef void number(self, int64_t v) noexcept nogil:
         cdef uint64_t u = <uint64_t>v if v >= 0 else <uint64_t>0 - <uint64_t>v
-        cdef uint64_t rest = u
-        cdef int n = 1
+        cdef uint8_t[48] out           # from its middle on others may be copied along
+        cdef int i = 24
         if not room(self, 24):
             return
+        while u >= 100:
+            i -= 2
+            memcpy(out + i, PAIRS + 2 * (u % 100), 2)
+            u //= 100
+        i -= 2
+        memcpy(out + i, PAIRS + 2 * u, 2)
+        if u < 10:
+            i += 1
         if v < 0:
-            self.p[self.n] = 45
-            self.n += 1
-        while rest >= 10:
-            rest //= 10
-            n += 1
-        digits(self.p + self.n, n, u)
-        self.n += n
+            i -= 1
+            out[i] = 45
+        memcpy(self.p + self.n, out + i, 24)
+        self.n += 24 - i
 
     cdef void text(self, const uint8_t* p, size_t n, bint path) noexcept nogil:
         """A JSON string: UTF-8 as it is, octets that are none as \\xNN in the text."""

@@ -1,7 +1,7 @@
 """The server's lines: the greeting, EHLO keywords, and replies, each paired with the command that it answers."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from smtpinspect._core.commands cimport (
     keyword_number, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_RCPT, V_STARTTLS, V_UNKNOWN,
@@ -176,6 +176,8 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
     cdef Fact fact
     cdef Py_ssize_t n = 0
     cdef int number
+    if not dialogue.verdicts.program.wants_advertised and dialogue.verdicts.program.n_of_kind[F_KEYWORD] == 0:
+        return
     while n < rest.n and rest.p[n] != 32 and rest.p[n] != 9:
         n += 1
         if rest.p[n - 1] == 61:
@@ -211,7 +213,7 @@ cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noe
     talk.greeted = 1
     talk.unsure = 0
     conn.established = 1
-    for i in range(text.n):
+    for i in range(text.n if memchr(text.p, 42, text.n) != NULL else 0):
         c = text.p[i]
         if c == 42:
             stars += 1

@@ -73,6 +73,13 @@ cdef struct Row:
     uint8_t method             # Python decides
     uint8_t about              # of a Part: 1 + the text that decides, 0 the fact's own place
 
+cdef struct Guard:             # what a fact must have at least for its row to hold: most facts have it not
+    int64_t least              # of v[slot]
+    uint64_t width             # how many more values will do
+    uint64_t verbs             # by Fact.verb, as bits
+    int16_t row
+    uint8_t slot
+
 cdef struct Limit:
     int64_t limit
     int16_t row
@@ -111,7 +118,7 @@ cdef class Program:
     cdef int nrows
     cdef int nrules
     cdef int ninspectors
-    cdef int16_t* of_kind[F_KINDS]     # rows of a kind, in order
+    cdef Guard* of_kind[F_KINDS]       # rows of a kind, in order
     cdef int n_of_kind[F_KINDS]
     # Of Field and Path: the octet classes that rows ask for. A fact with none of them fires nothing.
     cdef uint64_t flags_wanted[F_KINDS]
@@ -127,10 +134,12 @@ cdef class Program:
     cdef object methods
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value
+    cdef readonly bint wants_advertised    # some Command row asks what the server offered
     cdef readonly uint32_t wants_content   # bits 1 << facts.CONTENT.kind: kinds that some row may match
     cdef list _kept                    # octet strings that `sets` point into
     # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
+    cdef void _guard(self, Guard* guard, int number) noexcept
     cdef int _fill(self, Limits* limits, list found) except -1
     cdef void _place(self, int number, const Fact* fact, Fired* out) noexcept nogil
     # Does this row hold? `out` then tells its deciding octet.

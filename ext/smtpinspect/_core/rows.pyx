@@ -2,7 +2,7 @@
 
 import re
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from smtpinspect._core.octets cimport lower
@@ -200,6 +200,8 @@ cdef class Program:
                 self.methods[number] = getattr(inspectors[inspector][1], rule.method)
             if row.kind == F_FIELD and (rule.method or any(name == "value" for name, _ in when.tests)):
                 self.wants_value = True
+            if row.kind == F_COMMAND and (rule.method or any(name == "advertised" for name, _ in when.tests)):
+                self.wants_advertised = True
             if row.kind == F_PART:
                 texts = [when.kind.fields[name] for name, _ in when.tests]
                 row.about = max([f.slot + 1 for f in texts if f.type == "text" and f.slot < 2], default=0)
@@ -270,15 +272,47 @@ cdef class Program:
             if len(by_kind[slot]) > MOST:
                 raise UsageError(f"more than {MOST} rows want {_facts.KINDS[slot].name} facts: use fewer inspectors")
             self.n_of_kind[slot] = len(by_kind[slot])
-            self.of_kind[slot] = <int16_t*>calloc(max(1, len(by_kind[slot])), sizeof(int16_t))
+            self.of_kind[slot] = <Guard*>calloc(max(1, len(by_kind[slot])), sizeof(Guard))
+            if self.of_kind[slot] == NULL:
+                raise MemoryError
             for i, number in enumerate(by_kind[slot]):
-                self.of_kind[slot][i] = number
+                self._guard(&self.of_kind[slot][i], number)
         if max(map(len, lines + counts)) > MOST_LIMITS:
             raise UsageError(f"more than {MOST_LIMITS} limits of one kind: use fewer rules")
         for slot in range(WHERES):
             self._fill(&self.lines[slot], lines[slot])
         for slot in range(COUNTS):
             self._fill(&self.counts[slot], counts[slot])
+
+    cdef void _guard(self, Guard* guard, int number) noexcept:
+        cdef Row* row = &self.rows[number]
+        cdef Condition* c
+        cdef uint32_t i, k
+        cdef int64_t most = INT64_MAX
+        guard.row = <int16_t>number
+        guard.least = INT64_MIN
+        guard.verbs = ~<uint64_t>0
+        for i in range(row.first + row.n, row.first, -1):
+            # the first condition on a number counts: it is the most selective
+            c = &self.conditions[i - 1]
+            if c.text:
+                if c.op == OP_VERB:
+                    guard.verbs = c.verbs | 1
+                continue
+            if c.op == OP_EQ:
+                guard.least = most = c.value
+            elif c.op == OP_GT and c.value < INT64_MAX:
+                guard.least = c.value + 1
+                most = INT64_MAX
+            elif c.op == OP_IN and c.n:
+                guard.least = most = self.sets[c.first].n
+                for k in range(c.first, c.first + c.n):
+                    guard.least = min(guard.least, self.sets[k].n)
+                    most = max(most, self.sets[k].n)
+            else:
+                continue
+            guard.slot = c.slot
+        guard.width = <uint64_t>most - <uint64_t>guard.least
 
     cdef int _fill(self, Limits* limits, list found) except -1:
         limits.n = len(found)
@@ -342,14 +376,17 @@ cdef class Program:
         return True
 
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
-        cdef int16_t* at = self.of_kind[fact.kind]
-        cdef int16_t* end = at + self.n_of_kind[fact.kind]
+        cdef Guard* at = self.of_kind[fact.kind] - 1
+        cdef Guard* end = at + self.n_of_kind[fact.kind]
         cdef int j, n = 0
         cdef bint known
         cdef Row* row
         while at < end:
-            row = &self.rows[at[0]]
             at += 1
+            if (<uint64_t>fact.v[at.slot] - <uint64_t>at.least > at.width
+                    or not (at.verbs >> fact.verb) & 1):
+                continue
+            row = &self.rows[at.row]
             if not passes(row, self.conditions, self.sets, fact, given):
                 continue
             known = False

@@ -19,6 +19,7 @@ cdef class Verdicts:
     # One row whose limit was passed.
     cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil
     cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided) noexcept nogil
+    cdef int ask(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept with gil
     cdef int tell(
         self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided, int strength, bint breaks,
     ) noexcept nogil

@@ -127,13 +127,7 @@ cdef class Verdicts:
         if whole.detached:
             return 0
         if row.method:
-            with gil:
-                try:
-                    strength = self.program.ask(number, fact, said(conn, mail))
-                except BaseException as error:
-                    if self.error is None:
-                        self.error = error
-                    strength = -1
+            strength = self.ask(conn, mail, fact, number)
             if strength < 0:
                 return 0
             breaks = strength >= DROP or (row.breaks and strength == row.strength)
@@ -174,6 +168,16 @@ cdef class Verdicts:
         if strength == DETACH:
             whole.detached = 1
         return 1
+
+    cdef int ask(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept with gil:
+        """Python's word: a strength, -1 when the row does not fire. (By itself, since whoever holds Python objects
+        takes the interpreter's lock whenever it is called.)"""
+        try:
+            return self.program.ask(row, fact, said(conn, mail))
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
+            return -1
 
     cdef int tell(
         self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided, int strength, bint breaks,
