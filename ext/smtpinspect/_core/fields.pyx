@@ -10,6 +10,7 @@ from smtpinspect._core.marks cimport flag, follow_window, see, take_excerpt, utf
 from smtpinspect._core.mimelines cimport BODY, check_line, count_octets, HEADER, keep_head, next_line, PART_HEADER
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.params cimport first_token, param, starts, trim
+from smtpinspect._core.plain cimport plain_field
 from smtpinspect._core.rows cimport (
     COUNT_TO_ADDRESSES, F_FIELD, F_PART, fact_begin, IN_HEADER, IN_PART_HEADER, Limits, UNFLAGGED,
 )
@@ -24,9 +25,6 @@ from smtpinspect.facts import Octets as _Octets
 from smtpinspect.grammar import limits as _limits
 
 assert _limits.NAME_LENGTH == NAME_LENGTH and _limits.MIME_DEPTH == MIME_DEPTH
-
-cdef extern from "plain.h":
-    size_t plain_field(const uint8_t* p, size_t n) nogil
 
 cdef uint32_t KEPT_FIELD = _limits.KEPT_FIELD
 cdef uint32_t BOUNDARY = _limits.BOUNDARY

@@ -6,11 +6,9 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from smtpinspect._core.octets cimport digits, hex_digit
+from smtpinspect._core.plain cimport plain_json
 from smtpinspect._core.said cimport escaped
 from smtpinspect._core.state cimport EXCERPT
-
-cdef extern from "plain.h":
-    size_t plain_json(const uint8_t* p, size_t n) nogil
 
 
 cdef uint8_t[200] PAIRS                 # of decimal digits, 00 to 99
