@@ -147,7 +147,8 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
         if talk.greeting.n:
             text_add(&talk.greeting, <const uint8_t*>b"\n", 1, KEPT_LINE)
         text_add(&talk.greeting, text.p, text.n, KEPT_LINE)
-    elif not greeting and talk.ehlo_pending and p != NULL and 1 < talk.reply_lines < REPLY_LINES and text.n > 4 and code == 250:
+    elif not greeting and talk.ehlo_pending and p != NULL and 1 < talk.reply_lines < REPLY_LINES and (
+            text.n > 4 and code == 250):
         keyword_line(dialogue, conn, span(text.p + 4, text.n - 4), text, p)
     if form and talk.in_reply:
         return                                 # text of the reply that is open
