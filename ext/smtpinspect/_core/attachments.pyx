@@ -5,7 +5,7 @@ A part costs nothing before its first decoded octet, and nothing once the scanne
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memcmp, memcpy, memmove, strlen
 
 from smtpinspect._core.content cimport (
     Content, content_done, content_end, content_feed, content_free, content_limited, content_new, content_skip,
