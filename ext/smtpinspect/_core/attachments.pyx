@@ -5,7 +5,7 @@ A part costs nothing before its first decoded octet, and nothing once the scanne
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memmove, memset, strlen
+from libc.string cimport memcmp, memcpy, memmove, strlen
 
 from smtpinspect._core.content cimport (
     Content, content_done, content_end, content_feed, content_free, content_limited, content_new, content_skip,
@@ -18,7 +18,7 @@ from smtpinspect._core.finding cimport Finding, found_nothing
 from smtpinspect._core.lines cimport phase_at
 from smtpinspect._core.octets cimport is_blank, lower
 from smtpinspect._core.params cimport first_token, starts
-from smtpinspect._core.rows cimport F_CONTENT
+from smtpinspect._core.rows cimport F_CONTENT, fact_begin
 from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, Track
@@ -156,10 +156,7 @@ cdef void tell(
 ) noexcept nogil:
     """The deciding octet is the tail's last."""
     cdef Fact fact
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_CONTENT
-    fact.side = CLIENT
-    fact.phase = phase_at(mail, offset)
+    fact_begin(&fact, F_CONTENT, CLIENT, phase_at(mail, offset))
     fact.v[0] = found.kind
     fact.v[1] = found.depth
     fact.t[0] = span(<const uint8_t*>found.detail, strlen(found.detail))

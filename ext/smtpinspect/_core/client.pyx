@@ -2,16 +2,15 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc
-from libc.string cimport memset
 
 from smtpinspect._core.commands cimport (
     Command, command_advertised, command_parse, path_fact, surely_command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO,
     V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS, V_UNKNOWN, V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
 from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, mail_of, phase_now, take_back, W_ANSWER, W_COMMAND, W_EMPTY
-from smtpinspect._core.lines cimport line_done, line_limits, line_read
+from smtpinspect._core.lines cimport line_done, line_limits, line_read, past_limit
 from smtpinspect._core.mailtext cimport chunk_done, text_begins
-from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, IN_AUTH, IN_COMMAND, Limits
+from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, fact_begin, IN_AUTH, IN_COMMAND
 from smtpinspect._core.socks cimport is_proxy
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
@@ -91,7 +90,7 @@ cdef Py_ssize_t client_read(
             line_done(line)
             return took
     if not whole:
-        if talk.state != S_LOST and line.passed < dialogue.verdicts.program.lines[where].n:
+        if talk.state != S_LOST:
             command_limits(dialogue, conn, where, text, line.n - line.held_cr, 1 if line.held_cr else 0)
         return took
     command_parse(text, &c)
@@ -118,8 +117,7 @@ cdef void command_limits(
     cdef Line* line = talk.line[CLIENT]
     cdef Command c
     cdef Mail* mail
-    cdef Limits* limits = &dialogue.verdicts.program.lines[where]
-    if n + line_end <= limits.at[line.passed].limit:
+    if not past_limit(&dialogue.verdicts.program.lines[where], line.passed, n, line_end):
         return
     command_parse(text, &c)
     if c.verb == V_MAIL and where == IN_COMMAND:
@@ -180,8 +178,7 @@ cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
 cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Line* line = talk.line[CLIENT]
-    if line.passed < dialogue.verdicts.program.lines[IN_AUTH].n:
-        command_limits(dialogue, conn, IN_AUTH, text, line.n, end)
+    command_limits(dialogue, conn, IN_AUTH, text, line.n, end)
     dialogue.event(conn, E_ANSWER)
     talk.asked = V_AUTH
     dialogue.ask(
@@ -199,10 +196,7 @@ cdef void empty_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, i
         return
     phase = phase_now(talk, V_UNKNOWN)
     if dialogue.verdicts.program.n_of_kind[F_EMPTY_LINE]:
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_EMPTY_LINE
-        fact.side = CLIENT
-        fact.phase = phase
+        fact_begin(&fact, F_EMPTY_LINE, CLIENT, phase)
         fact.v[0] = line.n > 0
         fact.offset = line.start
         fact.length = line.n + end
@@ -223,15 +217,14 @@ cdef void command_fact(
     cdef Fact fact
     # which command of its segment it is: by the segment that holds its first octet
     talk.nth += 1
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_COMMAND
-    fact.side = CLIENT
-    fact.phase = phase
+    fact_begin(&fact, F_COMMAND, CLIENT, phase)
     fact.t[0] = c.word
     fact.t[1] = c.arg
     fact.t[2] = text
+    fact.verb = c.verb
     fact.v[1] = c.verb != V_UNKNOWN
-    fact.v[2] = command_advertised(c, talk.offered, (talk.given & GIVEN_ESMTP) != 0, talk.answered)
+    if dialogue.verdicts.program.wants_advertised:
+        fact.v[2] = command_advertised(c, talk.offered, (talk.given & GIVEN_ESMTP) != 0, talk.answered)
     fact.v[3] = talk.commands
     fact.v[4] = 0 if end == 2 else 1
     fact.v[5] = line.cut > 0 and <Py_ssize_t>line.cut < (c.word.p - text.p) + c.word.n
@@ -263,8 +256,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         elif talk.open != NULL:
             nested_mail(dialogue, talk, line.start, text)
     phase = phase_now(talk, c.verb)
-    if line.passed < dialogue.verdicts.program.lines[IN_COMMAND].n:
-        command_limits(dialogue, conn, IN_COMMAND, text, line.n, end)
+    command_limits(dialogue, conn, IN_COMMAND, text, line.n, end)
     mail = mail_of(talk, c.verb)
     if dialogue.verdicts.program.n_of_kind[F_COMMAND]:
         command_fact(dialogue, conn, mail, c, text, end, phase)

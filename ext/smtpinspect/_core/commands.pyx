@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
-from smtpinspect._core.rows cimport F_PATH
+from smtpinspect._core.rows cimport F_PATH, fact_begin, UNFLAGGED
 from smtpinspect._core.octets cimport upper
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
@@ -28,6 +28,12 @@ cdef int[KEYWORDS] KEYWORD_LENGTH
 cdef uint8_t[KEYWORDS][NAME_ROOM] PARAM_NAME
 cdef int[KEYWORDS] PARAM_LENGTH
 cdef uint64_t[KEYWORDS] PARAM_NEEDS
+cdef uint8_t[256] FIRST_VERB         # by the first octet in upper case; 0: none
+cdef uint8_t[VERBS] NEXT_VERB        # of those that begin alike
+cdef int[256] FIRST_KEYWORD          # -1: none
+cdef int[KEYWORDS] NEXT_KEYWORD
+cdef uint8_t[256] BLANK              # SP, HTAB, VT, FF, CR
+cdef int[256] PATH_CLASS             # octet classes, < and > among them wherever they stand
 cdef int NVERBS = len(_VERBS)
 cdef int NKEYWORDS = 0
 cdef int NPARAMS = len(_PARAMETERS)
@@ -62,6 +68,19 @@ def _fill():
         for i, c in enumerate(name):
             PARAM_NAME[number][i] = c
         PARAM_NEEDS[number] = 1 << numbers[keyword]
+    for number in range(NVERBS - 1, 0, -1):
+        c = _VERBS[number].name[0]
+        NEXT_VERB[number] = FIRST_VERB[c]
+        FIRST_VERB[c] = number
+    for c in range(256):
+        FIRST_KEYWORD[c] = -1
+        BLANK[c] = c in (32, 9, 11, 12, 13)
+        PATH_CLASS[c] = (
+            PIPE if c == 124 else ANGLE if c in (60, 62) else EIGHT_BIT if c >= 0x80 else BACKQUOTE if c == 96
+            else NUL | CONTROL if c == 0 else CONTROL if (c < 32 and c != 9) or c == 127 else 0)
+    for word, number in sorted(numbers.items(), key=lambda item: -item[1]):
+        NEXT_KEYWORD[number] = FIRST_KEYWORD[word[0]]
+        FIRST_KEYWORD[word[0]] = number
 
 
 _fill()
@@ -73,10 +92,10 @@ assert [_VERBS[i].name for i in (
 
 
 cdef inline bint blank(uint8_t c) noexcept nogil:
-    return c == 32 or c == 9 or c == 13 or c == 11 or c == 12
+    return BLANK[c]
 
 
-cdef bint same(Span word, const uint8_t* name, int n) noexcept nogil:
+cdef inline bint same(Span word, const uint8_t* name, int n) noexcept nogil:
     cdef int i
     if word.n != n:
         return False
@@ -90,18 +109,20 @@ cdef int verb_number(Span word) noexcept nogil:
     cdef int i
     if word.n < 4 or word.n > NAME_ROOM:
         return 0
-    for i in range(1, NVERBS):
-        if upper(word.p[0]) == VERB_NAME[i][0] and same(word, VERB_NAME[i], VERB_LENGTH[i]):
-            return i
-    return 0
+    i = FIRST_VERB[upper(word.p[0])]
+    while i and not same(word, VERB_NAME[i], VERB_LENGTH[i]):
+        i = NEXT_VERB[i]
+    return i
 
 
 cdef int keyword_number(Span word) noexcept nogil:
     cdef int i
-    for i in range(NKEYWORDS):
-        if same(word, KEYWORD_NAME[i], KEYWORD_LENGTH[i]):
-            return i
-    return -1
+    if word.n == 0:
+        return -1
+    i = FIRST_KEYWORD[upper(word.p[0])]
+    while i >= 0 and not same(word, KEYWORD_NAME[i], KEYWORD_LENGTH[i]):
+        i = NEXT_KEYWORD[i]
+    return i
 
 
 cdef int verb_phase(int verb) noexcept nogil:
@@ -116,14 +137,14 @@ cdef int verb_phase(int verb) noexcept nogil:
     return PHASE_NONE
 
 
-cdef Span first_word(Span s) noexcept nogil:
+cdef inline Span first_word(Span s) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < s.n and not blank(s.p[i]):
         i += 1
     return span(s.p, i)
 
 
-cdef Span trimmed(Span s) noexcept nogil:
+cdef inline Span trimmed(Span s) noexcept nogil:
     while s.n and blank(s.p[0]):
         s.p += 1
         s.n -= 1
@@ -284,22 +305,11 @@ cdef void path_fact(
     """The octets of a path: classes with their first offset; < and > count only outside the brackets' own places."""
     cdef Fact fact
     cdef Py_ssize_t i, k, last, at_sign = -1, first = c.path.p - line.p
-    cdef uint8_t ch
     cdef int bit
     cdef Py_ssize_t open_at = -1, close_at = -1
     if verdicts.program.n_of_kind[F_PATH] == 0 or not c.has_path:
         return
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_PATH
-    fact.side = CLIENT
-    fact.phase = phase
-    fact.v[0] = 0 if c.verb == V_MAIL else 1
-    fact.v[1] = c.path.n
-    fact.t[0] = c.path
-    for i in range(c.path.n):
-        if c.path.p[i] == 64:
-            at_sign = i
-    fact.t[1] = span(c.path.p + at_sign + 1, c.path.n - at_sign - 1) if at_sign >= 0 else span(c.path.p, 0)
+    fact_begin(&fact, F_PATH, CLIENT, phase)
     # the two brackets that delimit the path are in their place, every other one is stray
     i = c.arg.p - line.p
     while i < line.n and line.p[i] != 58:
@@ -313,25 +323,20 @@ cdef void path_fact(
             close_at = first + c.path.n
     last = (c.params.p - line.p) if c.params.n else line.n
     for k in range(i + 1, line.n):
-        ch = line.p[k]
-        if k >= last and ch != 62 and ch != 60:
+        bit = PATH_CLASS[line.p[k]]
+        if bit == 0 or (bit != ANGLE and k >= last):
             continue                               # parameters: no bracket has a place there
-        bit = 0
-        if ch == 124:
-            bit = PIPE
-        elif ch == 60 or ch == 62:
-            if k != open_at and k != close_at:
-                bit = ANGLE
-        elif ch >= 0x80:
-            bit = EIGHT_BIT
-        elif ch == 96:
-            bit = BACKQUOTE
-        elif ch == 0:
-            bit = NUL | CONTROL
-        elif (ch < 32 and ch != 9) or ch == 127:
-            bit = CONTROL
-        if bit & ~fact.v[2]:
+        if bit & ~fact.v[2] and not (bit == ANGLE and (k == open_at or k == close_at)):
             mark_flags(&fact, bit, at + k, verdicts.packet)
+    if (<uint64_t>fact.v[2] | UNFLAGGED) & verdicts.program.flags_wanted[F_PATH] == 0:
+        return
+    fact.v[0] = 0 if c.verb == V_MAIL else 1
+    fact.v[1] = c.path.n
+    fact.t[0] = c.path
+    for i in range(c.path.n):
+        if c.path.p[i] == 64:
+            at_sign = i
+    fact.t[1] = span(c.path.p + at_sign + 1, c.path.n - at_sign - 1) if at_sign >= 0 else span(c.path.p, 0)
     fact.offset = at + (first if first > 0 else 0)
     fact.packet = verdicts.packet
     fact.length = 1

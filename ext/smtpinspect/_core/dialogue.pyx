@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 
 from smtpinspect._core.commands cimport V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_QUIT, V_RCPT, V_RSET, verb_phase
 from smtpinspect._core.lines cimport line_done
-from smtpinspect._core.rows cimport F_COUNT, Limits
+from smtpinspect._core.rows cimport F_COUNT, fact_begin, Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport (
     Conn, Direction, DOUBT_CAP, DOUBT_GAP, Fact, GIVEN_TLS, Line, Mail, OUTCOME_UNKNOWN, Pending, PHASE_DOTREPLY,
@@ -75,10 +75,7 @@ cdef void count_fact(
     for i in range(limits.n):
         if value != limits.at[i].limit + 1:
             continue
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_COUNT
-        fact.side = side
-        fact.phase = phase
+        fact_begin(&fact, F_COUNT, side, phase)
         fact.v[0] = what
         fact.v[1] = value
         fact.offset = line.start

@@ -4,10 +4,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from smtpinspect._core.jsonout cimport JsonOut
+from smtpinspect._core.jsonout cimport JsonOut, named, put, raw
 from smtpinspect._core.records cimport flow_id, flow_state, predicted_stage, Sink
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport ADDRESS, address, port
+from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport Alert, CLIENT, Conn, Mail, OUTCOME_ENCRYPTED, Piece, Standing, Talk
 
 import json
@@ -27,22 +28,28 @@ assert max(map(len, (PHASES, STAGES, OUTCOMES, CLOSERS, DOUBTS, ACTIONS, STATE_W
 cdef list _words = []                  # keeps the octets below alive
 
 
-cdef const char* word(object text):
-    octets = b"null" if text is None else json.dumps(text).encode()
-    _words.append(octets)
-    return <const char*><bytes>octets
+cdef Span kept(list keep, bytes octets):
+    keep.append(octets)
+    return span(<const uint8_t*><const char*>octets, len(octets))
 
-cdef const char* PHASE_WORD[WORDS]
-cdef const char* STAGE_WORD[WORDS]
-cdef const char* OUTCOME_WORD[WORDS]
-cdef const char* CLOSER_WORD[WORDS]
-cdef const char* DOUBT_WORD[WORDS]
-cdef const char* ACTION_WORD[WORDS]
-cdef const char* STATE_WORD[WORDS]
+
+cdef Span word(object text):
+    return kept(_words, b"null" if text is None else json.dumps(text).encode())
+
+cdef Span[WORDS] PHASE_WORD
+cdef Span[WORDS] STAGE_WORD
+cdef Span[WORDS] OUTCOME_WORD
+cdef Span[WORDS] CLOSER_WORD
+cdef Span[WORDS] DOUBT_WORD
+cdef Span[WORDS] ACTION_WORD
+cdef Span[WORDS] STATE_WORD
 cdef int NDOUBTS = len(DOUBTS)
+cdef uint8_t[256] PLACES               # octets that part addresses, or tell where they do not
 
 
 def _fill():
+    for c in b'\\",()<>':
+        PLACES[c] = 1
     for i, text in enumerate(PHASES):
         PHASE_WORD[i] = word(text)
     for i, text in enumerate(STAGES):
@@ -66,11 +73,11 @@ cdef class EveSink(Sink):
     cdef object file
     cdef JsonOut out
     cdef list kept
-    cdef const char** row_head         # "inspector":..,"profile":..,"rule":..,"detail":.. of each row
-    cdef const char** row_alert        # gid .. category of each row
-    cdef const char** row_basis
-    cdef const char** label            # of each inspector
-    cdef const char** rule             # of each rule
+    cdef Span* row_head                # "inspector":..,"profile":..,"rule":..,"detail":.. of each row
+    cdef Span* row_alert               # gid .. category of each row
+    cdef Span* row_basis
+    cdef Span* label                   # of each inspector
+    cdef Span* rule                    # of each rule
     cdef uint8_t* in_verdict
     cdef EveSink of                    # a fork: whose strings these are
 
@@ -99,15 +106,13 @@ cdef class EveSink(Sink):
         for i in range(program.ninspectors):
             self.in_verdict[i] = program.judged[i]
 
-    cdef const char** strings(self, list texts) except NULL:
-        cdef const char** made = <const char**>malloc((len(texts) + 1) * sizeof(char*))
+    cdef Span* strings(self, list texts) except NULL:
+        cdef Span* made = <Span*>malloc((len(texts) + 1) * sizeof(Span))
         cdef int i
         if made == NULL:
             raise MemoryError
         for i, text in enumerate(texts):
-            octets = text.encode()
-            self.kept.append(octets)
-            made[i] = <const char*><bytes>octets
+            made[i] = kept(self.kept, text.encode())
         return made
 
     def __dealloc__(self):
@@ -171,102 +176,104 @@ cdef class EveSink(Sink):
 
     cdef void end_point(self, Conn* conn, int side, const char* ip, const char* number) noexcept nogil:
         cdef char out[ADDRESS]
-        address(conn, side, out)
-        self.out.raw(ip)
-        self.out.raw(out)
-        self.out.named(number, port(conn, side))
+        cdef int n = address(conn, side, out)
+        raw(self.out, ip)
+        put(self.out, span(<uint8_t*>out, n))
+        named(self.out, number, port(conn, side))
 
     # --- records ----------------------------------------------------------------------------------------
 
     cdef void head(self, Conn* conn, int64_t ns, const char* event, int side, int64_t frame) noexcept nogil:
-        self.out.raw(b'{"timestamp":')
+        raw(self.out, b'{"timestamp":')
         self.out.timestamp(ns)
-        self.out.named(b',"flow_id":', <int64_t>flow_id(conn))
+        named(self.out, b',"flow_id":', <int64_t>flow_id(conn))
         if frame > 0:
-            self.out.named(b',"pcap_cnt":', frame)
-        self.out.raw(b',"event_type":')
-        self.out.raw(event)
+            named(self.out, b',"pcap_cnt":', frame)
+        raw(self.out, b',"event_type":')
+        raw(self.out, event)
         self.end_point(conn, side, b',"src_ip":"', b'","src_port":')
         self.end_point(conn, 1 - side, b',"dest_ip":"', b'","dest_port":')
-        self.out.raw(b',"proto":"TCP","app_proto":"smtp"')
+        raw(self.out, b',"proto":"TCP","app_proto":"smtp"')
 
     cdef void finish(self) noexcept nogil:
-        self.out.raw(b"\n")
+        raw(self.out, b"\n")
         if self.out.n > FULL and not self.forked:
-            with gil:
-                try:
-                    self.drain()
-                except BaseException as error:
-                    if self.error is None:
-                        self.error = error
+            self.full()
+
+    cdef void full(self) noexcept with gil:
+        try:
+            self.drain()
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
 
     cdef void doubts(self, uint32_t bits) noexcept nogil:
         cdef int i
         cdef bint comma = False
-        self.out.raw(b'"confidence":[')
+        raw(self.out, b'"confidence":[')
         for i in range(NDOUBTS):
             if bits >> i & 1:
                 if comma:
-                    self.out.raw(b",")
-                self.out.raw(DOUBT_WORD[i])
+                    raw(self.out, b",")
+                put(self.out, DOUBT_WORD[i])
                 comma = True
-        self.out.raw(b"]")
+        raw(self.out, b"]")
 
     cdef void standing(self, Standing* standing, bint whole) noexcept nogil:
         cdef int i
         cdef bint comma = False
-        self.out.raw(b'"verdict":{')
+        raw(self.out, b'"verdict":{')
         for i in range(self.program.ninspectors):
             if not self.in_verdict[i]:
                 continue
             if comma:
-                self.out.raw(b",")
+                raw(self.out, b",")
             comma = True
-            self.out.raw(self.label[i])
-            self.out.raw(b":")
+            put(self.out, self.label[i])
+            raw(self.out, b":")
             if standing == NULL:
-                self.out.raw(ACTION_WORD[0])
+                put(self.out, ACTION_WORD[0])
             else:
-                self.out.raw(ACTION_WORD[standing[i].overall if whole else standing[i].strongest])
-        self.out.raw(b'},"broken_by":{')
+                put(self.out, ACTION_WORD[standing[i].overall if whole else standing[i].strongest])
+        raw(self.out, b'},"broken_by":{')
         comma = False
         for i in range(self.program.ninspectors):
             if standing != NULL and standing[i].broke >= 0:
                 if comma:
-                    self.out.raw(b",")
+                    raw(self.out, b",")
                 comma = True
-                self.out.raw(self.label[i])
-                self.out.raw(b":")
-                self.out.raw(self.rule[self.program.rows[standing[i].broke].rule])
-        self.out.raw(b"}")
+                put(self.out, self.label[i])
+                raw(self.out, b":")
+                put(self.out, self.rule[self.program.rows[standing[i].broke].rule])
+        raw(self.out, b"}")
 
     cdef int write_alert(self, Alert* a) noexcept nogil:
         self.head(a.conn, a.ns, b'"alert"', a.side, a.frame)
         if a.tx >= 0:
-            self.out.named(b',"tx_id":', a.tx)
-        self.out.raw(b',"alert":{"action":')
-        self.out.raw(b'"blocked",' if a.strength >= ANSWER else b'"allowed",')
-        self.out.raw(self.row_alert[a.row])
-        self.out.named(b',"severity":', 1 if a.breaks else 2 if REWRITE <= a.strength <= ANSWER else 3)
-        self.out.raw(b'},"smtpinspect":{')
-        self.out.raw(self.row_head[a.row])
-        self.out.raw(b',"action":')
-        self.out.raw(ACTION_WORD[a.strength])
-        self.out.raw(b',"breaks":true' if a.breaks else b',"breaks":false')
-        self.out.raw(b',"after_break":true' if a.after_break else b',"after_break":false')
-        self.out.raw(b',"phase":')
-        self.out.raw(PHASE_WORD[a.phase])
-        self.out.raw(b',"stage":')
-        self.out.raw(STAGE_WORD[predicted_stage(a.phase, a.offset, a.text_end)])
-        self.out.raw(b',"direction":"server"' if a.side else b',"direction":"client"')
-        self.out.named(b',"offset":', a.offset)
-        self.out.named(b',"length":', a.length)
-        self.out.named(b',"packet":', a.packet)
-        self.out.raw(b',"octets":')
+            named(self.out, b',"tx_id":', a.tx)
+        raw(self.out, b',"alert":{"action":')
+        raw(self.out, b'"blocked",' if a.strength >= ANSWER else b'"allowed",')
+        put(self.out, self.row_alert[a.row])
+        named(self.out, b',"severity":', 1 if a.breaks else 2 if REWRITE <= a.strength <= ANSWER else 3)
+        raw(self.out, b'},"smtpinspect":{')
+        put(self.out, self.row_head[a.row])
+        raw(self.out, b',"action":')
+        put(self.out, ACTION_WORD[a.strength])
+        raw(self.out, b',"breaks":true' if a.breaks else b',"breaks":false')
+        raw(self.out, b',"after_break":true' if a.after_break else b',"after_break":false')
+        raw(self.out, b',"phase":')
+        put(self.out, PHASE_WORD[a.phase])
+        raw(self.out, b',"stage":')
+        put(self.out, STAGE_WORD[predicted_stage(a.phase, a.offset, a.text_end)])
+        raw(self.out, b',"direction":"server"' if a.side else b',"direction":"client"')
+        named(self.out, b',"offset":', a.offset)
+        named(self.out, b',"length":', a.length)
+        named(self.out, b',"packet":', a.packet)
+        raw(self.out, b',"octets":')
         self.out.excerpt(a.octets, a.noctets)
-        self.out.raw(b',"basis":')
-        self.out.raw(self.row_basis[a.row])
-        self.out.raw(b"}}")
+        raw(self.out, b',"basis":')
+        put(self.out, self.row_basis[a.row])
+        raw(self.out, b"}}")
         self.finish()
         return 0
 
@@ -276,7 +283,7 @@ cdef class EveSink(Sink):
         cdef uint32_t i = 0, start = 0, end
         cdef int depth = 0
         cdef bint quoted = False, comma = False
-        self.out.raw(b'"to":[')
+        raw(self.out, b'"to":[')
         while i <= p.n:
             if i == p.n or (s[i] == 44 and not quoted and depth == 0):
                 end = i
@@ -286,10 +293,12 @@ cdef class EveSink(Sink):
                     end -= 1
                 if end > start:
                     if comma:
-                        self.out.raw(b",")
+                        raw(self.out, b",")
                     comma = True
                     self.out.text(s + start, end - start, False)
                 start = i + 1
+            elif PLACES[s[i]] == 0:
+                pass
             elif s[i] == 92 and quoted and i + 1 < p.n:
                 i += 1
             elif s[i] == 34:
@@ -299,7 +308,7 @@ cdef class EveSink(Sink):
             elif not quoted and (s[i] == 41 or s[i] == 62) and depth:
                 depth -= 1
             i += 1
-        self.out.raw(b"]")
+        raw(self.out, b"]")
 
     cdef int write_mail(self, Conn* conn, Mail* m) noexcept nogil:
         cdef uint32_t i
@@ -307,76 +316,76 @@ cdef class EveSink(Sink):
         if not self.show_mails:
             return 0
         self.head(conn, conn.last_ns, b'"smtp"', CLIENT, 0)
-        self.out.named(b',"tx_id":', m.tx)
-        self.out.raw(b',"smtp":{')
+        named(self.out, b',"tx_id":', m.tx)
+        raw(self.out, b',"smtp":{')
         if m.helo.n:
-            self.out.raw(b'"helo":')
+            raw(self.out, b'"helo":')
             self.piece(m, m.helo)
             comma = True
         if m.has_sender:
             if comma:
-                self.out.raw(b",")
+                raw(self.out, b",")
             comma = True
-            self.out.raw(b'"mail_from":')
+            raw(self.out, b'"mail_from":')
             self.out.text(m.text.p + m.sender.at, m.sender.n, True)
         if m.outcome != OUTCOME_ENCRYPTED:
             if comma:
-                self.out.raw(b",")
-            self.out.raw(b'"rcpt_to":[')
+                raw(self.out, b",")
+            raw(self.out, b'"rcpt_to":[')
             for i in range(m.nrcpts):
                 if i:
-                    self.out.raw(b",")
+                    raw(self.out, b",")
                 self.out.text(m.text.p + m.rcpts[i].address.at, m.rcpts[i].address.n, True)
-            self.out.raw(b"]")
-        self.out.raw(b"}")
+            raw(self.out, b"]")
+        raw(self.out, b"}")
         if m.has_text:
-            self.out.raw(b',"email":{')
+            raw(self.out, b',"email":{')
             if m.header_from.n:
-                self.out.raw(b'"from":')
+                raw(self.out, b'"from":')
                 self.piece(m, m.header_from)
-                self.out.raw(b",")
+                raw(self.out, b",")
             self.addresses(m, m.header_to)
             if m.subject.n:
-                self.out.raw(b',"subject":')
+                raw(self.out, b',"subject":')
                 self.piece(m, m.subject)
             if m.message_id.n:
-                self.out.raw(b',"message_id":')
+                raw(self.out, b',"message_id":')
                 self.piece(m, m.message_id)
-            self.out.raw(b',"attachment":[')
+            raw(self.out, b',"attachment":[')
             for i in range(m.nnames):
                 if i:
-                    self.out.raw(b",")
+                    raw(self.out, b",")
                 self.piece(m, m.names[i])
-            self.out.raw(b"]}")
-        self.out.raw(b',"smtpinspect":{"outcome":')
-        self.out.raw(OUTCOME_WORD[m.outcome])
-        self.out.raw(b',"reply":')
+            raw(self.out, b"]}")
+        raw(self.out, b',"smtpinspect":{"outcome":')
+        put(self.out, OUTCOME_WORD[m.outcome])
+        raw(self.out, b',"reply":')
         if m.reply:
             self.out.number(m.reply)
         else:
-            self.out.raw(b"null")
-        self.out.raw(b',"rcpt_replies":[')
+            raw(self.out, b"null")
+        raw(self.out, b',"rcpt_replies":[')
         for i in range(m.nrcpts):
             if i:
-                self.out.raw(b",")
+                raw(self.out, b",")
             if m.rcpts[i].reply:
                 self.out.number(m.rcpts[i].reply)
             else:
-                self.out.raw(b"null")
-        self.out.raw(b'],"phase":')
-        self.out.raw(PHASE_WORD[m.phase])
-        self.out.raw(b',"stage":')
-        self.out.raw(STAGE_WORD[m.stage])
-        self.out.named(b',"octets":', m.octets)
-        self.out.raw(b',"silence":')
+                raw(self.out, b"null")
+        raw(self.out, b'],"phase":')
+        put(self.out, PHASE_WORD[m.phase])
+        raw(self.out, b',"stage":')
+        put(self.out, STAGE_WORD[m.stage])
+        named(self.out, b',"octets":', m.octets)
+        raw(self.out, b',"silence":')
         self.out.seconds(m.silence_ns)
-        self.out.raw(b',"closer":')
-        self.out.raw(CLOSER_WORD[m.closer])
-        self.out.raw(b",")
+        raw(self.out, b',"closer":')
+        put(self.out, CLOSER_WORD[m.closer])
+        raw(self.out, b",")
         self.standing(m.standing, False)
-        self.out.raw(b",")
+        raw(self.out, b",")
         self.doubts(m.doubt | conn.doubt)
-        self.out.raw(b"}}")
+        raw(self.out, b"}}")
         self.finish()
         return 0
 
@@ -385,23 +394,23 @@ cdef class EveSink(Sink):
         if not self.show_flows:
             return 0
         self.head(conn, conn.last_ns, b'"flow"', CLIENT, 0)
-        self.out.named(b',"flow":{"pkts_toserver":', conn.d[0].packets)
-        self.out.named(b',"pkts_toclient":', conn.d[1].packets)
-        self.out.named(b',"bytes_toserver":', conn.d[0].octets)
-        self.out.named(b',"bytes_toclient":', conn.d[1].octets)
-        self.out.raw(b',"start":')
+        named(self.out, b',"flow":{"pkts_toserver":', conn.d[0].packets)
+        named(self.out, b',"pkts_toclient":', conn.d[1].packets)
+        named(self.out, b',"bytes_toserver":', conn.d[0].octets)
+        named(self.out, b',"bytes_toclient":', conn.d[1].octets)
+        raw(self.out, b',"start":')
         self.out.timestamp(conn.start_ns)
-        self.out.raw(b',"end":')
+        raw(self.out, b',"end":')
         self.out.timestamp(conn.last_ns)
-        self.out.raw(b',"state":')
-        self.out.raw(STATE_WORD[flow_state(conn)])
-        self.out.named(b'},"smtpinspect":{"mails":', talk.txs if talk != NULL else 0)
-        self.out.named(b',"commands":', talk.commands if talk != NULL else 0)
-        self.out.named(b',"gaps":', conn.d[0].gaps + conn.d[1].gaps)
-        self.out.raw(b",")
+        raw(self.out, b',"state":')
+        put(self.out, STATE_WORD[flow_state(conn)])
+        named(self.out, b'},"smtpinspect":{"mails":', talk.txs if talk != NULL else 0)
+        named(self.out, b',"commands":', talk.commands if talk != NULL else 0)
+        named(self.out, b',"gaps":', conn.d[0].gaps + conn.d[1].gaps)
+        raw(self.out, b",")
         self.standing(talk.standing if talk != NULL else NULL, True)
-        self.out.raw(b",")
+        raw(self.out, b",")
         self.doubts(conn.doubt)
-        self.out.raw(b"}}")
+        raw(self.out, b"}}")
         self.finish()
         return 0

@@ -1,18 +1,22 @@
 """Header fields with folding (RFC 5322 2.2): their octets, and what they say of a part."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
-from libc.string cimport memchr, memcpy, memmove, memset
+from libc.string cimport memchr, memcpy
 
 from smtpinspect._core.attachments cimport part_begins
 from smtpinspect._core.lines cimport phase_at
+from smtpinspect._core.marks cimport flag, follow_window, see, take_excerpt, utf8
 from smtpinspect._core.mimelines cimport BODY, check_line, count_octets, HEADER, keep_head, next_line, PART_HEADER
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.params cimport first_token, param, starts, trim
-from smtpinspect._core.rows cimport COUNT_TO_ADDRESSES, F_FIELD, F_PART, IN_HEADER, IN_PART_HEADER
+from smtpinspect._core.plain cimport plain_field
+from smtpinspect._core.rows cimport (
+    COUNT_TO_ADDRESSES, F_FIELD, F_PART, fact_begin, IN_HEADER, IN_PART_HEADER, Limits, UNFLAGGED,
+)
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
-    BEFORE, CLIENT, Conn, DOUBT_CAP, EXCERPT, Fact, Mail, Mime, MIME_DEPTH, NAME_LENGTH, Piece, Text,
+    CLIENT, Conn, DOUBT_CAP, Fact, Mail, Mime, MIME_DEPTH, NAME_LENGTH, Piece, Text,
 )
 from smtpinspect._core.text cimport text_add, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
@@ -36,77 +40,11 @@ cdef enum:          # Interest
     CONTENT_ENCODING = 6
     CONTENT_DISPOSITION = 7
 
-# octet classes, as bits of facts.Octets, and what ends a quick look
-cdef uint8_t[256] PLAIN             # 1: needs no look in a field value
-cdef int EIGHT_BIT = int(_Octets.EIGHT_BIT)
+# octet classes that a whole line has, as bits of facts.Octets
 cdef int BAD_UTF8 = int(_Octets.BAD_UTF8)
-cdef int CONTROL = int(_Octets.CONTROL)
-cdef int BARE_CR = int(_Octets.BARE_CR)
 cdef int BARE_LF = int(_Octets.BARE_LF)
 cdef int BAD_NAME = int(_Octets.BAD_NAME)
 cdef int NO_COLON = int(_Octets.NO_COLON)
-cdef int NUL = int(_Octets.NUL)
-
-
-def _fill():
-    for i in range(256):
-        PLAIN[i] = 32 <= i < 127 or i == 9
-
-
-_fill()
-
-
-cdef void flag(Mime* m, int bit, int64_t at, int64_t packet) noexcept nogil:
-    cdef int i = 0
-    while (bit >> i) > 1:
-        i += 1
-    if m.flags & bit:
-        return
-    m.flags |= bit
-    m.flag_at[i] = at
-    m.flag_packet[i] = packet
-    if not m.flagged:
-        m.flagged = 1
-        m.excerpt_n = 0
-        m.window_at = at - m.line_start - BEFORE if at - m.line_start >= EXCERPT - 8 else 0
-
-
-cdef inline void take_excerpt(Mime* m) noexcept nogil:
-    """Evidence is the head of the line with the first flagged octet, or what surrounds it further on."""
-    if m.flagged == 1:
-        m.flagged = 2
-        if m.window_at == 0:
-            m.excerpt_n = m.head_n
-            memcpy(m.excerpt, m.head, m.head_n)
-
-
-cdef void copy_window(Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
-    """Octets at this place of the line into the evidence, as far as its window reaches."""
-    cdef int64_t begin = m.window_at + m.excerpt_n, end = m.window_at + EXCERPT
-    if begin < at:
-        begin = at
-    if end > at + n:
-        end = at + n
-    if begin < end and begin == m.window_at + m.excerpt_n:
-        memcpy(m.excerpt + m.excerpt_n, p + (begin - at), end - begin)
-        m.excerpt_n += <uint8_t>(end - begin)
-
-
-cdef void follow_window(Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil:
-    """After n more octets of the line: what of them is evidence, and the last ones for a flag that comes next."""
-    cdef int64_t at = m.line_n - n
-    if m.flagged == 1 and m.window_at:
-        copy_window(m, m.tail, m.tail_n, at - m.tail_n)
-        copy_window(m, p, n, at)
-    if n >= BEFORE:
-        memcpy(m.tail, p + n - BEFORE, BEFORE)
-        m.tail_n = BEFORE
-    elif n:
-        if m.tail_n + n > BEFORE:
-            memmove(m.tail, m.tail + m.tail_n + n - BEFORE, BEFORE - n)
-            m.tail_n = <uint8_t>(BEFORE - n)
-        memcpy(m.tail + m.tail_n, p, n)
-        m.tail_n += <uint8_t>n
 
 
 cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
@@ -120,22 +58,21 @@ cdef bint is_name(Mime* m, const char* word, Py_ssize_t n) noexcept nogil:
 
 
 cdef int interest_of(Mime* m) noexcept nogil:
+    cdef int n = m.name_n
     if m.level == 0:
-        if is_name(m, b"subject", 7):
+        if n == 7 and is_name(m, b"subject", 7):
             return SUBJECT
-        if is_name(m, b"from", 4):
+        if n == 4 and is_name(m, b"from", 4):
             return FROM
-        if is_name(m, b"to", 2):
+        if n == 2 and is_name(m, b"to", 2):
             return TO
-        if is_name(m, b"message-id", 10):
+        if n == 10 and is_name(m, b"message-id", 10):
             return MESSAGE_ID
-    if m.name_n < 12:
-        return NOTHING
-    if is_name(m, b"content-type", 12):
+    if n == 12 and is_name(m, b"content-type", 12):
         return CONTENT_TYPE
-    if is_name(m, b"content-transfer-encoding", 25):
+    if n == 25 and is_name(m, b"content-transfer-encoding", 25):
         return CONTENT_ENCODING
-    if is_name(m, b"content-disposition", 19):
+    if n == 19 and is_name(m, b"content-disposition", 19):
         return CONTENT_DISPOSITION
     return NOTHING
 
@@ -144,28 +81,22 @@ cdef Piece keep_unfolded(Mail* mail, Text* value) noexcept nogil:
     """The value without its line ends, blanks trimmed, in the mail's own memory."""
     cdef Piece made
     cdef const uint8_t* p = value.p
-    cdef Py_ssize_t n = value.n, i
+    cdef Py_ssize_t n = value.n, i = 0, end
     cdef uint32_t start = mail.text.n
     trim(&p, &n)
-    for i in range(n):
-        if p[i] != 13 and p[i] != 10:
-            text_add(&mail.text, p + i, 1, <uint32_t>0xFFFFFFF0)
+    while i < n:
+        end = i + <Py_ssize_t>plain_field(p + i, n - i)
+        if end == i and p[i] != 13 and p[i] != 10:
+            end += 1
+        text_add(&mail.text, p + i, end - i, <uint32_t>0xFFFFFFF0)
+        i = end + 1 if end < n and (p[end] == 13 or p[end] == 10) else end
     made.at = start
     made.n = mail.text.n - start
     return made
 
 
-cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
-    cdef Fact fact
-    cdef const uint8_t* p
-    cdef Py_ssize_t n
-    if not m.in_field:
-        return 0
-    m.in_field = 0
-    if m.u8_need:
-        flag(m, BAD_UTF8, m.line_start, m.field_packet)
-        m.u8_need = 0
-    take_excerpt(m)
+cdef void field_kept(Mail* mail, Mime* m) noexcept nogil:
+    """What a record or the part's description needs of it; the first of a name counts."""
     if m.interest == SUBJECT and mail.subject.n == 0:
         mail.subject = keep_unfolded(mail, &m.value)
     elif m.interest == FROM and mail.header_from.n == 0:
@@ -186,11 +117,23 @@ cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept 
         text_add(&m.disposition, m.value.p, m.value.n, KEPT_FIELD)
         m.disposition_at = m.value_at
         m.disposition_packet = m.field_packet
-    if verdicts.program.n_of_kind[F_FIELD]:
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_FIELD
-        fact.side = CLIENT
-        fact.phase = phase_at(mail, m.field_at)
+
+
+cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept nogil:
+    cdef Fact fact
+    cdef const uint8_t* p
+    cdef Py_ssize_t n
+    if not m.in_field:
+        return 0
+    m.in_field = 0
+    if m.u8_need:
+        flag(m, BAD_UTF8, m.line_start, m.field_packet)
+        m.u8_need = 0
+    take_excerpt(m)
+    if m.interest:
+        field_kept(mail, m)
+    if (<uint64_t>m.flags | UNFLAGGED) & verdicts.program.flags_wanted[F_FIELD]:
+        fact_begin(&fact, F_FIELD, CLIENT, phase_at(mail, m.field_at))
         fact.v[1] = m.level
         fact.v[2] = m.flags
         fact.t[0] = span(m.name, m.name_n)
@@ -224,48 +167,12 @@ cdef void field_start(Mime* m, int64_t at, int64_t packet) noexcept nogil:
     m.value.n = 0
 
 
-cdef void utf8(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
-    """One octet of a value against RFC 3629 4."""
-    if m.u8_need:
-        if m.u8_low <= c <= m.u8_high:
-            m.u8_need -= 1
-            m.u8_low = 0x80
-            m.u8_high = 0xBF
-            return
-        m.u8_need = 0
-        flag(m, BAD_UTF8, at, packet)
-    if c < 0x80:
-        return
-    m.u8_low, m.u8_high = 0x80, 0xBF
-    if 0xC2 <= c <= 0xDF:
-        m.u8_need = 1
-    elif 0xE0 <= c <= 0xEF:
-        m.u8_need = 2
-        if c == 0xE0:
-            m.u8_low = 0xA0
-        elif c == 0xED:
-            m.u8_high = 0x9F
-    elif 0xF0 <= c <= 0xF4:
-        m.u8_need = 3
-        if c == 0xF0:
-            m.u8_low = 0x90
-        elif c == 0xF4:
-            m.u8_high = 0x8F
-    else:
-        flag(m, BAD_UTF8, at, packet)
-
-
-cdef void see(Mime* m, uint8_t c, int64_t at, int64_t packet) noexcept nogil:
-    """One octet of a value that is not plain."""
-    if c >= 0x80:
-        flag(m, EIGHT_BIT, at, packet)
-    elif c == 0:
-        flag(m, CONTROL, at, packet)
-        flag(m, NUL, at, packet)
-    elif c == 13:
-        flag(m, BARE_CR, at, packet)
-    elif (c < 32 and c != 9 and c != 10) or c == 127:
-        flag(m, CONTROL, at, packet)
+cdef void value_start(Mime* m, int64_t at) noexcept nogil:
+    """Behind the colon."""
+    m.in_value = 1
+    m.interest = <uint8_t>interest_of(m)
+    m.comment = m.quoted = m.escaped = m.angle = m.counted = 0
+    m.value_at = at
 
 
 cdef void part_places(Mime* m, Fact* fact, int64_t packet) noexcept nogil:
@@ -339,9 +246,7 @@ cdef int end_header(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept
             mail.names[mail.nnames] = text_piece(&mail.text, m.filename.p, m.filename.n, KEPT_FIELD)
             mail.nnames += 1
     if verdicts.program.n_of_kind[F_PART]:
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_PART
-        fact.side = CLIENT
+        fact_begin(&fact, F_PART, CLIENT, 0)
         fact.t[0] = first_token(&m.type)
         fact.t[1] = first_token(&m.encoding)
         fact.t[2] = span(m.filename.p, m.filename.n)
@@ -383,7 +288,7 @@ cdef int header_octets(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at, int64_t packet,
 ) noexcept nogil:
     """Octets of one header line, line end excluded; they may be a part of it."""
-    cdef Py_ssize_t i = 0, end
+    cdef Py_ssize_t i = 0
     if n == 0:
         return 0
     if m.line_n == 0:
@@ -416,11 +321,8 @@ cdef int header_octets(
             if p[i] == 58:
                 if m.name_n == 0:
                     flag(m, BAD_NAME, at + i, packet)
-                m.in_value = 1
-                m.interest = <uint8_t>interest_of(m)
-                m.comment = m.quoted = m.escaped = m.angle = m.counted = 0
                 i += 1
-                m.value_at = at + i
+                value_start(m, at + i)
                 break
             if p[i] < 33 or p[i] > 126:
                 flag(m, BAD_NAME, at + i, packet)
@@ -433,17 +335,48 @@ cdef int header_octets(
         text_add(&m.value, p + i, n - i, KEPT_FIELD)
     if m.interest == TO and verdicts.program.counts[COUNT_TO_ADDRESSES].n:
         to_addresses(verdicts, conn, mail, m, p + i, n - i, at + i)
-    end = n
-    while i < end:
-        if PLAIN[p[i]]:
-            if m.u8_need:
-                utf8(m, p[i], at + i, packet)
-        else:
-            see(m, p[i], at + i, packet)
-            utf8(m, p[i], at + i, packet)
+    while i < n:
+        if not m.u8_need:
+            i += <Py_ssize_t>plain_field(p + i, n - i)
+            if i == n:
+                break
+        see(m, p[i], at + i, packet)
+        utf8(m, p[i], at + i, packet)
         i += 1
     follow_window(m, p, n)
     return 0
+
+
+cdef bint plain_line(
+    Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at, int where,
+) noexcept nogil:
+    """A whole line of plain octets, its CRLF excluded; False when it may set a flag or pass a limit."""
+    cdef Limits* limits = &verdicts.program.lines[where]
+    cdef Py_ssize_t i = 0
+    if n == 0 or (limits.n and n + 2 > limits.at[0].limit) or (m.unstuff and p[0] == 46):
+        return False
+    if p[0] == 32 or p[0] == 9:
+        if not m.in_value or not m.in_field or m.u8_need:
+            return False
+        if m.interest or verdicts.program.wants_value:
+            text_add(&m.value, <const uint8_t*>b"\r\n", 2, KEPT_FIELD)
+    else:
+        while i < n and p[i] > 32 and p[i] != 58:
+            i += 1
+        if i == 0 or i == n or p[i] != 58:
+            return False
+        field_end(verdicts, conn, mail, m)
+        field_start(m, at, verdicts.packet)
+        m.name_n = <uint8_t>(i if i < NAME_LENGTH else NAME_LENGTH)
+        memcpy(m.name, p, m.name_n)
+        i += 1
+        value_start(m, at + i)
+    if m.interest or verdicts.program.wants_value:
+        text_add(&m.value, p + i, n - i, KEPT_FIELD)
+    if m.interest == TO and verdicts.program.counts[COUNT_TO_ADDRESSES].n:
+        keep_head(m, p, n)
+        to_addresses(verdicts, conn, mail, m, p + i, n - i, at + i)
+    return True
 
 
 cdef int header_line_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int64_t at, bint crlf) noexcept nogil:
@@ -484,6 +417,13 @@ cdef int header_feed(
             # that CR was an octet of the line
             header_octets(verdicts, conn, mail, m, &cr, 1, at + i - 1, m.cr_packet)
             check_line(verdicts, conn, mail, m, where, 0, m.cr_packet)
+        if m.line_n == 0:
+            end = i + <Py_ssize_t>plain_field(p + i, n - i)
+            if n - end > 1 and p[end] == 13 and p[end + 1] == 10 and plain_line(
+                    verdicts, conn, mail, m, p + i, end - i, at + i, where):
+                i = end + 2
+                next_line(m, at + i)
+                continue
         lf = <const uint8_t*>memchr(p + i, 10, n - i)
         end = lf - p if lf != NULL else n
         crlf = end > i and p[end - 1] == 13

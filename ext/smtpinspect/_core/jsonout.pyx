@@ -3,11 +3,24 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy
 
-from smtpinspect._core.octets cimport hex_digit
+from smtpinspect._core.octets cimport digits, hex_digit
+from smtpinspect._core.plain cimport plain_json
 from smtpinspect._core.said cimport escaped
 from smtpinspect._core.state cimport EXCERPT
+
+
+cdef uint8_t[200] PAIRS                 # of decimal digits, 00 to 99
+
+
+def _fill():
+    for i in range(100):
+        PAIRS[2 * i] = 48 + i // 10
+        PAIRS[2 * i + 1] = 48 + i % 10
+
+
+_fill()
 
 
 cdef inline int64_t floored(int64_t a, int64_t b) noexcept nogil:
@@ -49,54 +62,45 @@ cdef class JsonOut:
         self.n = 0
         return data
 
-    cdef bint room(self, size_t n) noexcept nogil:
-        cdef size_t size
-        cdef uint8_t* more
-        if self.n + n <= self.cap:
-            return True
-        size = self.cap * 2 if self.cap else 1 << 16
+    cdef bint more(self, size_t n) noexcept nogil:
+        """Room for n octets behind those that are written."""
+        cdef size_t size = self.cap * 2 if self.cap else 1 << 16
+        cdef uint8_t* larger
         while size < self.n + n:
             size *= 2
-        more = <uint8_t*>realloc(self.p, size)
-        if more == NULL:
+        larger = <uint8_t*>realloc(self.p, size)
+        if larger == NULL:
             return False
-        self.p = more
+        self.p = larger
         self.cap = size
         return True
 
-    cdef void raw(self, const char* s) noexcept nogil:
-        cdef size_t n = strlen(s)
-        if self.room(n):
-            memcpy(self.p + self.n, s, n)
-            self.n += n
-
     cdef void number(self, int64_t v) noexcept nogil:
-        cdef char digits[24]
+        cdef uint64_t u = <uint64_t>v if v >= 0 else <uint64_t>0 - <uint64_t>v
+        cdef uint8_t[48] out           # from its middle on others may be copied along
         cdef int i = 24
-        cdef uint64_t u = <uint64_t>v if v >= 0 else <uint64_t>(-v)
-        while True:
-            i -= 1
-            digits[i] = <char>(48 + u % 10)
-            u //= 10
-            if u == 0:
-                break
+        if not room(self, 24):
+            return
+        while u >= 100:
+            i -= 2
+            memcpy(out + i, PAIRS + 2 * (u % 100), 2)
+            u //= 100
+        i -= 2
+        memcpy(out + i, PAIRS + 2 * u, 2)
+        if u < 10:
+            i += 1
         if v < 0:
             i -= 1
-            digits[i] = 45
-        if self.room(24):
-            memcpy(self.p + self.n, digits + i, 24 - i)
-            self.n += 24 - i
-
-    cdef void named(self, const char* key, int64_t v) noexcept nogil:
-        self.raw(key)
-        self.number(v)
+            out[i] = 45
+        memcpy(self.p + self.n, out + i, 24)
+        self.n += 24 - i
 
     cdef void text(self, const uint8_t* p, size_t n, bint path) noexcept nogil:
         """A JSON string: UTF-8 as it is, octets that are none as \\xNN in the text."""
         cdef size_t i = 0, k, size
         cdef uint8_t c
         cdef uint8_t* out
-        if not self.room(6 * n + 8):
+        if not room(self, 6 * n + 8):
             return
         out = self.p + self.n
         out[0] = 34
@@ -105,13 +109,17 @@ cdef class JsonOut:
             out[0] = 60
             out += 1
         while i < n:
+            size = plain_json(p + i, n - i)
+            if size:
+                memcpy(out, p + i, size)
+                out += size
+                i += size
+                continue
             c = p[i]
-            if 32 <= c < 127:
-                if c == 34 or c == 92:
-                    out[0] = 92
-                    out += 1
-                out[0] = c
-                out += 1
+            if c == 34 or c == 92:
+                out[0] = 92
+                out[1] = c
+                out += 2
                 i += 1
                 continue
             if c < 128:
@@ -148,9 +156,20 @@ cdef class JsonOut:
 
     cdef void timestamp(self, int64_t ns) noexcept nogil:
         """2026-03-03T10:00:02.000000+0000"""
-        cdef char out[48]
-        cdef int64_t seconds = floored(ns, 1000000000), days = floored(seconds, 86400)
-        cdef int64_t us = (ns - seconds * 1000000000) // 1000, rest = seconds - days * 86400
+        cdef int64_t second = floored(ns, 1000000000)
+        cdef uint8_t* out
+        if not room(self, 40):
+            return
+        if second != self.second or self.date[0] == 0:
+            self.tell_date(second)
+        out = self.p + self.n
+        memcpy(out, self.date, 21)
+        digits(out + 21, 6, <uint64_t>((ns - second * 1000000000) // 1000))
+        memcpy(out + 27, b'+0000"', 6)
+        self.n += 33
+
+    cdef void tell_date(self, int64_t second) noexcept nogil:
+        cdef int64_t days = floored(second, 86400), rest = second - days * 86400
         cdef int64_t era, doe, yoe, doy, mp, y, m, d
         # the civil calendar from days since 1970-01-01 (Gregorian, 400-year eras)
         days += 719468
@@ -164,13 +183,15 @@ cdef class JsonOut:
         m = mp + 3 if mp < 10 else mp - 9
         if m <= 2:
             y += 1
-        snprintf(out, 48, b"\"%04d-%02d-%02dT%02d:%02d:%02d.%06d+0000\"", <int>y, <int>m, <int>d, <int>(rest // 3600),
-                 <int>(rest // 60 % 60), <int>(rest % 60), <int>us)
-        self.raw(out)
+        snprintf(self.date, sizeof(self.date), b"\"%04d-%02d-%02dT%02d:%02d:%02d.", <int>y, <int>m, <int>d,
+                 <int>(rest // 3600), <int>(rest // 60 % 60), <int>(rest % 60))
+        self.second = second
 
     cdef void seconds(self, int64_t ns) noexcept nogil:
-        cdef char out[40]
         if ns < 0:
             ns = 0
-        snprintf(out, 40, b"%lld.%06d", <long long>(ns // 1000000000), <int>(ns % 1000000000 // 1000))
-        self.raw(out)
+        self.number(ns // 1000000000)
+        if room(self, 7):
+            self.p[self.n] = 46
+            digits(self.p + self.n + 1, 6, <uint64_t>(ns % 1000000000 // 1000))
+            self.n += 7

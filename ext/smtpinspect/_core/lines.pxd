@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
+from smtpinspect._core.rows cimport Limits
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport Conn, Line, Mail, PHASE_DATABODY, PHASE_DATAMID
 from smtpinspect._core.verdicts cimport Verdicts
@@ -13,6 +14,12 @@ cdef enum:
 cdef inline int phase_at(Mail* mail, int64_t offset) noexcept nogil:
     """The phase of an octet in the text."""
     return PHASE_DATABODY if offset - mail.text_start < FIRST_SEGMENT else PHASE_DATAMID
+
+
+cdef inline bint past_limit(const Limits* limits, int passed, int64_t n, int64_t line_end) noexcept nogil:
+    """May a line of this length have passed its next limit? (line_limits knows which ones count the line end.)"""
+    return passed < limits.n and n + line_end > limits.at[passed].limit
+
 
 # The line has n octets by now, line end excluded, and a line end of `line_end` octets when it is over.
 cdef void line_limits(

@@ -1,9 +1,9 @@
 """Lines of commands and replies: read in pieces, kept up to a limit, judged as soon as a limit is passed."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memchr, memset
+from libc.string cimport memchr
 
-from smtpinspect._core.rows cimport F_LINE, Limit, Limits
+from smtpinspect._core.rows cimport F_LINE, fact_begin, Limit, Limits
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport Conn, Fact, Line, Mail, PHASE_NONE
 from smtpinspect._core.text cimport text_add, text_free
@@ -28,9 +28,7 @@ cdef void line_limits(
         if n + (line_end if limit.wire else 0) <= limit.limit:
             return
         passed[0] += 1
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_LINE
-        fact.side = side
+        fact_begin(&fact, F_LINE, side, 0)
         fact.v[0] = where
         fact.v[1] = limit.limit + 1
         fact.v[2] = limit.limit + 1

@@ -12,7 +12,7 @@ from smtpinspect._core.mailtext cimport chunk_done, chunk_feed, text_begins, tex
 from smtpinspect._core.mime cimport mime_free, mime_gap
 from smtpinspect._core.records cimport free_mail
 from smtpinspect._core.replies cimport replies_feed
-from smtpinspect._core.rows cimport F_TLS
+from smtpinspect._core.rows cimport F_TLS, fact_begin
 from smtpinspect._core.socks cimport socks_skip
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
@@ -124,9 +124,7 @@ cdef class Machine:
     cdef int implicit_tls(self, Conn* conn) noexcept nogil:
         cdef Fact fact
         self.dialogue.event(conn, E_IMPLICIT_TLS)
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_TLS
-        fact.phase = PHASE_GREETING
+        fact_begin(&fact, F_TLS, CLIENT, PHASE_GREETING)
         fact.v[0] = 1
         fact.packet = self.dialogue.verdicts.packet
         self.dialogue.verdicts.judge(conn, NULL, &fact)

@@ -8,7 +8,7 @@ from smtpinspect._core.commands cimport V_DATA
 from smtpinspect._core.dialogue cimport Dialogue, W_END
 from smtpinspect._core.endmark cimport before_dot, mark_length, mark_variant, OPEN
 from smtpinspect._core.mime cimport mime_end, mime_feed, mime_free, mime_new, mime_passes
-from smtpinspect._core.rows cimport F_END_OF_DATA
+from smtpinspect._core.rows cimport F_END_OF_DATA, fact_begin
 from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
@@ -82,10 +82,7 @@ cdef void mark_fact(
     cdef int64_t border = -1, earlier = -1
     if dialogue.verdicts.program.n_of_kind[F_END_OF_DATA] == 0:
         return
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_END_OF_DATA
-    fact.side = CLIENT
-    fact.phase = PHASE_DOT
+    fact_begin(&fact, F_END_OF_DATA, CLIENT, PHASE_DOT)
     fact.v[0] = variant
     for i in range(BORDERS):
         k = <int>(m.borders[i] - (dot - 2))

@@ -1,10 +1,10 @@
 """What headers and bodies share: the line that is read, and its limits."""
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from smtpinspect._core.lines cimport line_limits, phase_at
-from smtpinspect._core.rows cimport F_COUNT, Limit, Limits
+from smtpinspect._core.lines cimport line_limits, past_limit, phase_at
+from smtpinspect._core.rows cimport F_COUNT, fact_begin, Limit, Limits
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport CLIENT, Conn, EXCERPT, Fact, Mail, Mime, PHASE_NONE
 from smtpinspect._core.verdicts cimport Verdicts
@@ -37,7 +37,7 @@ cdef inline void check_line(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, int where, int64_t line_end, int64_t packet,
 ) noexcept nogil:
     """The line has m.line_n octets by now, and a line end of `line_end` octets when it is over (0: not yet)."""
-    if m.passed < verdicts.program.lines[where].n:
+    if past_limit(&verdicts.program.lines[where], m.passed, m.line_n, line_end):
         line_limits(
             verdicts, conn, mail, where, CLIENT, PHASE_NONE, m.line_start, m.line_n, line_end,
             span(m.head, m.head_n), &m.passed, packet,
@@ -56,9 +56,7 @@ cdef inline void count_octets(
         if before + n <= limit.limit:
             return
         m.counts_passed[what] += 1
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_COUNT
-        fact.side = CLIENT
+        fact_begin(&fact, F_COUNT, CLIENT, 0)
         fact.v[0] = what
         fact.v[1] = limit.limit + 1
         fact.offset = offset + (limit.limit - before if limit.limit > before else 0)

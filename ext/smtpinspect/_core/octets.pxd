@@ -28,6 +28,14 @@ cdef inline int hex_value(uint8_t c) noexcept nogil:
     return c - 87 if 97 <= c <= 102 else -1
 
 
+cdef inline void digits(uint8_t* out, int n, uint64_t v) noexcept nogil:
+    """The last n decimal digits."""
+    while n:
+        n -= 1
+        out[n] = <uint8_t>(48 + v % 10)
+        v //= 10
+
+
 cdef inline uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
     """A step of a hash with a fixed key."""
     h = (h ^ v) * <uint64_t>0x9FB21C651E98DF25

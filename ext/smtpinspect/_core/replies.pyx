@@ -1,18 +1,20 @@
 """The server's lines: the greeting, EHLO keywords, and replies, each paired with the command that it answers."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy
 
 from smtpinspect._core.commands cimport (
     keyword_number, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO, V_LHLO, V_MAIL, V_RCPT, V_STARTTLS, V_UNKNOWN,
     V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
 from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, reply_phase, take_back, W_ANSWER, W_COMMAND, W_END
-from smtpinspect._core.lines cimport line_done, line_limits, line_read
+from smtpinspect._core.lines cimport line_done, line_limits, line_read, past_limit
 from smtpinspect._core.mailtext cimport mark_begins, text_begins
 from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.octets cimport lower
-from smtpinspect._core.rows cimport COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, IN_REPLY
+from smtpinspect._core.rows cimport (
+    COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, fact_begin, IN_REPLY, Limits,
+)
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
     CLIENT, CLOSER_NONE, Conn, DOUBT_END_MARK_DISPUTED, DOUBT_GAP, EXCERPT, Fact, GIVEN_ESMTP, GIVEN_HELO,
@@ -53,7 +55,9 @@ cdef Py_ssize_t replies_read(
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Line* line = talk.line[SERVER]
+    cdef Limits* limits = &dialogue.verdicts.program.lines[IN_REPLY]
     cdef Py_ssize_t i = 0, took
+    cdef int64_t length
     cdef bint whole, waited
     cdef Span text
     cdef int end
@@ -69,11 +73,11 @@ cdef Py_ssize_t replies_read(
                 cut_reply(dialogue, conn, text)
                 line_done(line)
             continue
-        if line.passed < dialogue.verdicts.program.lines[IN_REPLY].n:
-            if whole:
-                reply_limits(dialogue, conn, text, line.n, end)
-            else:
-                reply_limits(dialogue, conn, text, line.n - line.held_cr, line.held_cr)
+        if not whole:
+            end = line.held_cr
+        length = line.n if whole else line.n - end
+        if past_limit(limits, line.passed, length, end):
+            reply_limits(dialogue, conn, text, length, end)
         if not whole:
             break
         waited = talk.state == S_WAIT
@@ -139,9 +143,7 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
     if greeting and talk.began_late and talk.reply.first_code != 220:
         greeting = False
     if form and dialogue.verdicts.program.n_of_kind[F_REPLY_LINE]:
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_REPLY_LINE
-        fact.side = SERVER
+        fact_begin(&fact, F_REPLY_LINE, SERVER, 0)
         fact.phase = PHASE_GREETING if greeting else (reply_phase(p) if p != NULL else PHASE_EHLO)
         fact.v[0] = form - 1                   # facts.REPLY_LINE: empty, short, not-numeric
         fact.t[0] = text
@@ -150,11 +152,13 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
         fact.packet = line.packet
         fact.octets = text
         dialogue.verdicts.judge(conn, p.mail if p != NULL and not greeting else NULL, &fact)
-    if greeting:
+    if greeting and (more or form or talk.reply.greeting.n):
+        # (one of one line is read where it lies)
         if talk.reply.greeting.n:
             text_add(&talk.reply.greeting, <const uint8_t*>b"\n", 1, KEPT_LINE)
         text_add(&talk.reply.greeting, text.p, text.n, KEPT_LINE)
-    elif talk.ehlo_pending and p != NULL and 1 < talk.reply.lines < REPLY_LINES and text.n > 4 and code == 250:
+    elif not greeting and talk.ehlo_pending and p != NULL and 1 < talk.reply.lines < REPLY_LINES and (
+            text.n > 4 and code == 250):
         keyword_line(dialogue, conn, span(text.p + 4, text.n - 4), text, p)
     if form and talk.in_reply:
         return                                 # text of the reply that is open
@@ -183,6 +187,8 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
     cdef Fact fact
     cdef Py_ssize_t n = 0
     cdef int number
+    if not dialogue.verdicts.program.wants_advertised and dialogue.verdicts.program.n_of_kind[F_KEYWORD] == 0:
+        return
     while n < rest.n and rest.p[n] != 32 and rest.p[n] != 9:
         n += 1
         if rest.p[n - 1] == 61:
@@ -191,10 +197,7 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
     if number >= 0:
         talk.offered |= <uint64_t>1 << number
     if dialogue.verdicts.program.n_of_kind[F_KEYWORD]:
-        memset(&fact, 0, sizeof(Fact))
-        fact.kind = F_KEYWORD
-        fact.side = SERVER
-        fact.phase = PHASE_EHLO
+        fact_begin(&fact, F_KEYWORD, SERVER, PHASE_EHLO)
         fact.t[0] = span(rest.p, n)
         fact.t[1] = rest
         fact.v[1] = talk.reply.lines - 1
@@ -209,15 +212,20 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
 cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Fact fact
-    cdef uint32_t i
-    cdef bint starred = talk.reply.greeting.n > 4, plain = True
+    cdef Py_ssize_t i
+    cdef bint starred, plain = True
     cdef int stars = 0
     cdef uint8_t c
+    if talk.reply.greeting.n:
+        text = span(talk.reply.greeting.p, talk.reply.greeting.n)
+    elif text.n > <Py_ssize_t>KEPT_LINE:
+        text.n = KEPT_LINE
+    starred = text.n > 4
     talk.greeted = 1
     talk.unsure = 0
     conn.established = 1
-    for i in range(talk.reply.greeting.n):
-        c = talk.reply.greeting.p[i]
+    for i in range(text.n if memchr(text.p, 42, text.n) != NULL else 0):
+        c = text.p[i]
         if c == 42:
             stars += 1
         elif c not in (32, 48, 50, 10, 13, 9):
@@ -226,14 +234,11 @@ cdef void greeting_whole(Dialogue dialogue, Conn* conn, int code, Span text) noe
     starred = starred and stars >= 3
     if plain and stars:
         talk.given |= GIVEN_STARRED
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_GREETING
-    fact.side = SERVER
-    fact.phase = PHASE_GREETING
+    fact_begin(&fact, F_GREETING, SERVER, PHASE_GREETING)
     fact.v[0] = code
     fact.v[1] = talk.reply.lines
     fact.v[2] = starred
-    fact.t[0] = span(talk.reply.greeting.p, talk.reply.greeting.n)
+    fact.t[0] = text
     fact.offset = talk.reply.at
     fact.length = talk.line[SERVER].start + talk.line[SERVER].n - talk.reply.at
     fact.answers = 1
@@ -279,15 +284,14 @@ cdef void reply_fact(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p, int 
     cdef Fact fact
     if talk.quiet or (p == NULL and (talk.unsure or conn.d[CLIENT].packets == 0)):
         return
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_REPLY
-    fact.side = SERVER
+    fact_begin(&fact, F_REPLY, SERVER, 0)
     fact.phase = reply_phase(p) if p != NULL else (PHASE_DOTREPLY if talk.state == S_TEXT else PHASE_EHLO)
     fact.v[0] = code
     fact.v[2] = reply_fits(p, code)
     fact.v[3] = code == 0 and text.n == 2 and lower(text.p[0]) == 111 and lower(text.p[1]) == 107
     if p != NULL:
         fact.t[0] = span(p.name, p.name_n)
+        fact.verb = p.verb if p.what == W_COMMAND else V_UNKNOWN     # an end mark waits as DATA does
         fact.v[1] = p.verb != V_UNKNOWN
     fact.t[1] = text
     fact.offset = talk.reply.at
@@ -458,10 +462,7 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
             n += room
         s = s.next
     talk.given |= GIVEN_TLS
-    memset(&fact, 0, sizeof(Fact))
-    fact.kind = F_TLS
-    fact.side = CLIENT
-    fact.phase = PHASE_EHLO
+    fact_begin(&fact, F_TLS, CLIENT, PHASE_EHLO)
     fact.v[1] = behind
     fact.offset = p.end
     fact.length = behind

@@ -1,10 +1,11 @@
 """Rules as rows: compiled once, evaluated where a fact is born."""
 
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from smtpinspect._core.scope cimport Scopes
-from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport COUNTS, Fact
+from smtpinspect._core.span cimport Span, span
+from smtpinspect._core.state cimport COUNTS, Fact, NUMBERS
 
 cdef enum:                     # facts.KINDS, in order
     F_GREETING = 0
@@ -44,11 +45,15 @@ cdef enum:
     MOST = 256                 # rows that one kind may have, and so that one fact may fire
     MOST_LIMITS = 250          # limits of one place or count: `passed` is an octet, 255 stands for none left
 
+cdef enum:
+    UNFLAGGED = 1 << 30        # in Program.flags_wanted: a row asks for no octet class, so every fact may matter
+
 cdef struct Condition:
     uint8_t op
     uint8_t text               # the slot is one of t[], else of v[]
     uint8_t slot
     int64_t value
+    uint64_t verbs             # of a verb: the numbers with which it holds, as bits; octets are compared for 0 only
     uint32_t first             # values of a set: octets[first .. first + n)
     uint32_t n
 
@@ -68,6 +73,13 @@ cdef struct Row:
     uint8_t method             # Python decides
     uint8_t about              # of a Part: 1 + the text that decides, 0 the fact's own place
 
+cdef struct Guard:             # what a fact must have at least for its row to hold: most facts have it not
+    int64_t least              # of v[slot]
+    uint64_t width             # how many more values will do
+    uint64_t verbs             # by Fact.verb, as bits
+    int16_t row
+    uint8_t slot
+
 cdef struct Limit:
     int64_t limit
     int16_t row
@@ -82,6 +94,23 @@ cdef struct Fired:
     int64_t offset
     int64_t packet
 
+
+cdef inline void fact_begin(Fact* fact, int kind, int side, int phase) noexcept nogil:
+    """A fact without content. Cleared in pieces that compilers write as a few stores each."""
+    fact.kind = kind
+    fact.side = side
+    fact.phase = phase
+    fact.answers = 0
+    fact.verb = 0
+    memset(fact.v, 0, sizeof(int64_t) * (NUMBERS // 2))
+    memset(fact.v + NUMBERS // 2, 0, sizeof(int64_t) * (NUMBERS - NUMBERS // 2))
+    memset(fact.t, 0, sizeof(fact.t))
+    fact.offset = 0
+    fact.length = 0
+    fact.octets = span(NULL, 0)
+    fact.packet = 0
+
+
 cdef class Program:
     cdef Row* rows
     cdef Condition* conditions
@@ -89,8 +118,10 @@ cdef class Program:
     cdef int nrows
     cdef int nrules
     cdef int ninspectors
-    cdef int16_t* of_kind[F_KINDS]     # rows of a kind, in order
+    cdef Guard* of_kind[F_KINDS]       # rows of a kind, in order
     cdef int n_of_kind[F_KINDS]
+    # Of Field and Path: the octet classes that rows ask for. A fact with none of them fires nothing.
+    cdef uint64_t flags_wanted[F_KINDS]
     cdef Limits lines[WHERES]
     cdef Limits counts[COUNTS]
     cdef readonly tuple table          # the Python rows
@@ -103,12 +134,14 @@ cdef class Program:
     cdef object methods
     cdef object regexes
     cdef readonly bint wants_value     # some Field row reads the value
+    cdef readonly bint wants_advertised    # some Command row asks what the server offered
     cdef readonly uint32_t wants_content   # bits 1 << facts.CONTENT.kind: kinds that some row may match
     cdef list _kept                    # octet strings that `sets` point into
     # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
+    cdef void _guard(self, Guard* guard, int number) noexcept
     cdef int _fill(self, Limits* limits, list found) except -1
-    cdef bint _condition(self, Condition* c, const Fact* fact) noexcept nogil
+    cdef void _place(self, int number, const Fact* fact, Fired* out) noexcept nogil
     # Does this row hold? `out` then tells its deciding octet.
     cdef bint holds(self, int row, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
     # Python's word: the strength, -1 when the row does not fire, -2 when Python raised.

@@ -2,7 +2,7 @@
 
 import re
 
-from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from smtpinspect._core.octets cimport lower
@@ -12,6 +12,7 @@ from smtpinspect._core.state cimport CLASSES, COUNTS, Fact
 
 from smtpinspect import facts as _facts
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar.verbs import NUMBER as _NUMBER
 
 assert len(_facts.KINDS) == F_KINDS and len(_facts.Octets) == CLASSES
 assert len(_facts.LINE.fields["where"].words) == WHERES and len(_facts.COUNT.fields["what"].words) == COUNTS
@@ -25,6 +26,11 @@ cdef enum:          # Op
     OP_NOT_IN = 5
     OP_FLAGS = 6
     OP_CONTAINS = 7
+    OP_VERB = 8                # IN or NOT_IN of a verb's name
+
+# Numbers before texts, and of each the more selective first: most rows fail at their first condition.
+_COST = {"flags": 0, "eq": 1, "gt": 2, "lt": 3, "in": 4, "ne": 5, "not_in": 6, "contains": 7, "matches": 8}
+assert len(_NUMBER) <= 64
 
 _OPS = {
     "eq": OP_EQ, "ne": OP_NE, "gt": OP_GT, "lt": OP_LT, "in": OP_IN,
@@ -43,6 +49,24 @@ cdef bint same_text(Span a, Span b) noexcept nogil:
     return True
 
 
+cdef inline bint number_holds(const Condition* c, int64_t v, const Span* sets) noexcept nogil:
+    cdef uint32_t i
+    if c.op == OP_EQ:
+        return v == c.value
+    elif c.op == OP_NE:
+        return v != c.value
+    elif c.op == OP_GT:
+        return v > c.value
+    elif c.op == OP_LT:
+        return v < c.value
+    elif c.op == OP_FLAGS:
+        return (v & c.value) != 0
+    for i in range(c.first, c.first + c.n):
+        if sets[i].n == v:
+            return c.op == OP_IN
+    return c.op == OP_NOT_IN
+
+
 cdef bint has_text(Span a, Span token) noexcept nogil:
     cdef Py_ssize_t i, j
     if token.n == 0:
@@ -54,6 +78,46 @@ cdef bint has_text(Span a, Span token) noexcept nogil:
         if j == token.n:
             return True
     return False
+
+
+cdef bint text_holds(const Condition* c, const Fact* fact, const Span* sets) noexcept nogil:
+    cdef uint32_t i
+    cdef bint wanted = c.op == OP_IN
+    if c.op == OP_CONTAINS:
+        return has_text(fact.t[c.slot], sets[c.first])
+    if c.op == OP_VERB:
+        if fact.verb:
+            return (c.verbs >> fact.verb) & 1
+        wanted = c.value != 0
+    for i in range(c.first, c.first + c.n):
+        if same_text(fact.t[c.slot], sets[i]):
+            return wanted
+    return not wanted
+
+
+cdef inline bint passes(
+    const Row* row, const Condition* conditions, const Span* sets, const Fact* fact, uint32_t given,
+) noexcept nogil:
+    cdef const Condition* c = conditions + row.first
+    cdef const Condition* end = c + row.n
+    if (row.given & ~given) != 0 or (row.not_given & given) != 0:
+        return False
+    while c < end:
+        if not (text_holds(c, fact, sets) if c.text else number_holds(c, fact.v[c.slot], sets)):
+            return False
+        c += 1
+    return True
+
+
+def _in_order(when):
+    """A pattern's tests, cheapest first; the order changes nothing else."""
+    return sorted(when.tests, key=lambda t: (when.kind.fields[t[0]].type == "text", _COST[t[1].op]))
+
+
+def _verbs_of(values, op):
+    """The verbs with which such a test holds, as bits by number; 0 stands for a word that is no verb."""
+    named = {bytes(value).lower() for value in values}
+    return sum({1 << int(number) for name, number in _NUMBER.items() if (name.lower() in named) == (op == OP_IN)})
 
 
 def _kinds_of(test, number):
@@ -136,13 +200,15 @@ cdef class Program:
                 self.methods[number] = getattr(inspectors[inspector][1], rule.method)
             if row.kind == F_FIELD and (rule.method or any(name == "value" for name, _ in when.tests)):
                 self.wants_value = True
+            if row.kind == F_COMMAND and (rule.method or any(name == "advertised" for name, _ in when.tests)):
+                self.wants_advertised = True
             if row.kind == F_PART:
                 texts = [when.kind.fields[name] for name, _ in when.tests]
                 row.about = max([f.slot + 1 for f in texts if f.type == "text" and f.slot < 2], default=0)
             kinds = (1 << len(_facts.CONTENT.fields["kind"].words)) - 1 if row.kind == F_CONTENT else 0
             limit = None
             wheres = range(WHERES if row.kind == F_LINE else COUNTS)
-            for name, test in when.tests:
+            for name, test in _in_order(when):
                 field = when.kind.fields[name]
                 if row.kind == F_LINE and name in ("length", "wire_length") and test.op == "gt":
                     limit = (test.values[0], name == "wire_length")
@@ -178,6 +244,10 @@ cdef class Program:
                         cond.op = OP_IN
                     elif test.op == "ne":
                         cond.op = OP_NOT_IN
+                    if name == "verb" and cond.op != OP_CONTAINS:
+                        cond.value = cond.op == OP_IN
+                        cond.verbs = _verbs_of(test.values, cond.op)
+                        cond.op = OP_VERB
                 elif test.op in ("in", "not_in"):
                     cond.first = nset
                     cond.n = len(test.values)
@@ -187,6 +257,8 @@ cdef class Program:
                 else:
                     cond.value = int(test.values[0])
             self.wants_content |= kinds
+            asked = sum(int(test.values[0]) for _, test in when.tests if test.op == "flags")
+            self.flags_wanted[row.kind] |= <uint64_t>(asked or UNFLAGGED)
             if row.kind in (F_LINE, F_COUNT):
                 if limit is None:
                     raise TypeError(f"{rule.id}: a {when.kind.name} rule needs a limit, gt(...)")
@@ -200,15 +272,47 @@ cdef class Program:
             if len(by_kind[slot]) > MOST:
                 raise UsageError(f"more than {MOST} rows want {_facts.KINDS[slot].name} facts: use fewer inspectors")
             self.n_of_kind[slot] = len(by_kind[slot])
-            self.of_kind[slot] = <int16_t*>calloc(max(1, len(by_kind[slot])), sizeof(int16_t))
+            self.of_kind[slot] = <Guard*>calloc(max(1, len(by_kind[slot])), sizeof(Guard))
+            if self.of_kind[slot] == NULL:
+                raise MemoryError
             for i, number in enumerate(by_kind[slot]):
-                self.of_kind[slot][i] = number
+                self._guard(&self.of_kind[slot][i], number)
         if max(map(len, lines + counts)) > MOST_LIMITS:
             raise UsageError(f"more than {MOST_LIMITS} limits of one kind: use fewer rules")
         for slot in range(WHERES):
             self._fill(&self.lines[slot], lines[slot])
         for slot in range(COUNTS):
             self._fill(&self.counts[slot], counts[slot])
+
+    cdef void _guard(self, Guard* guard, int number) noexcept:
+        cdef Row* row = &self.rows[number]
+        cdef Condition* c
+        cdef uint32_t i, k
+        cdef int64_t most = INT64_MAX
+        guard.row = <int16_t>number
+        guard.least = INT64_MIN
+        guard.verbs = ~<uint64_t>0
+        for i in range(row.first + row.n, row.first, -1):
+            # the first condition on a number counts: it is the most selective
+            c = &self.conditions[i - 1]
+            if c.text:
+                if c.op == OP_VERB:
+                    guard.verbs = c.verbs | 1
+                continue
+            if c.op == OP_EQ:
+                guard.least = most = c.value
+            elif c.op == OP_GT and c.value < INT64_MAX:
+                guard.least = c.value + 1
+                most = INT64_MAX
+            elif c.op == OP_IN and c.n:
+                guard.least = most = self.sets[c.first].n
+                for k in range(c.first, c.first + c.n):
+                    guard.least = min(guard.least, self.sets[k].n)
+                    most = max(most, self.sets[k].n)
+            else:
+                continue
+            guard.slot = c.slot
+        guard.width = <uint64_t>most - <uint64_t>guard.least
 
     cdef int _fill(self, Limits* limits, list found) except -1:
         limits.n = len(found)
@@ -234,42 +338,12 @@ cdef class Program:
         free(self.conditions)
         free(self.sets)
 
-    cdef bint _condition(self, Condition* c, const Fact* fact) noexcept nogil:
-        cdef uint32_t i
-        cdef int64_t v
-        if c.text:
-            if c.op == OP_CONTAINS:
-                return has_text(fact.t[c.slot], self.sets[c.first])
-            for i in range(c.first, c.first + c.n):
-                if same_text(fact.t[c.slot], self.sets[i]):
-                    return c.op == OP_IN
-            return c.op == OP_NOT_IN
-        v = fact.v[c.slot]
-        if c.op == OP_EQ:
-            return v == c.value
-        if c.op == OP_NE:
-            return v != c.value
-        if c.op == OP_GT:
-            return v > c.value
-        if c.op == OP_LT:
-            return v < c.value
-        if c.op == OP_FLAGS:
-            return (v & c.value) != 0
-        for i in range(c.first, c.first + c.n):
-            if self.sets[i].n == v:
-                return c.op == OP_IN
-        return c.op == OP_NOT_IN
-
-    cdef bint holds(self, int number, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
+    cdef void _place(self, int number, const Fact* fact, Fired* out) noexcept nogil:
+        """The octet that decides this row."""
         cdef Row* row = &self.rows[number]
         cdef Condition* c
         cdef uint32_t i
         cdef int bit
-        if (row.given & ~given) != 0 or (row.not_given & given) != 0:
-            return False
-        for i in range(row.first, row.first + row.n):
-            if not self._condition(&self.conditions[i], fact):
-                return False
         out.row = <int16_t>number
         out.offset = fact.offset
         out.packet = fact.packet
@@ -294,23 +368,35 @@ cdef class Program:
                 c = &self.conditions[i]
                 if c.op == OP_GT and not c.text and c.slot == 1:
                     out.offset += c.value
+
+    cdef bint holds(self, int number, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
+        if not passes(&self.rows[number], self.conditions, self.sets, fact, given):
+            return False
+        self._place(number, fact, out)
         return True
 
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil:
-        cdef int i, j, n = 0
-        cdef int number
+        cdef Guard* at = self.of_kind[fact.kind] - 1
+        cdef Guard* end = at + self.n_of_kind[fact.kind]
+        cdef int j, n = 0
         cdef bint known
         cdef Row* row
-        for i in range(self.n_of_kind[fact.kind]):
-            number = self.of_kind[fact.kind][i]
-            row = &self.rows[number]
+        while at < end:
+            at += 1
+            if (<uint64_t>fact.v[at.slot] - <uint64_t>at.least > at.width
+                    or not (at.verbs >> fact.verb) & 1):
+                continue
+            row = &self.rows[at.row]
+            if not passes(row, self.conditions, self.sets, fact, given):
+                continue
             known = False
             if row.group >= 0:
                 for j in range(n):
                     if self.rows[out[j].row].group == row.group:
                         known = True
-            if known or not self.holds(number, fact, given, &out[n]):
+            if known:
                 continue
+            self._place(<int>(row - self.rows), fact, &out[n])
             # rows of one id and detail are alternatives: the earliest octet counts
             for j in range(n):
                 if self.rows[out[j].row].same == row.same:

@@ -1,9 +1,8 @@
 """Addresses and octets as text, and what a Python rule may know besides its fact."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.stdio cimport snprintf
 
-from smtpinspect._core.octets cimport hex_digit
+from smtpinspect._core.octets cimport digits, hex_digit
 from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport CLIENT, Conn, Mail, Piece
 
@@ -36,7 +35,13 @@ cdef int address(const Conn* conn, int side, char* out) noexcept nogil:
     cdef uint16_t group[8]
     cdef int i, best = -1, best_n = 0, run, at = 0
     if conn.key.family == 4:
-        return snprintf(out, ADDRESS, b"%d.%d.%d.%d", <int>p[0], <int>p[1], <int>p[2], <int>p[3])
+        for i in range(4):
+            run = 1 if p[i] < 10 else 2 if p[i] < 100 else 3
+            digits(<uint8_t*>out + at, run, p[i])
+            at += run
+            out[at] = 46 if i < 3 else 0
+            at += i < 3
+        return at
     # RFC 5952 4: lower case, the longest run of zero groups as ::
     for i in range(8):
         group[i] = be16(p + 2 * i)
@@ -60,7 +65,13 @@ cdef int address(const Conn* conn, int side, char* out) noexcept nogil:
         if i and i != best + best_n or (i and best < 0):
             out[at] = 58
             at += 1
-        at += snprintf(out + at, 8, b"%x", <int>group[i])
+        run = 12
+        while run and group[i] >> run == 0:
+            run -= 4
+        while run >= 0:
+            out[at] = <char>hex_digit((group[i] >> run) & 15)
+            at += 1
+            run -= 4
         i += 1
     out[at] = 0
     return at

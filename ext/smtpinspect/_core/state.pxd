@@ -85,17 +85,19 @@ cdef struct Text:
 
 # --- a fact (machine, mime → rows) ---
 
-cdef struct Fact:
+cdef struct Fact:              # begun by rows.fact_begin
     int kind
     int side
     int phase
+    int32_t answers            # of a reply: 1 + the ordinal of the command that it answers, 0 else
+    int verb                   # number of the verb in t[0], 0 when it has none
     int64_t v[NUMBERS]
     Span t[TEXTS]
     int64_t offset             # stream offset of the deciding octet
     int64_t length             # of the evidence
     Span octets                # the evidence's octets, as many as are held
     int64_t packet             # frame that holds the deciding octet
-    int32_t answers            # of a reply: 1 + the ordinal of the command that it answers, 0 else
+    # filled in where a flag is set, and for a Part's texts; nothing else clears them
     int64_t flag_at[CLASSES]   # first offset of each octet class, for Field and Path; of a Part's texts
     int64_t flag_packet[CLASSES]
 

@@ -1,7 +1,7 @@
 """Octets that must outlive their frame: a growing piece of memory with a cap."""
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from smtpinspect._core.state cimport Piece, Text
@@ -44,6 +44,13 @@ cdef inline void text_set(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap)
         t.cap = <uint32_t>n
     memcpy(t.p, p, n)
     t.n = <uint32_t>n
+
+
+cdef inline void text_begin(Text* t, uint32_t size) noexcept nogil:
+    """Memory for so many octets at once, where that many are likely."""
+    t.p = <uint8_t*>malloc(size)
+    t.n = 0
+    t.cap = size if t.p != NULL else 0
 
 
 cdef inline void text_free(Text* t) noexcept nogil:

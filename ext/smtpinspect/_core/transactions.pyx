@@ -13,10 +13,13 @@ from smtpinspect._core.state cimport (
     OUTCOME_RESET, OUTCOME_STALLED, OUTCOME_UNKNOWN, Pending, PHASE_DOT, PHASE_DOTREPLY, PHASE_NONE, PHASE_REPLY354,
     Rcpt, SERVER, Talk,
 )
-from smtpinspect._core.text cimport text_piece
+from smtpinspect._core.text cimport text_begin, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.grammar import limits as _limits
+
+cdef enum:
+    MAIL_TEXT = 512            # octets that the addresses and fields of most mails fit in
 
 cdef uint32_t KEPT_ADDRESS = _limits.KEPT_ADDRESS
 cdef uint32_t RECIPIENTS = _limits.RECIPIENTS
@@ -28,6 +31,7 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
     cdef Mail* mail = <Mail*>calloc(1, sizeof(Mail))
     if mail == NULL:
         return NULL
+    text_begin(&mail.text, MAIL_TEXT)
     mail.tx = talk.txs
     talk.txs += 1
     mail.declared = -1

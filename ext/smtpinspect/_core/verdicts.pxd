@@ -20,6 +20,10 @@ cdef class Verdicts:
     # One row whose limit was passed.
     cdef int judge_row(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept nogil
     cdef int fire(self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided) noexcept nogil
+    cdef int ask(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept with gil
+    cdef int tell(
+        self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided, int strength, bint breaks,
+    ) noexcept nogil
     cdef void leave_out(self, Conn* conn) noexcept nogil
     cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil
     # Fill in what only the end of a mail can tell (stage, inherited standing) and hand it on.

@@ -22,10 +22,11 @@ cdef int8_t DROP = int(Strength.DROP)
 
 
 cdef Standing* new_standing(int n) noexcept nogil:
-    cdef Standing* made = <Standing*>calloc(n if n else 1, sizeof(Standing))
+    cdef Standing* made = <Standing*>malloc((n if n else 1) * sizeof(Standing))
     cdef int i
     if made != NULL:
         for i in range(n):
+            memset(&made[i], 0, sizeof(Standing))
             made[i].broke = -1
             made[i].broke_tx = -1
     return made
@@ -113,85 +114,39 @@ cdef class Verdicts:
         cdef Talk* talk = conn.talk
         cdef Standing* own
         cdef Standing* whole
-        cdef Alert* alert
-        cdef uint16_t* counts
         cdef int64_t* fired
         cdef Mail* other
         cdef int strength = row.strength
         cdef bint breaks = row.breaks
-        cdef Span octets = fact.t[row.about - 1] if row.about else fact.octets
         if talk.standing == NULL:
             talk.standing = new_standing(self.program.ninspectors)
-            talk.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
-            if talk.standing == NULL or talk.counts == NULL:
+            if talk.standing == NULL:
                 return -1
             self.leave_out(conn)
         whole = &talk.standing[row.inspector]
         if whole.detached:
             return 0
         if row.method:
-            with gil:
-                try:
-                    strength = self.program.ask(number, fact, said(conn, mail))
-                except BaseException as error:
-                    if self.error is None:
-                        self.error = error
-                    strength = -1
+            strength = self.ask(conn, mail, fact, number)
             if strength < 0:
                 return 0
             breaks = strength >= DROP or (row.breaks and strength == row.strength)
         if mail != NULL:
             if mail.standing == NULL:
                 mail.standing = new_standing(self.program.ninspectors)
-            if mail.counts == NULL:
-                mail.counts = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
-            if mail.standing == NULL or mail.counts == NULL:
+            if mail.standing == NULL:
                 return -1
             own = &mail.standing[row.inspector]
-            counts = mail.counts
         else:
             own = whole
-            counts = talk.counts
         fired = self.sink.alerts + row.rule
         fired[0] += 1
         if not row.seen and strength > own.strongest:
             own.strongest = <int8_t>strength
         if not row.seen and strength > whole.overall:
             whole.overall = <int8_t>strength
-        if counts[row.rule] < ALERTS_PER_RULE:
-            counts[row.rule] += 1
-            alert = <Alert*>malloc(sizeof(Alert))
-            if alert == NULL:
-                return -1
-            memset(alert, 0, sizeof(Alert) - EXCERPT)
-            alert.conn = conn
-            alert.row = <int16_t>number
-            alert.strength = <int8_t>strength
-            alert.side = <uint8_t>fact.side
-            alert.phase = <uint8_t>fact.phase
-            alert.breaks = breaks
-            alert.after_break = whole.broke >= 0
-            alert.offset = offset
-            alert.length = octets.n if row.about else fact.length
-            alert.packet = decided.packet
-            alert.frame = self.frame
-            alert.ns = self.ns
-            alert.moved = conn.d[0].octets + conn.d[1].octets
-            alert.tx = mail.tx if mail != NULL else -1
-            alert.text_end = -1
-            alert.noctets = <uint8_t>(EXCERPT if self.secrets else shown(fact))
-            if octets.n < alert.noctets:
-                alert.noctets = <uint8_t>octets.n
-            if alert.noctets:
-                memcpy(alert.octets, octets.p, alert.noctets)
-            if mail != NULL:
-                if mail.last_alert == NULL:
-                    mail.alerts = alert
-                else:
-                    mail.last_alert.next = alert
-                mail.last_alert = alert
-            else:
-                self.sink.take_alert(alert)
+        if self.sink.show_alerts and self.tell(conn, mail, fact, decided, strength, breaks) < 0:
+            return -1
         if breaks and not row.seen:
             broke(own, number, strength, fact.side, offset, mail.tx if mail != NULL else -1)
             if own != whole:
@@ -214,6 +169,65 @@ cdef class Verdicts:
             whole.detached = 1
         return 1
 
+    cdef int ask(self, Conn* conn, Mail* mail, Fact* fact, int row) noexcept with gil:
+        """Python's word: a strength, -1 when the row does not fire. (By itself, since whoever holds Python objects
+        takes the interpreter's lock whenever it is called.)"""
+        try:
+            return self.program.ask(row, fact, said(conn, mail))
+        except BaseException as error:
+            if self.error is None:
+                self.error = error
+            return -1
+
+    cdef int tell(
+        self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided, int strength, bint breaks,
+    ) noexcept nogil:
+        """An alert for the sink, a mail's when the mail ends; so many of one rule in a mail or connection."""
+        cdef Row* row = &self.program.rows[decided.row]
+        cdef Span octets = fact.t[row.about - 1] if row.about else fact.octets
+        cdef uint16_t** counts = &mail.counts if mail != NULL else &conn.talk.counts
+        cdef Alert* alert
+        if counts[0] == NULL:
+            counts[0] = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
+            if counts[0] == NULL:
+                return -1
+        if counts[0][row.rule] >= ALERTS_PER_RULE:
+            return 0
+        counts[0][row.rule] += 1
+        alert = <Alert*>malloc(sizeof(Alert))
+        if alert == NULL:
+            return -1
+        memset(alert, 0, sizeof(Alert) - EXCERPT)
+        alert.conn = conn
+        alert.row = decided.row
+        alert.strength = <int8_t>strength
+        alert.side = <uint8_t>fact.side
+        alert.phase = <uint8_t>fact.phase
+        alert.breaks = breaks
+        alert.after_break = conn.talk.standing[row.inspector].broke >= 0
+        alert.offset = decided.offset
+        alert.length = octets.n if row.about else fact.length
+        alert.packet = decided.packet
+        alert.frame = self.frame
+        alert.ns = self.ns
+        alert.moved = conn.d[0].octets + conn.d[1].octets
+        alert.tx = mail.tx if mail != NULL else -1
+        alert.text_end = -1
+        alert.noctets = <uint8_t>(EXCERPT if self.secrets else shown(fact))
+        if octets.n < alert.noctets:
+            alert.noctets = <uint8_t>octets.n
+        if alert.noctets:
+            memcpy(alert.octets, octets.p, alert.noctets)
+        if mail == NULL:
+            self.sink.take_alert(alert)
+        else:
+            if mail.last_alert == NULL:
+                mail.alerts = alert
+            else:
+                mail.last_alert.next = alert
+            mail.last_alert = alert
+        return 0
+
     cdef void leave_out(self, Conn* conn) noexcept nogil:
         """Who does not look at this connection has left it from the start."""
         cdef int i
@@ -223,14 +237,12 @@ cdef class Verdicts:
 
     cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil:
         """What the connection has come to so far counts for this mail too."""
-        cdef int i
         if conn.talk.standing == NULL:
             return 0
-        mail.standing = new_standing(self.program.ninspectors)
+        mail.standing = <Standing*>malloc((self.program.ninspectors + 1) * sizeof(Standing))
         if mail.standing == NULL:
             return -1
-        for i in range(self.program.ninspectors):
-            mail.standing[i] = conn.talk.standing[i]
+        memcpy(mail.standing, conn.talk.standing, self.program.ninspectors * sizeof(Standing))
         return 0
 
     cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil:
