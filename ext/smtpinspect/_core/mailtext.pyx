@@ -119,7 +119,7 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
     cdef uint8_t held[4]
     cdef int held_n
     cdef int64_t dot
-    if n >= TAIL and not talk.pre and talk.open != NULL and (p[0] != 46 or talk.tail[TAIL - 1] > 13) and (
+    if n >= TAIL and not talk.pre and talk.open != NULL and (p[0] != 46 or p[1] > 13 or talk.tail[TAIL - 1] > 13) and (
             mime_passes(dialogue.verdicts, conn, talk.open, p, n, at)):
         memcpy(talk.tail, p + n - TAIL, TAIL)
         if dialogue.tape.on:
