@@ -140,6 +140,38 @@ def test_the_oracle_reassembles_what_was_said(turns: list[Turn], arrival: Arriva
     assert not conversation.server.conflicts
 
 
+# A text that is read in whole segments, and one of which each segment is too short for any short way.
+TOKENS = (
+    *(b"\r\n", b"\n", b"\r", b"\0", b".", b"..", b"-", b"--b", b"--b--", b"b", b"begin 644 x.zip\r\n", b"begin"),
+    *(b"x" * 40, b"UEsDBBQAAQAIAA", b"PK\3\4\x14\0\1\0", b"=2E", b"a", b" ", b"#4$L#!!0``0`(\r\n", b"end\r\n"),
+)
+HEADS = (
+    *(b"\r\n", b"Content-Type: text/plain\r\n\r\n", b"Content-Transfer-Encoding: base64\r\n\r\n"),
+    *(
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n",
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+    ),
+)
+texts = st.lists(st.one_of(st.sampled_from((b"\r\n", b"\r\n", b"\r\na")), st.sampled_from(TOKENS)), max_size=40)
+
+
+@given(st.sampled_from(HEADS), texts.map(b"".join), st.integers(1, 3), st.integers(4, 90))
+def test_short_ways_through_a_text_change_nothing(head: bytes, text: bytes, short: int, long: int) -> None:
+    while b"\r\n.\r\n" in (text := b"\r\n" + text.lstrip(b"\r\n") + b"\r\n"):
+        text = text.replace(b"\r\n.\r\n", b"\r\n..\r\n")
+    ask = b"EHLO a.example\r\nMAIL FROM:<a@a.example> SIZE=60\r\nRCPT TO:<b@b.example>\r\nDATA\r\n"
+    turns = [
+        *(Turn("S", b"220 mx\r\n"), Turn("C", ask[:16]), Turn("S", b"250-mx\r\n250 SIZE\r\n"), Turn("C", ask[16:])),
+        *(Turn("S", b"250 ok\r\n250 ok\r\n354 go\r\n"), Turn("C", head + text + b".\r\n"), Turn("S", b"250 ok\r\n")),
+    ]
+    inspectors = [*STREAM_RULES, "sonicwall,on_match=drop"]
+    slow, quick = wire.build(turns, mss=short), wire.build(turns, mss=long)
+    assert running.transcript(quick) == running.transcript(slow)
+    one, other = running.replay(slow, inspectors), running.replay(quick, inspectors)
+    assert running.alerts(other) == running.alerts(one)
+    assert running.mails(other) == running.mails(one)
+
+
 def email_reads_as_we_do(text: bytes) -> bool:
     """Python's email package, the oracle of MIME, ends lines at a bare CR too."""
     return re.search(rb"\r(?!\n)", text) is None

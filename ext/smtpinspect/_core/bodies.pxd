@@ -9,7 +9,8 @@ from smtpinspect._core.verdicts cimport Verdicts
 cdef int body_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, Mime* m, const uint8_t* p, Py_ssize_t n, int64_t at,
 ) noexcept nogil
-# Is there nothing in these octets but lines of the body that is read, no dot that begins one among them?
+# Is there nothing in these octets but lines of the body that is read, and no dot that may end the text? The first
+# octet is not looked at for that.
 cdef bint body_plain(const Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nogil
 # body_feed for such octets: all of them are read.
 cdef void body_passes(

@@ -184,9 +184,12 @@ cdef bint body_plain(const Mime* m, const uint8_t* p, Py_ssize_t n) noexcept nog
         return False
     i = <Py_ssize_t>scan_after_break3(p, n, 46, dash, letter)
     while i < n:
-        if p[i] == 46 or n - i < 6:
+        if n - i < 6:
             return False
-        if p[i - 1] == 10 and (p[i + 1] == 45 if p[i] == 45 else memcmp(p + i, b"begin ", 6) == 0):
+        if p[i] == 46:
+            if p[i + 1] <= 13:
+                return False                       # may be an end mark
+        elif p[i - 1] == 10 and (p[i + 1] == 45 if p[i] == 45 else memcmp(p + i, b"begin ", 6) == 0):
             return False
         i += <Py_ssize_t>scan_after_break3(p + i, n - i, 46, dash, letter)
     return True

@@ -137,7 +137,7 @@ cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ss
     cdef int64_t dot
     if m == NULL:
         return n
-    if n >= TAIL and not m.pre and conn.talk.open != NULL and (p[0] != 46 or m.tail[TAIL - 1] > 13) and (
+    if n >= TAIL and not m.pre and conn.talk.open != NULL and (p[0] != 46 or p[1] > 13 or m.tail[TAIL - 1] > 13) and (
             mime_passes(dialogue.verdicts, conn, conn.talk.open, p, n, at)):
         memcpy(m.tail, p + n - TAIL, TAIL)
         if dialogue.tape.on:

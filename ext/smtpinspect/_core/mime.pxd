@@ -12,7 +12,7 @@ cdef int mime_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil
 # The same for octets that hold nothing but lines of a body, as nearly all do; 0: not these, nothing was done.
-# A dot that begins the first line is not looked for.
+# Whether the first octet is a dot that may end the text is not looked at.
 cdef bint mime_passes(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil

@@ -80,7 +80,7 @@ cdef class Streams:
         if n:
             d.octets += n
             offset = offset_of(d, t.seq)
-            if offset == d.next and d.first == NULL and not d.blocked and (
+            if offset == d.next and not d.blocked and (d.first == NULL or d.first.offset >= offset + n) and (
                     ack <= o.next or ack <= excused(o) or o.blocked):
                 if d.aside != NULL:
                     d.aside.strays = 0
@@ -90,6 +90,8 @@ cdef class Streams:
                     recent_add(d, position, offset, t.payload_caplen)
                 self.deliver(conn, side, t.payload, t.payload_caplen, n - t.payload_caplen, ack, number, ns, True,
                              n > WIRE_SEGMENT)
+                if d.first != NULL:
+                    store_hold(d, d.first.ns)
             elif not self.far(d, offset, n):
                 d.has_payload = 1
                 self.data(conn, side, t, offset, ack, number, ns, position)

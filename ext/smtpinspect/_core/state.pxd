@@ -197,7 +197,7 @@ cdef struct Mail:
 
 cdef struct Stored:
     Stored* next
-    Stored* prev
+    Stored* prev               # of the first one: not told
     int64_t offset
     int64_t ack                # stream offset of the other side, -1 unknown
     int64_t packet
@@ -278,7 +278,10 @@ cdef struct Track:             # of the octets of a part (attachments)
     void* part                 # attachments.Part, while it is looked at
     int64_t inflated           # octets, of all its parts
 
-cdef struct Mime:
+cdef struct Mime:              # what each segment of a body needs comes first
+    Track as_sent              # the part, by its transfer encoding
+    Track in_lines             # what is uuencoded in it
+    int64_t body_octets
     uint8_t mode               # mimelines, Mode
     uint8_t level              # of the header that is read
     uint8_t depth              # open multiparts
@@ -304,8 +307,6 @@ cdef struct Mime:
     uint8_t u8_low
     uint8_t u8_high
     uint16_t parts
-    Track as_sent              # the part, by its transfer encoding
-    Track in_lines             # what is uuencoded in it
     int64_t line_start         # stream offset
     int64_t line_n             # octets of the line so far, line end excluded
     int64_t field_at
@@ -315,7 +316,6 @@ cdef struct Mime:
     int64_t flag_at[CLASSES]
     int64_t flag_packet[CLASSES]
     int64_t header_octets
-    int64_t body_octets
     int64_t type_at            # of the fields that describe the part
     int64_t type_packet
     int64_t disposition_at

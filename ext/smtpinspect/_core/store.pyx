@@ -19,6 +19,10 @@ cdef Aside* aside_of(Direction* d) noexcept nogil:
     return d.aside
 
 
+cdef extern from "prefetch.h" nogil:
+    void prefetch(const void* p)
+
+
 cdef inline Stored* piece(Store* store, uint32_t n) noexcept nogil:
     """Room for n octets."""
     cdef uint32_t size = (<uint32_t>sizeof(Stored) + n + 63) // 64
@@ -27,6 +31,7 @@ cdef inline Stored* piece(Store* store, uint32_t n) noexcept nogil:
         s = store.free[size]
         store.free[size] = s.next
         store.spare -= size * 64
+        prefetch(s.next)
         return s
     s = <Stored*>malloc(size * 64)
     if s != NULL:
@@ -66,7 +71,10 @@ cdef Stored* store_take(Store* store, Direction* d) noexcept nogil:
     if s.next == NULL:
         a.last = NULL
     else:
-        s.next.prev = NULL
+        # it is next, and was written long ago
+        prefetch(s.next)
+        prefetch(<uint8_t*>s.next + 64)
+        prefetch(<uint8_t*>s.next + 128)
     if a.near == s:
         a.near = s.next
     a.stored_n -= 1
