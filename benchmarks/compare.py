@@ -8,14 +8,15 @@ Start-up (the time of the same command on a capture of ten frames) is measured a
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import apart
 import corpus
 import native
 import ours
@@ -84,32 +85,18 @@ def measured(given: argparse.Namespace, held: Corpus, scratch: Path, root: Root)
 
 def figures(profile: str, taken: Mapping[str, Taken]) -> dict[str, Figure]:
     """Ratios; of a peer how many times ours it takes."""
-    base = taken["ours"].seconds
-    ratios = {targets.FLOOR: taken["floor"].seconds / base}
-    for name in (ours.ALL, ours.WITHOUT):
-        if name in taken and not taken[name].failed:
-            ratios[f"{name}, times"] = taken[name].seconds / base
-    if ours.THREADS in taken and not taken[ours.THREADS].failed:
-        ratios[targets.THREADS] = base / taken[ours.THREADS].seconds
-    for name in peers.NAMES:
-        if name in taken and not taken[name].failed:
-            ratios[name] = taken[name].seconds / base
+    times = {name: one.seconds / taken["ours"].seconds for name, one in taken.items() if not one.failed}
+    ratios = {targets.FLOOR: times["floor"]}
+    ratios |= {f"{name}, times": times[name] for name in (ours.ALL, ours.WITHOUT) if name in times}
+    if ours.THREADS in times and not taken[ours.THREADS].processor:  # threads save none of those seconds
+        ratios[targets.THREADS] = 1 / times[ours.THREADS]
+    ratios |= {f"times {name}": times[name] for name in peers.NAMES if name in times}
     return {name: targets.of_profile(name, profile, value) for name, value in ratios.items()}
-
-
-def apart(given: argparse.Namespace, start: Path) -> Iterator[tuple[str, Figure]]:
-    """What is no ratio of times on a corpus: start-up, and what the other files here measure."""
-    told = ours.start_up(start)
-    yield "start-up, ms", Figure(told["ours"], targets.start_up_limit(told["python"]), at_most=True)
-    for name in "bench_memory", "bench_api", "bench_inspector", "doubling":
-        if (HERE / f"{name}.py").exists():
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            for figure, value in importlib.import_module(name).measure(given.dir, quick=given.quick).items():
-                yield figure, targets.at_most(figure, value)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: programs end, folders go
     told: dict[str, Any] = {"machine": tables.machine(), "command": given.command, "seed": given.seed, "profiles": {}}
     texts: list[str] = []
     found: dict[str, dict[str, Figure]] = {}
@@ -134,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     "programs": {name: one.told(held.octets) for name, one in taken.items()},
                     "figures": {name: figure.told() for name, figure in found[profile].items()},
                 }
-            rest = {} if given.no_others else dict(apart(given, scratch / "start.pcap"))
+            rest = {} if given.no_others else apart.figures(given.dir, given.quick)
         except Failed as failure:
             raise SystemExit(str(failure)) from None
     told["figures"] = {name: figure.told() for name, figure in rest.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
@@ -16,7 +15,6 @@ OURS = "{python} -m smtpinspect replay {capture} --format eve --records mail -o 
     f" -i {name}" for name in INSPECTORS
 )
 ALL, THREADS, WITHOUT = "ours, all records", "ours, 2 threads", "ours, no sonicwall"
-START_RUNS = 15
 STATS = b'{"event_type":"stats"'  # the last line; it tells seconds
 
 
@@ -51,14 +49,3 @@ def same_records(capture: Path, scratch: Path) -> int:
     for file in files:
         file.unlink()
     return count
-
-
-def start_up(start: Path) -> dict[str, float]:
-    """Milliseconds of a capture of ten frames, and of an interpreter that does nothing, in turn."""
-    lines = [words("{python} -m smtpinspect replay {capture}"), words("{python} -c pass")]
-    taken: list[list[float]] = [[], []]
-    for _ in range(START_RUNS):
-        for line, times in zip(lines, taken, strict=True):
-            times.append(run(line(start)).seconds * 1e3)
-    ours, python = (statistics.median(times) for times in taken)
-    return {"ours": round(ours, 1), "python": round(python, 1)}

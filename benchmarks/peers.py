@@ -62,7 +62,7 @@ def script(name: str, which: str, held: Corpus, short: Path | None = None, scale
 
 
 def versions(root: Root) -> dict[str, str]:
-    out = {}
+    out = dict.fromkeys(VERSIONS, "missing")
     for program, option in VERSIONS.items():
         if root.has(program):
             done = subprocess.run(root.words([program, option]), capture_output=True, text=True)

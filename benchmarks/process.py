@@ -42,6 +42,7 @@ def run(words: Sequence[str]) -> Run:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:  # Ctrl-C: nobody is left behind
             process.kill()
+            process.wait()
             raise
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -134,7 +135,6 @@ def in_turn(
 
     One that takes longer than `slow` seconds is run once; one that fails is told with the reason.
     """
-    warm(capture)
     out = {program: Taken(program.scale, processor) for program in programs}
     for _ in range(runs):
         for program, taken in out.items():
@@ -144,6 +144,7 @@ def in_turn(
                 program.before()
                 started = run(program.words(start))
                 program.before()
+                warm(program.capture or capture)  # each time: what is not read for a minute may leave the cache
                 done = run(program.words(program.capture or capture))
                 taken.notes = taken.notes or program.notes(done)
             except Failed as failure:
