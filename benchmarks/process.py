@@ -63,10 +63,6 @@ def warm(path: Path) -> None:
             pass
 
 
-def nothing() -> None:
-    pass
-
-
 def no_notes(done: Run) -> dict[str, object]:
     return {}
 
@@ -79,10 +75,8 @@ class Program:
     capture: Path | None = None
     """an excerpt that it reads instead; its time is multiplied by `scale`"""
     scale: float = 1.0
-    before: Callable[[], None] = nothing
-    """removes what an earlier run left"""
     notes: Callable[[Run], dict[str, object]] = no_notes
-    """from its output and files: what it found; fails when it did other work than it was measured for"""
+    """what it found, from its first run; fails when it did other work than it was measured for"""
 
 
 @dataclass
@@ -141,9 +135,7 @@ def in_turn(
             if taken.failed or (taken.runs and taken.runs[-1].seconds > slow):
                 continue
             try:
-                program.before()
                 started = run(program.words(start))
-                program.before()
                 warm(program.capture or capture)  # each time: what is not read for a minute may leave the cache
                 done = run(program.words(program.capture or capture))
                 taken.notes = taken.notes or program.notes(done)
