@@ -12,21 +12,18 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import apart
 import corpus
 import native
 import ours
 import peers
-import tables
-import targets
 from chroot import Root
 from corpora import Corpus, excerpt, made
 from process import Failed, Program, Run, Taken, in_turn
-from targets import Figure
+from report import Report
 
 HERE = Path(__file__).parent
 START_FRAMES = 10
@@ -83,55 +80,30 @@ def measured(given: argparse.Namespace, held: Corpus, scratch: Path, root: Root)
     return taken
 
 
-def figures(profile: str, taken: Mapping[str, Taken]) -> dict[str, Figure]:
-    """Ratios; of a peer how many times ours it takes."""
-    times = {name: one.seconds / taken["ours"].seconds for name, one in taken.items() if not one.failed}
-    ratios = {targets.FLOOR: times["floor"]}
-    ratios |= {f"{name}, times": times[name] for name in (ours.ALL, ours.WITHOUT) if name in times}
-    if ours.THREADS in times and not taken[ours.THREADS].processor:  # threads save none of those seconds
-        ratios[targets.THREADS] = 1 / times[ours.THREADS]
-    ratios |= {f"times {name}": times[name] for name in peers.NAMES if name in times}
-    return {name: targets.of_profile(name, profile, value) for name, value in ratios.items()}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     given = options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: programs end, folders go
-    told: dict[str, Any] = {"machine": tables.machine(), "command": given.command, "seed": given.seed, "profiles": {}}
-    texts: list[str] = []
-    found: dict[str, dict[str, Figure]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary).resolve()
         root = Root(given.peer_root and given.peer_root.resolve(), (given.dir, scratch))
-        told["peers"] = {} if given.no_peers else peers.versions(root)
+        told = {"command": given.command, "seed": given.seed, "runs": given.runs}
+        versions = {} if given.no_peers else peers.versions(root)
+        report = Report((given.table, given.json), given.processor, versions, told)
         try:
             for profile in given.profiles:
                 held = made(given.dir, profile, given.size, given.seed)
                 print(f"{profile} ...", file=sys.stderr, flush=True)
                 taken = measured(given, held, scratch, root)
                 if given.command == ours.OURS:
-                    records = ours.same_records(held.path, scratch)
-                    taken[ours.THREADS].notes["records, the same"] = records
-                found[profile] = figures(profile, taken)
-                texts.append(tables.programs(held, taken))
-                told["profiles"][profile] = {
-                    "octets": held.octets,
-                    "frames": held.frames,
-                    "mails": held.mails,
-                    "programs": {name: one.told(held.octets) for name, one in taken.items()},
-                    "figures": {name: figure.told() for name, figure in found[profile].items()},
-                }
-            rest = {} if given.no_others else apart.figures(given.dir, given.quick)
+                    taken[ours.THREADS].notes["records, the same"] = ours.same_records(held.path, scratch)
+                report.add(held, taken)
+                report.write()
+            if not given.no_others:
+                report.rest = apart.figures(given.dir, given.quick)
+                report.write()
         except Failed as failure:
             raise SystemExit(str(failure)) from None
-    told["figures"] = {name: figure.told() for name, figure in rest.items()}
-    head = ", ".join(f"{name} {value}" for name, value in {**told["machine"], **told["peers"]}.items())
-    parts = [head, tables.by_profile(found), *([tables.others(rest)] if rest else []), *texts]
-    text = "\n\n".join(parts) + "\n"
-    print(text, end="")
-    for path, content in (given.table, text), (given.json, json.dumps(told, indent=1) + "\n"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    print(report.text(), end="")
 
 
 if __name__ == "__main__":

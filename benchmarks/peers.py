@@ -66,6 +66,6 @@ def versions(root: Root) -> dict[str, str]:
     for program, option in VERSIONS.items():
         if root.has(program):
             done = subprocess.run(root.words([program, option]), capture_output=True, text=True)
-            found = re.search(r"\d+\.\d+[\w.]*", done.stdout or done.stderr)
+            found = re.search(r"\d+(\.\d+)+", done.stdout or done.stderr)
             out[program] = found[0] if found else "of unknown version"
     return out

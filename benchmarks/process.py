@@ -15,6 +15,7 @@ from pathlib import Path
 
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 BLOCK = 1 << 16
+LEAST = 1e-5  # seconds above start-up; less is noise
 
 
 class Failed(Exception):
@@ -101,15 +102,20 @@ class Taken:
     @property
     def seconds(self) -> float:
         """The median above start-up."""
-        return max(self._median(self.runs) - self.started, 1e-6) * self.scale
+        return max(self._median(self.runs) - self.started, LEAST) * self.scale
 
     @property
     def peak(self) -> int:
         return max(run.peak for run in self.runs)
 
+    @property
+    def fit(self) -> bool:
+        """Did it run, and take longer than a start-up of its own?"""
+        return not self.failed and self.seconds > LEAST
+
     def told(self, octets: int) -> dict[str, object]:
-        if self.failed:
-            return {"failed": self.failed}
+        if not self.fit:
+            return {"failed": self.failed or "no time above start-up"}
         return {
             "seconds": round(self.seconds, 4),
             "gigabytes_per_second": round(octets / self.seconds / 1e9, 4),

@@ -41,8 +41,9 @@ def programs(held: Corpus, taken: Mapping[str, Taken]) -> str:
     """What each took, on one corpus."""
     rows = []
     for name, one in taken.items():
-        if one.failed:
-            rows.append([name, *[""] * (len(HEADS) - 2), one.failed.splitlines()[0][:80]])
+        if not one.fit:
+            reason = one.failed or "no time above start-up"
+            rows.append([name, *[""] * (len(HEADS) - 2), reason.splitlines()[0][:80]])
             continue
         rows.append(
             [
