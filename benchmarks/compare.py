@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told = {"command": given.command, "seed": given.seed, "runs": given.runs}
         versions = {} if given.no_peers else peers.versions(root)
         report = Report((given.table, given.json), given.processor, versions, told)
+        captures: dict[str, Path] = {}
         try:
             for profile in given.profiles:
                 held = made(given.dir, profile, given.size, given.seed)
@@ -98,8 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     taken[ours.THREADS].notes["records, the same"] = ours.same_records(held.path, scratch)
                 report.add(held, taken)
                 report.write()
+                captures[profile] = held.path
             if not given.no_others:
-                report.rest = apart.figures(given.dir, given.quick)
+                report.rest = apart.figures(captures, given.quick)
                 report.write()
         except Failed as failure:
             raise SystemExit(str(failure)) from None
