@@ -32,7 +32,7 @@ lint: $(VENV)/tools
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
 
-# BENCH="--profiles mixed --size 100M" for a quick look
+# BENCH=--quick for a quick look; BENCH="--peer-root DIR" for peers that are not on the PATH
 bench: $(VENV)/built
 	$(BIN)/python benchmarks/compare.py $(BENCH)
 

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("floor.c")
+import native
 
 
 def build(folder: Path) -> Path:
-    """The program, compiled unless the folder holds it already."""
-    program = folder / "floor"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        folder.mkdir(parents=True, exist_ok=True)
-        compiler = shlex.split(os.environ.get("CC", "cc"))
-        subprocess.run([*compiler, "-std=c99", "-O3", "-o", str(program), str(SOURCE)], check=True)
-    return program
+    return native.build("floor", folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Walks captures once and finds every line end in TCP payload."
-    )
+    parser = argparse.ArgumentParser(description="Walks captures once and finds every line end in TCP payload.")
     parser.add_argument("captures", nargs="+", type=Path, metavar="CAPTURE")
     parser.add_argument("--cache", type=Path, help="folder that keeps the compiled program")
     given = parser.parse_args(arguments)

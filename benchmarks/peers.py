@@ -1,130 +1,71 @@
-"""What people would use instead of a library for SMTP.
-
-    python benchmarks/peers.py dpkt|scapy CAPTURE
-
-reads a capture, puts the streams together and splits them into lines, as a short script would.
-"""
+"""What people would use instead, each with the work of its own that comes nearest to a record per mail."""
 
 from __future__ import annotations
 
-import argparse
+import importlib.util
 import json
+import re
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-YAML = """\
-%YAML 1.1
----
-outputs:
-  - eve-log:
-      enabled: yes
-      filetype: regular
-      filename: eve.json
-      types:
-        - smtp:
-            extended: yes
-app-layer:
-  protocols:
-{others}    smtp:
-      enabled: yes
-      raw-extraction: no
-      mime:
-        decode-mime: {mime}
-        decode-base64: {mime}
-        decode-quoted-printable: {mime}
-stream:
-  memcap: 4gb
-  checksum-validation: no
-  reassembly:
-    memcap: 4gb
-    depth: 0
-flow:
-  memcap: 2gb
-"""
-OTHERS = """\
-bittorrent-dht dcerpc dhcp dnp3 doh2 enip ftp http http2 ike imap krb5 ldap modbus mqtt nfs ntp pgsql pop3
-quic rdp rfb sip smb snmp ssh telnet tftp tls websocket""".split()
+import suricata
+from chroot import Root
+from corpora import Corpus, excerpt
+from process import Failed, Program, Run
+
+SCRIPTS = Path(__file__).with_name("scripts.py")
+NAMES = ("Suricata, MIME off", "Suricata, MIME on", "tshark", "dpkt loop", "scapy")
+VERSIONS = {"suricata": "-V", "tshark": "--version"}
 
 
-def suricata_yaml(mime: bool) -> str:
-    """SMTP only, its eve records only."""
-    others = "".join(f"    {name}:\n      enabled: no\n" for name in OTHERS)
-    return YAML.format(others=others, mime="yes" if mime else "no")
+def present(root: Root, held: Corpus, scratch: Path, scapy_octets: int) -> Iterator[Program]:
+    if root.has("suricata"):
+        yield from suricata.programs(root, held, scratch)
+    if root.has("tshark"):
+        yield tshark(root, held)
+    if importlib.util.find_spec("dpkt"):
+        yield script("dpkt loop", "dpkt", held)
+    if importlib.util.find_spec("scapy"):
+        short, scale = None, 1.0
+        if held.octets > scapy_octets:
+            short = excerpt(held.path, scratch / "excerpt.pcap", octets=scapy_octets)
+            scale = held.octets / short.stat().st_size
+        yield script("scapy", "scapy", held, short, scale)
 
 
-class Lines:
-    """Octets in order of their sequence numbers, split at line ends. Naive: no cap, no gaps, no time-outs."""
+def tshark(root: Root, held: Corpus) -> Program:
+    """The sender of each mail, one pass. Counting its frames (`-z io,stat,0,smtp`) takes as long."""
+    fields = ["-Y", 'smtp.req.command == "MAIL"', "-T", "fields", "-e", "frame.number", "-e", "smtp.req.parameter"]
 
-    def __init__(self) -> None:
-        self.expected = -1
-        self.early: dict[int, bytes] = {}
-        self.rest = b""
-        self.count = 0
-        self.mails = 0
+    def notes(done: Run) -> dict[str, object]:
+        found: dict[str, object] = {"senders": done.lines, "mails": held.mails}
+        if done.lines < held.mails * 0.9:
+            raise Failed(f"did other work: {found}")
+        return found
 
-    def take(self, seq: int, data: bytes) -> None:
-        if self.expected < 0:
-            self.expected = seq
-        if seq != self.expected:
-            if seq - self.expected & 0xFFFFFFFF < 0x80000000:
-                self.early[seq] = data
-            return
-        while data:
-            self.expected = self.expected + len(data) & 0xFFFFFFFF
-            *lines, self.rest = (self.rest + data).split(b"\r\n")
-            self.count += len(lines)
-            self.mails += lines.count(b".")
-            data = self.early.pop(self.expected, b"")
+    return Program("tshark", lambda capture: root.words(["tshark", "-n", "-r", capture, *fields]), notes=notes)
 
 
-def with_dpkt(path: Path) -> list[Lines]:
-    import dpkt
+def script(name: str, which: str, held: Corpus, short: Path | None = None, scale: float = 1.0) -> Program:
+    def notes(done: Run) -> dict[str, object]:
+        return {"mails seen": json.loads(done.output)["mails"], **({} if short else {"mails": held.mails})}
 
-    streams: dict[tuple[bytes, int, bytes, int], Lines] = {}
-    with path.open("rb") as file:
-        for _, frame in dpkt.pcap.Reader(file):
-            ip = dpkt.ethernet.Ethernet(frame).data
-            tcp = ip.data
-            if isinstance(tcp, dpkt.tcp.TCP) and tcp.data:
-                key = ip.src, tcp.sport, ip.dst, tcp.dport
-                streams.setdefault(key, Lines()).take(tcp.seq, tcp.data)
-    return list(streams.values())
-
-
-def with_scapy(path: Path) -> list[Lines]:
-    from scapy.layers.inet import IP, TCP
-    from scapy.layers.inet6 import IPv6
-    from scapy.utils import PcapReader
-
-    streams: dict[tuple[str, int, str, int], Lines] = {}
-    with PcapReader(str(path)) as reader:
-        for packet in reader:
-            if TCP not in packet:
-                continue
-            tcp = packet[TCP]
-            ip = packet[IPv6] if IPv6 in packet else packet[IP]
-            data = bytes(tcp.payload.original)
-            if isinstance(ip, IP):  # frames are padded to 60 octets
-                data = data[: ip.len - 4 * ip.ihl - 4 * tcp.dataofs]
-            if data:
-                streams.setdefault((ip.src, tcp.sport, ip.dst, tcp.dport), Lines()).take(tcp.seq, data)
-    return list(streams.values())
+    return Program(
+        name,
+        lambda capture: [sys.executable, str(SCRIPTS), which, str(capture)],
+        capture=short,
+        scale=scale,
+        notes=notes,
+    )
 
 
-READERS: dict[str, Callable[[Path], list[Lines]]] = {"dpkt": with_dpkt, "scapy": with_scapy}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Reads a capture as a plain script would.")
-    parser.add_argument("peer", choices=READERS)
-    parser.add_argument("capture", type=Path)
-    given = parser.parse_args(arguments)
-    streams = READERS[given.peer](given.capture)
-    counts = {"lines": sum(one.count for one in streams), "mails": sum(one.mails for one in streams)}
-    json.dump({"streams": len(streams), **counts}, sys.stdout)
-    print()
-
-
-if __name__ == "__main__":
-    main()
+def versions(root: Root) -> dict[str, str]:
+    out = dict.fromkeys(VERSIONS, "missing")
+    for program, option in VERSIONS.items():
+        if root.has(program):
+            done = subprocess.run(root.words([program, option]), capture_output=True, text=True)
+            found = re.search(r"\d+(\.\d+)+", done.stdout or done.stderr)
+            out[program] = found[0] if found else "of unknown version"
+    return out

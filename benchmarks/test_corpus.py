@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import hashlib
+import io
 import json
 import subprocess
 from collections import Counter
@@ -20,6 +21,7 @@ import pytest
 
 import corpus
 import floor
+import native
 
 SIZES = {"mixed": 4_000_000, "bulk": 4_000_000, "chatty": 800_000, "hostile": 2_000_000}
 PROFILES = tuple(corpus.PROFILES)
@@ -331,3 +333,42 @@ def test_floor_counts_what_dpkt_counts(tmp_path: Path) -> None:
     figures = json.loads(done.stdout)
     assert figures.pop("seconds") > 0
     assert figures == {"records": records, "payload_octets": octets, "line_ends": line_ends}
+
+
+def packets(capture: bytes) -> list[tuple[float, tuple[bytes, ...], bytes]]:
+    """Time, ends with their ports, and what is behind the addresses."""
+    out: list[tuple[float, tuple[bytes, ...], bytes]] = []
+    for time, frame in dpkt.pcap.Reader(io.BytesIO(capture)):
+        ip = dpkt.ethernet.Ethernet(frame).data
+        out.append((time, (ip.src, ip.dst), bytes(ip.data)))
+    return out
+
+
+def test_repeated_corpus_is_later_and_of_other_ends(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.pcap"
+    corpus.write("mixed", 600_000, path)
+    once, program = path.read_bytes(), native.build("repeat", tmp_path)
+    done = subprocess.run([program, path, str(3 * len(once))], check=True, capture_output=True)
+    assert done.stdout.startswith(once) and len(done.stdout) >= 3 * len(once)
+    first = packets(once)
+    size, found = len(first), packets(done.stdout)
+    times = [time for time, _, _ in found]
+    assert times == sorted(times) and times[size] > times[size - 1]
+    passes = [found[at : at + size] for at in range(0, 3 * size, size)]
+    seen = [{ends for _, ends, _ in one} for one in passes]
+    assert not seen[0] & seen[1] and not seen[1] & seen[2] and not seen[0] & seen[2]
+    for one in passes:
+        assert [data for _, _, data in one] == [data for _, _, data in first][: len(one)]
+
+
+@pytest.mark.parametrize(("state", "frames"), [("handshake", 3), ("greeted", 6), ("text", 13)])
+def test_idle_connections_are_in_order(tmp_path: Path, state: str, frames: int) -> None:
+    done = subprocess.run([native.build("idle", tmp_path), state, "3"], check=True, capture_output=True)
+    found = packets(done.stdout)
+    assert len(found) == 3 * frames and len({frozenset(ends) for _, ends, _ in found}) == 3
+    expected: dict[tuple[bytes, ...], int] = {}
+    for _, ends, data in found:
+        tcp = dpkt.tcp.TCP(data)
+        assert expected.get(ends, tcp.seq) == tcp.seq
+        assert not tcp.flags & dpkt.tcp.TH_ACK or expected[ends[::-1]] == tcp.ack
+        expected[ends] = tcp.seq + len(tcp.data) + bool(tcp.flags & dpkt.tcp.TH_SYN) & 0xFFFFFFFF
