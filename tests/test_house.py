@@ -61,7 +61,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim")),
+        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim", "reader")),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
@@ -79,7 +79,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("replay",)),
+        "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
     },
     "inspectors": {
         "all": (

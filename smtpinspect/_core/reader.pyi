@@ -1,1 +1,4 @@
-# Nothing of it is seen from Python: ext/smtpinspect/_core/reader.pxd tells what the core has of it.
+from smtpinspect._core.pcapfile import Source
+
+class Reader:
+    def __init__(self, source: Source) -> None: ...

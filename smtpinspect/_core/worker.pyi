@@ -1,1 +1,9 @@
-# Nothing of it is seen from Python: ext/smtpinspect/_core/worker.pxd tells what the core has of it.
+from smtpinspect._core.pcapfile import Source
+from smtpinspect._core.records import Sink
+from smtpinspect._core.rows import Program
+from smtpinspect._core.tape import _Listener
+
+class Worker:
+    def __init__(
+        self, source: Source, program: Program, sink: Sink, tape: _Listener | None, secrets: bool
+    ) -> None: ...

@@ -7,7 +7,9 @@ from smtpinspect._core.commands cimport (
     Command, command_advertised, command_parse, path_fact, surely_command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO,
     V_LHLO, V_MAIL, V_QUIT, V_RCPT, V_RSET, V_STARTTLS, V_UNKNOWN, V_X_ANONYMOUSTLS, V_X_EXPS, V_XEXCH50,
 )
-from smtpinspect._core.dialogue cimport count_fact, Dialogue, lend, mail_of, phase_now, take_back, W_ANSWER, W_COMMAND, W_EMPTY
+from smtpinspect._core.dialogue cimport (
+    count_fact, Dialogue, lend, mail_of, phase_now, take_back, W_ANSWER, W_COMMAND, W_EMPTY,
+)
 from smtpinspect._core.lines cimport line_done, line_limits, line_read, past_limit
 from smtpinspect._core.mailtext cimport chunk_done, text_begins
 from smtpinspect._core.rows cimport COUNT_RCPT, F_COMMAND, F_EMPTY_LINE, fact_begin, IN_AUTH, IN_COMMAND

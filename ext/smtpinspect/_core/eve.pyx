@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from smtpinspect._core.jsonout cimport JsonOut, named, put, raw
+from smtpinspect._core.jsonout cimport JsonOut, named, put, raw, room
 from smtpinspect._core.records cimport flow_id, flow_state, predicted_stage, Sink
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport ADDRESS, address, port
@@ -140,7 +140,7 @@ cdef class EveSink(Sink):
 
     cdef int take_part(self, Sink fork, size_t start, size_t end) except -1:
         cdef JsonOut theirs = (<EveSink>fork).out
-        if not self.out.room(end - start):
+        if not room(self.out, end - start):
             raise MemoryError
         memcpy(self.out.p + self.out.n, theirs.p + start, end - start)
         self.out.n += end - start

@@ -6,7 +6,7 @@ from smtpinspect._core.state cimport Aside, Direction, Stored
 
 cdef enum:
     SIZES = 32                 # of pieces, in steps of 64 octets; larger ones are not used again
-    SPARE = 262144             # octets of pieces that wait to be used again
+    SPARE = 4194304            # octets of pieces that wait to be used again
 
 cdef struct Store:             # what all directions share
     int64_t octets             # that are kept

@@ -11,9 +11,6 @@ from smtpinspect._core.rows cimport Program
 from smtpinspect._core.said cimport decoded, endpoint, escaped
 from smtpinspect._core.state cimport Alert as CAlert, Conn, Key, Mail as CMail, Piece, Rcpt, Standing, Talk
 
-cdef extern from "Python.h":
-    size_t PyList_GET_SIZE(void* list) nogil       # read by the only thread that changes it
-
 from smtpinspect.grammar.words import ACTIONS, CLOSERS, DOUBTS, OUTCOMES, PHASES, STAGES, STATE_WORDS
 
 cdef struct Ends:              # of a connection
@@ -367,6 +364,7 @@ cdef class ObjectSink(Sink):
     """Makes Python objects of the records, in order, in the list `out`."""
 
     cdef public list out
+    cdef size_t n_out            # of a fork: how many there are, for who has no lock
     cdef dict waiting            # alerts of mails whose record comes in this frame
 
     def __init__(self, Program program, alerts=True, mails=True, flows=True):
@@ -380,7 +378,7 @@ cdef class ObjectSink(Sink):
         return made
 
     cdef size_t written(self) noexcept nogil:
-        return PyList_GET_SIZE(<void*>self.out)
+        return self.n_out
 
     cdef int take_part(self, Sink fork, size_t start, size_t end) except -1:
         self.out += (<ObjectSink>fork).out[start:end]
@@ -388,6 +386,12 @@ cdef class ObjectSink(Sink):
 
     cdef void forget_written(self) noexcept:
         self.out = []
+        self.n_out = 0
+
+    cdef int put(self, made) except -1:
+        self.out.append(made)
+        self.n_out += 1
+        return 0
 
     cdef int write_alert(self, CAlert* alert) noexcept nogil:
         with gil:
@@ -436,7 +440,7 @@ cdef class ObjectSink(Sink):
         made.c.next = NULL
         made.c.conn = NULL
         made.ends = ends_of(a.conn)
-        self.out.append(made)
+        self.put(made)
         if a.tx >= 0:
             self.waiting.setdefault((made.flow_id, a.tx), []).append(made)
 
@@ -454,7 +458,7 @@ cdef class ObjectSink(Sink):
         made.end_ns = conn.last_ns
         if self.waiting:
             made._alerts = self.waiting.pop((made.flow_id, m.tx), None)
-        self.out.append(made)
+        self.put(made)
 
     cdef make_flow(self, Conn* conn):
         cdef Flow made = Flow.__new__(Flow)
@@ -482,7 +486,7 @@ cdef class ObjectSink(Sink):
                 if made.standing == NULL:
                     raise MemoryError
                 memcpy(made.standing, talk.standing, n)
-        self.out.append(made)
+        self.put(made)
 
 
 cdef class TapeSink(ObjectSink):
