@@ -12,8 +12,8 @@ from smtpinspect._core.records import Sink
 from smtpinspect._core.replay import Replay
 from smtpinspect._core.rows import Program
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
-from smtpinspect.inspectors import registry
 from smtpinspect.errors import UsageError
+from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, open_source
 
