@@ -15,7 +15,6 @@ cdef struct Seen:              # a TCP segment
     Packet packet
     Key key
     uint32_t hash
-    int16_t next               # of its lane, -1 none
     uint8_t lane
     uint8_t from_lo
     uint8_t conflict           # joined from fragments that disagree
@@ -31,9 +30,8 @@ cdef struct Batch:
     int64_t first              # number of its first frame
     int64_t last               # and of its last one, whatever that was
     int64_t ns                 # of the last one
-    int16_t head[LANES]        # the lane's first segment, -1 none
-    int16_t tail[LANES]
-    int16_t count[LANES]
+    int count[LANES]           # segments of each lane
+    int16_t* of_lane           # and which: AGE_EVERY of them for each lane
 
 cdef int batch_make(Batch* batch) noexcept nogil       # -1: no memory
 cdef void batch_free(Batch* batch) noexcept nogil

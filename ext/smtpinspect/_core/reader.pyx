@@ -22,12 +22,14 @@ cdef enum:
 cdef int batch_make(Batch* batch) noexcept nogil:
     batch.joined = NULL
     batch.first, batch.last = 1, 0
+    batch.of_lane = <int16_t*>malloc(LANES * AGE_EVERY * sizeof(int16_t))
     batch.seen = <Seen*>malloc(AGE_EVERY * sizeof(Seen))
-    return -1 if batch.seen == NULL else 0
+    return -1 if batch.seen == NULL or batch.of_lane == NULL else 0
 
 
 cdef void batch_free(Batch* batch) noexcept nogil:
     free(batch.seen)
+    free(batch.of_lane)
     free(batch.joined)
 
 
@@ -51,7 +53,6 @@ cdef class Reader:
         batch.first = self.packets + 1
         batch.last = self.packets
         for lane in range(LANES):
-            batch.head[lane] = -1
             batch.count[lane] = 0
         self.source.lent = False
         while True:
@@ -105,13 +106,8 @@ cdef class Reader:
                 seen.position = record.position + (seen.packet.payload - record.p)
         seen.conflict = joined and self.fragments.conflict
         seen.order = <uint32_t>(self.packets - batch.first)
-        seen.next = -1
         lane = lane_of(&seen.key)
         seen.lane = <uint8_t>lane
-        if batch.head[lane] < 0:
-            batch.head[lane] = <int16_t>batch.n
-        else:
-            batch.seen[batch.tail[lane]].next = <int16_t>batch.n
-        batch.tail[lane] = <int16_t>batch.n
+        batch.of_lane[lane * AGE_EVERY + batch.count[lane]] = <int16_t>batch.n
         batch.count[lane] += 1
         batch.n += 1

@@ -220,7 +220,7 @@ cdef class Replay:
                 todo |= <uint32_t>1 << (READ_AHEAD + i)
             todo |= <uint32_t>(self.most > 0 and self.more()) << FILL
         for lane in range(LANES):
-            todo |= <uint32_t>(self.batch.head[lane] >= 0) << lane
+            todo |= <uint32_t>(self.batch.count[lane] > 0) << lane
         self.work(0, forkjoin_give(&self.tasks, todo))
         forkjoin_join(&self.tasks)
         for i in range(self.threads):

@@ -1,15 +1,15 @@
 """What one thread needs to take segments of any lane through reassembly, dialogue and rules."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from smtpinspect._core.connections cimport (
-    Table, prefetch_bucket, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
+    Table, prefetch, prefetch_bucket, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
 )
 from smtpinspect._core.frame cimport ACK, Packet, SYN
 from smtpinspect._core.machine cimport Machine
-from smtpinspect._core.reader cimport Batch, Seen
+from smtpinspect._core.reader cimport AGE_EVERY, Batch, Seen
 from smtpinspect._core.segments cimport Streams
 from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
 from smtpinspect._core.verdicts cimport Verdicts
@@ -18,6 +18,13 @@ cdef enum:                     # segments ahead: the bucket, the connection, its
     BUCKET_AHEAD = 8
     CONN_AHEAD = 5
     TALK_AHEAD = 2
+    SEEN_AHEAD = 12            # of another thread's batch
+
+
+cdef inline void prefetch_seen(const Seen* seen) noexcept nogil:
+    prefetch(seen)
+    prefetch(<const uint8_t*>seen + 64)
+    prefetch(<const uint8_t*>seen + 128)
 
 
 @cython.no_gc_clear                             # __dealloc__ needs what a collector would have cleared
@@ -44,21 +51,25 @@ cdef class Worker:
             seen += 1
 
     cdef void run_lane(self, Table* tables, Batch* batch, int lane) noexcept nogil:
+        """Another thread may have filled the batch: what it wrote is asked of the memory early, too."""
         cdef Table* table = &tables[lane]
+        cdef const int16_t* which = batch.of_lane + lane * AGE_EVERY
+        cdef int n = batch.count[lane], i
         cdef Seen* seen
-        cdef int i = batch.head[lane], ahead = i
-        if i >= 0:
-            ahead = batch.seen[i].next
-        while i >= 0:
-            seen = &batch.seen[i]
-            if ahead >= 0:
-                prefetch_talk(table, batch.seen[ahead].hash)
-                ahead = batch.seen[ahead].next
-                if ahead >= 0:
-                    prefetch_conn(table, batch.seen[ahead].hash)
+        for i in range(min(n, SEEN_AHEAD)):
+            prefetch_seen(&batch.seen[which[i]])
+        for i in range(n):
+            if i + SEEN_AHEAD < n:
+                prefetch_seen(&batch.seen[which[i + SEEN_AHEAD]])
+            if i + CONN_AHEAD < n:
+                seen = &batch.seen[which[i + CONN_AHEAD]]
+                prefetch(seen.packet.payload)
+                prefetch(seen.packet.payload + 64)
+                prefetch_conn(table, seen.hash)
+            if i + TALK_AHEAD < n:
+                prefetch_talk(table, batch.seen[which[i + TALK_AHEAD]].hash)
+            seen = &batch.seen[which[i]]
             self.take(table, seen, batch.first + seen.order)
-            i = seen.next
-            ahead = batch.seen[i].next if i >= 0 else -1
 
     cdef void take(self, Table* table, Seen* seen, int64_t number) noexcept nogil:
         cdef Packet* t = &seen.packet
