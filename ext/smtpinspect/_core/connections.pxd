@@ -40,6 +40,13 @@ cdef void table_remove(Table* table, Conn* conn) noexcept nogil
 cdef Conn* table_expired(Table* table, int64_t ns) noexcept nogil
 
 
+cdef inline void prefetch_span(const uint8_t* p, uint32_t n) noexcept nogil:
+    cdef uint32_t i = 0
+    while i < n:
+        prefetch(p + i)
+        i += 64
+
+
 cdef inline int side_of(const Conn* conn, bint from_lo) noexcept nogil:
     return (0 if from_lo else 1) ^ conn.client
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from smtpinspect._core.connections cimport LANES, key_of, lane_of
+from smtpinspect._core.connections cimport LANES, key_of, lane_of, prefetch_span
 from smtpinspect._core.fragments cimport Fragments
 from smtpinspect._core.frame cimport (
     IS_BAD, IS_FRAGMENT, IS_TCP, IS_UNKNOWN_LINK, Packet, frame_decode, tcp_decode,
@@ -17,6 +17,7 @@ from smtpinspect._core.pcapfile cimport NEXT_RECORD, Record, Source
 
 cdef enum:
     LARGEST = 65536            # octets of a datagram joined from fragments
+    FAR_AHEAD = 4096           # octets of the source; what lies behind its end is a hint in vain
 
 
 cdef int batch_make(Batch* batch) noexcept nogil:
@@ -60,6 +61,9 @@ cdef class Reader:
             if got != NEXT_RECORD:
                 return got
             self.source.lent = True
+            if self.source.overlaps:
+                # another thread may have read it
+                prefetch_span(record.p + FAR_AHEAD, record.caplen)
             self.packets += 1
             self.octets += record.wirelen
             batch.last = self.packets

@@ -5,7 +5,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from smtpinspect._core.connections cimport (
-    Table, prefetch, prefetch_bucket, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
+    Table, prefetch, prefetch_bucket, prefetch_span, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
 )
 from smtpinspect._core.frame cimport ACK, Packet, SYN
 from smtpinspect._core.machine cimport Machine
@@ -63,8 +63,7 @@ cdef class Worker:
                 prefetch_seen(&batch.seen[which[i + SEEN_AHEAD]])
             if i + CONN_AHEAD < n:
                 seen = &batch.seen[which[i + CONN_AHEAD]]
-                prefetch(seen.packet.payload)
-                prefetch(seen.packet.payload + 64)
+                prefetch_span(seen.packet.payload, seen.packet.payload_caplen)
                 prefetch_conn(table, seen.hash)
             if i + TALK_AHEAD < n:
                 prefetch_talk(table, batch.seen[which[i + TALK_AHEAD]].hash)
