@@ -85,10 +85,13 @@ static int forkjoin_claim(forkjoin *f, int task, uint32_t round)
         && atomic_compare_exchange_strong(&f->claimed[task], &before, round);
 }
 
-static void forkjoin_did(forkjoin *f)
+/* 1: it was the round's last. */
+static int forkjoin_did(forkjoin *f)
 {
-    if (atomic_fetch_add(&f->finished, 1) + 1 == f->wanted)
-        forkjoin_wake(f);
+    if (atomic_fetch_add(&f->finished, 1) + 1 != f->wanted)
+        return 0;
+    forkjoin_wake(f);
+    return 1;
 }
 
 /* For the giver: until all tasks are done. */

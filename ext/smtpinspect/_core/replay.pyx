@@ -35,7 +35,7 @@ cdef extern from "forkjoin.h" nogil:
     void forkjoin_free(forkjoin* f)
     uint32_t forkjoin_give(forkjoin* f, uint32_t tasks)
     int forkjoin_claim(forkjoin* f, int task, uint32_t round)
-    void forkjoin_did(forkjoin* f)
+    int forkjoin_did(forkjoin* f)
     void forkjoin_join(forkjoin* f)
     int forkjoin_wait(forkjoin* f, uint32_t* seen)
     void forkjoin_stop(forkjoin* f)
@@ -45,6 +45,8 @@ cdef enum:
     FILL = LANES               # tasks that are no lanes
     READ_AHEAD = LANES + 1     # and as many more as the source has parts
     TASKS = 32                 # forkjoin.h
+    EVEN_OUT = 32              # rounds between two looks at who is late
+    LATE = 12                  # so many more of them than the other
 
 
 cdef int by_first_packet(const void* a, const void* b) noexcept nogil:
@@ -82,7 +84,9 @@ cdef class Replay:
     cdef int got                   # how the batch ended that was filled last: pcapfile.Next
     cdef int64_t most              # frames that may be filled in
     cdef forkjoin tasks
-    cdef uint8_t owner[LANES]      # the thread that took the lane last, in whose cache its connections are
+    cdef uint8_t owner[LANES]      # the thread that takes the lane
+    cdef int late[LANES]           # rounds of which this thread's lane was the last task, of the present EVEN_OUT ones
+    cdef int rounds
     cdef Ending* endings           # in the order of their second FIN
     cdef uint32_t first_ending
     cdef uint32_t n_endings
@@ -223,6 +227,9 @@ cdef class Replay:
             todo |= <uint32_t>(self.batch.count[lane] > 0) << lane
         self.work(0, forkjoin_give(&self.tasks, todo))
         forkjoin_join(&self.tasks)
+        self.rounds += 1
+        if self.rounds % EVEN_OUT == 0:
+            self.even_out()
         for i in range(self.threads):
             wrote = wrote or (<Worker>self.each[i]).sink.n_marks != 0
         if wrote:
@@ -230,34 +237,36 @@ cdef class Replay:
                 self.gather()
 
     cdef void work(self, int number, uint32_t round) noexcept nogil:
-        """The first thread sees to what comes next before it takes lanes, the others after it."""
-        cdef int lane
-        if number == 0:
-            self.prepare(round)
-        for lane in range(LANES):
-            if self.owner[lane] == number:
-                self.take_lane(number, lane, round)
-        for lane in range(LANES):
-            if self.owner[lane] != number:
-                self.take_lane(number, lane, round)
-        if number != 0:
-            self.prepare(round)
-
-    cdef void prepare(self, uint32_t round) noexcept nogil:
+        """A lane stays with its thread, in whose cache its connections are; reading evens out what is left."""
         cdef int task
-        if forkjoin_claim(&self.tasks, FILL, round):
+        if number == 0 and forkjoin_claim(&self.tasks, FILL, round):
             self.fill(self.after)
             forkjoin_did(&self.tasks)
+        for task in range(LANES):
+            if self.owner[task] == number and forkjoin_claim(&self.tasks, task, round):
+                (<Worker>self.each[number]).run_lane(self.tables, self.batch, task)
+                if forkjoin_did(&self.tasks):
+                    self.late[number] += 1
         for task in range(READ_AHEAD, TASKS):
             if forkjoin_claim(&self.tasks, task, round):
                 self.reader.source.read_ahead(task - READ_AHEAD)
                 forkjoin_did(&self.tasks)
 
-    cdef void take_lane(self, int number, int lane, uint32_t round) noexcept nogil:
-        if forkjoin_claim(&self.tasks, lane, round):
-            self.owner[lane] = <uint8_t>number
-            (<Worker>self.each[number]).run_lane(self.tables, self.batch, lane)
-            forkjoin_did(&self.tasks)
+    cdef void even_out(self) noexcept nogil:
+        """Who is mostly the last gives a lane to who is hardly ever."""
+        cdef int first = 0, last = 0, lane, i
+        for i in range(self.threads):
+            if self.late[i] < self.late[first]:
+                first = i
+            if self.late[i] > self.late[last]:
+                last = i
+        if self.late[last] > LATE + self.late[first]:
+            for lane in range(LANES):
+                if self.owner[lane] == last:
+                    self.owner[lane] = <uint8_t>first
+                    break
+        for i in range(self.threads):
+            self.late[i] = 0
 
     def _help(self, int number):
         cdef uint32_t seen = 0
