@@ -41,7 +41,7 @@ cdef enum:
     FRONT = 64 << 10                     # before a window: what was left over in the one before
     WINDOW_FIRST = 64 << 10              # at first, so that many parts of a merge cost little to look into
     WINDOW = 512 << 10                   # later; half of a second-level cache
-    PARTS = 4                            # of a window that is read ahead
+    PARTS = 8                            # of a window that is read ahead
     PART = WINDOW // PARTS
     LEAST_READ = 16 << 10                # room at a window's end that is worth a read
     MERGE_SHIFT = 44                     # bits of a merged position that are the part's own
