@@ -32,12 +32,14 @@ cdef class Source:
     # behind the record that asks, -1: behind the last one read. Several threads may ask, while none calls anything
     # else but read_ahead.
     cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil
-    # One that overlaps lends a round longer: between two calls of settle() one thread may call next(), others
-    # read_ahead(), which gets what next() will want, and all may read what was lent before the first.
+    # One that overlaps lends a round longer. A round begins with settle(), which tells how many parts of what next()
+    # will want are to be read ahead, each once, and ends with collect(). In between one thread may call next(), others
+    # read_ahead(), and all may read what was lent before the round.
     cdef bint overlaps
     cdef void overlap(self) noexcept nogil          # for a source that can: from now on it does
-    cdef int settle(self) noexcept nogil            # how many parts there are to read ahead, each once
+    cdef int settle(self) noexcept nogil
     cdef void read_ahead(self, int part) noexcept nogil
+    cdef void collect(self) noexcept nogil
     cpdef object fault(self)     # None or a smtpinspect.errors.CaptureError
     cpdef void close(self)
     # nothing more will be asked of it but back(): let go of what can be had again

@@ -41,8 +41,9 @@ cdef enum:
     FRONT = 64 << 10                     # before a window: what was left over in the one before
     WINDOW_FIRST = 64 << 10              # at first, so that many parts of a merge cost little to look into
     WINDOW = 512 << 10                   # later; half of a second-level cache
-    PARTS = 8                            # of a window that is read ahead
-    PART = WINDOW // PARTS
+    PARTS = 12                           # that are read ahead in one round, at most
+    PART = 64 << 10
+    LEAD = 2 * WINDOW                    # octets that are read ahead
     LEAST_READ = 16 << 10                # room at a window's end that is worth a read
     MERGE_SHIFT = 44                     # bits of a merged position that are the part's own
 
@@ -147,6 +148,9 @@ cdef class Source:
         return 0
 
     cdef void read_ahead(self, int part) noexcept nogil:
+        pass
+
+    cdef void collect(self) noexcept nogil:
         pass
 
     cpdef object fault(self):
@@ -392,7 +396,7 @@ cdef class Capture(Windowed):
             got = self._block(p, <uint32_t>length, out)
             if got != NOT_A_RECORD:
                 return got
-        return NEXT_TURN if self.lent else self._slow(out)
+        return NEXT_TURN if self.lent or self._later() else self._slow(out)
 
     cdef inline void _pcap(self, const uint8_t* p, Record* out) noexcept nogil:
         """The record at p, whose `caplen` is known and whose octets are there."""
@@ -406,6 +410,10 @@ cdef class Capture(Windowed):
         out.linktype = self.linktype
         out.position = self.now.base + (out.p - self.now.start)
         self.records += 1
+
+    cdef bint _later(self) noexcept nogil:
+        """Is what comes next being read, just now, by somebody else?"""
+        return False
 
     cdef int _slow(self, Record* out) noexcept nogil:
         if self.mode == AT_START:
@@ -729,12 +737,15 @@ cdef class File(Capture):
     cdef struct_stat stat
     cdef int64_t offset         # of the next read
     cdef Window* past           # what others may still read
-    cdef Window* coming         # what was read ahead: `coming_n` octets from `coming_at` are not taken yet
-    cdef const uint8_t* coming_at
-    cdef int64_t coming_n
-    cdef Window* ahead          # what is read ahead, in parts
-    cdef int64_t[PARTS] got     # octets of each
+    cdef Window* ahead          # what is read ahead, each with the one behind it for `older`; the last is `newest`
+    cdef Window* newest
     cdef Window* spare
+    cdef bint ended             # there is no more to read ahead
+    cdef int parts              # that are read in this round, and those of them that lie in earlier windows
+    cdef int parts_before
+    cdef Window* part_of[PARTS]
+    cdef const uint8_t* part_at[PARTS]
+    cdef int64_t part_got[PARTS]
 
     def __cinit__(self, *args, **kwargs):
         self.fd = -1
@@ -767,12 +778,7 @@ cdef class File(Capture):
 
     cdef int64_t _fill(self, uint8_t* room, uint64_t n) noexcept nogil:
         cdef int64_t got = -1
-        if self.coming_n:
-            got = min(<int64_t>n, self.coming_n)
-            memcpy(room, self.coming_at, got)
-            self.coming_at += got
-            self.coming_n -= got
-        elif self._reopen():
+        if self._reopen():
             got = pread(self.fd, room, n, self.offset)
             while got < 0 and errno == EINTR:
                 got = pread(self.fd, room, n, self.offset)
@@ -799,42 +805,77 @@ cdef class File(Capture):
         self.overlaps = True
 
     cdef int settle(self) noexcept nogil:
-        cdef int i
-        cdef int64_t n = 0
-        if self.past != NULL:
-            if self.spare == NULL and self.past.size == FRONT + WINDOW:
-                self.spare, self.past = self.past, self.past.older
-                self.spare.older = NULL
-            release(self.past)
-            self.past = NULL
-        if self.ahead != NULL and self.coming_n == 0:
-            for i in range(PARTS):
-                n += self.got[i]
-                if self.got[i] < PART:
-                    break
-            if n and self.ahead.base == self.offset:
-                release(self.coming)
-                self.coming, self.coming_n, self.coming_at = self.ahead, n, self.ahead.room + FRONT
-            else:                                  # it was needed sooner, or there is no more
-                release(self.ahead)
-            self.ahead = NULL
-        if self.ahead != NULL or self.whole or self.now == NULL or not self._reopen():
+        cdef Window* w
+        cdef int64_t lead
+        while self.past != NULL:
+            w, self.past = self.past, self.past.older
+            w.older = NULL
+            if w.size == FRONT + WINDOW:
+                w.older, self.spare = self.spare, w
+            else:
+                release(w)
+        if self.ahead != NULL and self.ahead.base != self.offset:
+            release(self.ahead)                    # it was read in its turn: a record larger than a window
+            self.ahead = self.newest = NULL
+        if self.ended or self.whole or self.now == NULL or not self._reopen():
             return 0
-        self.ahead, self.spare = self.spare, NULL
-        if self.ahead == NULL:
-            self.ahead = window(FRONT + WINDOW)
-            if self.ahead == NULL:
-                return 0
-        self.ahead.base = self.offset + self.coming_n
-        for i in range(PARTS):
-            self.got[i] = 0
-        return PARTS
+        lead = (self.newest.base + (self.newest.end - self.newest.start) if self.newest != NULL else self.offset)
+        lead -= self.offset
+        while self.parts < PARTS and lead < LEAD:
+            w = self.newest
+            if w == NULL or w.end + (self.parts - self.parts_before) * PART == w.room + w.size:
+                w = self._fresh()
+                if w == NULL:
+                    break
+                self.parts_before = self.parts
+            self.part_of[self.parts] = w
+            self.part_at[self.parts] = w.end + (self.parts - self.parts_before) * PART
+            self.parts += 1
+            lead += PART
+        return self.parts
+
+    cdef Window* _fresh(self) noexcept nogil:
+        """A window at the end of those that are read ahead."""
+        cdef Window* w = self.spare
+        if w != NULL:
+            self.spare = w.older
+        else:
+            w = window(FRONT + WINDOW)
+            if w == NULL:
+                return NULL
+        w.older = NULL
+        w.start = w.end = w.room + FRONT
+        w.base = self.offset
+        if self.newest != NULL:
+            w.base = self.newest.base + WINDOW
+            self.newest.older = w                  # in this list: the one behind
+        else:
+            self.ahead = w
+        self.newest = w
+        return w
 
     cdef void read_ahead(self, int part) noexcept nogil:
-        """An end or an error comes again in its turn."""
-        cdef int64_t got = pread(
-            self.fd, self.ahead.room + FRONT + part * PART, PART, self.ahead.base + part * PART)
-        self.got[part] = got if got > 0 else 0
+        cdef Window* w = self.part_of[part]
+        self.part_got[part] = pread(
+            self.fd, <uint8_t*>self.part_at[part], PART, w.base + (self.part_at[part] - w.start))
+
+    cdef void collect(self) noexcept nogil:
+        """What was read counts up to the first part that is short: an end or an error comes again in its turn."""
+        cdef int i
+        for i in range(self.parts):
+            if self.part_got[i] > 0 and not self.ended:
+                self.part_of[i].end += self.part_got[i]
+            if self.part_got[i] < PART:
+                self.ended = True
+        self.parts = self.parts_before = 0
+
+    cdef bint _whole_ahead(self) noexcept nogil:
+        """Is the next window read?"""
+        cdef Window* w = self.ahead
+        return w != NULL and w.base == self.offset and w.end > w.start and (self.ended or w.end == w.room + w.size)
+
+    cdef bint _later(self) noexcept nogil:
+        return self.parts > 0 and self.ahead != NULL and self.ahead.base == self.offset and not self._whole_ahead()
 
     cdef void _put_away(self) noexcept nogil:
         """What others may still read, until the next settle()."""
@@ -852,20 +893,22 @@ cdef class File(Capture):
         """What was read ahead becomes the window, what is left of this one goes before it."""
         cdef uint64_t left = self._left()
         cdef int64_t base
-        cdef Window* w
-        w = self.coming
-        if self.coming_n == 0 or left > FRONT or self.coming_at != w.room + FRONT:
+        cdef Window* w = self.ahead
+        if left > FRONT or not self._whole_ahead():
             return Capture._turn(self, n)
         base = self._where(self.at)
         memcpy(w.room + FRONT - left, self.at, left)
+        self.ahead = w.older
+        if self.ahead == NULL:
+            self.newest = NULL
         self._put_away()
-        self.now = w
+        self.octets_read = self.offset = self.offset + (w.end - w.start)
+        w.older = NULL
         w.base = base
         w.start = self.at = w.room + FRONT - left
-        w.end = self.end = w.room + FRONT + self.coming_n
+        self.end = w.end
         self.limit = w.room + w.size
-        self.octets_read = self.offset = self.offset + self.coming_n
-        self.coming, self.coming_n = NULL, 0
+        self.now = w
         return True
 
     cdef bint _rewind(self) noexcept nogil:
@@ -876,11 +919,11 @@ cdef class File(Capture):
 
     cdef void _forget_ahead(self) noexcept nogil:
         release(self.past)
-        release(self.coming)
         release(self.ahead)
         release(self.spare)
-        self.past = self.coming = self.ahead = self.spare = NULL
-        self.coming_n = 0
+        self.past = self.ahead = self.newest = self.spare = NULL
+        self.ended = False
+        self.parts = self.parts_before = 0
 
     cdef void _rest(self) noexcept nogil:
         self._drop()

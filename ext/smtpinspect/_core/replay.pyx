@@ -227,6 +227,7 @@ cdef class Replay:
             todo |= <uint32_t>(self.batch.count[lane] > 0) << lane
         self.work(0, forkjoin_give(&self.tasks, todo))
         forkjoin_join(&self.tasks)
+        self.reader.source.collect()
         self.rounds += 1
         if self.rounds % EVEN_OUT == 0:
             self.even_out()
