@@ -41,7 +41,7 @@ cdef enum:
     FRONT = 64 << 10                     # before a window: what was left over in the one before
     WINDOW_FIRST = 64 << 10              # at first, so that many parts of a merge cost little to look into
     WINDOW = 512 << 10                   # later; half of a second-level cache
-    PARTS = 12                           # that are read ahead in one round, at most
+    PARTS = 6                           # that are read ahead in one round, at most
     PART = 64 << 10
     LEAD = 2 * WINDOW                    # octets that are read ahead
     LEAST_READ = 16 << 10                # room at a window's end that is worth a read
