@@ -19,6 +19,7 @@ cdef enum:                     # segments ahead: the bucket, the connection, its
     CONN_AHEAD = 5
     TALK_AHEAD = 2
     SEEN_AHEAD = 12            # of another thread's batch
+    HEAD = 512                 # octets of a segment; the processor itself sees that the rest will be read
 
 
 cdef inline void prefetch_seen(const Seen* seen) noexcept nogil:
@@ -63,7 +64,7 @@ cdef class Worker:
                 prefetch_seen(&batch.seen[which[i + SEEN_AHEAD]])
             if i + CONN_AHEAD < n:
                 seen = &batch.seen[which[i + CONN_AHEAD]]
-                prefetch_span(seen.packet.payload, seen.packet.payload_caplen)
+                prefetch_span(seen.packet.payload, min(seen.packet.payload_caplen, HEAD))
                 prefetch_conn(table, seen.hash)
             if i + TALK_AHEAD < n:
                 prefetch_talk(table, batch.seen[which[i + TALK_AHEAD]].hash)
