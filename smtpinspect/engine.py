@@ -184,7 +184,11 @@ class Run:
         self.start = time.perf_counter()
         self.source = open_source(source)
         threads = 1 if tape is not None else engine.threads
-        self.replay = Replay(self.source, engine.program, sink, engine.ports, tape, engine.secrets, threads)
+        try:
+            self.replay = Replay(self.source, engine.program, sink, engine.ports, tape, engine.secrets, threads)
+        except RuntimeError as error:
+            self.source.close()
+            raise UsageError(f"{threads} threads: {error}") from error
 
     def step(self) -> bool:
         more = self.replay.step(STEP)

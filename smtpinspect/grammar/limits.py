@@ -16,7 +16,7 @@ VERB_LENGTH: Final = 40  # a longer first word is no verb that any rule names
 # --- TCP (octets, segments, nanoseconds) -----------------------------------------------------------
 STORED_OCTETS: Final = 1 << 20  # out-of-order octets per direction; a larger window is a gap
 STORED_SEGMENTS: Final = 3_072  # Snort 3 stream_tcp queue_limit.max_segments
-STORED_TOTAL: Final = 256 << 20  # out-of-order octets of all connections together
+STORED_TOTAL: Final = 256 << 20  # out-of-order octets of all connections together, looked at every 1,024 frames
 UNDECIDED_OCTETS: Final = 16_384  # client octets kept until the server's first octets tell SMTP
 UNDECIDED_SEGMENTS: Final = 128  # and segments, which may be empty in a headers-only capture
 LARGEST_PAYLOAD: Final = 1 << 20  # one frame: no kernel merges more than 512 KiB (BIG TCP)
@@ -51,7 +51,7 @@ PE_IMPORTS: Final = 2_048  # kept around the import directory: that of a packed 
 PE_SECTIONS: Final = 96  # of a section table that are read
 PACKER_ROWS: Final = 320  # rows of grammar.packers, jumps before ASPack's multiplied out
 PACKER_PATTERN: Final = 72  # octets of a row's pattern, and of it between two jumps
-CONTENT_TOTAL: Final = 64 << 20  # octets that all scans hold; 110 KiB for each deflated layer that is looked into
+CONTENT_TOTAL: Final = 64 << 20  # octets that all scans hold, each lane a sixteenth; 110 KiB for each deflated layer
 CONTENT_FINDINGS: Final = 16  # of one kind in one part; the kind is then no longer looked for
 ARCHIVE_DEPTH: Final = 3  # archives in each other that are opened; what the product does is not known
 INFLATED_OCTETS: Final = 2 << 30  # inflated from one mail, in all layers; 600 octets can ask for gigabytes

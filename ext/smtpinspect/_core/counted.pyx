@@ -1,6 +1,9 @@
-"""Memory of the content scanners: counted, and refused above limits.CONTENT_TOTAL."""
+"""Memory of the content scanners: counted, and refused above limits.CONTENT_TOTAL.
 
-from libc.stdint cimport int64_t
+Each lane of connections has a purse of its own, so that what is refused depends on no other thread.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 
 from smtpinspect.grammar import limits as _limits
@@ -10,27 +13,41 @@ cdef extern from *:
     #if defined(_MSC_VER)
     #include <intrin.h>
     static __int64 counted_add(volatile __int64 *p, __int64 n) { return _InterlockedExchangeAdd64(p, n) + n; }
+    static __declspec(thread) int counted_purse;
     #else
+    static _Thread_local int counted_purse;
     static int64_t counted_add(int64_t *p, int64_t n) { return __atomic_add_fetch(p, n, __ATOMIC_RELAXED); }
     #endif
     """
     int64_t counted_add(int64_t* p, int64_t n) noexcept nogil
+    int counted_purse
 
 cdef enum:
-    HEAD = 16                  # before each piece: its size; keeps the alignment of malloc
+    HEAD = 16                  # before each piece: its size and its purse; keeps the alignment of malloc
 
 cdef int64_t CONTENT_TOTAL = _limits.CONTENT_TOTAL
-cdef int64_t held = 0
+cdef int64_t held[PURSES + 1]
+cdef int _i
+for _i in range(PURSES + 1):
+    held[_i] = 0
+
+
+cdef void counted_from(int purse) noexcept nogil:
+    global counted_purse
+    counted_purse = purse
 
 
 cdef void* counted_take(size_t n) noexcept nogil:
+    cdef int purse = counted_purse
+    cdef int64_t most = CONTENT_TOTAL // PURSES if purse else CONTENT_TOTAL
     cdef char* p
-    if counted_add(&held, <int64_t>(n + HEAD)) <= CONTENT_TOTAL:
+    if counted_add(&held[purse], <int64_t>(n + HEAD)) <= most:
         p = <char*>malloc(n + HEAD)
         if p != NULL:
             (<size_t*>p)[0] = n + HEAD
+            (<uint32_t*>p)[2] = <uint32_t>purse
             return p + HEAD
-    counted_add(&held, -<int64_t>(n + HEAD))
+    counted_add(&held[purse], -<int64_t>(n + HEAD))
     return NULL
 
 
@@ -38,9 +55,13 @@ cdef void counted_give(void* p) noexcept nogil:
     cdef char* piece = <char*>p
     if p != NULL:
         piece -= HEAD
-        counted_add(&held, -<int64_t>(<size_t*>piece)[0])
+        counted_add(&held[(<uint32_t*>piece)[2]], -<int64_t>(<size_t*>piece)[0])
         free(piece)
 
 
 cdef int64_t counted_held() noexcept nogil:
-    return counted_add(&held, 0)
+    cdef int64_t n = 0
+    cdef int i
+    for i in range(PURSES + 1):
+        n += counted_add(&held[i], 0)
+    return n

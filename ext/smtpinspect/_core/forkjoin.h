@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #if defined(__x86_64__) || defined(__i386__)
 #define forkjoin_pause() __builtin_ia32_pause()
@@ -18,7 +19,7 @@
 #define forkjoin_pause() ((void)0)
 #endif
 
-enum { FORKJOIN_SPINS = 4000, FORKJOIN_TASKS = 32, FORKJOIN_APART = 128 };
+enum { FORKJOIN_SPINS = 4000, FORKJOIN_TASKS = 32, FORKJOIN_APART = 128, FORKJOIN_ANYBODY = -1 };
 
 typedef struct {
     uint8_t before[FORKJOIN_APART];
@@ -27,8 +28,11 @@ typedef struct {
     _Atomic int stop;
     uint8_t between[FORKJOIN_APART];
     _Atomic uint32_t finished;
-    uint32_t wanted;
+    uint32_t wanted;            /* the giver's: forkjoin_did has its own, later it is another round's */
+    _Atomic int last;           /* who did a task last, as told by forkjoin_did */
     _Atomic uint32_t claimed[FORKJOIN_TASKS];
+    _Atomic int owner[FORKJOIN_TASKS];
+    pid_t process;              /* a fork has none of the threads */
     uint8_t behind[FORKJOIN_APART];
     pthread_mutex_t lock;
     pthread_cond_t change;
@@ -41,7 +45,9 @@ static int forkjoin_make(forkjoin *f)
     atomic_init(&f->asleep, 0);
     atomic_init(&f->stop, 0);
     for (int i = 0; i < FORKJOIN_TASKS; i++)
-        atomic_init(&f->claimed[i], 0);
+        atomic_init(&f->claimed[i], 0), atomic_init(&f->owner[i], FORKJOIN_ANYBODY);
+    atomic_init(&f->last, FORKJOIN_ANYBODY);
+    f->process = getpid();
     f->wanted = 0;
     if (pthread_mutex_init(&f->lock, NULL))
         return -1;
@@ -50,6 +56,8 @@ static int forkjoin_make(forkjoin *f)
 
 static void forkjoin_free(forkjoin *f)
 {
+    if (f->process != getpid())
+        return;
     pthread_cond_destroy(&f->change);
     pthread_mutex_destroy(&f->lock);
 }
@@ -77,21 +85,39 @@ static uint32_t forkjoin_give(forkjoin *f, uint32_t tasks)
     return round;
 }
 
+static void forkjoin_own(forkjoin *f, int task, int who)
+{
+    atomic_store_explicit(&f->owner[task], who, memory_order_relaxed);
+}
+
+static int forkjoin_owner(forkjoin *f, int task)
+{
+    return atomic_load_explicit(&f->owner[task], memory_order_relaxed);
+}
+
 /* 1: the task is the caller's to do in this round. */
-static int forkjoin_claim(forkjoin *f, int task, uint32_t round)
+static int forkjoin_claim(forkjoin *f, int task, int who, uint32_t round)
 {
     uint32_t before = round - 1;
+    int owner = forkjoin_owner(f, task);
+    if (owner != who && owner != FORKJOIN_ANYBODY)
+        return 0;
     return atomic_load_explicit(&f->claimed[task], memory_order_relaxed) == before
         && atomic_compare_exchange_strong(&f->claimed[task], &before, round);
 }
 
-/* 1: it was the round's last. */
-static int forkjoin_did(forkjoin *f)
+/* `who` is told to the giver by forkjoin_last, should this be the round's last task. */
+static void forkjoin_did(forkjoin *f, int who)
 {
-    if (atomic_fetch_add(&f->finished, 1) + 1 != f->wanted)
-        return 0;
-    forkjoin_wake(f);
-    return 1;
+    uint32_t wanted = f->wanted;
+    atomic_store(&f->last, who);
+    if (atomic_fetch_add(&f->finished, 1) + 1 == wanted)
+        forkjoin_wake(f);
+}
+
+static int forkjoin_last(forkjoin *f)
+{
+    return atomic_load(&f->last);
 }
 
 /* For the giver: until all tasks are done. */

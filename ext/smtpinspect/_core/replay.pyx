@@ -6,7 +6,7 @@ capture's end) happens between batches, at frame numbers that depend on nothing 
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove
 
@@ -34,8 +34,12 @@ cdef extern from "forkjoin.h" nogil:
     int forkjoin_make(forkjoin* f)
     void forkjoin_free(forkjoin* f)
     uint32_t forkjoin_give(forkjoin* f, uint32_t tasks)
-    int forkjoin_claim(forkjoin* f, int task, uint32_t round)
-    int forkjoin_did(forkjoin* f)
+    void forkjoin_own(forkjoin* f, int task, int who)
+    int forkjoin_owner(forkjoin* f, int task)
+    int forkjoin_claim(forkjoin* f, int task, int who, uint32_t round)
+    void forkjoin_did(forkjoin* f, int who)
+    int forkjoin_last(forkjoin* f)
+    int FORKJOIN_ANYBODY
     void forkjoin_join(forkjoin* f)
     int forkjoin_wait(forkjoin* f, uint32_t* seen)
     void forkjoin_stop(forkjoin* f)
@@ -84,7 +88,6 @@ cdef class Replay:
     cdef int got                   # how the batch ended that was filled last: pcapfile.Next
     cdef int64_t most              # frames that may be filled in
     cdef forkjoin tasks
-    cdef uint8_t owner[LANES]      # the thread that takes the lane
     cdef int late[LANES]           # rounds of which this thread's lane was the last task, of the present EVEN_OUT ones
     cdef int rounds
     cdef Ending* endings           # in the order of their second FIN
@@ -113,9 +116,10 @@ cdef class Replay:
             served[port] = 1
         self.ports = bytes(served)
         for i in range(LANES):
-            self.owner[i] = <uint8_t>(i % threads)
+            forkjoin_own(&self.tasks, i, i % threads)
             if table_make(&self.tables[i], self.ports) < 0:
                 raise MemoryError
+        forkjoin_own(&self.tasks, FILL, 0)
         self.threads = threads
         self.program = program
         self.sink = sink
@@ -133,8 +137,12 @@ cdef class Replay:
             import threading
             for i in range(1, threads):
                 helper = threading.Thread(target=self._help, args=(i,), name=f"smtpinspect-{i}", daemon=True)
+                try:
+                    helper.start()
+                except BaseException:
+                    self.close()
+                    raise
                 self.helpers.append(helper)
-                helper.start()
 
     @property
     def packets(self):
@@ -185,9 +193,12 @@ cdef class Replay:
         for worker in self.workers:
             for error in (worker.verdicts.error, worker.machine.tape.error):
                 if error is not None:
+                    # once: what was read comes out behind it
+                    worker.verdicts.error = None
                     raise error
-        if self.sink.error is not None:
-            raise self.sink.error
+        error, self.sink.error = self.sink.error, None
+        if error is not None:
+            raise error
         return 0
 
     cdef void round(self, int64_t until) noexcept nogil:
@@ -228,9 +239,7 @@ cdef class Replay:
         self.work(0, forkjoin_give(&self.tasks, todo))
         forkjoin_join(&self.tasks)
         self.reader.source.collect()
-        self.rounds += 1
-        if self.rounds % EVEN_OUT == 0:
-            self.even_out()
+        self.even_out()
         for i in range(self.threads):
             wrote = wrote or (<Worker>self.each[i]).sink.n_marks != 0
         if wrote:
@@ -240,22 +249,27 @@ cdef class Replay:
     cdef void work(self, int number, uint32_t round) noexcept nogil:
         """A lane stays with its thread, in whose cache its connections are; reading evens out what is left."""
         cdef int task
-        if number == 0 and forkjoin_claim(&self.tasks, FILL, round):
+        if forkjoin_claim(&self.tasks, FILL, number, round):
             self.fill(self.after)
-            forkjoin_did(&self.tasks)
+            forkjoin_did(&self.tasks, FORKJOIN_ANYBODY)
         for task in range(LANES):
-            if self.owner[task] == number and forkjoin_claim(&self.tasks, task, round):
+            if forkjoin_claim(&self.tasks, task, number, round):
                 (<Worker>self.each[number]).run_lane(self.tables, self.batch, task)
-                if forkjoin_did(&self.tasks):
-                    self.late[number] += 1
+                forkjoin_did(&self.tasks, number)
         for task in range(READ_AHEAD, TASKS):
-            if forkjoin_claim(&self.tasks, task, round):
+            if forkjoin_claim(&self.tasks, task, number, round):
                 self.reader.source.read_ahead(task - READ_AHEAD)
-                forkjoin_did(&self.tasks)
+                forkjoin_did(&self.tasks, FORKJOIN_ANYBODY)
 
     cdef void even_out(self) noexcept nogil:
         """Who is mostly the last gives a lane to who is hardly ever."""
-        cdef int first = 0, last = 0, lane, i
+        cdef int first = 0, last = forkjoin_last(&self.tasks), lane, i
+        if last != FORKJOIN_ANYBODY:
+            self.late[last] += 1
+        self.rounds += 1
+        if self.rounds % EVEN_OUT:
+            return
+        last = 0
         for i in range(self.threads):
             if self.late[i] < self.late[first]:
                 first = i
@@ -263,8 +277,8 @@ cdef class Replay:
                 last = i
         if self.late[last] > LATE + self.late[first]:
             for lane in range(LANES):
-                if self.owner[lane] == last:
-                    self.owner[lane] = <uint8_t>first
+                if forkjoin_owner(&self.tasks, lane) == last:
+                    forkjoin_own(&self.tasks, lane, first)
                     break
         for i in range(self.threads):
             self.late[i] = 0
@@ -326,6 +340,8 @@ cdef class Replay:
         cdef uint32_t i
         cdef Conn* conn
         cdef Ending* ending
+        (<Worker>self.each[0]).verdicts.frame = frame
+        (<Worker>self.each[0]).verdicts.ns = ns
         self.collect_endings()
         while self.n_endings and ns - self.endings[self.first_ending].ns > PATIENCE_NS:
             ending = &self.endings[self.first_ending]

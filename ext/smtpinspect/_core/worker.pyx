@@ -5,14 +5,17 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from smtpinspect._core.connections cimport (
-    Table, prefetch, prefetch_bucket, prefetch_span, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
+    LANES, Table, lane_of, prefetch, prefetch_bucket, prefetch_span, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
 )
+from smtpinspect._core.counted cimport PURSES, counted_from
 from smtpinspect._core.frame cimport ACK, Packet, SYN
 from smtpinspect._core.machine cimport Machine
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, Seen
 from smtpinspect._core.segments cimport Streams
 from smtpinspect._core.state cimport Conn, DOUBT_ONE_DIRECTION, DOUBT_OVERLAP, KIND_OTHER, KIND_SMTP
 from smtpinspect._core.verdicts cimport Verdicts
+
+assert PURSES == LANES
 
 cdef enum:                     # segments ahead: the bucket, the connection, its dialogue
     BUCKET_AHEAD = 8
@@ -48,6 +51,7 @@ cdef class Worker:
                 prefetch_bucket(&tables[seen[BUCKET_AHEAD].lane], seen[BUCKET_AHEAD].hash)
                 prefetch_conn(&tables[seen[CONN_AHEAD].lane], seen[CONN_AHEAD].hash)
                 prefetch_talk(&tables[seen[TALK_AHEAD].lane], seen[TALK_AHEAD].hash)
+            counted_from(seen.lane + 1)
             self.take(&tables[seen.lane], seen, batch.first + seen.order)
             seen += 1
 
@@ -57,6 +61,7 @@ cdef class Worker:
         cdef const int16_t* which = batch.of_lane + lane * AGE_EVERY
         cdef int n = batch.count[lane], i
         cdef Seen* seen
+        counted_from(lane + 1)
         for i in range(min(n, SEEN_AHEAD)):
             prefetch_seen(&batch.seen[which[i]])
         for i in range(n):
@@ -137,6 +142,7 @@ cdef class Worker:
     cdef void end(self, Table* table, Conn* conn, int64_t ns, int64_t number) noexcept nogil:
         if conn.done:
             return
+        counted_from(lane_of(&conn.key) + 1)
         conn.ended_ns = ns
         self.streams.flush(conn)
         if conn.kind == KIND_SMTP:
