@@ -79,7 +79,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
+        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
     },
     "inspectors": {
         "all": (

@@ -31,8 +31,8 @@ class Rule(NamedTuple):
 
     `breaks` marks a rewrite that hangs the client. `first_of` names a group of which only the first
     row that fires for one fact counts (the most specific id wins). `method` names the inspector's
-    method that decides when all tests hold; it gets the fact and returns an Action or None. It is asked in order for each
-    connection; between connections in no order, and with several threads by any of them, one at a time.
+    method that decides when all tests hold; it gets the fact and returns an Action or None: in order for each
+    connection, between connections in no order; of several threads one at a time asks.
     `level` is the product's own; `ignore` leaves no line in its log.
     """
 

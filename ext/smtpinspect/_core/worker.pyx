@@ -5,7 +5,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from smtpinspect._core.connections cimport (
-    LANES, Table, lane_of, prefetch, prefetch_bucket, prefetch_span, prefetch_conn, prefetch_talk, side_of, table_close, table_find, table_remove,
+    lane_of, LANES, prefetch, prefetch_bucket, prefetch_conn, prefetch_span, prefetch_talk, side_of, Table,
+    table_close, table_find, table_remove,
 )
 from smtpinspect._core.counted cimport PURSES, counted_from
 from smtpinspect._core.frame cimport ACK, Packet, SYN
