@@ -314,17 +314,17 @@ cdef class Replay:
             n += (<Worker>self.each[i]).n_endings
         if n == 0:
             return 0
-        if self.first_ending:
+        if self.first_ending > self.n_endings:
             memmove(self.endings, self.endings + self.first_ending, self.n_endings * sizeof(Ending))
             self.first_ending = 0
-        if self.n_endings + n > self.cap_endings:
-            cap = (self.n_endings + n) * 2
+        if self.first_ending + self.n_endings + n > self.cap_endings:
+            cap = (self.first_ending + self.n_endings + n) * 2
             more = <Ending*>realloc(self.endings, cap * sizeof(Ending))
             if more == NULL:
                 return -1                           # they stay where they are until there is memory
             self.endings = more
             self.cap_endings = cap
-        more = self.endings + self.n_endings
+        more = self.endings + self.first_ending + self.n_endings
         self.n_endings += n
         n = 0
         for i in range(<uint32_t>self.threads):
