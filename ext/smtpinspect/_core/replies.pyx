@@ -35,6 +35,9 @@ from smtpinspect.grammar import limits as _limits
 cdef uint32_t REPLY_LINES = _limits.REPLY_LINES
 cdef uint32_t KEPT_LINE = _limits.KEPT_LINE
 
+cdef uint8_t[256] ENDS_KEYWORD     # SP, HTAB, =
+ENDS_KEYWORD[32] = ENDS_KEYWORD[9] = ENDS_KEYWORD[61] = 1
+
 cdef enum:                     # facts.REPLY.fits
     EXPECTED = 0
     UNSOLICITED = 1
@@ -191,10 +194,10 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
     cdef uint64_t bit
     if dialogue.verdicts.program.firsts_wanted & first_bit(rest.p, rest.n) == 0:
         return
-    while n < rest.n and rest.p[n] != 32 and rest.p[n] != 9:
+    while n < rest.n and not ENDS_KEYWORD[rest.p[n]]:
         n += 1
-        if rest.p[n - 1] == 61:
-            break                              # the old form AUTH=LOGIN
+    if n < rest.n and rest.p[n] == 61:
+        n += 1                                 # the old form AUTH=LOGIN
     bit = name_bit(rest.p, n)
     if dialogue.verdicts.program.offers_wanted & bit:
         number = keyword_number(span(rest.p, n))
