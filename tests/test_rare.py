@@ -231,5 +231,7 @@ def test_a_rare_fact_is_cheap(profile: str, tmp_path: Path, request: pytest.Fixt
         pytest.skip("no valgrind here")
     path = tmp_path / f"{profile}.pcap"
     corpus.write(profile, 2_000_000, path)
-    found = bench_inspector.measure([path], facts=list(bench_inspector.RARE), count=True)
+    # one that takes any verb may ask what was advertised: every keyword is read, at 3 %
+    facts = [fact for fact in bench_inspector.RARE if fact != "command"]
+    found = bench_inspector.measure([path], facts=facts, count=True)
     assert found["kept"], found
