@@ -225,7 +225,7 @@ cdef void command_fact(
     fact.t[2] = text
     fact.verb = c.verb
     fact.v[1] = c.verb != V_UNKNOWN
-    if dialogue.verdicts.program.wants_advertised:
+    if (dialogue.verdicts.program.verbs_advertised >> c.verb) & 1:
         fact.v[2] = command_advertised(c, talk.offered, (talk.given & GIVEN_ESMTP) != 0, talk.answered)
     fact.v[3] = talk.commands
     fact.v[4] = 0 if end == 2 else 1

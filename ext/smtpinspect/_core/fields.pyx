@@ -12,7 +12,7 @@ from smtpinspect._core.octets cimport lower
 from smtpinspect._core.params cimport first_token, param, starts, trim
 from smtpinspect._core.plain cimport plain_field
 from smtpinspect._core.rows cimport (
-    COUNT_TO_ADDRESSES, F_FIELD, F_PART, fact_begin, IN_HEADER, IN_PART_HEADER, Limits, UNFLAGGED,
+    COUNT_TO_ADDRESSES, F_FIELD, F_PART, fact_begin, IN_HEADER, IN_PART_HEADER, Limits, name_bit,
 )
 from smtpinspect._core.span cimport Span, span
 from smtpinspect._core.state cimport (
@@ -39,6 +39,7 @@ cdef enum:          # Interest
     CONTENT_TYPE = 5
     CONTENT_ENCODING = 6
     CONTENT_DISPOSITION = 7
+    OF_A_RULE = 8              # only a row reads the value
 
 # octet classes that a whole line has, as bits of facts.Octets
 cdef int BAD_UTF8 = int(_Octets.BAD_UTF8)
@@ -75,6 +76,11 @@ cdef int interest_of(Mime* m) noexcept nogil:
     if n == 19 and is_name(m, b"content-disposition", 19):
         return CONTENT_DISPOSITION
     return NOTHING
+
+
+cdef inline bint is_wanted(Mime* m, uint64_t names) noexcept nogil:
+    """Is the open field's name among those that rows ask for?"""
+    return names != 0 and (names & name_bit(m.name, m.name_n)) != 0
 
 
 cdef Piece keep_unfolded(Mail* mail, Text* value) noexcept nogil:
@@ -132,7 +138,7 @@ cdef int field_end(Verdicts verdicts, Conn* conn, Mail* mail, Mime* m) noexcept 
     take_excerpt(m)
     if m.interest:
         field_kept(mail, m)
-    if (<uint64_t>m.flags | UNFLAGGED) & verdicts.program.flags_wanted[F_FIELD]:
+    if m.flags & verdicts.program.flags_wanted[F_FIELD] or is_wanted(m, verdicts.program.names_wanted[F_FIELD]):
         fact_begin(&fact, F_FIELD, CLIENT, phase_at(mail, m.field_at))
         fact.v[1] = m.level
         fact.v[2] = m.flags
@@ -167,10 +173,12 @@ cdef void field_start(Mime* m, int64_t at, int64_t packet) noexcept nogil:
     m.value.n = 0
 
 
-cdef void value_start(Mime* m, int64_t at) noexcept nogil:
+cdef void value_start(Verdicts verdicts, Mime* m, int64_t at) noexcept nogil:
     """Behind the colon."""
     m.in_value = 1
     m.interest = <uint8_t>interest_of(m)
+    if not m.interest and is_wanted(m, verdicts.program.values_wanted):
+        m.interest = OF_A_RULE
     m.comment = m.quoted = m.escaped = m.angle = m.counted = 0
     m.value_at = at
 
@@ -306,10 +314,11 @@ cdef int header_octets(
         if p[0] == 32 or p[0] == 9:
             if not m.in_field:
                 field_start(m, m.line_start, packet)
-                m.in_value = 1
-            elif not m.in_value:
+            if not m.in_value:
                 m.in_value = 1                     # a field without colon goes on: its own line was judged
-            if m.interest or verdicts.program.wants_value:
+                if is_wanted(m, verdicts.program.values_wanted):
+                    m.interest = OF_A_RULE
+            if m.interest:
                 text_add(&m.value, <const uint8_t*>b"\r\n", 2, KEPT_FIELD)
         else:
             field_end(verdicts, conn, mail, m)
@@ -322,7 +331,7 @@ cdef int header_octets(
                 if m.name_n == 0:
                     flag(m, BAD_NAME, at + i, packet)
                 i += 1
-                value_start(m, at + i)
+                value_start(verdicts, m, at + i)
                 break
             if p[i] < 33 or p[i] > 126:
                 flag(m, BAD_NAME, at + i, packet)
@@ -331,7 +340,7 @@ cdef int header_octets(
                 m.name[m.name_n] = p[i]
                 m.name_n += 1
             i += 1
-    if m.interest or verdicts.program.wants_value:
+    if m.interest:
         text_add(&m.value, p + i, n - i, KEPT_FIELD)
     if m.interest == TO and verdicts.program.counts[COUNT_TO_ADDRESSES].n:
         to_addresses(verdicts, conn, mail, m, p + i, n - i, at + i)
@@ -358,7 +367,7 @@ cdef bint plain_line(
     if p[0] == 32 or p[0] == 9:
         if not m.in_value or not m.in_field or m.u8_need:
             return False
-        if m.interest or verdicts.program.wants_value:
+        if m.interest:
             text_add(&m.value, <const uint8_t*>b"\r\n", 2, KEPT_FIELD)
     else:
         while i < n and p[i] > 32 and p[i] != 58:
@@ -370,8 +379,8 @@ cdef bint plain_line(
         m.name_n = <uint8_t>(i if i < NAME_LENGTH else NAME_LENGTH)
         memcpy(m.name, p, m.name_n)
         i += 1
-        value_start(m, at + i)
-    if m.interest or verdicts.program.wants_value:
+        value_start(verdicts, m, at + i)
+    if m.interest:
         text_add(&m.value, p + i, n - i, KEPT_FIELD)
     if m.interest == TO and verdicts.program.counts[COUNT_TO_ADDRESSES].n:
         keep_head(m, p, n)

@@ -13,7 +13,8 @@ from smtpinspect._core.mailtext cimport mark_begins, text_begins
 from smtpinspect._core.mime cimport mime_end
 from smtpinspect._core.octets cimport lower
 from smtpinspect._core.rows cimport (
-    COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, fact_begin, IN_REPLY, Limits,
+    COUNT_RCPT_REFUSED, F_GREETING, F_KEYWORD, F_REPLY, F_REPLY_LINE, F_TLS, fact_begin, first_bit, IN_REPLY,
+    Limits, name_bit,
 )
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
@@ -33,6 +34,9 @@ from smtpinspect.grammar import limits as _limits
 
 cdef uint32_t REPLY_LINES = _limits.REPLY_LINES
 cdef uint32_t KEPT_LINE = _limits.KEPT_LINE
+
+cdef uint8_t[256] ENDS_KEYWORD     # SP, HTAB, =
+ENDS_KEYWORD[32] = ENDS_KEYWORD[9] = ENDS_KEYWORD[61] = 1
 
 cdef enum:                     # facts.REPLY.fits
     EXPECTED = 0
@@ -187,16 +191,19 @@ cdef void keyword_line(Dialogue dialogue, Conn* conn, Span rest, Span text, Pend
     cdef Fact fact
     cdef Py_ssize_t n = 0
     cdef int number
-    if not dialogue.verdicts.program.wants_advertised and dialogue.verdicts.program.n_of_kind[F_KEYWORD] == 0:
+    cdef uint64_t bit
+    if dialogue.verdicts.program.firsts_wanted & first_bit(rest.p, rest.n) == 0:
         return
-    while n < rest.n and rest.p[n] != 32 and rest.p[n] != 9:
+    while n < rest.n and not ENDS_KEYWORD[rest.p[n]]:
         n += 1
-        if rest.p[n - 1] == 61:
-            break                              # the old form AUTH=LOGIN
-    number = keyword_number(span(rest.p, n))
-    if number >= 0:
-        talk.offered |= <uint64_t>1 << number
-    if dialogue.verdicts.program.n_of_kind[F_KEYWORD]:
+    if n < rest.n and rest.p[n] == 61:
+        n += 1                                 # the old form AUTH=LOGIN
+    bit = name_bit(rest.p, n)
+    if dialogue.verdicts.program.offers_wanted & bit:
+        number = keyword_number(span(rest.p, n))
+        if number >= 0:
+            talk.offered |= <uint64_t>1 << number
+    if dialogue.verdicts.program.names_wanted[F_KEYWORD] & bit:
         fact_begin(&fact, F_KEYWORD, SERVER, PHASE_EHLO)
         fact.t[0] = span(rest.p, n)
         fact.t[1] = rest

@@ -46,7 +46,7 @@ cdef enum:
     MOST_LIMITS = 250          # limits of one place or count: `passed` is an octet, 255 stands for none left
 
 cdef enum:
-    UNFLAGGED = 1 << 30        # in Program.flags_wanted: a row asks for no octet class, so every fact may matter
+    UNFLAGGED = 1 << 30        # in Program.flags_wanted: a row asks for no octet class, so every Path may matter
 
 cdef struct Condition:
     uint8_t op
@@ -111,6 +111,18 @@ cdef inline void fact_begin(Fact* fact, int kind, int side, int phase) noexcept 
     fact.packet = 0
 
 
+cdef inline uint64_t name_bit(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """A name's place among 64, by its length and its ends, without case: another name is mostly somewhere else."""
+    if n == 0:
+        return 1
+    return <uint64_t>1 << ((<uint64_t>n * 7 + <uint64_t>(p[0] | 32) * 5 + <uint64_t>(p[n - 1] | 32) * 11) & 63)
+
+
+cdef inline uint64_t first_bit(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """The same by the first octet alone, for words whose end is not known yet; an empty one may stand anywhere."""
+    return <uint64_t>1 << ((p[0] | 32) & 63) if n else ~<uint64_t>0
+
+
 cdef class Program:
     cdef Row* rows
     cdef Condition* conditions
@@ -120,8 +132,14 @@ cdef class Program:
     cdef int ninspectors
     cdef Guard* of_kind[F_KINDS]       # rows of a kind, in order
     cdef int n_of_kind[F_KINDS]
-    # Of Field and Path: the octet classes that rows ask for. A fact with none of them fires nothing.
+    # Of Field and Path: the octet classes that rows ask for. A fact with none of them fires nothing,
+    # but for a Field whose name is wanted.
     cdef uint64_t flags_wanted[F_KINDS]
+    cdef uint64_t names_wanted[F_KINDS]    # of Field and Keyword, by name_bit: rows ask for these names, or for any
+    cdef uint64_t values_wanted        # of Fields, by name_bit: some row reads the value
+    cdef uint64_t verbs_advertised     # by number: some row is told whether such a Command was advertised,
+    cdef uint64_t offers_wanted        # and these keywords tell, by name_bit
+    cdef uint64_t firsts_wanted        # of Keywords, by first_bit: what is in names_wanted or offers_wanted
     cdef Limits lines[WHERES]
     cdef Limits counts[COUNTS]
     cdef readonly tuple table          # the Python rows
@@ -133,12 +151,11 @@ cdef class Program:
     cdef readonly Scopes scopes
     cdef object methods
     cdef object regexes
-    cdef readonly bint wants_value     # some Field row reads the value
-    cdef readonly bint wants_advertised    # some Command row asks what the server offered
     cdef readonly uint32_t wants_content   # bits 1 << facts.CONTENT.kind: kinds that some row may match
     cdef list _kept                    # octet strings that `sets` point into
     # Rows of the fact's kind that hold; `out` has room for MOST, returns how many were filled.
     cdef int match(self, const Fact* fact, uint32_t given, Fired* out) noexcept nogil
+    cdef int _want(self, int kind, object rule) except -1
     cdef void _guard(self, Guard* guard, int number) noexcept
     cdef int _fill(self, Limits* limits, list found) except -1
     cdef void _place(self, int number, const Fact* fact, Fired* out) noexcept nogil

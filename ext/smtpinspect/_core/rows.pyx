@@ -13,6 +13,8 @@ from smtpinspect._core.state cimport CLASSES, COUNTS, Fact
 from smtpinspect import facts as _facts
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar.verbs import NUMBER as _NUMBER
+from smtpinspect.grammar.verbs import PARAMETERS as _PARAMETERS
+from smtpinspect.grammar.verbs import VERBS as _VERBS
 
 assert len(_facts.KINDS) == F_KINDS and len(_facts.Octets) == CLASSES
 assert len(_facts.LINE.fields["where"].words) == WHERES and len(_facts.COUNT.fields["what"].words) == COUNTS
@@ -31,6 +33,10 @@ cdef enum:          # Op
 # Numbers before texts, and of each the more selective first: most rows fail at their first condition.
 _COST = {"flags": 0, "eq": 1, "gt": 2, "lt": 3, "in": 4, "ne": 5, "not_in": 6, "contains": 7, "matches": 8}
 assert len(_NUMBER) <= 64
+_WITH_PARAMETERS = 1 << _NUMBER[b"MAIL"] | 1 << _NUMBER[b"RCPT"]
+_IN_OR_NOT = {"eq": OP_IN, "in": OP_IN, "ne": OP_NOT_IN, "not_in": OP_NOT_IN}
+
+cdef uint64_t ALL = ~<uint64_t>0
 
 _OPS = {
     "eq": OP_EQ, "ne": OP_NE, "gt": OP_GT, "lt": OP_LT, "in": OP_IN,
@@ -120,6 +126,21 @@ def _verbs_of(values, op):
     return sum({1 << int(number) for name, number in _NUMBER.items() if (name.lower() in named) == (op == OP_IN)})
 
 
+def _keywords_of(verbs):
+    """The EHLO keywords on which it depends whether these verbs, by number, were advertised."""
+    named = {keyword for number, verb in enumerate(_VERBS) if verbs >> number & 1 for keyword in verb.keywords}
+    return named | set(_PARAMETERS.values()) if verbs & _WITH_PARAMETERS else named
+
+
+cdef uint64_t _names_of(values, bint firsts=False) except? 0:
+    """By name_bit, or by first_bit."""
+    cdef uint64_t found = 0
+    cdef bytes name
+    for name in values:
+        found |= first_bit(name, len(name)) if firsts else name_bit(name, len(name))
+    return found
+
+
 def _kinds_of(test, number):
     """The words of an enumeration that a test lets pass, as bits."""
     named = sum({1 << int(value) for value in test.values})
@@ -198,10 +219,7 @@ cdef class Program:
             row.first = ncond
             if rule.method:
                 self.methods[number] = getattr(inspectors[inspector][1], rule.method)
-            if row.kind == F_FIELD and (rule.method or any(name == "value" for name, _ in when.tests)):
-                self.wants_value = True
-            if row.kind == F_COMMAND and (rule.method or any(name == "advertised" for name, _ in when.tests)):
-                self.wants_advertised = True
+            self._want(row.kind, rule)
             if row.kind == F_PART:
                 texts = [when.kind.fields[name] for name, _ in when.tests]
                 row.about = max([f.slot + 1 for f in texts if f.type == "text" and f.slot < 2], default=0)
@@ -257,8 +275,6 @@ cdef class Program:
                 else:
                     cond.value = int(test.values[0])
             self.wants_content |= kinds
-            asked = sum(int(test.values[0]) for _, test in when.tests if test.op == "flags")
-            self.flags_wanted[row.kind] |= <uint64_t>(asked or UNFLAGGED)
             if row.kind in (F_LINE, F_COUNT):
                 if limit is None:
                     raise TypeError(f"{rule.id}: a {when.kind.name} rule needs a limit, gt(...)")
@@ -283,6 +299,37 @@ cdef class Program:
             self._fill(&self.lines[slot], lines[slot])
         for slot in range(COUNTS):
             self._fill(&self.counts[slot], counts[slot])
+
+    cdef int _want(self, int kind, object rule) except -1:
+        """What of this kind of fact a row can need; the rest is not even filled in."""
+        tests = dict(rule.when.tests)
+        cdef uint64_t names = ALL, firsts = ALL, verbs = ALL
+        asked = sum([int(test.values[0]) for test in tests.values() if test.op == "flags"])
+        if "name" in tests and tests["name"].op in ("eq", "in"):
+            names = _names_of(tests["name"].values)
+            firsts = _names_of(tests["name"].values, True)
+        if kind == F_FIELD and (rule.method or "value" in tests):
+            self.values_wanted |= names
+        if kind == F_FIELD and asked:
+            names = 0
+        self.names_wanted[kind] |= names
+        self.flags_wanted[kind] |= <uint64_t>(asked or (0 if kind == F_FIELD else UNFLAGGED))
+        if kind == F_COMMAND and (rule.method or "advertised" in tests):
+            if "known" in tests and tests["known"] == ("eq", (0,)):
+                verbs = 1
+            elif "verb" in tests and tests["verb"].op in _IN_OR_NOT:
+                # (a word that is no verb is compared later)
+                verbs = _verbs_of(tests["verb"].values, _IN_OR_NOT[tests["verb"].op]) | 1
+            self.verbs_advertised |= verbs
+            self.offers_wanted |= _names_of(_keywords_of(verbs))
+            self.firsts_wanted |= _names_of(_keywords_of(verbs), True)
+        elif kind == F_KEYWORD:
+            self.firsts_wanted |= firsts
+        return 0
+
+    def wants(self, int kind, bytes name):
+        """May a row fire for a Field or a Keyword of this name that holds nothing remarkable?"""
+        return (self.names_wanted[kind] & name_bit(name, len(name))) != 0
 
     cdef void _guard(self, Guard* guard, int number) noexcept:
         cdef Row* row = &self.rows[number]
