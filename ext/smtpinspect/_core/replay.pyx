@@ -45,6 +45,7 @@ cdef extern from "forkjoin.h" nogil:
     void forkjoin_stop(forkjoin* f)
 
 cdef enum:
+    FEW = 32                   # segments that are not worth a round
     SMALL_BATCH = 64          # for one thread: as many as its first-level cache holds
     FILL = LANES               # tasks that are no lanes
     READ_AHEAD = LANES + 1     # and as many more as the source has parts
@@ -230,6 +231,9 @@ cdef class Replay:
         cdef uint32_t todo = 0
         cdef int lane, i
         cdef bint wrote = False
+        if self.batch.n < FEW:
+            (<Worker>self.each[0]).run(self.tables, self.batch)
+            return
         if self.reader.source.overlaps:
             for i in range(self.reader.source.settle()):
                 todo |= <uint32_t>1 << (READ_AHEAD + i)
