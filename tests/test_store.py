@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +79,22 @@ def test_any_order(order: list[int], size: int) -> None:
     for number in range(60):
         assert kept.take() == (number * size, bytes([number]) * size, 0, number, True)
     assert kept.take() is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_many_in_any_order(seed: int) -> None:
+    """So many that places are looked for in the tree; half the time all come again, in other sizes."""
+    random, times = Random(seed), seed & 1
+    kept, plain = Kept(), Plain()
+    offsets = [random.randrange(4_000) for _ in range(500)]
+    for offset in offsets + offsets * times:
+        octets = random.randbytes(random.randrange(1, 9))
+        assert kept.keep(octets, offset) == keep(plain, offset, octets, 0)
+        if random.random() < 0.2:
+            at, got, *_ = kept.take()
+            assert at == min(plain)
+            assert [plain.pop(at + i) for i in range(len(got))] == [*got]
+    assert taken(kept)[0] == plain
 
 
 def test_only_the_first_piece_begins_a_segment() -> None:

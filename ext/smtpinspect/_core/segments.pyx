@@ -56,6 +56,7 @@ cdef class Streams:
     def __init__(self, Machine machine, Source source):
         self.machine = machine
         self.source = source
+        self.store.seed = <uint32_t>hash("store")
 
     def __dealloc__(self):
         store_free(&self.store)

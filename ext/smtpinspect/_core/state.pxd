@@ -198,19 +198,23 @@ cdef struct Mail:
 cdef struct Stored:
     Stored* next
     Stored* prev               # of the first one: not told
+    Stored* left               # in the tree, while there is one
+    Stored* right
     int64_t offset
     int64_t ack                # stream offset of the other side, -1 unknown
     int64_t packet
     int64_t ns
     uint32_t n                 # octets kept
     uint32_t missing           # octets behind them that the snap length cut off
+    uint32_t height            # random: nobody lies under a lower one
     uint8_t border             # its first octet began a segment
     uint8_t merged             # larger than a segment on the wire
     uint8_t size               # of its memory, in 64 octets; 0: larger than any that is used again (store)
 
 cdef struct Aside:             # of a direction: what came out of order, or did not fit; most have none (store)
     Stored* last
-    Stored* near               # the last one that came, or what has followed it; NULL with an empty store only
+    Stored* near               # where the last one came, or what has followed it; NULL with an empty store only
+    Stored* root               # of the tree by offsets; NULL while it was not needed (store)
     int64_t hold_ns            # since when the head of the store waits, 0 not
     int64_t excused            # acknowledged up to here, but not in the capture: not waited for
     int64_t rst_at             # of an RST that did not fit when it came, -1 none

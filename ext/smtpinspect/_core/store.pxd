@@ -1,6 +1,6 @@
 """Segments that wait: copies in the order of their offsets, the first copy of an octet wins."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from smtpinspect._core.state cimport Aside, Direction, Stored
 
@@ -10,6 +10,7 @@ cdef enum:
 
 cdef struct Store:             # what all directions share
     int64_t octets             # that are kept
+    uint64_t seed              # of the heights in their trees, so that nobody can make one lean
     uint32_t spare             # octets of pieces that are free
     Stored* free[SIZES]        # by size
 

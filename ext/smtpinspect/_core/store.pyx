@@ -1,14 +1,20 @@
 """Segments that wait: copies in the order of their offsets, the first copy of an octet wins.
 
-A segment is kept in a piece of memory of its own; the pieces are used again, since small segments come often.
+A segment is kept in a piece of memory of its own; the pieces are used again, since small segments come often. They are a
+list. Where the place of a new one is far from all that are known, they become a treap too: a tree by offsets in which
+nobody lies under one with a smaller random number, so that it is about as deep as the logarithm of its size.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from smtpinspect._core.octets cimport mix
 from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.state cimport Aside, Direction, Stored
+
+cdef enum:
+    WALK = 16                  # steps along the list before a tree is worth its making
 
 
 cdef Aside* aside_of(Direction* d) noexcept nogil:
@@ -77,6 +83,8 @@ cdef Stored* store_take(Store* store, Direction* d) noexcept nogil:
         prefetch(<uint8_t*>s.next + 128)
     if a.near == s:
         a.near = s.next
+    if a.root != NULL:
+        uproot(a)
     a.stored_n -= 1
     a.stored_octets -= s.n
     store.octets -= s.n
@@ -110,20 +118,75 @@ cdef void store_base(Direction* d, uint32_t base) noexcept nogil:
     d.next = 0
 
 
+cdef void plant(Aside* a, Stored* s) noexcept nogil:
+    """Into the tree: what lies under its place goes to both sides of it."""
+    cdef Stored** at = &a.root
+    cdef Stored** left = &s.left
+    cdef Stored** right = &s.right
+    cdef Stored* t
+    while at[0] != NULL and at[0].height >= s.height:
+        at = &at[0].left if s.offset < at[0].offset else &at[0].right
+    t = at[0]
+    at[0] = s
+    while t != NULL:
+        if t.offset < s.offset:
+            left[0] = t
+            left = &t.right
+            t = left[0]
+        else:
+            right[0] = t
+            right = &t.left
+            t = right[0]
+    left[0] = NULL
+    right[0] = NULL
+
+
+cdef void uproot(Aside* a) noexcept nogil:
+    """The first one, out of the tree."""
+    cdef Stored** at = &a.root
+    while at[0].left != NULL:
+        at = &at[0].left
+    at[0] = at[0].right
+
+
 cdef Stored* last_before(Direction* d, int64_t offset) noexcept nogil:
     """The last one that begins here or before; segments come mostly behind all others, or near the one before."""
-    cdef Stored* s = d.aside.last
+    cdef Aside* a = d.aside
+    cdef Stored* s = a.last
+    cdef Stored* t
+    cdef int i
     if s == NULL or s.offset <= offset:
         return s
     if offset < d.first.offset:
         return NULL
-    if offset - d.aside.near.offset < s.offset - offset:
-        s = d.aside.near
-    while s.offset <= offset and s.next.offset <= offset:
-        s = s.next
-    while s.offset > offset:
-        s = s.prev
+    if offset - d.first.offset < s.offset - offset:
+        s = d.first
+    if distance(a.near, offset) < distance(s, offset):
+        s = a.near
+    for i in range(WALK):
+        if s.offset > offset:
+            s = s.prev
+        elif s.next.offset <= offset:
+            s = s.next
+        else:
+            return s
+    if a.root == NULL:
+        s = d.first
+        while s != NULL:
+            plant(a, s)
+            s = s.next
+    t = a.root
+    while t != NULL:
+        if t.offset <= offset:
+            s = t
+            t = t.right
+        else:
+            t = t.left
     return s
+
+
+cdef inline int64_t distance(const Stored* s, int64_t offset) noexcept nogil:
+    return s.offset - offset if s.offset > offset else offset - s.offset
 
 
 cdef int store_keep(
@@ -150,6 +213,7 @@ cdef int store_keep(
                 differs = 1
             before = <uint32_t>(s.offset + s.n + s.missing - offset)
             if before >= n + missing:
+                a.near = s
                 return differs
             if before >= n:
                 missing -= before - n
@@ -181,6 +245,8 @@ cdef int store_keep(
         )
         made.border = border
         made.merged = merged
+        store.seed = mix(store.seed, number)
+        made.height = <uint32_t>store.seed
         memcpy(<uint8_t*>(made + 1), p, made.n)
         made.prev = s
         made.next = behind
@@ -192,6 +258,8 @@ cdef int store_keep(
             a.last = made
         else:
             behind.prev = made
+        if a.root != NULL:
+            plant(a, made)
         a.near = made
         a.stored_n += 1
         a.stored_octets += made.n
