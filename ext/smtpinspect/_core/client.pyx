@@ -1,6 +1,6 @@
 """The client's lines: commands, empty lines, answers in the AUTH dialogue."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc
 
 from smtpinspect._core.commands cimport (
@@ -23,7 +23,7 @@ from smtpinspect._core.states cimport (
     action_of, D_ABORT, D_CHUNK, D_COUNT, D_EMPTY, D_GREET, D_IGNORE, D_MAIL, D_RCPT, E_ANSWER, E_AUTH, E_BDAT,
     E_DATA, E_EMPTY, E_HELO, E_MAIL, E_OTHER, E_QUIT, E_RCPT, E_RSET, E_STARTTLS, E_XEXCH50, S_AUTH, S_LOST, S_WAIT,
 )
-from smtpinspect._core.text cimport text_add, text_set
+from smtpinspect._core.text cimport octets_set, text_add
 from smtpinspect._core.transactions cimport mail_begin, mail_close, mail_recipient, mail_sender
 
 from smtpinspect.grammar import limits as _limits
@@ -78,8 +78,8 @@ cdef Py_ssize_t client_read(
     cdef Py_ssize_t took
     if talk.nested != NULL and talk.nested.reply:
         nested_taken(dialogue, conn)
-    if line.n == 0 and talk.line_border != talk.border:
-        talk.line_border = talk.border
+    if line.n == 0 and talk.new_border:
+        talk.new_border = 0
         talk.nth = 0
     took = line_read(line, p, n, at, dialogue.verdicts.packet, border, &whole, &text, &end)
     if talk.skip_line[CLIENT]:
@@ -270,12 +270,12 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
     dialogue.event(conn, what)
     if talk.state == S_WAIT:
         talk.asked = <uint8_t>c.verb
-        talk.asked_end = end_at
+        talk.here.asked_end = end_at
     if action == D_GREET or action == D_ABORT:
         if talk.open != NULL:
             mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
     if action == D_GREET:
-        text_set(&talk.helo, c.arg.p, c.arg.n, KEPT_ADDRESS)
+        octets_set(&talk.helo, &talk.helo_n, c.arg.p, c.arg.n, <uint16_t>KEPT_ADDRESS)
     p = dialogue.ask(conn, line.start, end_at, line.packet, c.verb, c.word, W_COMMAND, phase, mail)
     dialogue.tape.command(conn, text, line.n)
     if p == NULL:
@@ -285,14 +285,14 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         count_fact(dialogue, conn, mail, CLIENT, COUNT_RCPT, mail.rcpt_count, phase, line, text)
     elif action == D_CHUNK:
         p.last = c.last
-        talk.chunk_left = c.chunk
+        talk.here.chunk_left = c.chunk
         talk.chunk_last = c.last
         talk.chunk_mail = 1
         if talk.open != NULL and not talk.open.has_text:
             text_begins(dialogue, conn, end_at, False)
-        if talk.chunk_left == 0:
+        if talk.here.chunk_left == 0:
             chunk_done(dialogue, conn, end_at)
     elif action == D_COUNT:
-        talk.chunk_left = c.chunk
+        talk.here.chunk_left = c.chunk
         talk.chunk_last = 0
         talk.chunk_mail = 0

@@ -11,18 +11,26 @@ cdef extern from "prefetch.h" nogil:
 cdef enum:
     LANES = 16                     # groups of connections; what one does depends on no other
 
+    SLAB = 64                      # connections allocated at once
+
+# A connection is known by its number, half as long as a pointer: its slab and its place in that; 0 is none.
 cdef struct Table:
-    Conn** buckets
+    uint32_t* buckets
     uint32_t size                  # a power of two
     uint32_t n
     uint32_t n_closed
-    Conn* free_list
-    Conn* oldest                   # open ones, by when they were last looked at
-    Conn* newest
-    Conn* first_closed             # remembered for their late frames
-    Conn* last_closed
-    void** slabs                   # each begins with a pointer to the one before
+    uint32_t free_list
+    uint32_t oldest                # open ones, by when they were last looked at
+    uint32_t newest
+    uint32_t first_closed          # remembered for their late frames
+    uint32_t last_closed
+    uint32_t n_slabs
+    Conn** slabs
     const uint8_t* ports           # 65,536 of them, 1: a server listens there
+
+cdef inline Conn* conn_at(const Table* table, uint32_t number) noexcept nogil:
+    return &table.slabs[number // SLAB][number % SLAB] if number else NULL
+
 
 # The ordered pair of ends and its hash by a secret seed; True when the packet comes from the lower one.
 cdef bint key_of(const Packet* t, Key* key, uint32_t* hash, uint64_t seed) noexcept nogil
@@ -58,7 +66,7 @@ cdef inline void prefetch_bucket(const Table* table, uint32_t hash) noexcept nog
 
 
 cdef inline Conn* prefetch_conn(const Table* table, uint32_t hash) noexcept nogil:
-    cdef Conn* conn = table.buckets[hash & (table.size - 1)]
+    cdef Conn* conn = conn_at(table, table.buckets[hash & (table.size - 1)])
     if conn != NULL:
         prefetch(conn)
         prefetch(<const uint8_t*>conn + 64)
@@ -68,7 +76,7 @@ cdef inline Conn* prefetch_conn(const Table* table, uint32_t hash) noexcept nogi
 
 
 cdef inline void prefetch_talk(const Table* table, uint32_t hash) noexcept nogil:
-    cdef Conn* conn = table.buckets[hash & (table.size - 1)]
+    cdef Conn* conn = conn_at(table, table.buckets[hash & (table.size - 1)])
     if conn != NULL and conn.talk != NULL:
         prefetch(conn.talk)
         prefetch(<const uint8_t*>conn.talk + 64)

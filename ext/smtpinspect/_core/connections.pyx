@@ -1,8 +1,9 @@
 """A table of connections: found by addresses and ports, aged by capture time. There is one per lane."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
 
 from smtpinspect._core.frame cimport ACK, Packet, SYN
 from smtpinspect._core.octets cimport mix
@@ -14,8 +15,7 @@ from smtpinspect.grammar import limits as _limits
 cdef int64_t IDLE_NS = _limits.IDLE_NS
 
 cdef enum:
-    SLAB = 64                  # connections allocated at once
-    LINK = 64                  # octets before a slab's connections: the slab before it
+    LINE = 64                  # octets of the memory's caches
     BUCKETS = 256              # of a new table
 
 
@@ -68,34 +68,33 @@ cdef int table_make(Table* table, const uint8_t* ports) noexcept nogil:
     memset(table, 0, sizeof(Table))
     table.ports = ports
     table.size = BUCKETS
-    table.buckets = <Conn**>calloc(table.size, sizeof(Conn*))
+    table.buckets = <uint32_t*>calloc(table.size, sizeof(uint32_t))
     return -1 if table.buckets == NULL else 0
 
 
 cdef void table_free(Table* table) noexcept nogil:
-    cdef void** slab = table.slabs
-    while slab != NULL:
-        table.slabs = <void**>slab[0]
-        free(slab)
-        slab = table.slabs
+    cdef uint32_t i
+    for i in range(table.n_slabs):
+        free(table.slabs[i])
+    free(table.slabs)
     free(table.buckets)
 
 
 cdef int grow(Table* table) noexcept nogil:
-    cdef Conn** more = <Conn**>calloc(<size_t>table.size * 2, sizeof(Conn*))
+    cdef uint32_t* more = <uint32_t*>calloc(<size_t>table.size * 2, sizeof(uint32_t))
     cdef Conn* conn
-    cdef Conn* after
-    cdef uint32_t i, slot
+    cdef uint32_t i, slot, at, after
     if more == NULL:
         return -1
     for i in range(table.size):
-        conn = table.buckets[i]
-        while conn != NULL:
+        at = table.buckets[i]
+        while at:
+            conn = conn_at(table, at)
             after = conn.bucket
             slot = conn.hash & (table.size * 2 - 1)
             conn.bucket = more[slot]
-            more[slot] = conn
-            conn = after
+            more[slot] = at
+            at = after
     free(table.buckets)
     table.buckets = more
     table.size *= 2
@@ -105,12 +104,31 @@ cdef int grow(Table* table) noexcept nogil:
 cdef Conn* table_find(
     Table* table, const Packet* t, const Key* key, uint32_t hash, bint from_lo, uint64_t number, int64_t ns,
 ) noexcept nogil:
-    cdef Conn* conn = table.buckets[hash & (table.size - 1)]
+    cdef Conn* conn = conn_at(table, table.buckets[hash & (table.size - 1)])
     while conn != NULL:
         if conn.hash == hash and same(&conn.key, key):
             return conn
-        conn = conn.bucket
+        conn = conn_at(table, conn.bucket)
     return make(table, t, key, hash, from_lo, number, ns)
+
+
+cdef int add_slab(Table* table) noexcept nogil:
+    cdef Conn** more = <Conn**>realloc(table.slabs, (table.n_slabs + 1) * sizeof(Conn*))
+    cdef void* room = NULL
+    cdef Conn* slab
+    cdef uint32_t i, first = table.n_slabs * SLAB
+    if more == NULL:
+        return -1
+    table.slabs = more
+    if posix_memalign(&room, LINE, SLAB * sizeof(Conn)) != 0:
+        return -1
+    slab = <Conn*>room
+    more[table.n_slabs] = slab
+    table.n_slabs += 1
+    for i in range(0 if first else 1, SLAB):
+        slab[i].bucket = table.free_list
+        table.free_list = first + i
+    return 0
 
 
 cdef Conn* make(
@@ -118,21 +136,14 @@ cdef Conn* make(
 ) noexcept nogil:
     cdef uint8_t* ports = <uint8_t*>table.ports
     cdef Conn* conn
-    cdef void** slab
+    cdef uint32_t at
     cdef int i
-    if table.free_list == NULL:
-        slab = <void**>malloc(LINK + SLAB * sizeof(Conn))
-        if slab == NULL:
-            return NULL
-        slab[0] = table.slabs
-        table.slabs = slab
-        for i in range(SLAB):
-            conn = <Conn*>(<uint8_t*>slab + LINK) + i
-            conn.bucket = table.free_list
-            table.free_list = conn
+    if table.free_list == 0 and add_slab(table) < 0:
+        return NULL
     if table.n >= table.size:
         grow(table)
-    conn = table.free_list
+    at = table.free_list
+    conn = conn_at(table, at)
     table.free_list = conn.bucket
     memset(conn, 0, sizeof(Conn))
     conn.key = key[0]
@@ -164,75 +175,79 @@ cdef Conn* make(
     else:
         conn.kind = KIND_UNDECIDED
     conn.bucket = table.buckets[hash & (table.size - 1)]
-    table.buckets[hash & (table.size - 1)] = conn
-    conn.older = table.newest
-    if table.newest != NULL:
-        table.newest.newer = conn
-    else:
-        table.oldest = conn
-    table.newest = conn
+    table.buckets[hash & (table.size - 1)] = at
+    add_newest(table, conn, at)
     table.n += 1
     return conn
 
 
-cdef void unlink_age(Table* table, Conn* conn) noexcept nogil:
-    if conn.older != NULL:
-        conn.older.newer = conn.newer
-    elif conn.done:
-        table.first_closed = conn.newer
+cdef inline void add_newest(Table* table, Conn* conn, uint32_t at) noexcept nogil:
+    conn.older = table.newest
+    if table.newest:
+        conn_at(table, table.newest).newer = at
     else:
-        table.oldest = conn.newer
-    if conn.newer != NULL:
-        conn.newer.older = conn.older
+        table.oldest = at
+    table.newest = at
+
+
+cdef uint32_t unlink_age(Table* table, Conn* conn) noexcept nogil:
+    """Its number: the one before it knows."""
+    cdef uint32_t* at
+    cdef uint32_t number
+    if conn.older:
+        at = &conn_at(table, conn.older).newer
+    elif conn.done:
+        at = &table.first_closed
+    else:
+        at = &table.oldest
+    number = at[0]
+    at[0] = conn.newer
+    if conn.newer:
+        conn_at(table, conn.newer).older = conn.older
     elif conn.done:
         table.last_closed = conn.older
     else:
         table.newest = conn.older
-    conn.older = NULL
-    conn.newer = NULL
+    conn.older = 0
+    conn.newer = 0
+    return number
 
 
 cdef void table_close(Table* table, Conn* conn, int64_t ns) noexcept nogil:
-    unlink_age(table, conn)
+    cdef uint32_t at = unlink_age(table, conn)
     conn.done = 1
     conn.moved_ns = ns
     conn.older = table.last_closed
-    if table.last_closed != NULL:
-        table.last_closed.newer = conn
+    if table.last_closed:
+        conn_at(table, table.last_closed).newer = at
     else:
-        table.first_closed = conn
-    table.last_closed = conn
+        table.first_closed = at
+    table.last_closed = at
     table.n_closed += 1
 
 
 cdef void table_remove(Table* table, Conn* conn) noexcept nogil:
-    cdef Conn** at = &table.buckets[conn.hash & (table.size - 1)]
-    unlink_age(table, conn)
+    cdef uint32_t* at = &table.buckets[conn.hash & (table.size - 1)]
+    cdef uint32_t number = unlink_age(table, conn)
     if conn.done:
         table.n_closed -= 1
-    while at[0] != conn:
-        at = &at[0].bucket
+    while at[0] != number:
+        at = &conn_at(table, at[0]).bucket
     at[0] = conn.bucket
     conn.bucket = table.free_list
-    table.free_list = conn
+    table.free_list = number
     table.n -= 1
 
 
 cdef Conn* table_expired(Table* table, int64_t ns) noexcept nogil:
     cdef Conn* conn
-    while table.oldest != NULL:
-        conn = table.oldest
+    while table.oldest:
+        conn = conn_at(table, table.oldest)
         if conn.moved_ns + IDLE_NS >= ns:
             return NULL
         if conn.last_ns + IDLE_NS < ns:
             return conn
         # it was active since: to the end, by its last frame
-        unlink_age(table, conn)
         conn.moved_ns = conn.last_ns
-        conn.older = table.newest
-        if table.newest != NULL:
-            table.newest.newer = conn
-        else:
-            table.oldest = conn
-        table.newest = conn
+        add_newest(table, conn, unlink_age(table, conn))
     return NULL

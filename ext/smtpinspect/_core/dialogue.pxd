@@ -32,6 +32,7 @@ cdef class Dialogue:
     cdef Verdicts verdicts
     cdef Tape tape
     cdef bint merged               # the client's segment that is being read is a merged one
+    cdef int64_t reply_end         # stream offset behind the reply line that is being read
     cdef int64_t ack               # what it acknowledges: stream offset of the server, -1 unknown
     cdef Line line[2]              # lent while octets are read; only one that is open stays with its connection
     cdef Reply reply

@@ -10,7 +10,7 @@ from smtpinspect._core.dialogue cimport Dialogue
 from smtpinspect._core.lines cimport line_done
 from smtpinspect._core.mailtext cimport chunk_done, chunk_feed, text_begins, text_feed
 from smtpinspect._core.mime cimport mime_free, mime_gap
-from smtpinspect._core.records cimport free_mail
+from smtpinspect._core.records cimport free_mail, standings_free
 from smtpinspect._core.replies cimport replies_feed
 from smtpinspect._core.rows cimport F_TLS, fact_begin
 from smtpinspect._core.socks cimport socks_skip
@@ -59,7 +59,7 @@ cdef class Machine:
             if talk.line[side] != NULL:
                 text_free(&talk.line[side].kept)
                 free(talk.line[side])
-        text_free(&talk.helo)
+        free(talk.helo)
         if talk.nested != NULL:
             text_free(&talk.nested.line)
             free(talk.nested)
@@ -68,8 +68,7 @@ cdef class Machine:
             free(talk.reply)
         free(talk.mark)
         free(talk.queue)
-        free(talk.standing)
-        free(talk.counts)
+        standings_free(talk.standing)
         free(talk)
         conn.talk = NULL
 
@@ -84,7 +83,7 @@ cdef class Machine:
         self.dialogue.verdicts.packet = a.packet
         if a.merged:
             conn.doubt |= DOUBT_SUPER_SEGMENTS
-        if talk.socks.on and not talk.socks.done[side]:
+        if talk.socks.on[side]:
             i = socks_skip(&talk.socks, side, p, n)
         if side == SERVER:
             return i + replies_feed(self.dialogue, conn, p + i, n - i, at + i, border)
@@ -93,6 +92,7 @@ cdef class Machine:
         if border:
             talk.before = talk.border
             talk.before_ns = talk.border_ns
+            talk.new_border = 1
             talk.border = at
             talk.border_ns = a.ns
             if talk.mark != NULL:
@@ -159,14 +159,14 @@ cdef class Machine:
                 mime_gap(self.dialogue.verdicts, conn, talk.open, n)
             self.tape.text_gap(conn, n, False)
         elif talk.state == S_CHUNK:
-            if left > talk.chunk_left:
-                left = talk.chunk_left
+            if left > talk.here.chunk_left:
+                left = talk.here.chunk_left
             if talk.chunk_mail:
                 if talk.open != NULL:
                     mime_gap(self.dialogue.verdicts, conn, talk.open, left)
                 self.tape.text_gap(conn, left, True)
-            talk.chunk_left -= left
-            if talk.chunk_left == 0:
+            talk.here.chunk_left -= left
+            if talk.here.chunk_left == 0:
                 chunk_done(self.dialogue, conn, at + left)
                 if left < n:
                     self.dialogue.event(conn, E_CLIENT_GAP)
@@ -195,7 +195,7 @@ cdef class Machine:
             return 0
         if self.dialogue.event(conn, E_NO_REPLY) != D_TEXT:
             return 0
-        text_begins(self.dialogue, conn, talk.asked_end, True)
+        text_begins(self.dialogue, conn, talk.here.asked_end, True)
         talk.open.doubt |= DOUBT_GAP if conn.d[SERVER].has_payload else DOUBT_ONE_DIRECTION
         self.tape.text_begin(conn, -1)
         return 0

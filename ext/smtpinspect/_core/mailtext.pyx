@@ -224,12 +224,12 @@ cdef void chunk_done(Dialogue dialogue, Conn* conn, int64_t at) noexcept nogil:
 
 cdef Py_ssize_t chunk_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:
     cdef Talk* talk = conn.talk
-    cdef Py_ssize_t took = n if n < talk.chunk_left else <Py_ssize_t>talk.chunk_left
+    cdef Py_ssize_t took = n if n < talk.here.chunk_left else <Py_ssize_t>talk.here.chunk_left
     if talk.chunk_mail and took:
         if talk.open != NULL:
             mime_feed(dialogue.verdicts, conn, talk.open, p, took, at)
         dialogue.tape.text(conn, p, took, True)
-    talk.chunk_left -= took
-    if talk.chunk_left == 0:
+    talk.here.chunk_left -= took
+    if talk.here.chunk_left == 0:
         chunk_done(dialogue, conn, at + took)
     return took

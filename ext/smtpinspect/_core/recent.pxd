@@ -8,11 +8,14 @@ from smtpinspect._core.state cimport Direction, RECENT
 
 
 cdef inline void recent_add(Direction* d, int64_t position, int64_t offset, uint32_t n) noexcept nogil:
-    cdef int slot = d.recent_at
-    d.recent_at = <uint8_t>((slot + 1) % RECENT)
-    d.recent_position[slot] = position
-    d.recent_offset[slot] = <uint32_t>offset
-    d.recent_n[slot] = n
+    cdef int i
+    for i in range(RECENT - 1, 0, -1):
+        d.recent_position[i] = d.recent_position[i - 1]
+        d.recent_offset[i] = d.recent_offset[i - 1]
+        d.recent_n[i] = d.recent_n[i - 1]
+    d.recent_position[0] = position
+    d.recent_offset[0] = <uint32_t>offset
+    d.recent_n[0] = n
 
 
 cdef inline bint recent_differs(

@@ -4,12 +4,13 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from smtpinspect._core.rows cimport Program
 from smtpinspect._core.state cimport (
-    Alert, Conn, Mail, PHASE_DATABODY, PHASE_DATAMID, PHASE_DOT, PHASE_DOTREPLY, PHASE_REPLY354,
+    Alert, Conn, Mail, PHASE_DATABODY, PHASE_DATAMID, PHASE_DOT, PHASE_DOTREPLY, PHASE_REPLY354, Standings,
 )
 
 cdef enum:
     SOCKET = 65536     # limits.SOCKET
 
+cdef void standings_free(Standings* standing) noexcept nogil
 cdef void free_mail(Mail* mail) noexcept nogil
 cdef uint64_t flow_id(const Conn* conn) noexcept nogil
 

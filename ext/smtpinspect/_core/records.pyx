@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 
 from smtpinspect._core.octets cimport mix
 from smtpinspect._core.rows cimport Program
-from smtpinspect._core.state cimport Alert, Conn, Mail, OUTCOME_ENCRYPTED
+from smtpinspect._core.state cimport Alert, Conn, Mail, OUTCOME_ENCRYPTED, Standings
 from smtpinspect._core.text cimport text_free
 
 from smtpinspect.grammar import limits as _limits
@@ -30,6 +30,12 @@ cdef uint64_t flow_id(const Conn* conn) noexcept nogil:
     return h >> 11
 
 
+cdef void standings_free(Standings* standing) noexcept nogil:
+    if standing != NULL:
+        free(standing.breaks)
+        free(standing)
+
+
 cdef void free_mail(Mail* mail) noexcept nogil:
     cdef Alert* alert
     while mail.alerts != NULL:
@@ -39,8 +45,7 @@ cdef void free_mail(Mail* mail) noexcept nogil:
     text_free(&mail.text)
     free(mail.rcpts)
     free(mail.names)
-    free(mail.standing)
-    free(mail.counts)
+    standings_free(mail.standing)
     free(mail)
 
 

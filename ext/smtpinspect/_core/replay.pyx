@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove
 
 from smtpinspect._core.connections cimport (
-    LANES, Table, lane_of, table_expired, table_free, table_make, table_remove,
+    conn_at, LANES, Table, lane_of, table_expired, table_free, table_make, table_remove,
 )
 from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, Source
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, batch_free, batch_make, Reader
@@ -379,13 +379,15 @@ cdef class Replay:
         cdef uint32_t n = 0
         cdef int lane
         for lane in range(LANES):
-            while self.tables[lane].first_closed != NULL and self.tables[lane].first_closed.moved_ns + LINGER_NS < ns:
-                table_remove(&self.tables[lane], self.tables[lane].first_closed)
+            conn = conn_at(&self.tables[lane], self.tables[lane].first_closed)
+            while conn != NULL and conn.moved_ns + LINGER_NS < ns:
+                table_remove(&self.tables[lane], conn)
+                conn = conn_at(&self.tables[lane], self.tables[lane].first_closed)
             n += self.tables[lane].n_closed
         while n > REMEMBERED:
             earliest = NULL
             for lane in range(LANES):
-                conn = self.tables[lane].first_closed
+                conn = conn_at(&self.tables[lane], self.tables[lane].first_closed)
                 if conn != NULL and (earliest == NULL or earlier(conn, earliest)):
                     earliest = conn
             table_remove(&self.tables[lane_of(&earliest.key)], earliest)
@@ -402,7 +404,7 @@ cdef class Replay:
             for lane in range(LANES):
                 conn = table_expired(&self.tables[lane], ns)
                 if conn == NULL and n > CONNECTIONS:
-                    conn = self.tables[lane].oldest
+                    conn = conn_at(&self.tables[lane], self.tables[lane].oldest)
                 if conn != NULL and (longest == NULL or earlier(conn, longest)):
                     longest = conn
             if longest == NULL:
@@ -432,11 +434,11 @@ cdef class Replay:
             raise MemoryError
         with nogil:
             for lane in range(LANES):
-                conn = self.tables[lane].oldest
+                conn = conn_at(&self.tables[lane], self.tables[lane].oldest)
                 while conn != NULL:
                     open[n] = conn
                     n += 1
-                    conn = conn.newer
+                    conn = conn_at(&self.tables[lane], conn.newer)
             qsort(open, n, sizeof(Conn*), by_first_packet)
             for i in range(n):
                 conn = open[i]
@@ -452,11 +454,11 @@ cdef class Replay:
         cdef int lane
         for lane in range(LANES):
             if self.each != NULL and self.workers:
-                conn = self.tables[lane].oldest
+                conn = conn_at(&self.tables[lane], self.tables[lane].oldest)
                 while conn != NULL:
                     (<Worker>self.each[0]).streams.forget(conn)
                     (<Worker>self.each[0]).machine.free_talk(conn)
-                    conn = conn.newer
+                    conn = conn_at(&self.tables[lane], conn.newer)
             table_free(&self.tables[lane])
         batch_free(&self.batches[0])
         batch_free(&self.batches[1])

@@ -123,7 +123,7 @@ cdef void reply_line(Dialogue dialogue, Conn* conn, Span text, int end) noexcept
     cdef bint more = False
     cdef Pending* p = &talk.queue[talk.qhead] if talk.qn else NULL
     cdef bint greeting
-    talk.reply_end = line.start + line.n + end
+    dialogue.reply_end = line.start + line.n + end
     code = reply_code(text)
     if code >= 0:
         more = text.n > 3 and text.p[3] == 45
@@ -357,7 +357,7 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
             mail.refused_mail = 1
         elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.qn == 0:
             if talk.nested != NULL and talk.nested.at == p.at:
-                talk.nested.reply = talk.reply_end
+                talk.nested.reply = dialogue.reply_end
     elif p.verb == V_RCPT:
         rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:
@@ -483,7 +483,7 @@ cdef void tls_begins(Dialogue dialogue, Conn* conn, Pending* p) noexcept nogil:
         mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
     if behind:
         mail_encrypted(dialogue.verdicts, conn)
-    dialogue.tape.starttls(conn, p.end, talk.reply_end)
+    dialogue.tape.starttls(conn, p.end, dialogue.reply_end)
 
 
 cdef int reply_code(Span text) noexcept nogil:

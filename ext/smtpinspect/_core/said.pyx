@@ -111,7 +111,7 @@ cdef object said(Conn* conn, Mail* mail):
     cdef uint32_t i
     made.client = endpoint(conn, 0)
     made.server = endpoint(conn, 1)
-    made.helo = (<const char*>conn.talk.helo.p)[:conn.talk.helo.n] if conn.talk.helo.n else b""
+    made.helo = (<const char*>conn.talk.helo)[:conn.talk.helo_n] if conn.talk.helo_n else b""
     made.rcpt_to = []
     if mail != NULL:
         made.mail_from = decoded(piece(mail, mail.sender)) if mail.has_sender else None

@@ -313,7 +313,7 @@ cdef class Streams:
             return 0
         if conn.talk == NULL and self.machine.start(conn, not conn.d[0].syn and not conn.d[1].syn) < 0:
             return -1
-        d.gaps += 1
+        conn.talk.gaps += 1
         self.machine.tape.stream_gap(conn, side, n, d.next)
         self.machine.gap(conn, side, n, d.next)
         d.next += n
@@ -479,6 +479,6 @@ cdef class Streams:
         elif what != OPENING_OPEN:
             conn.kind = KIND_SMTP
             if what == OPENING_SOCKS and conn.talk == NULL and self.machine.start(conn, False) == 0:
-                conn.talk.socks.on = 1
+                conn.talk.socks.on[CLIENT] = conn.talk.socks.on[SERVER] = 1
                 conn.doubt &= ~DOUBT_MID_STREAM
         return 0

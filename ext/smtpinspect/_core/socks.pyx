@@ -16,25 +16,25 @@ cdef enum:
 cdef Py_ssize_t socks_skip(Socks* socks, int side, const uint8_t* p, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef int k
-    while i < n and not socks.done[side]:
+    while i < n and socks.on[side]:
         k = socks.read[side]
         if k == 1:
             # the client lists methods, the server names one
-            socks.first[side] = 2 + (p[i] if side == CLIENT else 0)
+            socks.methods[side] = p[i] if side == CLIENT else 0
             socks.need[side] = NOT_YET
         elif k >= 2:
             # version, command or reply, reserved, type, address, port
-            k -= socks.first[side]
+            k -= 2 + socks.methods[side]
             if k == 3:
                 socks.need[side] = 4 + 4 + 2 if p[i] == IPV4 else 4 + 16 + 2 if p[i] == IPV6 else NOT_YET
             elif k == 4 and socks.need[side] == NOT_YET:
                 socks.need[side] = <uint8_t>(5 + p[i] + 2)
             if k >= 0 and k + 1 == socks.need[side]:
-                socks.done[side] = 1
+                socks.on[side] = 0
         socks.read[side] += 1
         i += 1
         if socks.read[side] == NOT_YET:
-            socks.done[side] = 1
+            socks.on[side] = 0
     return i
 
 
@@ -48,8 +48,9 @@ cdef int socks_end(const uint8_t* p, int n) noexcept nogil:
     if n >= 6 and p[5] != IPV4 and p[5] != DOMAIN and p[5] != IPV6:
         return 0
     memset(&socks, 0, sizeof(Socks))
+    socks.on[SERVER] = 1
     end = <int>socks_skip(&socks, SERVER, p, n)
-    return end if socks.done[SERVER] else -1
+    return -1 if socks.on[SERVER] else end
 
 
 cdef bint is_proxy(Span line) noexcept nogil:

@@ -127,14 +127,20 @@ cdef struct Alert:
     uint8_t octets[EXCERPT]
 
 cdef struct Standing:          # of one inspector towards a connection or a mail
-    int8_t strongest          # of the alerts that count here
-    int8_t overall            # of a connection: mails included
+    int8_t strongest           # of the alerts that count here
+    int8_t overall             # of a connection: mails included
     uint8_t detached
-    int16_t broke              # row of the earliest break, -1 none
     int8_t broke_strength      # of the strongest break
-    uint8_t broke_side
-    int64_t broke_at           # stream offset of the earliest break
-    int64_t broke_tx           # the mail it happened in, -1 outside
+    int16_t broke              # row of the earliest break, -1 none
+
+cdef struct Break:             # the earliest of one inspector
+    int64_t at                 # stream offset
+    int64_t tx                 # the mail it happened in, -1 outside
+    uint8_t side
+
+cdef struct Standings:         # as large as there are inspectors and rules (verdicts)
+    Break* breaks              # one per inspector; NULL while there is none
+    Standing each[1]           # one per inspector, then the alerts per rule
 
 cdef struct Piece:             # octets inside a Text
     uint32_t at
@@ -190,8 +196,7 @@ cdef struct Mail:
     int64_t silence_ns
     Alert* alerts
     Alert* last_alert
-    Standing* standing         # one per inspector
-    uint16_t* counts           # alerts per rule
+    Standings* standing
 
 # --- reassembly (segments) ---
 
@@ -241,11 +246,9 @@ cdef struct Direction:         # what a segment in order needs, in 64 octets; th
     uint8_t syn_data           # the store holds octets of a SYN that nobody has acknowledged yet
     uint8_t has_other          # a second SYN with another number
     uint8_t checks             # its SYN had a right checksum: wrong ones mean something
-    int64_t recent_position[RECENT]  # of delivered segments in the source, to compare retransmissions
+    int64_t recent_position[RECENT]  # of the last delivered segments in the source, to compare retransmissions
     uint32_t recent_offset[RECENT]   # the lower half; they are not longer ago than that
     uint32_t recent_n[RECENT]
-    uint32_t gaps
-    uint8_t recent_at
 
 # --- the dialogue (machine) ---
 
@@ -348,11 +351,10 @@ cdef struct Mime:              # what each segment of a body needs comes first
     Piece boundary[MIME_DEPTH]
 
 cdef struct Socks:             # a negotiation before the dialogue (socks), per side
-    uint8_t on                 # there is one
+    uint8_t on[2]              # it is not over
     uint8_t read[2]            # octets of it
     uint8_t need[2]            # octets of its second message
-    uint8_t done[2]
-    uint16_t first[2]          # octets of its first message
+    uint8_t methods[2]         # octets of its first message behind the second one
 
 cdef struct Reply:             # of which lines have come
     Text greeting
@@ -381,6 +383,10 @@ cdef struct Mark:              # of a text that is read: what tells its end mark
     int64_t borders[BORDERS]   # starts of the client's last segments
     int64_t border_ns[BORDERS]
 
+cdef union Here:               # in the client's stream
+    int64_t asked_end          # WAIT: offset behind the command that waits
+    int64_t chunk_left         # CHUNK: octets until its end
+
 cdef struct Talk:
     uint8_t state
     uint8_t greeted            # the greeting has been read
@@ -396,36 +402,35 @@ cdef struct Talk:
     uint8_t skip_line[2]       # octets up to the next line end are not looked at
     uint8_t answered           # an EHLO or HELO has been answered
     uint8_t began_late         # picked up mid-stream
+    uint8_t new_border         # no line has begun behind the last border
     uint16_t reply_code        # of the open reply
     uint16_t farewell          # the last reply was a 421: the server closes
     uint16_t qhead
     uint16_t qn
     uint16_t qcap
+    uint16_t helo_n
     Socks socks
-    int32_t nth                # commands in the segment of line_border
+    uint32_t gaps              # of both sides
+    int32_t nth                # commands in the segment of the client's present line
     int32_t ordinal
     Pending* queue             # NULL while no command waits
     Line* line[2]              # NULL while none is open
     Reply* reply               # NULL while none is open
-    int64_t reply_end          # offset behind its last line so far
     int64_t border             # start of the client's last segment
     int64_t border_ns
     int64_t before             # of the one before it
     int64_t before_ns
-    int64_t line_border        # of the one that holds the client's present line's first octet
     Mail* open                 # takes commands
     Mail* mails                # not written yet, oldest first
     Mail* last_mail
     Mime* mime
     Mark* mark
-    int64_t chunk_left
-    int64_t asked_end          # stream offset behind that command
+    Here here
     uint64_t offered           # EHLO keywords by number
     uint32_t txs               # mails begun
     uint32_t commands
-    Text helo
-    Standing* standing
-    uint16_t* counts
+    uint8_t* helo              # of helo_n octets
+    Standings* standing        # NULL while nothing was fired
     Nested* nested
 
 cdef struct Key:
@@ -441,7 +446,7 @@ cdef enum:          # Kind
     KIND_OTHER = 2
 
 cdef struct Conn:
-    Conn* bucket               # next in the hash table's chain
+    uint32_t bucket            # next in the hash table's chain (connections: what such a number means)
     uint32_t hash
     Key key
     uint16_t doubt
@@ -456,15 +461,14 @@ cdef struct Conn:
     uint8_t reset
     uint8_t ending             # both FINs have come; the rest is waited for no longer than limits.PATIENCE_NS
     uint8_t reuse_seen
+    uint32_t reuse_isn         # of a SYN on an open connection
     int64_t last_ns
     int64_t progress_ns        # when new octets last came, from either side
     Talk* talk
     Direction d[2]             # CLIENT, SERVER
     uint64_t first_packet
     int64_t start_ns
-    int64_t ended_ns           # when it was over, or the capture was
     int64_t fin_ns             # when the first FIN came, 0 while there is none
-    int64_t moved_ns           # when its place in the list of ages was last looked at
-    Conn* older                # by last activity
-    Conn* newer
-    uint32_t reuse_isn         # of a SYN on an open connection
+    int64_t moved_ns           # when its place in the list of ages was last looked at; when it was over, or the capture
+    uint32_t older             # by last activity
+    uint32_t newer

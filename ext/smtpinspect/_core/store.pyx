@@ -1,7 +1,7 @@
 """Segments that wait: copies in the order of their offsets, the first copy of an octet wins.
 
-A segment is kept in a piece of memory of its own; the pieces are used again, since small segments come often. They are a
-list. Where the place of a new one is far from all that are known, they become a treap too: a tree by offsets in which
+A segment is kept in a piece of memory of its own; the pieces are used again, since small segments come often. They are
+a list. Where the place of a new one is far from all that are known, they become a treap too: a tree by offsets in which
 nobody lies under one with a smaller random number, so that it is about as deep as the logarithm of its size.
 """
 
@@ -154,7 +154,7 @@ cdef Stored* last_before(Direction* d, int64_t offset) noexcept nogil:
     cdef Aside* a = d.aside
     cdef Stored* s = a.last
     cdef Stored* t
-    cdef int i
+    cdef int _
     if s == NULL or s.offset <= offset:
         return s
     if offset < d.first.offset:
@@ -163,7 +163,7 @@ cdef Stored* last_before(Direction* d, int64_t offset) noexcept nogil:
         s = d.first
     if distance(a.near, offset) < distance(s, offset):
         s = a.near
-    for i in range(WALK):
+    for _ in range(WALK):
         if s.offset > offset:
             s = s.prev
         elif s.next.offset <= offset:

@@ -1,6 +1,6 @@
 """Octets that must outlive their frame: a growing piece of memory with a cap."""
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
@@ -44,6 +44,24 @@ cdef inline void text_set(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap)
         t.cap = <uint32_t>n
     memcpy(t.p, p, n)
     t.n = <uint32_t>n
+
+
+cdef inline void octets_set(
+    uint8_t** kept, uint16_t* kept_n, const uint8_t* p, Py_ssize_t n, uint16_t cap,
+) noexcept nogil:
+    """The same without the room of a Text, where each octet of a connection counts."""
+    cdef uint8_t* more
+    if n > cap:
+        n = cap
+    if n > kept_n[0]:
+        kept_n[0] = 0
+        more = <uint8_t*>realloc(kept[0], n)
+        if more == NULL:
+            return
+        kept[0] = more
+    if n > 0:
+        memcpy(kept[0], p, n)
+    kept_n[0] = <uint16_t>n
 
 
 cdef inline void text_begin(Text* t, uint32_t size) noexcept nogil:

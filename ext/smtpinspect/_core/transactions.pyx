@@ -42,8 +42,8 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
     mail.start_ns = verdicts.ns
     mail.phase = PHASE_NONE
     mail.refusal_phase = PHASE_NONE
-    if talk.helo.n:
-        mail.helo = text_piece(&mail.text, talk.helo.p, talk.helo.n, KEPT_ADDRESS)
+    if talk.helo_n:
+        mail.helo = text_piece(&mail.text, talk.helo, talk.helo_n, KEPT_ADDRESS)
     if talk.mails == NULL:
         talk.mails = mail
     else:
@@ -167,7 +167,7 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     else:
         phase = mail_phase(mail)
     # the first FIN ends the wait, whatever comes behind it
-    mail.silence_ns = (conn.fin_ns if conn.fin_ns else conn.ended_ns) - conn.progress_ns
+    mail.silence_ns = (conn.fin_ns if conn.fin_ns else conn.moved_ns) - conn.progress_ns
     if mail.silence_ns < 0:
         mail.silence_ns = 0
     mail.closer = conn.closer

@@ -1,6 +1,6 @@
 """From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
 
-from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy, memset
 
@@ -9,36 +9,55 @@ from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Alert, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Talk
+from smtpinspect._core.state cimport Alert, Break, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Standings, Talk
 
 from smtpinspect.actions import Strength
 from smtpinspect.grammar import limits as _limits
 
 assert _limits.EXCERPT == EXCERPT
+assert _limits.ALERTS_PER_RULE < 256           # they are counted in an octet
 
 cdef int ALERTS_PER_RULE = _limits.ALERTS_PER_RULE
 cdef int8_t DETACH = int(Strength.DETACH)
 cdef int8_t DROP = int(Strength.DROP)
 
 
-cdef Standing* new_standing(int n) noexcept nogil:
-    cdef Standing* made = <Standing*>malloc((n if n else 1) * sizeof(Standing))
+cdef Standings* standings_make(Program program) noexcept nogil:
+    cdef size_t size = sizeof(Standings) + program.ninspectors * sizeof(Standing) + program.nrules
+    cdef Standings* made = <Standings*>malloc(size)
     cdef int i
     if made != NULL:
-        for i in range(n):
-            memset(&made[i], 0, sizeof(Standing))
-            made[i].broke = -1
-            made[i].broke_tx = -1
+        memset(made, 0, size)
+        for i in range(program.ninspectors):
+            made.each[i].broke = -1
     return made
 
 
-cdef void broke(Standing* standing, int row, int strength, int side, int64_t offset, int64_t tx) noexcept nogil:
+cdef inline uint8_t* told(Standings* standings, Program program, int rule) noexcept nogil:
+    """How many alerts of this rule."""
+    return <uint8_t*>&standings.each[program.ninspectors] + rule
+
+
+cdef Break* break_of(Standings* standings, int n, int inspector) noexcept nogil:
+    """NULL: no memory."""
+    if standings.breaks == NULL:
+        standings.breaks = <Break*>calloc(n, sizeof(Break))
+    return &standings.breaks[inspector] if standings.breaks != NULL else NULL
+
+
+cdef void broke(
+    Standings* standings, int n, int inspector, int row, int strength, int side, int64_t offset, int64_t tx,
+) noexcept nogil:
     """A break: the earliest counts, of two in one mail and direction the lower offset, whichever was seen first."""
-    if standing.broke < 0 or (standing.broke_tx == tx and standing.broke_side == side and offset < standing.broke_at):
+    cdef Standing* standing = &standings.each[inspector]
+    cdef Break* own = break_of(standings, n, inspector)
+    if own == NULL:
+        return
+    if standing.broke < 0 or (own.tx == tx and own.side == side and offset < own.at):
         standing.broke = <int16_t>row
-        standing.broke_side = <uint8_t>side
-        standing.broke_at = offset
-        standing.broke_tx = tx
+        own.side = <uint8_t>side
+        own.at = offset
+        own.tx = tx
     if strength > standing.broke_strength:
         standing.broke_strength = <int8_t>strength
 
@@ -112,18 +131,20 @@ cdef class Verdicts:
         cdef int64_t offset = decided.offset
         cdef Row* row = &self.program.rows[number]
         cdef Talk* talk = conn.talk
+        cdef Standings* owns
         cdef Standing* own
         cdef Standing* whole
+        cdef int n = self.program.ninspectors
         cdef int64_t* fired
         cdef Mail* other
         cdef int strength = row.strength
         cdef bint breaks = row.breaks
         if talk.standing == NULL:
-            talk.standing = new_standing(self.program.ninspectors)
+            talk.standing = standings_make(self.program)
             if talk.standing == NULL:
                 return -1
             self.leave_out(conn)
-        whole = &talk.standing[row.inspector]
+        whole = &talk.standing.each[row.inspector]
         if whole.detached:
             return 0
         if row.method:
@@ -133,12 +154,11 @@ cdef class Verdicts:
             breaks = strength >= DROP or (row.breaks and strength == row.strength)
         if mail != NULL:
             if mail.standing == NULL:
-                mail.standing = new_standing(self.program.ninspectors)
+                mail.standing = standings_make(self.program)
             if mail.standing == NULL:
                 return -1
-            own = &mail.standing[row.inspector]
-        else:
-            own = whole
+        owns = mail.standing if mail != NULL else talk.standing
+        own = &owns.each[row.inspector]
         fired = self.sink.alerts + row.rule
         fired[0] += 1
         if not row.seen and strength > own.strongest:
@@ -148,22 +168,22 @@ cdef class Verdicts:
         if self.sink.show_alerts and self.tell(conn, mail, fact, decided, strength, breaks) < 0:
             return -1
         if breaks and not row.seen:
-            broke(own, number, strength, fact.side, offset, mail.tx if mail != NULL else -1)
+            broke(owns, n, row.inspector, number, strength, fact.side, offset, mail.tx if mail != NULL else -1)
             if own != whole:
-                broke(whole, number, strength, fact.side, offset, mail.tx)
+                broke(talk.standing, n, row.inspector, number, strength, fact.side, offset, mail.tx)
         if mail == NULL and fact.answers and not row.seen:
             # the reply to an earlier command counts for the mails that have begun behind it
             other = talk.mails
             while other != NULL:
                 if other.ordinal >= fact.answers:
                     if other.standing == NULL:
-                        other.standing = new_standing(self.program.ninspectors)
+                        other.standing = standings_make(self.program)
                     if other.standing != NULL:
-                        own = &other.standing[row.inspector]
+                        own = &other.standing.each[row.inspector]
                         if strength > own.strongest:
                             own.strongest = <int8_t>strength
                         if breaks:
-                            broke(own, number, strength, fact.side, offset, -1)
+                            broke(other.standing, n, row.inspector, number, strength, fact.side, offset, -1)
                 other = other.next
         if strength == DETACH:
             whole.detached = 1
@@ -185,15 +205,11 @@ cdef class Verdicts:
         """An alert for the sink, a mail's when the mail ends; so many of one rule in a mail or connection."""
         cdef Row* row = &self.program.rows[decided.row]
         cdef Span octets = fact.t[row.about - 1] if row.about else fact.octets
-        cdef uint16_t** counts = &mail.counts if mail != NULL else &conn.talk.counts
+        cdef uint8_t* count = told(mail.standing if mail != NULL else conn.talk.standing, self.program, row.rule)
         cdef Alert* alert
-        if counts[0] == NULL:
-            counts[0] = <uint16_t*>calloc(self.program.nrules + 1, sizeof(uint16_t))
-            if counts[0] == NULL:
-                return -1
-        if counts[0][row.rule] >= ALERTS_PER_RULE:
+        if count[0] >= ALERTS_PER_RULE:
             return 0
-        counts[0][row.rule] += 1
+        count[0] += 1
         alert = <Alert*>malloc(sizeof(Alert))
         if alert == NULL:
             return -1
@@ -204,7 +220,7 @@ cdef class Verdicts:
         alert.side = <uint8_t>fact.side
         alert.phase = <uint8_t>fact.phase
         alert.breaks = breaks
-        alert.after_break = conn.talk.standing[row.inspector].broke >= 0
+        alert.after_break = conn.talk.standing.each[row.inspector].broke >= 0
         alert.offset = decided.offset
         alert.length = octets.n if row.about else fact.length
         alert.packet = decided.packet
@@ -233,41 +249,50 @@ cdef class Verdicts:
         cdef int i
         if self.program.scopes.any:
             for i in range(self.program.ninspectors):
-                conn.talk.standing[i].detached = not self.program.scopes.looks_at(i, conn)
+                conn.talk.standing.each[i].detached = not self.program.scopes.looks_at(i, conn)
 
     cdef int begin_mail(self, Conn* conn, Mail* mail) noexcept nogil:
         """What the connection has come to so far counts for this mail too."""
-        if conn.talk.standing == NULL:
+        cdef Standings* whole = conn.talk.standing
+        cdef int n = self.program.ninspectors
+        if whole == NULL:
             return 0
-        mail.standing = <Standing*>malloc((self.program.ninspectors + 1) * sizeof(Standing))
+        mail.standing = standings_make(self.program)
         if mail.standing == NULL:
             return -1
-        memcpy(mail.standing, conn.talk.standing, self.program.ninspectors * sizeof(Standing))
+        memcpy(mail.standing.each, whole.each, n * sizeof(Standing))
+        if whole.breaks != NULL:
+            if break_of(mail.standing, n, 0) == NULL:
+                return -1
+            memcpy(mail.standing.breaks, whole.breaks, n * sizeof(Break))
         return 0
 
     cdef int end_mail(self, Conn* conn, Mail* mail) noexcept nogil:
-        cdef Standing* whole = conn.talk.standing
+        cdef Standings* whole = conn.talk.standing
         cdef Standing* own
+        cdef Break* first
         cdef Alert* alert
+        cdef int n = self.program.ninspectors
         cdef int i
-        for i in range(self.program.ninspectors if whole != NULL else 0):
+        for i in range(n if whole != NULL and whole.breaks != NULL else 0):
             # breaks of earlier mails that became known since
-            if whole[i].broke < 0 or whole[i].broke_tx >= mail.tx or whole[i].broke_tx < 0:
+            if whole.each[i].broke < 0 or whole.breaks[i].tx >= mail.tx or whole.breaks[i].tx < 0:
                 continue
             if mail.standing == NULL:
-                mail.standing = new_standing(self.program.ninspectors)
+                mail.standing = standings_make(self.program)
                 if mail.standing == NULL:
                     return -1
-            own = &mail.standing[i]
-            own.broke = whole[i].broke
-            own.broke_tx = whole[i].broke_tx
-            own.broke_side = whole[i].broke_side
-            own.broke_at = whole[i].broke_at
+            first = break_of(mail.standing, n, i)
+            if first == NULL:
+                return -1
+            first[0] = whole.breaks[i]
+            own = &mail.standing.each[i]
+            own.broke = whole.each[i].broke
             if self.program.rows[own.broke].strength > own.broke_strength:
                 own.broke_strength = self.program.rows[own.broke].strength
         if mail.standing != NULL:
-            for i in range(self.program.ninspectors):
-                own = &mail.standing[i]
+            for i in range(n):
+                own = &mail.standing.each[i]
                 if own.broke >= 0 and own.broke_strength > own.strongest:
                     own.strongest = own.broke_strength
         while mail.alerts != NULL:
@@ -276,12 +301,14 @@ cdef class Verdicts:
             alert.next = NULL
             if mail.text_end >= 0 and alert.side == 0:
                 alert.text_end = mail.text_end
-            if mail.standing != NULL:
-                own = &mail.standing[self.program.rows[alert.row].inspector]
-                if own.broke_tx == mail.tx and own.broke >= 0 and own.broke_side == alert.side:
+            if mail.standing != NULL and mail.standing.breaks != NULL:
+                i = self.program.rows[alert.row].inspector
+                own = &mail.standing.each[i]
+                first = &mail.standing.breaks[i]
+                if first.tx == mail.tx and own.broke >= 0 and first.side == alert.side:
                     # judged at a field's or a line's end: only the octets tell which came first
-                    if alert.offset != own.broke_at:
-                        alert.after_break = alert.offset > own.broke_at
+                    if alert.offset != first.at:
+                        alert.after_break = alert.offset > first.at
                     elif alert.row == own.broke:
                         alert.after_break = 0
             self.sink.take_alert(alert)

@@ -133,6 +133,7 @@ cdef class Mail:
     cdef readonly int64_t tx_id, octets, start_ns, end_ns
     cdef readonly int64_t plain          # octets without the dots of stuffing; 0 where nobody watches SIZE
     cdef CMail c
+    cdef Standing* standing
     cdef void* held            # where the pointers of `c` lead
     cdef Ends ends
     cdef Program program
@@ -152,8 +153,8 @@ cdef class Mail:
             raise MemoryError
         self.held = to
         self.c = mail[0]
-        memcpy(to, mail.standing, standing)
-        self.c.standing = <Standing*>to if standing else NULL
+        if standing:
+            self.standing = <Standing*>memcpy(to, mail.standing.each, standing)
         to += standing
         memcpy(to, mail.rcpts, rcpts)
         self.c.rcpts = <Rcpt*>to
@@ -260,13 +261,13 @@ cdef class Mail:
     @property
     def verdict(self):
         if self._verdict is None:
-            self._verdict = verdicts(self.program, self.c.standing, False)
+            self._verdict = verdicts(self.program, self.standing, False)
         return self._verdict
 
     @property
     def broken_by(self):
         if self._broken_by is None:
-            self._broken_by = breaks(self.program, self.c.standing)
+            self._broken_by = breaks(self.program, self.standing)
         return self._broken_by
 
     @property
@@ -475,17 +476,17 @@ cdef class ObjectSink(Sink):
         made.end_ns = conn.last_ns
         made.how = flow_state(conn)
         made.who = conn.closer
-        made.gaps = conn.d[0].gaps + conn.d[1].gaps
         made.first_packet = conn.first_packet
         made.doubt = conn.doubt
         if talk != NULL:
+            made.gaps = talk.gaps
             made.mails = talk.txs
             made.commands = talk.commands
             if talk.standing != NULL:
                 made.standing = <Standing*>malloc(n + 1)
                 if made.standing == NULL:
                     raise MemoryError
-                memcpy(made.standing, talk.standing, n)
+                memcpy(made.standing, talk.standing.each, n)
         self.put(made)
 
 

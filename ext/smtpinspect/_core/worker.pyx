@@ -144,7 +144,7 @@ cdef class Worker:
         if conn.done:
             return
         counted_from(lane_of(&conn.key) + 1)
-        conn.ended_ns = ns
+        conn.moved_ns = ns
         self.streams.flush(conn)
         if conn.kind == KIND_SMTP:
             if (conn.d[0].packets == 0) != (conn.d[1].packets == 0) and (
