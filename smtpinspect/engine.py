@@ -13,12 +13,12 @@ from smtpinspect._core.replay import Replay
 from smtpinspect._core.rows import Program
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar.limits import THREADS
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, open_source
 
 PORTS: Final = (25, 587, 465, 2525)  # smtp, submission, submissions, and what providers use beside 587
-THREADS: Final = 16  # lanes of the core
 RECORDS: Final = frozenset({"mail", "alert", "flow"})
 STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-C
 
@@ -90,8 +90,8 @@ class Engine:
         secrets: bool = False,
         threads: int = 1,
     ) -> None:
-        if not 1 <= threads <= THREADS:
-            raise UsageError(f"{threads} threads: 1 to {THREADS} can share the work")
+        if not isinstance(threads, int) or not 1 <= threads <= THREADS:
+            raise UsageError(f"{threads!r} threads: 1 to {THREADS} can share the work")
         if isinstance(inspectors, (str, Inspector)):
             inspectors = [inspectors]
         self.inspectors: tuple[Inspector, ...] = (
@@ -103,6 +103,12 @@ class Engine:
         self.threads = threads
         self.program = compile_rows(self.inspectors)
         self._progress: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+        self.reading = False  # while it is, an exception loses nothing
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the run as Ctrl-C does, before it reads on."""
+        self._stopped = True
 
     @property
     def progress(self) -> tuple[int, int, int, int, int]:
@@ -135,10 +141,10 @@ class Engine:
                     more = run.step()
                 except KeyboardInterrupt as error:
                     stopped, more = error, False
-                    run.replay.finish()
+                    run.finish()
                 yield from sink.out
                 sink.out = []
-            yield run.stats()
+            yield run.stats(stopped is not None)
         finally:
             run.close()
         if stopped is not None:
@@ -165,8 +171,9 @@ class Engine:
                     if progress:
                         progress(self)
             finally:
-                run.replay.finish()
-                stats = run.stats()
+                stopped = not run.replay.done
+                run.finish()
+                stats = run.stats(stopped)
                 sink.stats(stats)
                 sink.drain()
         finally:
@@ -191,7 +198,24 @@ class Run:
             raise UsageError(f"{threads} threads: {error}") from error
 
     def step(self) -> bool:
-        more = self.replay.step(STEP)
+        engine = self.engine
+        if engine._stopped:
+            engine._stopped = False
+            raise KeyboardInterrupt
+        engine.reading = True
+        try:
+            more = self.replay.step(STEP)
+        finally:
+            engine.reading = False
+        self._note()
+        return more
+
+    def finish(self) -> None:
+        """Nothing more is read: what is open ends here."""
+        self.replay.finish()
+        self._note()
+
+    def _note(self) -> None:
         self.engine._progress = (
             self.source.octets_read,
             self.source.octets_total,
@@ -199,10 +223,12 @@ class Run:
             self.sink.mails,
             self.sink.fired,
         )
-        return more
 
-    def stats(self) -> Stats:
+    def stats(self, stopped: bool = False) -> Stats:
         fault = self.replay.fault
+        truncated = None if fault is None else str(fault)
+        if stopped and fault is None:
+            truncated = f"stopped after {self.replay.packets:,} packets"
         return Stats(
             packets=self.replay.packets,
             octets=self.replay.octets,
@@ -210,7 +236,7 @@ class Run:
             mails=self.sink.mails,
             alerts=self.sink.alert_counts(),
             seconds=round(time.perf_counter() - self.start, 6),
-            truncated=None if fault is None else str(fault),
+            truncated=truncated,
             unknown_links=frozenset(self.replay.unknown_links),
             bad_frames=self.replay.bad_frames,
         )

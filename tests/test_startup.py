@@ -28,7 +28,7 @@ UNWANTED = {
     "ast", "asyncio", "bz2", "calendar", "concurrent", "copy", "ctypes", "dataclasses", "decimal", "difflib", "dis",
     "dpkt", "email", "fractions", "hashlib", "heapq", "html", "http", "inspect", "ipaddress", "linecache", "logging",
     "lzma", "multiprocessing", "numbers", "pathlib", "pickle", "platform", "pprint", "random", "rich", "scapy",
-    "shutil", "signal", "socket", "ssl", "statistics", "string", "struct", "subprocess", "tempfile", "textwrap",
+    "shutil", "socket", "ssl", "statistics", "string", "struct", "subprocess", "tempfile", "textwrap",
     "threading", "tokenize", "traceback", "unittest", "urllib", "uuid", "weakref", "xml", "zipfile", "zlib",
     "importlib.metadata", "importlib.resources", "importlib.util",
     "smtpinspect.grammar.drawing", "smtpinspect.grammar.linktypes", "smtpinspect.report.config_page",

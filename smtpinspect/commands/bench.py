@@ -12,6 +12,7 @@ import smtpinspect
 from smtpinspect.commands.arguments import PORTS, inspectors_of, number, openable, parser_of, sources
 from smtpinspect.commands.console import DONE, STOPPED, check_output, complain, text_out, unreadable
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar.limits import THREADS
 
 if TYPE_CHECKING:
     from smtpinspect.measure import Bench
@@ -74,14 +75,14 @@ def run(words: list[str]) -> int:
         help="runs of which medians count (15; fewer on a machine that is busy)",
     )
     parser.add_argument("--whole", action="store_true", help="measure all of a long capture")
-    parser.add_argument("--threads", type=number(1, 1_024), default=1, metavar="N", help="as replay has them (1)")
+    parser.add_argument("--threads", type=number(1, THREADS), default=1, metavar="N", help="as replay has them (1)")
     given = parser.parse_intermixed_args(words)
     check_output(given.out, given.captures)
 
-    from smtpinspect.engine import THREADS, Engine
+    from smtpinspect.engine import Engine
     from smtpinspect.measure import Bench
 
-    engine = Engine(given.inspectors, ports=given.port or PORTS, threads=min(given.threads, THREADS))
+    engine = Engine(given.inspectors, ports=given.port or PORTS, threads=given.threads)
     again, size = _again(given.captures, given.whole)
     bench = Bench(engine, again, whole=given.whole)
     status = DONE

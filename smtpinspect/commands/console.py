@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -104,6 +105,26 @@ def text_out(path: str | None) -> Iterator[tuple[TextIO, int | None, Style]]:
         return
     out = _stdout()
     yield out, columns() if out.isatty() else None, Style(wants_colour(out))
+
+
+@contextmanager
+def interruptible(engine: Engine) -> Iterator[None]:
+    """Ctrl-C stops the reading, and never the telling of what was read: then it counts before the next reading."""
+
+    def stop(signal_number: int, frame: object) -> None:
+        if engine.reading:
+            raise KeyboardInterrupt
+        engine.stop()
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not the main thread: nobody interrupts this one
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def progress(

@@ -28,11 +28,13 @@ from smtpinspect.commands.console import (
     binary,
     check_output,
     complain,
+    interruptible,
     progress,
     text_out,
     unreadable,
 )
 from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.grammar.limits import THREADS
 
 if TYPE_CHECKING:
     from smtpinspect.engine import Engine, Stats
@@ -127,10 +129,11 @@ def run(words: list[str], prog: str = "") -> int:
     )
     parser.add_argument(
         "--threads",
-        type=number(1, 1_024),
+        type=number(1, THREADS),
         default=1,
         metavar="N",
-        help="threads that share the connections, 16 at most (default: 1); the records are the same for any number",
+        help="threads that share the connections of a long capture (1): faster on idle cores that share a cache,"
+        " else it may be slower; the records are the same",
     )
     given = parser.parse_intermixed_args(words)
     if given.each and given.format != "text":
@@ -139,7 +142,7 @@ def run(words: list[str], prog: str = "") -> int:
         _look_at(given.captures)
     check_output(given.out, given.captures)
 
-    from smtpinspect.engine import THREADS, Engine
+    from smtpinspect.engine import Engine
 
     inspectors = given.inspectors
     if given.format in LOGS:
@@ -150,7 +153,7 @@ def run(words: list[str], prog: str = "") -> int:
         inspectors,
         ports=given.port or PORTS,
         secrets=given.show_secrets,
-        threads=min(given.threads, THREADS),
+        threads=given.threads,
     )
     if given.format in LOGS:
         return _replay_log(engine, given)
@@ -211,7 +214,8 @@ def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
     stats: Stats | None = None
     with binary(given.out) as out, progress(engine, given.captures, out):
         try:
-            stats = engine.write_eve(source_of(given.captures), out, set(given.records))
+            with interruptible(engine):
+                stats = engine.write_eve(source_of(given.captures), out, set(given.records))
             _unread(stats, source_of(given.captures))
         except CaptureError as error:
             status = unreadable(error)
@@ -237,14 +241,15 @@ def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
     stats: Stats | None = None
     with binary(given.out) as out, progress(engine, given.captures, out):
         try:
-            for record in engine.run(source_of(given.captures)):
-                for line in log.take(record):
-                    if "alert" in given.records:
-                        written = True
-                        out.write(line.encode("ascii", "backslashreplace"))
-                if isinstance(record, Stats):
-                    stats = record
-                    _unread(stats, source_of(given.captures))
+            with interruptible(engine):
+                for record in engine.run(source_of(given.captures)):
+                    for line in log.take(record):
+                        if "alert" in given.records:
+                            written = True
+                            out.write(line.encode("ascii", "backslashreplace"))
+                    if isinstance(record, Stats):
+                        stats = record
+                        _unread(stats, source_of(given.captures))
         except CaptureError as error:
             status = unreadable(error)
         except KeyboardInterrupt:
@@ -298,10 +303,11 @@ def _feed(engine: Engine, source: str | list[str], summary: Summary) -> int:
     from smtpinspect.engine import Stats
 
     try:
-        for record in engine.run(source):
-            summary.take(record)
-            if isinstance(record, Stats):
-                _unread(record, source)
+        with interruptible(engine):
+            for record in engine.run(source):
+                summary.take(record)
+                if isinstance(record, Stats):
+                    _unread(record, source)
     except CaptureError as error:
         summary.fault(error)
         return unreadable(error)

@@ -28,6 +28,7 @@ FAR: Final = 64 << 20  # a segment further ahead than any window in use is stray
 FAR_SEGMENTS: Final = 8  # so many in a row are no strays: the capture has a large hole
 IDLE_NS: Final = 3_600_000_000_000  # longer than any sender's final time-out (RFC 5321 4.5.3.2.6: 600 s)
 LINGER_NS: Final = 120_000_000_000  # a closed connection is remembered for two segment lifetimes
+THREADS: Final = 16  # connections are in as many lanes, which threads share
 CONNECTIONS: Final = 4_000_000  # connections open at once; the longest idle goes first
 REMEMBERED: Final = 65_536  # closed connections of which late frames are known
 WIRE_SEGMENT: Final = 1_460  # a larger payload on Ethernet was merged by the capturing host

@@ -142,11 +142,13 @@ def _speed(m: Measured, width: int | None, style: Style) -> Iterator[str]:
 def _stages(m: Measured, width: int | None, style: Style) -> Iterator[str]:
     yield _head("WHERE THE TIME GOES", "share", width, style)
     parts = shares(m.stages)
+    total = sum(one.seconds or 0.0 for one in m.stages)
     for one, percent, part in zip(m.stages, percents(parts), parts, strict=True):
         shown = "-" if one.seconds is None else f"{percent}%"
+        if one.seconds == 0.0 and m.noise and total:  # less than can be measured is not nothing
+            shown = f"< {int(100 * m.noise / total) + 1}%"
         yield _row(STAGE_NAMES[one.name], shown, _cells(one.seconds, m), width, part)
     if all(one.seconds is not None for one in m.stages):
-        total = sum(one.seconds or 0.0 for one in m.stages)
         yield _row("together", "100%", _cells(total, m), width)
 
 

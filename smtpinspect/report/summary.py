@@ -134,6 +134,7 @@ class Summary:
         self._held = [0, 0, 0]
         self._limit = SHOWN_EACH if each else SHOWN
         self._talks: dict[int, _Talk] = {}
+        self._told = False  # the Stats of this source have come
 
     @property
     def several(self) -> bool:
@@ -152,6 +153,7 @@ class Summary:
     def begin(self, name: str, path: str, captures: int = 1) -> None:
         """The records that follow come from this capture, or from several as one stream."""
         self._name, self.path = name, path
+        self._told = False
         self.captures += captures
 
     def take(self, record: Record | Stats) -> None:
@@ -172,13 +174,16 @@ class Summary:
             self._keep(Row(self._name, "", "", "unknown", seen, notes=[error.why]), TROUBLE)
 
     def stop(self, packets: int) -> None:
-        """Ctrl-C: no Stats will come."""
+        """Ctrl-C, after so many packets of this source; its Stats may have come, or will not."""
         self.stopped = True
+        if self._told:
+            return
         self.packets += packets
         self.connections += len(self._talks)
         self._talks.clear()
 
     def _stats(self, stats: Stats) -> None:
+        self._told = True
         self.packets += stats.packets
         self.seconds += stats.seconds
         self._talks.clear()

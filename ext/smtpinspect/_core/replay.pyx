@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memmove
 from smtpinspect._core.connections cimport (
     conn_at, LANES, Table, lane_of, table_expired, table_free, table_make, table_remove,
 )
+from smtpinspect._core.counted cimport counted_from
 from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, Source
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, batch_free, batch_make, Reader
 from smtpinspect._core.records cimport Sink
@@ -27,6 +28,8 @@ cdef int64_t LINGER_NS = _limits.LINGER_NS
 cdef int64_t STORED_TOTAL = _limits.STORED_TOTAL
 cdef uint32_t REMEMBERED = _limits.REMEMBERED
 cdef uint32_t CONNECTIONS = _limits.CONNECTIONS
+
+assert _limits.THREADS == LANES
 
 cdef extern from "forkjoin.h" nogil:
     ctypedef struct forkjoin:
@@ -177,6 +180,7 @@ cdef class Replay:
         with nogil:
             while self.reader.packets < until and self.more():
                 self.round(until)
+            counted_from(0)
         self.gather()
         self.raise_errors()
         if not self.more():
@@ -445,6 +449,7 @@ cdef class Replay:
                 (<Worker>self.each[0]).verdicts.frame = self.reader.packets
                 (<Worker>self.each[0]).verdicts.ns = conn.last_ns
                 self.end(conn, last_ns if last_ns > conn.last_ns else conn.last_ns, self.reader.packets)
+            counted_from(0)
         free(open)
         self.gather()
         self.raise_errors()
