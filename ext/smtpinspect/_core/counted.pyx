@@ -26,6 +26,7 @@ cdef enum:
     HEAD = 16                  # before each piece: its size and its purse; keeps the alignment of malloc
 
 cdef int64_t CONTENT_TOTAL = _limits.CONTENT_TOTAL
+cdef int64_t whole = 0         # of all purses
 cdef int64_t held[PURSES + 1]
 cdef int _i
 for _i in range(PURSES + 1):
@@ -38,30 +39,34 @@ cdef void counted_from(int purse) noexcept nogil:
 
 
 cdef void* counted_take(size_t n) noexcept nogil:
+    cdef int64_t size = <int64_t>(n + HEAD)
     cdef int purse = counted_purse
     cdef int64_t most = CONTENT_TOTAL // PURSES if purse else CONTENT_TOTAL
-    cdef char* p
-    if counted_add(&held[purse], <int64_t>(n + HEAD)) <= most:
-        p = <char*>malloc(n + HEAD)
-        if p != NULL:
-            (<size_t*>p)[0] = n + HEAD
-            (<uint32_t*>p)[2] = <uint32_t>purse
-            return p + HEAD
-    counted_add(&held[purse], -<int64_t>(n + HEAD))
-    return NULL
+    cdef char* p = NULL
+    # the lanes of one run cannot come to the whole, so among them the second question changes nothing
+    if counted_add(&held[purse], size) <= most:
+        if counted_add(&whole, size) <= CONTENT_TOTAL:
+            p = <char*>malloc(size)
+        if p == NULL:
+            counted_add(&whole, -size)
+    if p == NULL:
+        counted_add(&held[purse], -size)
+        return NULL
+    (<int64_t*>p)[0] = size
+    (<uint32_t*>p)[2] = <uint32_t>purse
+    return p + HEAD
 
 
 cdef void counted_give(void* p) noexcept nogil:
     cdef char* piece = <char*>p
+    cdef int64_t size
     if p != NULL:
         piece -= HEAD
-        counted_add(&held[(<uint32_t*>piece)[2]], -<int64_t>(<size_t*>piece)[0])
+        size = (<int64_t*>piece)[0]
+        counted_add(&whole, -size)
+        counted_add(&held[(<uint32_t*>piece)[2]], -size)
         free(piece)
 
 
 cdef int64_t counted_held() noexcept nogil:
-    cdef int64_t n = 0
-    cdef int i
-    for i in range(PURSES + 1):
-        n += counted_add(&held[i], 0)
-    return n
+    return counted_add(&whole, 0)
