@@ -215,7 +215,7 @@ def parts_of(octets: bytes, n: int) -> bytes:
     return head + b"".join(octets % i for i in range(n)) + b"--b--\r\n"
 
 
-@dimension(1_000)
+@dimension(4_000)
 def parts(n: int) -> list[bytes]:
     return one_mail(parts_of(b"--b\r\nContent-Type: text/plain; charset=utf-8\r\nX-Number: %d\r\n\r\ntext\r\n", n))
 

@@ -1,7 +1,6 @@
 """JSON written octet by octet, without the interpreter."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -171,6 +170,7 @@ cdef class JsonOut:
     cdef void tell_date(self, int64_t second) noexcept nogil:
         cdef int64_t days = floored(second, 86400), rest = second - days * 86400
         cdef int64_t era, doe, yoe, doy, mp, y, m, d
+        cdef uint8_t* date = <uint8_t*>self.date
         # the civil calendar from days since 1970-01-01 (Gregorian, 400-year eras)
         days += 719468
         era = days // 146097
@@ -183,8 +183,14 @@ cdef class JsonOut:
         m = mp + 3 if mp < 10 else mp - 9
         if m <= 2:
             y += 1
-        snprintf(self.date, sizeof(self.date), b"\"%04d-%02d-%02dT%02d:%02d:%02d.", <int>y, <int>m, <int>d,
-                 <int>(rest // 3600), <int>(rest // 60 % 60), <int>(rest % 60))
+        # (of int64 nanoseconds no year is before 1677 or after 2262)
+        memcpy(date, b'"0000-00-00T00:00:00.', 21)
+        digits(date + 1, 4, <uint64_t>y)
+        digits(date + 6, 2, <uint64_t>m)
+        digits(date + 9, 2, <uint64_t>d)
+        digits(date + 12, 2, <uint64_t>(rest // 3600))
+        digits(date + 15, 2, <uint64_t>(rest // 60 % 60))
+        digits(date + 18, 2, <uint64_t>(rest % 60))
         self.second = second
 
     cdef void seconds(self, int64_t ns) noexcept nogil:
