@@ -309,7 +309,7 @@ def held_reversed(n: int) -> Iterator[bytes]:
 
 @dimension(700)
 def held_shuffled(n: int) -> Iterator[bytes]:
-    return behind_a_hole(n, shuffled, 5)
+    return behind_a_hole(n, shuffled, 20)
 
 
 @dimension(700)

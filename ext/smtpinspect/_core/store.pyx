@@ -14,7 +14,7 @@ from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.state cimport Aside, Direction, Stored
 
 cdef enum:
-    WALK = 16                  # steps along the list before a tree is worth its making
+    WALK = 8                  # steps along the list before a tree is asked
 
 
 cdef Aside* aside_of(Direction* d) noexcept nogil:
