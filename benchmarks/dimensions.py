@@ -345,7 +345,7 @@ def outstanding(n: int) -> Iterator[bytes]:
     return pipelined(n, b"NOOP\r\n", b"250 ok\r\n", 20)
 
 
-@dimension(1_000)
+@dimension(2_000)
 def outstanding_beyond(n: int) -> Iterator[bytes]:
     return pipelined(n, b"NOOP\r\n", b"250 ok\r\n", 5)
 
@@ -428,7 +428,7 @@ def fragments(n: int) -> Iterator[bytes]:
         yield from fragments_of(frame, i & 0xFFFF, 504) if len(frame) > 1_000 else (frame,)
 
 
-@dimension(500)
+@dimension(2_000)
 def fragments_in_disorder(n: int) -> Iterator[bytes]:
     """Packets of some hundred fragments, the last one first."""
     for i, frame in enumerate(one_mail(HEAD + b"\r\n" + b"Some text of a line.\r\n" * 64 * (n // 10))):
