@@ -33,12 +33,12 @@ class Host:
             return self.tool(*arguments)
         return self.tool("chroot", *([f"--userspec={user}"] if user else []), str(self.root), *arguments)
 
-    def run(self, *arguments: str, user: str | None = None, stdin: bytes = b"") -> str:
-        """Run a program to its end; its output if it succeeds."""
+    def run(self, *arguments: str, user: str | None = None, stdin: bytes = b"", check: bool = True) -> str:
+        """Run a program to its end; its output. Raises RuntimeError when it fails, unless that may be."""
         command = self.command(*arguments, user=user)
         done = subprocess.run(command, input=stdin, capture_output=True, env=roots.ENVIRONMENT, check=False)
         output = (done.stdout + done.stderr).decode(errors="replace")
-        if done.returncode:
+        if check and done.returncode:
             raise RuntimeError(f"{self.namespace}: {' '.join(arguments)}: status {done.returncode}\n{output}")
         return output
 

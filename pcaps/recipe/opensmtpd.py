@@ -16,7 +16,7 @@ match from any for domain "{host.domain}" action "own"
 _CLIENT = """\
 listen on lo
 action "own" mbox
-action "others" relay host "{scheme}://{relay}" helo {host.hostname}
+action "others" relay {how}
 match from local for domain "{host.domain}" action "own"
 match from local for any action "others"
 """
@@ -34,9 +34,11 @@ def deliver(
     settings: Mapping[str, str],
     *,
     user: str = "alice",
-    scheme: str = "smtp+notls",
+    tls: bool = False,
 ) -> None:
-    _start(host, _CLIENT, settings, relay=relay, scheme=scheme)
+    """Without `tls` the relay is never asked for it, and the name in EHLO is the host's."""
+    how = f'host "smtp://{relay}"' if tls else f'host "smtp+notls://{relay}" helo {host.hostname}'
+    _start(host, _CLIENT, settings, how=how)
     assert host.root is not None
     socket = host.root / "run/smtpd.sock"
     wait_until(socket.exists, "OpenSMTPD takes mail")

@@ -31,8 +31,8 @@ def judge(row: Row, build: Path) -> Judgement:
     folder = build / row.name
     if not (folder / "result.json").exists():
         played = folder / "play.log"
-        last = played.read_text(errors="replace").strip().splitlines()[-1:] if played.exists() else ["not begun"]
-        return Judgement(row, f"could not be played: {' '.join(last)}")
+        last = played.read_text(errors="replace").strip().splitlines()[-3:] if played.exists() else ["not begun"]
+        return Judgement(row, f"could not be played: {' | '.join(last)}")
     try:
         return JUDGES[row.judged](row, folder)
     except (RuntimeError, LookupError, ValueError) as error:
@@ -103,8 +103,10 @@ def _compared(row: Row, folder: Path, log: list[str], predicted: Iterable[str], 
 
 
 def _sent_log(row: Row, folder: Path) -> list[str]:
-    told = SENDERS[row.client].told
-    return [line for line in _lines(folder / "sender.log") if told.search(line)]
+    """What the sender's log tells of the mail, and not of a bounce to who sent it."""
+    sender = SENDERS[row.client]
+    bounce = re.compile(rf"(to=<?|\*\* |== |=> )a@{re.escape(sender.hostname)}\b")
+    return [line for line in _lines(folder / "sender.log") if sender.told.search(line) and not bounce.search(line)]
 
 
 def _arrived(row: Row, folder: Path) -> bool:

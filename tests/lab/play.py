@@ -38,9 +38,10 @@ FIREWALL_LOG = Path("/run/firewall.log")
 def main() -> None:
     row = Row(**json.loads(sys.argv[1]))
     folder, bases = Path(sys.argv[2]), Path(sys.argv[3])
-    subprocess.run(["hostname", "lab.example.com"], check=True)
+    hostname = SENDERS[row.client].hostname if row.client in SENDERS else "out.example.com"
+    subprocess.run(["hostname", hostname], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)  # roots and logs: gone at the end
-    client, server = hosts(row, bases)
+    client, server = hosts(row, hostname, bases)
     network.build(client, server, routed=True)
     mails = folder / "received"
     mails.mkdir()
@@ -59,13 +60,11 @@ def main() -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def hosts(row: Row, bases: Path) -> tuple[Host, Host]:
-    sender = SENDERS.get(row.client)
-    hostname = sender.hostname if sender else "out.example.com"
+def hosts(row: Row, hostname: str, bases: Path) -> tuple[Host, Host]:
     text = HOSTS.format(client=hostname)
     below = {
         name: root(name, table.package, bases, text)
-        for name, table in (("client", sender), ("server", RECEIVERS.get(row.server)))
+        for name, table in (("client", SENDERS.get(row.client)), ("server", RECEIVERS.get(row.server)))
         if table is not None
     }
     client = Host("client", hostname, CLIENT, "2001:db8:1::7", below.get("client"))
@@ -88,7 +87,7 @@ def serve(row: Row, server: Host, mails: Path) -> None:
         server.start(sys.executable, str(HERE / "scripted.py"), SERVER, str(mails), *words)
         server.wait_for_listener()
     else:
-        settings = receiver.all_settings(TIMEOUTS["command"], row.pipelining) | dict(row.server_settings)
+        settings = receiver.shortened(TIMEOUTS["command"]) | dict(row.server_settings)
         receiver.serve(server, settings)
 
 
@@ -101,7 +100,7 @@ def stand_between(row: Row) -> None:
         subprocess.run([os.environ["LAB_IPTABLES"], *rule], check=True)
     command = [sys.executable, "-m", "smtpinspect", "inline", "--queue", QUEUE, *row.box]
     if os.environ.get("LAB_STANDIN"):
-        command = [sys.executable, os.environ["LAB_STANDIN"], row.phase, row.kind]
+        command = [sys.executable, os.environ["LAB_STANDIN"], "--queue", QUEUE, *row.box]
     with FIREWALL_LOG.open("wb") as log:
         box = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     queues = Path("/proc/net/netfilter/nfnetlink_queue")

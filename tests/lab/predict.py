@@ -9,7 +9,7 @@ from typing import Any
 
 from rows import TIMEOUTS, Row
 
-registry: Any = None
+from smtpinspect.mta import registry
 
 Mask = Callable[[str], str]
 

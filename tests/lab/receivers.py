@@ -22,13 +22,12 @@ class Receiver:
     log: str  # a file in its root; "" for what the daemon says on standard output
     timeouts: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
-    pipelining: Mapping[bool, Mapping[str, str]] = field(default_factory=dict)  # settings with it and without
     told: re.Pattern[str] = re.compile("")  # the lines of its log that tell of a session
     over: re.Pattern[str] | None = None  # the last of them, but for breaks that it does not log
 
-    def all_settings(self, seconds: int, pipelining: bool) -> dict[str, str]:
-        own = dict.fromkeys(self.timeouts, f"{seconds}s")
-        return dict(self.settings) | own | dict(self.pipelining.get(pipelining, {}))
+    def shortened(self, seconds: int) -> dict[str, str]:
+        """Its settings, with time-outs of so many seconds."""
+        return dict(self.settings) | {name: f"{seconds}s" for name in self.timeouts}
 
     def log_file(self, host: Host) -> Path:
         assert host.root is not None
@@ -45,10 +44,9 @@ RECEIVERS = {
             serve=exim.serve,
             log="/var/log/exim4/mainlog",
             timeouts=("smtp_receive_timeout",),
-            settings={"log_selector": "+smtp_connection", "chunking_advertise_hosts": ""},
-            pipelining={False: {"pipelining_advertise_hosts": ""}},
-            told=re.compile(r"^(?!.*(daemon started|TCP/IP connection count|=> :blackhole:| Completed$))"),
-            over=re.compile(r"timeout|lost|unexpected|closed by QUIT"),
+            settings={"log_selector": "+smtp_connection +smtp_no_mail", "chunking_advertise_hosts": ""},
+            told=re.compile(r"^(?!.*( daemon started|(Start|End) queue run| => :blackhole:| Completed$))"),
+            over=re.compile(r" timeout | lost| unexpected |closed by QUIT"),
         ),
         Receiver(
             mta="postfix",
@@ -56,11 +54,8 @@ RECEIVERS = {
             serve=postfix.serve,
             log="/var/log/postfix.log",
             timeouts=("smtpd_timeout",),
-            pipelining={
-                True: {"smtpd_discard_ehlo_keywords": "chunking"},
-                False: {"smtpd_discard_ehlo_keywords": "chunking, pipelining"},
-            },
-            told=re.compile(r" postfix/smtpd\[\d+\]: (?!\w+: client=)"),
+            settings={"smtpd_discard_ehlo_keywords": "chunking, silent-discard"},
+            told=re.compile(r" postfix/smtpd\[\d+\]: "),
             over=re.compile(r": disconnect from "),
         ),
         Receiver(
@@ -70,7 +65,7 @@ RECEIVERS = {
             log=sendmail.LOG,
             timeouts=("Timeout.command", "Timeout.datablock"),
             settings={"Timeout.ident": "0"},
-            told=re.compile(r"^(?!.*(starting daemon|alias database|aliases, longest))"),
+            told=re.compile(r" sendmail\[\d+\]: (?!NOQUEUE: |starting |alias |\S+ \d+ aliases|\w+: to=)"),
         ),
         Receiver(
             mta="opensmtpd",

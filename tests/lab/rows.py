@@ -11,9 +11,12 @@ PHASES = (
 )  # fmt: skip
 KINDS = ("drop", "rst", "fin")
 SMALL, LARGE = 2000, 3_000_000  # octets of a body that fits into the sender's socket, and of one that does not
+FITS = 50_000  # what surely fits into the sender's socket
 TYPED = "typed"  # as client: a person at a telnet
 SCRIPTED = "scripted"  # as server: scripted.py
 
+# Where the server offers PIPELINING and nobody can tell it not to: the client does not take it.
+STEP_BY_STEP = {"exim": {"hosts_avoid_pipelining": "*"}}
 # The words of --timeouts, in seconds, of every client that can be told. A server waits as long as a command.
 TIMEOUTS = {"connect": 5, "command": 5, "data": 5, "final": 7}
 
@@ -43,14 +46,15 @@ class Row:
     @property
     def slow(self) -> bool:
         """It waits for minutes, since the MTA's own time-out cannot be set."""
-        silent = self.kind == "drop" or (self.kind == "fin" and self.phase == "datamid")
-        client = self.client == "opensmtpd" or (self.client == "sendmail" and self.phase == "datamid")
-        return silent and (client or self.server == "opensmtpd")
+        stuck = self.phase in ("databody", "datamid") and self.size > FITS
+        silent = self.kind == "drop" or (self.kind == "fin" and (stuck or self.phase == "connect"))
+        return silent and ("opensmtpd" in (self.client, self.server) or (self.client == "sendmail" and stuck))
 
     @property
     def arguments(self) -> list[str]:
         """What tells `smtpinspect simulate` about this break."""
         words = ["--mta", self.client, "--at", self.phase, "--break", self.kind, "--size", str(self.size)]
+        words += [] if self.server == SCRIPTED else ["--to", self.server]
         return words + ["--pipelining"] * self.pipelining
 
 
@@ -71,6 +75,7 @@ def broken(
         kind=kind,
         pipelining=pipelining,
         size=size or (LARGE if phase == "datamid" else SMALL),
+        settings={} if server == SCRIPTED or pipelining else STEP_BY_STEP[client],
     )
 
 

@@ -39,6 +39,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class Dialogue(socketserver.StreamRequestHandler):
+    disable_nagle_algorithm = True  # each reply in a segment of its own
     server: Server
 
     def handle(self) -> None:

@@ -59,7 +59,7 @@ def _by_exim(host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[st
 
 
 def _by_opensmtpd(host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[str, str], *, user: str) -> None:
-    opensmtpd.deliver(host, relay, mails, settings, user=user, scheme="smtp")
+    opensmtpd.deliver(host, relay, mails, settings, user=user, tls=True)
 
 
 SENDERS = {
@@ -123,7 +123,7 @@ SENDERS = {
                 "Timeout.quit": "command",
                 "Timeout.misc": "command",
             },
-            told=re.compile(r": (?!from=)\S+"),
+            told=re.compile(r"^(?!.*: from=)"),
             sent=re.compile(r" stat=Sent "),
             patience=400,  # 300 s for a write that is stuck are built in
         ),
@@ -136,7 +136,7 @@ SENDERS = {
             told=re.compile(r"^(\S+ mta|smtp-out:) "),
             sent=re.compile(r' result="Ok" '),
             over=re.compile(r" result=|No valid route"),
-            closed=re.compile(r" mta (error|disconnected) "),
+            closed=re.compile(r" mta (error|disconnected) |Error on session "),
             patience=340,  # 300 s are built in
         ),
     )
