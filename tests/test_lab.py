@@ -31,7 +31,7 @@ def told(code: str) -> Any:
 
 
 def test_every_run_has_a_name_of_its_own() -> None:
-    names = told("import rows, scenes; print(json.dumps([r.name for r in rows.MATRIX + rows.RECEIVERS + scenes.SCENES]))")
+    names = told("import driver; print(json.dumps([row.name for row in driver.EVERYTHING]))")
     assert len(names) == len(set(names)) > 400
 
 

@@ -25,6 +25,7 @@ ROOT = HERE.parents[1]
 RECIPE = ROOT / "pcaps" / "recipe"
 BUILD = ROOT / "build" / "lab"
 NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
 LONGEST = 600  # seconds after which a run is ended
 
 
@@ -36,7 +37,7 @@ def main() -> int:
         lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
         print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
         return 3
-    rows = [*MATRIX, *RECEIVERS, *SCENES] if options.full else [*SELECTION, *SCENES]
+    rows = EVERYTHING if options.full else [*SELECTION, *SCENES]
     rows = [row for row in rows if re.search(options.only, row.name)]
     rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
     begin = time.monotonic()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rows import TIMEOUTS, Row
-
 from smtpinspect.mta import registry
+
+from rows import TIMEOUTS, Row
 
 Mask = Callable[[str], str]
 

@@ -27,7 +27,7 @@ class Receiver:
 
     def shortened(self, seconds: int) -> dict[str, str]:
         """Its settings, with time-outs of so many seconds."""
-        return dict(self.settings) | {name: f"{seconds}s" for name in self.timeouts}
+        return dict(self.settings) | dict.fromkeys(self.timeouts, f"{seconds}s")
 
     def log_file(self, host: Host) -> Path:
         assert host.root is not None

@@ -11,7 +11,7 @@ PHASES = (
 )  # fmt: skip
 KINDS = ("drop", "rst", "fin")
 SMALL, LARGE = 2000, 3_000_000  # octets of a body that fits into the sender's socket, and of one that does not
-FITS = 50_000  # what surely fits into the sender's socket
+FITS = 30_000  # what surely fits into the sender's socket
 TYPED = "typed"  # as client: a person at a telnet
 SCRIPTED = "scripted"  # as server: scripted.py
 
