@@ -99,8 +99,6 @@ def stand_between(row: Row) -> None:
         rule = ["-A", "FORWARD", "-p", "tcp", port, "25", "-j", "NFQUEUE", "--queue-num", QUEUE]
         subprocess.run([os.environ["LAB_IPTABLES"], *rule], check=True)
     command = [sys.executable, "-m", "smtpinspect", "inline", "--queue", QUEUE, *row.box]
-    if os.environ.get("LAB_STANDIN"):
-        command = [sys.executable, os.environ["LAB_STANDIN"], "--queue", QUEUE, *row.box]
     with FIREWALL_LOG.open("wb") as log:
         box = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     queues = Path("/proc/net/netfilter/nfnetlink_queue")
