@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from receivers import RECEIVERS
 from rows import SCRIPTED, Row
 from scenes import FAKE
 from senders import SENDERS
+
+FIRED = re.compile(r"\d\d:\d\d:\d\d\.\d+ ")  # how such a line of `smtpinspect inline` begins
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def judge(row: Row, build: Path) -> Judgement:
         last = played.read_text(errors="replace").strip().splitlines()[-3:] if played.exists() else ["not begun"]
         return Judgement(row, f"could not be played: {' | '.join(last)}")
     try:
-        return JUDGES[row.judged](row, folder)
+        judgement = JUDGES[row.judged](row, folder)
+        return judgement if judgement.wrong or row.phase else replace(judgement, wrong=_fired(row, folder))
     except (RuntimeError, LookupError, ValueError) as error:
         return Judgement(row, f"could not be judged: {error}")
 
@@ -58,7 +61,9 @@ def _stopped(row: Row, folder: Path) -> Judgement:
     lines = _sent_log(row, folder)
     capture = folder.parent / row.twin / "client.pcap"
     predicted = predict.by_rule(row, capture)["sender_log"]
-    judgement = _compared(row, folder, lines, predicted, predict.sender_mask(row.client))
+    mask = predict.sender_mask(row.client)
+    # Sendmail's priority counts octets of the queue file, which no capture shows.
+    judgement = _compared(row, folder, lines, predicted, lambda line: re.sub(r"\bpri=\d+", "pri=<n>", mask(line)))
     if _arrived(row, folder):
         return Judgement(row, "the mail has arrived", judgement.real, judgement.predicted, lines, judgement.seconds)
     return judgement
@@ -85,6 +90,14 @@ def _typed(row: Row, folder: Path) -> Judgement:
     elif seen == bool(row.box):
         wrong = "the server's log shows the command" if seen else "the server's log does not show the command"
     return Judgement(row, wrong, log=replies, seconds=_result(folder)["seconds"])
+
+
+def _fired(row: Row, folder: Path) -> str:
+    """What is wrong with what the box has reported; "" for nothing."""
+    fired = [line for line in _lines(folder / "firewall.log") if FIRED.match(line)]
+    if not row.fires:
+        return f"the box has reported something: {fired[0]}" if fired else ""
+    return "" if any(row.fires in line for line in fired) else f"the box has not reported {row.fires}"
 
 
 JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {

@@ -43,7 +43,8 @@ def iptables() -> str | None:
 
 def _refused() -> Iterator[str]:
     """What the kernel does not do."""
-    with_queue = [str(iptables()), "-A", "FORWARD", "-p", "tcp", "-j", "NFQUEUE", "--queue-num", "1"]
+    matches = "-p tcp -m multiport --dports 25,587 -m mark ! --mark 1".split()
+    with_queue = [str(iptables()), "-t", "mangle", "-A", "FORWARD", *matches, "-j", "NFQUEUE", "--queue-num", "1"]
     tries: tuple[tuple[str, Callable[[], list[str]]], ...] = (
         ("network namespaces", lambda: ["unshare", "--net", "--mount", "true"]),
         ("iptables with NFQUEUE", lambda: ["unshare", "--net", *with_queue]),

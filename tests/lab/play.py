@@ -33,6 +33,8 @@ HOSTS = """\
 10.9.2.2 mx.example.net
 """
 FIREWALL_LOG = Path("/run/firewall.log")
+# What stands around the commands for iptables in what `smtpinspect inline` says at its start.
+BEGINS, ENDS = "# with iptables, to begin:\n", "# and to end:\n"
 
 
 def main() -> None:
@@ -92,19 +94,23 @@ def serve(row: Row, server: Host, mails: Path) -> None:
 
 
 def stand_between(row: Row) -> None:
-    """Start the box, for which this namespace is there."""
+    """Start the box, for which this namespace is there, and send it the packets as it says at its start."""
     if not row.box:
         return
-    for port in ("--dport", "--sport"):
-        rule = ["-A", "FORWARD", "-p", "tcp", port, "25", "-j", "NFQUEUE", "--queue-num", QUEUE]
-        subprocess.run([os.environ["LAB_IPTABLES"], *rule], check=True)
     command = [sys.executable, "-m", "smtpinspect", "inline", "--queue", QUEUE, *row.box]
     with FIREWALL_LOG.open("wb") as log:
         box = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     queues = Path("/proc/net/netfilter/nfnetlink_queue")
     wait_until(lambda: box.poll() is not None or QUEUE in queues.read_text().split()[:1], "the box takes packets")
+    wait_until(lambda: box.poll() is not None or ENDS in FIREWALL_LOG.read_text(), "the box says what to do")
     if box.poll() is not None:
         raise RuntimeError(f"the box ended: {FIREWALL_LOG.read_text()}")
+    said = FIREWALL_LOG.read_text().partition(BEGINS)[2].partition(ENDS)[0]
+    rules = [line for line in said.splitlines() if line.startswith("iptables ")]
+    if not rules:
+        raise RuntimeError(f"the box does not say how to send it packets: {FIREWALL_LOG.read_text()}")
+    for rule in rules:
+        subprocess.run([os.environ["LAB_IPTABLES"], *rule.split()[1:]], check=True)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Row:
     replies: Mapping[str, str] = field(default_factory=dict)  # what the scripted server says instead, by verb
     settings: Mapping[str, str] = field(default_factory=dict)  # of the client
     server_settings: Mapping[str, str] = field(default_factory=dict)
+    fires: str = ""  # the rule that the box reports; "" for none
     twin: str = ""  # the run whose capture the prediction begins with
     replied: str = ""  # what the last typed line is answered with
 

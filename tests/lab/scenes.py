@@ -37,11 +37,12 @@ def _alarms(alarm: Alarm) -> list[Row]:
         settings=alarm.settings,
         replies=alarm.replies,
         box=("-i", f"{inspector}block"),
+        fires=f"stormshield.smtp-{alarm.number}",
         twin=f"{name}-level-firewall",
     )
     arrives = replace(blocked, judged="arrives", twin="")
     passed = replace(arrives, name=f"{name}-pass", box=("-i", f"{inspector}pass"))
-    level = replace(arrives, name=blocked.twin, box=("-i", f"{inspector}block,level=firewall"))
+    level = replace(arrives, name=blocked.twin, box=("-i", f"{inspector}block,level=firewall"), fires="")
     return [blocked, passed, level]
 
 
@@ -56,8 +57,17 @@ RESTRICTIONS = (
 def _restrictions(rule: str, mail: str, clean: str, client: str) -> list[Row]:
     name = f"sonicwall-{rule}"
     box, off = ("-i", "sonicwall"), ("-i", f"sonicwall,off={rule}")
-    stopped = Row(name=name, group="rules", judged="stopped", client=client, mail=mail, box=box, twin=f"{name}-off")
-    arrives = replace(stopped, judged="arrives", twin="")
+    stopped = Row(
+        name=name,
+        group="rules",
+        judged="stopped",
+        client=client,
+        mail=mail,
+        box=box,
+        fires=f"sonicwall.{rule}",
+        twin=f"{name}-off",
+    )
+    arrives = replace(stopped, judged="arrives", fires="", twin="")
     return [
         stopped,
         replace(arrives, name=stopped.twin, box=off),
@@ -87,13 +97,14 @@ def _fakes(name: str, box: tuple[str, ...], replied: str) -> Row:
         client=TYPED,
         server="postfix",
         box=box,
+        fires="mailguard.command-not-allowed" if box else "",
         typed=("HELO out.example.com", FAKE, "QUIT"),
         replied=replied,
         server_settings=VERBOSE,
     )
 
 
-def _through(client: str, profile: str) -> Row:
+def _through(client: str, profile: str, fires: str) -> Row:
     return Row(
         name=f"mailguard-{profile}-{client}",
         group="rules",
@@ -101,6 +112,7 @@ def _through(client: str, profile: str) -> Row:
         client=client,
         server="postfix",
         box=("-i", f"mailguard:{profile}"),
+        fires=f"mailguard.{fires}",
         mail="minutes",
     )
 
@@ -108,4 +120,8 @@ def _through(client: str, profile: str) -> Row:
 SCENES = [row for alarm in ALARMS for row in _alarms(alarm)]
 SCENES += [row for restriction in RESTRICTIONS for row in _restrictions(*restriction)]
 SCENES += [_fakes(*answer) for answer in ANSWERS]
-SCENES += [_through(client, profile) for client in CLIENTS for profile in ("pix-4.0", "pix-6")]
+SCENES += [
+    _through(client, profile, fires)
+    for client in CLIENTS
+    for profile, fires in (("pix-4.0", "ehlo-blocked"), ("pix-6", "banner-masked"))
+]
