@@ -27,6 +27,9 @@ _OWN = {
     "HostStatusDirectory": f"{QUEUE}/.hoststat",
     "AliasFile": f"{QUEUE}/aliases",
     "PidFile": f"{QUEUE}/sendmail.pid",
+    # However busy the machine is, mail is sent and taken.
+    "QueueLA": "1000",
+    "RefuseLA": "1000",
 }
 
 _SERVER = """\
