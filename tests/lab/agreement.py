@@ -16,8 +16,11 @@ TITLES = {
 }
 
 
-def text(judgements: Iterable[Judgement]) -> str:
-    """Tables of agreement, then every run that does not agree, with its lines."""
+def text(judgements: Iterable[Judgement], first: Iterable[Judgement] = ()) -> str:
+    """Tables of agreement, then every run that does not agree, with its lines.
+
+    `first` are judgements of runs that were played again, as they were at the first time.
+    """
     done = list(judgements)
     parts = []
     for group, title in TITLES.items():
@@ -26,6 +29,10 @@ def text(judgements: Iterable[Judgement]) -> str:
             parts.append(f"{title}\n\n" + (_list(chosen) if group == "rules" else _table(chosen)))
     wrong = [each for each in done if each.wrong]
     parts += [_mismatch(each) for each in wrong]
+    better = [each for each in first if each.row not in [other.row for other in wrong]]
+    if better:
+        parts.append("Played again, since the first time it was not as predicted; the second time it was:")
+        parts += [_mismatch(each) for each in better]
     parts.append(f"{len(done) - len(wrong)} of {len(done)} runs agree.")
     return "\n\n".join(parts) + "\n"
 

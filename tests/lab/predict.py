@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from smtpinspect.mta import registry
-
 from rows import TIMEOUTS, Row
+from smtpinspect.mta import registry
 
 Mask = Callable[[str], str]
 
