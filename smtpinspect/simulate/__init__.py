@@ -1,0 +1,1 @@
+"""The flow through an emulated firewall between two modelled mail servers."""
