@@ -1,1 +1,1 @@
-"""The flow through an emulated firewall between two modelled mail servers."""
+"""What both mail servers see when a flow breaks: two modelled TCP stacks, a firewall between them, a clock of its own."""
