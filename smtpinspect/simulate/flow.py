@@ -197,7 +197,8 @@ def datagram(frame: bytes, fields: dict[str, Any]) -> bytes | None:
 def _plain(fields: dict[str, Any], body: bytes) -> bytes | None:
     if len(body) + 20 > LONGEST:
         return None
-    src, dst = fields["src"], fields["dst"]
+    src: bytes = fields["src"]
+    dst: bytes = fields["dst"]
     if fields["family"] == 6:
         return struct.pack("!IHBB", 0x60000000, len(body), TCP, fields["ttl"]) + src + dst + body
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0x4000, fields["ttl"], TCP, 0) + src + dst

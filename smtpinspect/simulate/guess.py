@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from smtpinspect.simulate.script import Letter, Script
+from smtpinspect.simulate.script import Script, Transaction
 
 RECEIVED_HEAD: Final = 4_096  # octets of a text in which the first Received field is looked for
 
@@ -55,17 +55,17 @@ def received(text: bytes) -> str:
     return re.sub(r"\s+", " ", found[1]) if found else ""
 
 
-def sender_of(letter: Letter | None) -> str | None:
+def sender_of(mail: Transaction | None) -> str | None:
     """The name of the MTA that sent this mail, None when nothing tells it."""
-    return _first(RECEIVED, received(letter.text)) if letter is not None else None
+    return _first(RECEIVED, received(mail.text)) if mail is not None else None
 
 
 def receiver_of(script: Script) -> str | None:
     """The name of the MTA that answered, None when nothing tells it."""
     if script.greeting is not None and (found := _first(GREETING, script.greeting.text)):
         return found
-    for letter in script.letters:
-        if letter.reply is not None and (found := _first(ACCEPTED, letter.reply.text.split("\n")[-1])):
+    for mail in script.mails:
+        if mail.reply is not None and (found := _first(ACCEPTED, mail.reply.text.split("\n")[-1])):
             return found
     return None
 

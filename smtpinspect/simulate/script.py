@@ -20,7 +20,9 @@ from smtpinspect.source import Input
 CLIENT: Final = 0
 SERVER: Final = 1
 
-_PATH = re.compile(rb"^[ \t]*(?:FROM|TO)[ \t]*:[ \t]*(<[^>]*>|\"(?:[^\"\\]|\\.)*\"@\S*|[^ \t]*)[ \t]*(.*)$", re.I | re.S)
+_PATH: Final = re.compile(
+    rb"^[ \t]*(?:FROM|TO)[ \t]*:[ \t]*(<(?:\"(?:[^\"\\]|\\.)*\"|[^>\"])*>|[^ \t]*)[ \t]*(.*)$", re.I | re.S
+)
 
 
 class Reply(NamedTuple):
@@ -69,7 +71,7 @@ class Command(NamedTuple):
         return tuple(word.decode("latin-1") for word in found[2].split()) if found else ()
 
 
-class Letter(NamedTuple):
+class Transaction(NamedTuple):
     """A mail of the connection: MAIL, RCPTs, and the text as it was on the wire, without the end mark.
 
     `text_at` and `text_end` are the client's stream offsets of the text and of what lies behind its end mark (behind
@@ -125,7 +127,7 @@ class Script(NamedTuple):
     greeting: Reply | None
     commands: tuple[Command, ...]
     replies: tuple[Reply, ...]
-    letters: tuple[Letter, ...]
+    mails: tuple[Transaction, ...]
     tls_at: int | None = None  # the client's stream offset from which on it is TLS
     gaps: tuple[tuple[int, int, int], ...] = ()  # side, offset, octets
     confidence: tuple[str, ...] = ()
@@ -136,7 +138,7 @@ class Script(NamedTuple):
         """The last EHLO or HELO that was accepted, else the last one that was sent."""
         said = [each for each in self.commands if each.verb in ("EHLO", "HELO", "LHLO")]
         good = [each for each in said if each.reply is not None and (each.reply.code or 0) // 100 == 2]
-        return (good or said or [None])[-1]
+        return next(reversed(good or said), None)
 
     @property
     def helo(self) -> str:
@@ -337,7 +339,7 @@ class _Listener:
             if ordinal in self.answers:
                 self.commands[place] = self.commands[place]._replace(reply=self.answers[ordinal])
 
-    def letters(self) -> list[Letter]:
+    def mails(self) -> list[Transaction]:
         """A mail begins with MAIL, and has what comes before the next one."""
         begins = [n for n, each in enumerate(self.commands) if each.verb == "MAIL" and self._opens(n)]
         made = []
@@ -346,15 +348,15 @@ class _Listener:
             until = self.commands[behind].at if behind < len(self.commands) else self.sides[CLIENT].have + 1
             rcpts = tuple(each for each in mine if each.verb == "RCPT")
             data = next((each for each in reversed(mine) if each.verb in ("DATA", "BDAT")), None)
-            letter = Letter(number, mine[0], rcpts, data)
+            mail = Transaction(number, mine[0], rcpts, data)
             for text in self.texts:
                 if mine[0].end <= text.at <= until:
                     ordinal = -1 if text.ordinal is None else text.ordinal
-                    letter = letter._replace(
+                    mail = mail._replace(
                         text=bytes(text.octets), text_at=text.at, text_end=text.end, complete=text.complete,
                         holes=text.holes, chunks=tuple(text.chunks), reply=self.answers.get(ordinal),
                     )  # fmt: skip
-            made.append(letter)
+            made.append(mail)
         return made
 
     def _opens(self, place: int) -> bool:
@@ -407,7 +409,7 @@ def script_of(source: Input, first_packet: int, *, ports: Sequence[int] = PORTS)
         greeting=greeting,
         commands=tuple(heard.commands),
         replies=tuple(heard.replies),
-        letters=tuple(heard.letters()),
+        mails=tuple(heard.mails()),
         tls_at=heard.tls_at,
         gaps=tuple(heard.gaps),
         confidence=tuple(found.confidence),

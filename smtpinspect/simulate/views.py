@@ -24,7 +24,7 @@ class View:
         from dpkt.pcap import Writer  # loaded on use
 
         try:
-            self._file = open(path, "wb")
+            self._file = open(path, "wb")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
         self._writer = Writer(self._file, linktype=RAW, nano=True)

@@ -1,0 +1,466 @@
+"""Both programs of a captured dialogue, taken up where it stands: they go on saying what the capture says, as long as
+the other side does, and behave as their mail servers do when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from smtpinspect.mta.base import Cause, Ending, Envelope, Loss, Receiver, Sender, Step
+from smtpinspect.simulate.clock import SECOND, Clock, Timer
+from smtpinspect.simulate.script import Command, Reply, Script, Transaction
+from smtpinspect.simulate.tcp import Error
+
+STEPS: Final[Mapping[str, Step]] = {
+    "EHLO": "ehlo", "HELO": "helo", "LHLO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail",
+    "RCPT": "rcpt", "DATA": "datacmd", "BDAT": "dot", "RSET": "rset", "QUIT": "quit",
+}  # fmt: skip
+_AWAITED: Final[Mapping[Step, str]] = {
+    "connect": "the SYN", "greeting": "the connection (220)", "ehlo": "EHLO", "helo": "HELO", "starttls": "STARTTLS",
+    "auth": "AUTH", "mail": "MAIL", "rcpt": "RCPT", "datacmd": "DATA", "body": "the text", "dot": "the dot",
+    "rset": "a command", "quit": "QUIT",
+}  # fmt: skip
+
+
+class Socket(Protocol):
+    """What a player needs of its end of the connection (`tcp.Endpoint`)."""
+
+    eof: bool
+
+    def write(self, octets: bytes) -> int: ...
+    def read(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Octets of the client that may be written once so many of the server's have come; what it then waits for."""
+
+    step: Step
+    at: int
+    end: int
+    needs: int  # the server's stream offset
+    reply: Reply | None
+    command: str
+    grouped: bool = False  # it was sent together with the one before or behind it
+    mail: Transaction | None = None
+
+
+def turns_of(script: Script) -> list[Turn]:
+    """The client's part, in order. A text is a turn of its own, to the end mark."""
+    made: list[Turn] = []
+    due: list[Reply | None] = []
+    greeted = script.greeting.end if script.greeting is not None else 0
+    commands = script.commands
+    for n, command in enumerate(commands):
+        known = [reply for reply in due[: len(due) - command.behind] if reply is not None]
+        needs = max([greeted, *(reply.end for reply in known)])
+        behind = n + 1 < len(commands) and commands[n + 1].behind > 0 and commands[n + 1].at == command.end
+        mail = _mail_at(script, command)
+        step: Step = "auth" if command.answer else STEPS.get(command.verb, "rset")
+        if mail is not None and command.verb == "BDAT":
+            following = commands[n + 1].at if n + 1 < len(commands) else mail.text_end or command.end
+            end = max(min(following, mail.text_end or following), command.end)
+            made.append(
+                Turn(step, command.at, end, needs, command.reply, command.text, bool(command.behind), mail)
+            )
+        else:
+            grouped = bool(command.behind) or behind
+            made.append(Turn(step, command.at, command.end, needs, command.reply, command.text, grouped, mail))
+        due.append(command.reply)
+        if command.verb == "DATA" and mail is not None and mail.text_at is not None:
+            end = mail.text_end or mail.text_at + len(mail.text)
+            ready = command.reply.end if command.reply is not None else needs
+            made.append(Turn("dot", mail.text_at, end, ready, mail.reply, "", False, mail))
+            due.append(mail.reply)
+    return made
+
+
+def _mail_at(script: Script, command: Command) -> Transaction | None:
+    if command.verb not in ("MAIL", "RCPT", "DATA", "BDAT"):
+        return None
+    for mail in reversed(script.mails):
+        if mail.begins <= command.at:
+            return mail
+    return None
+
+
+def envelope_of(script: Script, mail: Transaction | None) -> Envelope:
+    """Who writes to whom, as the capture shows it."""
+    address, _, port = script.server.rpartition(":")
+    source = script.client.rpartition(":")[0].strip("[]")
+    address = address.strip("[]")
+    made = Envelope(
+        helo=script.helo, host=script.host or address, ip=address, port=int(port), source=source,
+        declared=not script.host,
+    )  # fmt: skip
+    if mail is None:
+        return made._replace(sender="", recipients=())
+    return made._replace(
+        sender=mail.sender, recipients=mail.recipients or ("",), size=len(mail.text),
+    )  # fmt: skip
+
+
+class _Player:
+    """What both have in common: a socket, a timer, an end."""
+
+    def __init__(self, clock: Clock, script: Script, began: int) -> None:
+        self.clock = clock
+        self.script = script
+        self.began = began
+        self.over = False
+        self.tell: Callable[[str], object] = lambda text: None
+        self._timer: Timer | None = None
+        self._socket: Socket | None = None
+
+    def take(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def connected(self) -> None:  # it was long before
+        pass
+
+    def _seconds(self) -> float:
+        return (self.clock.now - self.began) / SECOND
+
+    def _wait(self, seconds: float, since: int, act: Callable[[], object]) -> None:
+        self._stop()
+        self._timer = self.clock.at(since + round(seconds * SECOND), act)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+class ClientPlayer(_Player):
+    """The client. `sent` and `got` are stream offsets: what it has sent, what has come from the server."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        script: Script,
+        sender: Sender,
+        began: int,
+        *,
+        sent: int,
+        got: int,
+        since: int,
+        mail: Transaction | None,
+        connecting: float = 0.0,
+        timeouts: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(clock, script, began)
+        self.sender = sender
+        self.mail = mail
+        self.times = sender.timeouts(timeouts)
+        self.turns = turns_of(script)
+        self.sent = sent
+        self.got = got
+        self.since = since
+        self.ending: Ending | None = None
+        self.unplayed = ""  # why the capture cannot tell how it would have gone on
+        self._input = bytearray()
+        self._blocked = False
+        self._connecting = connecting
+        self._asked = self._first_asked()
+
+    def start(self) -> None:
+        """Go on; timers run since the last octet that was sent or came."""
+        self._go_on()
+
+    # --- called by the stack
+
+    def readable(self) -> None:
+        if self.over or self._writing():
+            return  # while it writes a text, nobody reads
+        self._read()
+
+    def writable(self) -> None:
+        if not self.over:
+            self._go_on()
+
+    def failed(self, error: Error) -> None:
+        cause: Cause = "timeout" if error == "timeout" else "reset"
+        self._end(cause, kernel=error == "timeout")
+
+    # --- what it does
+
+    def _first_asked(self) -> int:
+        """The place of the turn whose reply is the next to come; -1: the greeting."""
+        greeting = self.script.greeting
+        if greeting is not None and greeting.end > self.got:
+            return -1
+        for place, turn in enumerate(self.turns):
+            if turn.reply is None or turn.reply.end > self.got or turn.end > self.sent:
+                return place
+        return len(self.turns)
+
+    def _next(self) -> Turn | None:
+        """The turn that is being written, or will be."""
+        return next((turn for turn in self.turns if turn.end > self.sent), None)
+
+    def _writing(self) -> bool:
+        turn = self._next()
+        return turn is not None and turn.step == "dot" and turn.mail is not None and turn.at < self.sent
+
+    def _go_on(self) -> None:
+        self._write()
+        if self.over:
+            return
+        if self._blocked:
+            self._wait(self.times["body"], self.clock.now, lambda: self._end("timeout"))
+            return
+        if self._asked >= len(self.turns) and self._next() is None:
+            self._end("closed" if self.ending is None else self.ending.cause)
+            return
+        self._wait(self.times[self._step()], self.since, lambda: self._end("timeout"))
+        self._read()
+
+    def _write(self) -> None:
+        self._blocked = False
+        socket = self._socket
+        stream = self.script.streams[0]
+        while socket is not None and (turn := self._next()) is not None and turn.needs <= self.got:
+            block = self.sender.write_block if turn.step == "dot" and turn.mail is not None else turn.end
+            octets = stream[self.sent : min(turn.end, self.sent + block)]
+            if not octets:
+                self.unplayed = "the capture does not hold what the client went on to send"
+                return
+            taken = socket.write(octets)
+            self.sent += taken
+            self.since = self.clock.now
+            if taken < len(octets):
+                self._blocked = True
+                return
+
+    def _read(self) -> None:
+        socket = self._socket
+        if socket is None or self.over:
+            return
+        self._input += socket.read()
+        while not self.over and (reply := self._taken()) is not None:
+            self._answered(reply)
+        if not self.over and socket.eof:
+            self._end("closed")
+
+    def _taken(self) -> bytes | None:
+        """The next whole reply."""
+        at = 0
+        while (end := self._input.find(b"\n", at)) >= 0:
+            line = bytes(self._input[at : end + 1])
+            at = end + 1
+            if line[3:4] != b"-" or not line[:3].isdigit():
+                reply = bytes(self._input[:at])
+                del self._input[:at]
+                return reply
+        return None
+
+    def _answered(self, reply: bytes) -> None:
+        text = "\n".join(line.decode("latin-1") for line in reply.splitlines())
+        expected = self._expected()
+        code = int(text[:3]) if text[:3].isdigit() else 0
+        self.since = self.clock.now
+        self.got += len(reply)
+        self.tell(f"gets {text.splitlines()[-1] if text else 'an empty line'}")
+        if expected is not None and expected.code is not None and expected.code // 100 == code // 100:
+            self.got = expected.end
+            if self._step() in ("ehlo", "helo"):
+                self._connecting = self._seconds()
+            final = self._final()
+            self._asked = self._first_asked()
+            if final:
+                self._end("sent" if code // 100 == 2 else "reply", text)
+                return
+            self._go_on()
+        elif code == 0:
+            self._end("malformed", text)
+        elif self.sender.next_after(self._step(), text) in ("continue", "helo", "skip"):
+            self.unplayed = "the capture does not show what the client does after this reply"
+            self._end("reply", text)
+        else:
+            self._end("reply", text)
+
+    def _expected(self) -> Reply | None:
+        if self._asked < 0:
+            return self.script.greeting
+        return self.turns[self._asked].reply if self._asked < len(self.turns) else None
+
+    def _final(self) -> bool:
+        """Is the reply that has come the one that decides the mail?"""
+        if not 0 <= self._asked < len(self.turns):
+            return False
+        turn = self.turns[self._asked]
+        return turn.step == "dot" and turn.mail is not None and turn.mail == self.mail
+
+    def _step(self) -> Step:
+        if self._asked < 0:
+            return "greeting"
+        if self._asked >= len(self.turns):
+            return "quit"
+        return self.turns[self._asked].step
+
+    def _written(self) -> int | None:
+        mail = self.mail
+        if mail is None or mail.text_at is None or self.sent <= mail.text_at:
+            return None
+        return min(self.sent, mail.text_end or self.sent) - mail.text_at
+
+    def _end(self, cause: Cause, reply: str = "", kernel: bool = False) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._stop()
+        step = self._step()
+        turn = self.turns[self._asked] if 0 <= self._asked < len(self.turns) else None
+        if self._blocked or (cause == "reset" and self._writing()):
+            step = "body"
+        self.ending = Ending(
+            step=step,
+            cause=cause,
+            seconds=self._seconds(),
+            envelope=envelope_of(self.script, self.mail),
+            command=turn.command if turn is not None else "",
+            pipelined=turn is not None and turn.grouped,
+            reply=reply,
+            written=self._written() if step in ("body", "dot") else None,
+            kernel=kernel,
+            starred=_starred(self.script.greeting),
+            connecting=self._connecting or self._seconds(),
+            started=self.began / SECOND,
+        )
+        self.tell(_told(self.ending))
+        self._close()
+
+
+def _told(ending: Ending) -> str:
+    """An end, for a timeline."""
+    where = "while it sends the text" if ending.step == "body" else f"waiting for the reply to {_AWAITED[ending.step]}"
+    if ending.cause == "timeout":
+        who = "its kernel gives up" if ending.kernel else "it has waited long enough"
+        return f"{who}, {where}: closes"
+    if ending.cause in ("closed", "reset"):
+        return f"the connection is {'closed' if ending.cause == 'closed' else 'reset'}, {where}"
+    return {"sent": "the mail is accepted", "malformed": "that is no reply: gives up"}.get(ending.cause, "gives up")
+
+
+def _starred(greeting: Reply | None) -> bool:
+    return greeting is not None and b"*" in greeting.octets and not greeting.octets.strip(b"20 *\r\n-")
+
+
+class ServerPlayer(_Player):
+    """The server. `got` and `sent` are stream offsets: what has come from the client, what it has sent."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        script: Script,
+        receiver: Receiver,
+        began: int,
+        *,
+        sent: int,
+        got: int,
+        since: int,
+        mail: Transaction | None,
+        timeouts: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(clock, script, began)
+        self.receiver = receiver
+        self.mail = mail
+        self.timeouts = timeouts
+        self.sent = sent
+        self.got = got
+        self.since = since
+        self.loss: Loss | None = None
+        self.accepted = False
+        self.turns = turns_of(script)
+
+    def start(self) -> None:
+        self._go_on(self.since)
+
+    def readable(self) -> None:
+        socket = self._socket
+        if self.over or socket is None:
+            return
+        self.got += len(socket.read())
+        self._go_on(self.clock.now)
+        if socket.eof and not self.over:
+            self._lost("closed")
+
+    def writable(self) -> None:
+        pass
+
+    def failed(self, error: Error) -> None:
+        self._lost("timeout" if error == "timeout" else "reset")
+
+    def _go_on(self, since: int) -> None:
+        """Say what is due, then wait for the client."""
+        socket = self._socket
+        if socket is None:
+            return
+        for turn in self.turns:
+            if turn.end > self.got:
+                break
+            reply = turn.reply
+            if reply is not None and reply.end > self.sent:
+                socket.write(reply.octets[max(0, self.sent - reply.at) :])
+                self.sent = reply.end
+                since = self.clock.now
+            if turn.step == "dot" and turn.mail == self.mail and reply is not None:
+                self.accepted = (reply.code or 0) // 100 == 2
+            if turn.step == "quit":
+                self._lost("quit")
+                return
+        step = self._step()
+        self._wait(self.receiver.read_timeout(step, self.timeouts), since, self._silent)
+
+    def _step(self) -> Step:
+        """The last step that it has answered, or `body`, `dot` in a text."""
+        last: Step = "connect" if self.script.greeting is None else "greeting"
+        for turn in self.turns:
+            if turn.at >= self.got:
+                break
+            if turn.end > self.got:
+                return "body" if turn.step == "dot" else last
+            last = turn.step
+        if last == "datacmd":
+            return "body"
+        return last
+
+    def _body(self) -> bytes:
+        mail = self.mail
+        if mail is None or mail.text_at is None or self.got <= mail.text_at:
+            return b""
+        return mail.text[: self.got - mail.text_at]
+
+    def _silent(self) -> None:
+        envelope = envelope_of(self.script, self.mail)
+        self.tell("has heard nothing for long enough: closes")
+        words = self.receiver.timeout_reply(self._step(), envelope)
+        if words and self._socket is not None:
+            self._socket.write(words.encode("latin-1").rstrip(b"\r\n") + b"\r\n")
+        self._lost("timeout")
+
+    def _lost(self, cause: Literal["timeout", "closed", "reset", "quit"]) -> None:
+        if self.over:
+            return
+        self.over = True
+        self._stop()
+        body = self._body()
+        hello = self.script.hello
+        self.loss = Loss(
+            step=self._step(),
+            cause=cause,
+            seconds=self._seconds(),
+            envelope=envelope_of(self.script, self.mail),
+            esmtp=hello is None or hello.verb != "HELO",
+            body=len(body),
+            header_done=b"\r\n\r\n" in body,
+            accepted=self.accepted,
+            started=self.began / SECOND,
+        )
+        self._close()
