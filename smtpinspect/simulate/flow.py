@@ -13,7 +13,7 @@ from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors.base import Inspector
-from smtpinspect.source import open_source
+from smtpinspect.source import Input, open_source
 
 Why = Literal["asked", "breaks", "alters", "first", "no-mail"]
 
@@ -64,7 +64,7 @@ class _Candidate:
 
 
 def choose(
-    source: str, inspector: str | Inspector, *, ports: Sequence[int] = PORTS, mail: int | None = None
+    source: Input, inspector: str | Inspector, *, ports: Sequence[int] = PORTS, mail: int | None = None
 ) -> Chosen | None:
     """The connection to simulate: that of mail number `mail` of the capture, else the first that this inspector
     breaks, else the first that it alters, else the first with a mail; None when there is no SMTP.
@@ -116,7 +116,7 @@ def choose(
     except CaptureError as error:
         fault = error
     if mail is not None and found["asked"].flow is None:
-        raise UsageError(f"--mail {mail}: {source} holds {mails:,} mail{'' if mails == 1 else 's'}")
+        raise UsageError(f"--mail {mail}: the capture holds {mails:,} mail{'' if mails == 1 else 's'}")
     for why, each in found.items():
         if each.flow is not None and (mail is None or why == "asked"):
             return Chosen(each.flow, each.mail, why, each.rule, mails, connections, whole, fault)
@@ -134,7 +134,7 @@ def ends(flow: Flow) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
     return made[0], made[1]
 
 
-def packets(source: str, flow: Flow) -> Iterator[Captured]:
+def packets(source: Input, flow: Flow) -> Iterator[Captured]:
     """The connection's packets in the order of the capture, fragments joined; a damaged capture just ends."""
     client, server = ends(flow)
     left = flow.pkts_toserver + flow.pkts_toclient

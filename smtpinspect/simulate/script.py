@@ -202,6 +202,7 @@ class _Listener:
         self.ordinals: dict[int, int] = {}
         self.replies: list[Reply] = []
         self.answers: dict[int, Reply] = {}
+        self.waiting: set[int] = set()  # ordinals of commands and end marks without a reply
         self.texts: list[_Text] = []
         self.open: _Text | None = None
         self.gaps: list[tuple[int, int, int]] = []
@@ -247,10 +248,10 @@ class _Listener:
         here.read = end
         words = line.split(None, 1)
         verb = "" if kind or not words else words[0].decode("latin-1").upper()
-        waits = sum(number not in self.answers for number in self.ordinals)
+        self.commands.append(Command(verb, line, at, end, None, len(self.waiting), bool(kind)))
         if ordinal is not None:
-            self.ordinals[ordinal] = len(self.commands)
-        self.commands.append(Command(verb, line, at, end, None, waits, bool(kind)))
+            self.ordinals[ordinal] = len(self.commands) - 1
+            self.waiting.add(ordinal)
 
     def reply(self, conn: int, code: int | None, ordinal: int | None, *_: object) -> None:
         if conn != self.first_packet:
@@ -269,6 +270,7 @@ class _Listener:
         self.replies.append(made)
         if ordinal is not None:
             self.answers[ordinal] = made
+            self.waiting.discard(ordinal)
 
     def text_begin(self, conn: int, via: str, *_: object) -> None:
         if conn == self.first_packet:
@@ -298,6 +300,7 @@ class _Listener:
         text = self._text("DATA")
         self.sides[CLIENT].read += 3  # the dot and its line end
         text.ordinal = ordinal
+        self.waiting.add(ordinal)
         self._close(True)
 
     def chunk_done(self, conn: int, ordinal: int, last: bool, *_: object) -> None:
