@@ -72,7 +72,7 @@ def loss_of(script: Script, mail: Transaction | None, record: Record | None, beg
         seconds=ending.seconds,
         envelope=ending.envelope,
         esmtp=script.hello is None or script.hello.verb != "HELO",
-        body=len(mail.text) if mail is not None else 0,
+        octets=len(mail.text) if mail is not None else 0,
         header_done=mail is not None and b"\r\n\r\n" in mail.text,
         accepted=ending.cause == "sent",
         started=ending.started,

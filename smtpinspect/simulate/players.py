@@ -92,14 +92,13 @@ def envelope_of(script: Script, mail: Transaction | None) -> Envelope:
     source = script.client.rpartition(":")[0].strip("[]")
     address = address.strip("[]")
     made = Envelope(
-        helo=script.helo, host=script.host or address, ip=address, port=int(port), source=source,
-        declared=not script.host,
+        sender="", recipients=(), helo=script.helo, host=script.host or address, ip=address, port=int(port),
+        source=source,
     )  # fmt: skip
     if mail is None:
-        return made._replace(sender="", recipients=())
-    return made._replace(
-        sender=mail.sender, recipients=mail.recipients or ("",), size=len(mail.text),
-    )  # fmt: skip
+        return made
+    size = len(mail.text) - mail.text.count(b"\r\n")
+    return made._replace(sender=mail.sender, recipients=mail.recipients, size=size)
 
 
 class _Player:
@@ -329,7 +328,8 @@ class ClientPlayer(_Player):
             reply=reply,
             written=self._written() if step in ("body", "dot") else None,
             kernel=kernel,
-            starred=_starred(self.script.greeting),
+            starred=self.script.greeting is not None and self.sender.starred(self.script.greeting.text),
+            enhanced="ENHANCEDSTATUSCODES" in (word.upper() for word in self.script.keywords),
             connecting=self._connecting or self._seconds(),
             started=self.began / SECOND,
         )
@@ -346,10 +346,6 @@ def _told(ending: Ending) -> str:
     if ending.cause in ("closed", "reset"):
         return f"the connection is {'closed' if ending.cause == 'closed' else 'reset'}, {where}"
     return {"sent": "the mail is accepted", "malformed": "that is no reply: gives up"}.get(ending.cause, "gives up")
-
-
-def _starred(greeting: Reply | None) -> bool:
-    return greeting is not None and b"*" in greeting.octets and not greeting.octets.strip(b"20 *\r\n-")
 
 
 class ServerPlayer(_Player):
@@ -458,7 +454,7 @@ class ServerPlayer(_Player):
             seconds=self._seconds(),
             envelope=envelope_of(self.script, self.mail),
             esmtp=hello is None or hello.verb != "HELO",
-            body=len(body),
+            octets=len(body),
             header_done=b"\r\n\r\n" in body,
             accepted=self.accepted,
             started=self.began / SECOND,

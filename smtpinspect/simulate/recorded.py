@@ -14,7 +14,7 @@ from smtpinspect.simulate.adopt import SIDES, Ends, Side, other
 from smtpinspect.simulate.clock import SECOND, Clock
 from smtpinspect.simulate.flow import Captured
 from smtpinspect.simulate.observed import ending_of, loss_of
-from smtpinspect.simulate.players import ClientPlayer, ServerPlayer
+from smtpinspect.simulate.players import ClientPlayer, ServerPlayer, envelope_of
 from smtpinspect.simulate.script import Script, Transaction
 from smtpinspect.simulate.spoken import spoken
 from smtpinspect.simulate.tcp import Endpoint, Event
@@ -92,8 +92,9 @@ class Recording:
         self.ends = Ends()
         views: dict[Side, View] = {"client": client_view or View(), "server": server_view or View()}
         self.way = Way(box, views, self.ends)
+        envelope = envelope_of(script, mail)
         self.made = Played(
-            script, mail, Ending("connect", "timeout"), Loss("connect", "timeout"), script.start_ns
+            script, mail, Ending("connect", "timeout", envelope), Loss("connect", "timeout", envelope), script.start_ns
         )
         self._lines = 0
         self._greeted = 0
@@ -179,9 +180,9 @@ class Recording:
         )  # fmt: skip
         player.tell = lambda text: self._line(clock.now, "client", text)
         keeper.tell = lambda text: self._line(clock.now, "server", text)
-        for side, program in (("client", player), ("server", keeper)):
-            ends[side].program = program
-            program.take(ends[side])
+        ends["client"].program, ends["server"].program = player, keeper
+        player.take(ends["client"])
+        keeper.take(ends["server"])
         self.way.join(clock, {side: ends[side].receive for side in SIDES}, self._note)
         self._lines = 0
         self.way.leave(crossing)
