@@ -67,8 +67,15 @@ class Outgoing:
 
     @property
     def queued(self) -> int:
-        """Memory of what was written and not acknowledged."""
-        return len(self.octets) + -(-len(self.octets) // self.mss) * self.stack.send_overhead
+        """Memory of what was written and not acknowledged. What waits lies in buffers of `send_unit` segments; of
+        what is in flight, the first window's segments have one each."""
+        waiting = -(-self.unsent // self.unit)
+        return len(self.octets) + self.stack.send_overhead * (min(len(self.sent), self.stack.first_window) + waiting)
+
+    @property
+    def unit(self) -> int:
+        """Octets of one buffer."""
+        return self.stack.send_unit * self.mss
 
     @property
     def writable(self) -> bool:
@@ -76,15 +83,18 @@ class Outgoing:
         return 2 * (self.limit - self.queued) >= self.queued
 
     def write(self, octets: bytes) -> int:
-        """Take what there is room for; octets taken. The last segment is filled whatever it costs."""
-        room = self.limit - self.queued
-        if room <= 0:
-            return 0
-        segments = -(-room // (self.mss + self.stack.send_overhead))
-        part = -len(self.octets) % self.mss
-        taken = octets[: part + segments * self.mss]
-        self.octets += taken
-        return len(taken)
+        """Take what there is room for; octets taken. Room is asked for by the buffer, and a buffer is filled."""
+        before = len(self.octets)
+        start = 0
+        while start < len(octets):
+            size = -self.unsent % self.unit
+            if not size:
+                if self.queued >= self.limit:
+                    break
+                size = self.unit
+            self.octets += octets[start : start + size]
+            start += size
+        return len(self.octets) - before
 
     # ---- segments
 

@@ -91,7 +91,7 @@ class Endpoint:
         self.fast_open = False  # connect() did not wait
         self.backoffs = 0  # time-outs in a row
         self._send = send
-        self._observe = observe
+        self.observe: Callable[[Event, int, int], object] | None = observe
         self._ip_id = 1
         self._rcv = 0  # next octet of the peer, unwrapped
         self._ahead: list[tuple[int, bytes, bool]] = []  # what arrived out of order
@@ -139,6 +139,10 @@ class Endpoint:
         if self.state not in ("syn-sent", "syn-received"):
             self._transmit()
         return taken
+
+    def want_room(self) -> None:
+        """`writable` is to follow, as poll() tells it."""
+        self._waiting = True
 
     def read(self) -> bytes:
         """All that has arrived."""
@@ -318,7 +322,8 @@ class Endpoint:
 
     def _advance(self, ack: int) -> None:
         out = self.out
-        full = len(out.sent) >= self._cwnd
+        if self._waiting:
+            out.size_buffer(self._cwnd)
         done = out.acknowledge(ack)
         if done and done[-1].times == 1:
             self._sample(self.clock.now - done[-1].ns)
@@ -335,8 +340,6 @@ class Endpoint:
         elif out.sent:
             out.sent[0].lost = not out.sent[0].sacked  # a partial acknowledgment (RFC 6582)
             self._cwnd += len(done)
-        if not full:
-            out.size_buffer(self._cwnd)
         if out.sent:
             self._arm()
         else:
@@ -616,5 +619,5 @@ class Endpoint:
             self._timer = None
 
     def _tell(self, event: Event, seq: int, n: int) -> None:
-        if self._observe:
-            self._observe(event, seq, n)
+        if self.observe:
+            self.observe(event, seq, n)
