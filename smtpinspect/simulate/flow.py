@@ -26,7 +26,8 @@ LOUD: Final = ("rewrite", "answer", "drop", "drop-flow", "reset")  # actions tha
 class Chosen(NamedTuple):
     """A connection: its record, the mail of it that is meant (1 is its first one; None: no mail), and why this one.
 
-    `mails`, `connections`: how many the capture holds, as far as it was looked at; `whole`: it was to its end.
+    `record`: what the capture shows of that mail. `mails`, `connections`: how many the capture holds, as far as it was
+    looked at; `whole`: it was to its end.
     """
 
     flow: Flow
@@ -37,6 +38,7 @@ class Chosen(NamedTuple):
     connections: int
     whole: bool
     fault: CaptureError | None = None
+    record: Mail | None = None
 
 
 class Captured(NamedTuple):
@@ -55,12 +57,15 @@ class _Candidate:
     def __init__(self) -> None:
         self.flow_id: int | None = None
         self.mail: int | None = None
+        self.record: Mail | None = None
         self.rule = ""
         self.flow: Flow | None = None
 
-    def take(self, flow_id: int, mail: int | None, rule: str) -> None:
+    def take(self, of: Flow | Mail, rule: str) -> None:
         if self.flow_id is None:
-            self.flow_id, self.mail, self.rule = flow_id, mail, rule
+            self.flow_id, self.rule = of.flow_id, rule
+            if isinstance(of, Mail):
+                self.mail, self.record = of.tx_id + 1, of
 
 
 def choose(
@@ -80,30 +85,29 @@ def choose(
     fault: CaptureError | None = None
     whole = False
 
-    def note(of: Flow | Mail, number: int | None) -> None:
+    def note(of: Flow | Mail) -> None:
         broken = of.broken_by.get(label, "")
         if broken:
-            found["breaks"].take(of.flow_id, number, broken)
+            found["breaks"].take(of, broken)
         elif of.verdict.get(label) in LOUD:
-            found["alters"].take(of.flow_id, number, rules.get(of.flow_id, ""))
+            found["alters"].take(of, rules.get(of.flow_id, ""))
 
     wanted: _Candidate | None = None
     try:
         for record in engine.run(source):
             if isinstance(record, Mail):
                 mails += 1
-                number = record.tx_id + 1
                 if mails == mail:
-                    found["asked"].take(record.flow_id, number, record.broken_by.get(label, ""))
-                note(record, number)
-                found["first"].take(record.flow_id, number, "")
+                    found["asked"].take(record, record.broken_by.get(label, ""))
+                note(record)
+                found["first"].take(record, "")
             elif isinstance(record, Alert):
                 if record.inspector == label and record.action in LOUD:
                     rules.setdefault(record.flow_id, record.rule)
             elif isinstance(record, Flow):
                 connections += 1
-                note(record, None)
-                found["no-mail"].take(record.flow_id, None, "")
+                note(record)
+                found["no-mail"].take(record, "")
                 for each in found.values():
                     if each.flow_id == record.flow_id:
                         each.flow = record
@@ -119,7 +123,7 @@ def choose(
         raise UsageError(f"--mail {mail}: the capture holds {mails:,} mail{'' if mails == 1 else 's'}")
     for why, each in found.items():
         if each.flow is not None and (mail is None or why == "asked"):
-            return Chosen(each.flow, each.mail, why, each.rule, mails, connections, whole, fault)
+            return Chosen(each.flow, each.mail, why, each.rule, mails, connections, whole, fault, each.record)
     if fault is not None:
         raise fault
     return None

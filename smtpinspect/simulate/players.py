@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from smtpinspect.mta.base import Cause, Ending, Envelope, Loss, Receiver, Sender, Step
 from smtpinspect.simulate.clock import SECOND, Clock, Timer
 from smtpinspect.simulate.script import Command, Reply, Script, Transaction
-from smtpinspect.simulate.tcp import Error
+from smtpinspect.simulate.tcp import Endpoint, Error
 
 STEPS: Final[Mapping[str, Step]] = {
     "EHLO": "ehlo", "HELO": "helo", "LHLO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail",
@@ -21,16 +21,6 @@ _AWAITED: Final[Mapping[Step, str]] = {
     "auth": "AUTH", "mail": "MAIL", "rcpt": "RCPT", "datacmd": "DATA", "body": "the text", "dot": "the dot",
     "rset": "a command", "quit": "QUIT",
 }  # fmt: skip
-
-
-class Socket(Protocol):
-    """What a player needs of its end of the connection (`tcp.Endpoint`)."""
-
-    eof: bool
-
-    def write(self, octets: bytes) -> int: ...
-    def read(self) -> bytes: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +101,9 @@ class _Player:
         self.over = False
         self.tell: Callable[[str], object] = lambda text: None
         self._timer: Timer | None = None
-        self._socket: Socket | None = None
+        self._socket: Endpoint | None = None
 
-    def take(self, socket: Socket) -> None:
+    def take(self, socket: Endpoint) -> None:
         self._socket = socket
 
     def connected(self) -> None:  # it was long before
@@ -123,8 +113,10 @@ class _Player:
         return (self.clock.now - self.began) / SECOND
 
     def _wait(self, seconds: float, since: int, act: Callable[[], object]) -> None:
+        """No seconds: without a time-out of its own."""
         self._stop()
-        self._timer = self.clock.at(since + round(seconds * SECOND), act)
+        if seconds:
+            self._timer = self.clock.at(since + round(seconds * SECOND), act)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -229,6 +221,10 @@ class ClientPlayer(_Player):
             octets = stream[self.sent : min(turn.end, self.sent + block)]
             if not octets:
                 self.unplayed = "the capture does not hold what the client went on to send"
+                return
+            if getattr(self.sender, "polls", False) and not socket.out.writable:
+                socket.want_room()
+                self._blocked = True
                 return
             taken = socket.write(octets)
             self.sent += taken

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
 from smtpinspect.errors import CaptureError
-from smtpinspect.grammar.limits import SCRIPT_OCTETS
+from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
 CLIENT: Final = 0
@@ -222,7 +222,7 @@ class _Listener:
             return
         self.gaps.append((side, at, n))
         here = self.sides[side]
-        if len(here.octets) + n <= SCRIPT_OCTETS:
+        if len(here.octets) + n <= limits.SCRIPT_OCTETS:
             self._keep(side, bytes(n))
         else:
             here.have += n
@@ -231,7 +231,7 @@ class _Listener:
     def _keep(self, side: int, octets: bytes) -> None:
         here = self.sides[side]
         here.have += len(octets)
-        if self.cut or len(here.octets) + len(octets) > SCRIPT_OCTETS:
+        if self.cut or len(here.octets) + len(octets) > limits.SCRIPT_OCTETS:
             self.cut = True
         else:
             here.octets += octets
@@ -282,7 +282,7 @@ class _Listener:
             return
         text = self._text(via)
         self.sides[CLIENT].read += len(octets)
-        if len(text.octets) + len(octets) <= SCRIPT_OCTETS:
+        if len(text.octets) + len(octets) <= limits.SCRIPT_OCTETS:
             text.octets += octets
 
     def text_gap(self, conn: int, n: int, via: str, *_: object) -> None:
@@ -291,7 +291,7 @@ class _Listener:
         text = self._text(via)
         self.sides[CLIENT].read += n
         text.holes += n
-        if len(text.octets) + n <= SCRIPT_OCTETS:
+        if len(text.octets) + n <= limits.SCRIPT_OCTETS:
             text.octets += bytes(n)
 
     def text_end(self, conn: int, ordinal: int, *_: object) -> None:

@@ -1,0 +1,228 @@
+"""`simulate CAPTURE`: the mail that is meant, the two ways to simulate it, one story."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Final, Literal, NamedTuple
+
+from smtpinspect._core.views import Alert, excerpt
+from smtpinspect.actions import DROP_FLOW, RESET
+from smtpinspect.engine import PORTS
+from smtpinspect.enforce.firewall import Firewall
+from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.inspectors import registry as inspectors
+from smtpinspect.inspectors.base import Inspector
+from smtpinspect.inspectors.settings import unknown
+from smtpinspect.mta import registry
+from smtpinspect.mta.base import Receiver, Sender
+from smtpinspect.simulate.flow import Chosen, choose, packets
+from smtpinspect.simulate.guess import receiver_of, sender_of
+from smtpinspect.simulate.observed import fate_of, refusal
+from smtpinspect.simulate.recorded import Played, Recording
+from smtpinspect.simulate.result import Happened
+from smtpinspect.simulate.script import Script, Transaction, script_of
+from smtpinspect.simulate.server import Bench
+from smtpinspect.simulate.story import Days, Hit, Mail, Story, days_of, result_of
+from smtpinspect.simulate.views import View
+
+Break = Literal["", "drop", "rst", "fin"]
+BREAKS: Final = ("drop", "rst", "fin")
+DEFAULT_SENDER: Final = "rfc5321"  # where neither the user nor the capture tells
+RECEIVERS: Final[Mapping[str, Receiver]] = getattr(registry, "RECEIVERS", {})
+
+WHY: Final = {
+    "asked": "the mail that was asked for",
+    "breaks": "the first mail that breaks",
+    "alters": "nothing breaks; the first mail that is altered",
+    "first": "nothing fires that changes anything; the first mail",
+    "no-mail": "no mail in the capture; the first connection",
+}
+
+
+class Asked(NamedTuple):
+    """What is asked. `inspector` is a spec or an instance; `mta` and `receiver`: names, "" for what the capture tells;
+    `mail` counts the capture's mails from 1; `broken` overrides the product's own teardown."""
+
+    capture: str
+    inspector: str | Inspector
+    mta: str = ""
+    receiver: str = ""
+    mail: int | None = None
+    broken: Break = ""
+    re_enact: bool = False
+    timeouts: Mapping[str, float] = {}
+    ports: Sequence[int] = PORTS
+    write_client: str | None = None
+    write_server: str | None = None
+    require_tls: bool = False
+    require_auth: bool = False
+
+
+class Told(NamedTuple):
+    """A story, or None where the capture holds no SMTP; `fault`: why the capture could not be read to its end."""
+
+    story: Story | None
+    fault: CaptureError | None = None
+
+
+def torn_down(inspector: Inspector, broken: Break) -> Inspector:
+    """The same inspector, whose breaks end the flow in this way: silently, or with an RST or a FIN to both sides."""
+    if not broken:
+        return inspector
+    if broken == "drop":
+        action = DROP_FLOW._replace(params={"client": False, "server": False})
+    else:
+        action = RESET._replace(params={"client": broken, "server": broken})
+    made = copy.copy(inspector)
+    made._rows = tuple(
+        row._replace(action=action, breaks=False) if row.ends_flow and row.kind == "emulate" else row
+        for row in inspector.table()
+    )
+    return made
+
+
+def simulate(asked: Asked) -> Told:
+    """Simulate the mail that is meant.
+
+    Raises UsageError for what is not known, and for a capture or a view that cannot be opened; CaptureError for what
+    is no capture at all.
+    """
+    if asked.broken not in ("", *BREAKS):
+        raise unknown("break", asked.broken, BREAKS)
+    if asked.mta and asked.mta not in registry.SENDERS:
+        raise unknown("mail server", asked.mta, tuple(registry.SENDERS))
+    if asked.receiver and asked.receiver not in RECEIVERS:
+        raise unknown("receiving mail server", asked.receiver, tuple(RECEIVERS))
+    inspector = torn_down(inspectors.load(asked.inspector), asked.broken)
+    found = choose(asked.capture, inspector, ports=asked.ports, mail=asked.mail)
+    if found is None:
+        return Told(None)
+    script = script_of(asked.capture, found.flow.first_packet, ports=asked.ports)
+    if script is None:
+        raise UsageError(f"{asked.capture}: changed while it was read")
+    mail = script.mails[found.mail - 1] if found.mail and found.mail <= len(script.mails) else None
+    cast = _cast(asked, script, mail)
+    with ExitStack() as stack:
+        views = tuple(stack.enter_context(View(path)) for path in (asked.write_client, asked.write_server))
+        if asked.re_enact:
+            raise UsageError("--re-enact: not yet")
+        played = Recording(
+            script, Firewall(inspector, ports=asked.ports), cast.sender, cast.receiver, mail=mail,
+            record=found.record, timeouts=asked.timeouts, client_view=views[0], server_view=views[1],
+        ).play(packets(asked.capture, found.flow))  # fmt: skip
+    return Told(_recorded(asked, inspector, found, cast, played, (views[0].packets, views[1].packets)), found.fault)
+
+
+class _Cast(NamedTuple):
+    sender: Sender
+    receiver: Receiver
+    guessed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _cast(asked: Asked, script: Script, mail: Transaction | None) -> _Cast:
+    """Who plays the client and who the server."""
+    guessed, notes = [], []
+    name = asked.mta
+    if not name and (told := sender_of(mail)) is not None:
+        name = told
+        guessed.append("mta")
+    if not name:
+        name = DEFAULT_SENDER
+        notes.append("which mail server sends is not in the capture: a plain RFC 5321 client; --mta says another")
+    to = asked.receiver
+    if not to and (told := receiver_of(script)) is not None and told in RECEIVERS:
+        to = told
+        guessed.append("receiver")
+    if not to:
+        to = "postfix" if "postfix" in RECEIVERS else ""
+        notes.append("which mail server receives is not in the capture: time-outs of Postfix")
+    receiver = RECEIVERS[to] if to else Bench()
+    return _Cast(registry.SENDERS[name], receiver, tuple(guessed), tuple(notes))
+
+
+def _mail(found: Chosen, script: Script, mail: Transaction | None, cast: _Cast) -> Mail:
+    return Mail(
+        script.client,
+        script.server,
+        mail.number if mail is not None else None,
+        mail.sender if mail is not None else None,
+        mail.recipients if mail is not None else (),
+        cast.guessed,
+        WHY[found.why],
+    )
+
+
+def _recorded(
+    asked: Asked, inspector: Inspector, found: Chosen, cast: _Cast, played: Played, views: tuple[int, int]
+) -> Story:
+    sender, script, mail = cast.sender, played.script, played.mail
+    alert: Alert | None = played.alert
+    ending, loss = played.ending, played.loss
+    timeline = tuple(Happened(line.t, line.actor, line.event) for line in played.timeline)
+    phase = alert.phase if alert is not None else found.record.phase if found.record is not None else None
+    result = result_of(sender, cast.receiver, ending, loss, timeline, phase=phase or "", broken=played.kind)
+    days = days_of(sender, ending, loss.accepted)
+    fate = None if alert is not None else fate_of(script, mail, found.record)
+    if alert is None and not played.stopped:
+        # what the capture shows, not what the tables would make of it
+        known = fate is not None
+        result = result._replace(
+            fate=fate or "",
+            sender_log=result.sender_log if known else (),
+            receiver_log=result.receiver_log if known else {},
+        )
+        days = days if known else Days(1, 0, ending.seconds, False, ())
+    return Story(
+        "recorded",
+        inspector.name if inspector.profile == inspector.default_profile else f"{inspector.name}:{inspector.profile}",
+        _mail(found, script, mail, cast),
+        found.record.outcome if found.record is not None else "no mail",
+        _hit(alert) if alert is not None else None,
+        result,
+        days,
+        views,
+        tuple(dict.fromkeys(each.rule for each in played.alerts if each is not alert and each.action in ALTERING)),
+        (*cast.notes, *_notes(asked, script, mail, played)),
+    )
+
+
+ALTERING: Final = frozenset({"rewrite", "answer"})
+
+
+def _hit(alert: Alert) -> Hit:
+    return Hit(alert.rule, alert.action, alert.direction, alert.offset, excerpt(alert.octets), alert.packet)
+
+
+def _notes(asked: Asked, script: Script, mail: Transaction | None, played: Played) -> list[str]:
+    """What the capture cannot show, and what was done to it."""
+    notes = []
+    if played.stopped:
+        notes.append(f"{played.stopped}; --re-enact sends the mail anew")
+    if played.alert is None and not played.alerts:
+        notes.append("no rule fires on this connection: both sides see what the capture shows")
+    elif played.alert is None and played.edited and not played.stopped:
+        notes.append(
+            "octets are rewritten and the flow goes on; what client and server would make of them is not in the "
+            "capture: --re-enact sends the mail anew"
+        )
+    if script.tls_at is not None:
+        notes.append("the connection turns to TLS: no rule reads what lies behind")
+    if played.cut:
+        notes.append(f"{played.cut:,} packets were cut by the capture's snap length: what is missing was not judged")
+    if played.filled:
+        notes.append(f"{played.filled:,} packets had no right checksums (offloading): filled in")
+    if "mid-stream" in script.confidence:
+        notes.append("the capture begins in the midst of the connection: delays and TCP options are assumed")
+    if "one-direction" in script.confidence:
+        notes.append("the capture holds one direction only: what the other side said is not known")
+    if any(side == 0 for side, _, _ in script.gaps):
+        notes.append("octets of the client are missing in the capture: sent again, they are zeros")
+    if script.cut:
+        notes.append("the connection is too long to be kept whole: its end is not simulated")
+    return notes
+
+
+__all__ = ["Asked", "Told", "refusal", "simulate", "torn_down"]
