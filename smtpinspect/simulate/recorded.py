@@ -156,8 +156,6 @@ class Recording:
             if made.alert is None and (alert.breaks or alert.action in BREAKING):
                 made.alert = alert
                 made.broken = crossing.ns
-        if fate.alerts and fate.why and fate.kind != "pass":
-            self._line(crossing.ns, "firewall", fate.why)
         for to, ip in fate.injected:
             self._line(crossing.ns, "firewall", f"to the {to}: {_injected(ip)}")
 

@@ -94,9 +94,16 @@ def days_of(sender: Sender, ending: Ending, accepted: bool, later: float | None 
     if judgement.fate != "deferred":
         return Days(1, int(accepted), seconds, judgement.next_mx, ())
     each = seconds if later is None else later
-    attempts = len(sender.attempts(seconds))
-    copies = attempts if accepted else 0
-    return Days(attempts, copies, seconds + each * (attempts - 1), judgement.next_mx, tuple(sender.final_log(ending)))
+    starts = sender.attempts(seconds)
+    attempts = len(starts)
+    last = ending._replace(started=ending.started + starts[-1], seconds=each)
+    return Days(
+        attempts,
+        attempts if accepted else 0,
+        seconds + each * (attempts - 1),
+        judgement.next_mx,
+        tuple(sender.final_log(last)),
+    )
 
 
 def result_of(
