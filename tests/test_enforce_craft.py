@@ -4,11 +4,11 @@ import dpkt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.ip import fragments, with_extensions, with_options
-from kit.wire import Packet
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
+from kit.ip import fragments, with_extensions, with_options
+from kit.wire import Packet
 from smtpinspect.enforce import craft
 
 SACK = b"\x01\x01\x05\x12" + bytes.fromhex("fffffff000000010") + bytes.fromhex("0000002000000030")

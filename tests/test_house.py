@@ -79,7 +79,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
+        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay", "watcher")),
     },
     "inspectors": {
         "all": (
@@ -92,6 +92,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "registry",
             ),
         ),
+    },
+    "enforce": {
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
     },
     "commands": {
         "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),

@@ -7,6 +7,7 @@ extension headers stay as they were sent. (RFC 791, RFC 8200, RFC 9293, RFC 2018
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -154,10 +155,11 @@ def edited(
     payload: bytes | None = None,
     seq: int | None = None,
     ack: int | None = None,
-    sack: int | None = None,
+    sack: int | Callable[[int], int] | None = None,
     flags: int | None = None,
 ) -> bytes:
-    """A copy with another payload, other numbers, other flags; `sack` is added to the edges of SACK blocks.
+    """A copy with another payload, other numbers, other flags; `sack` is added to the edges of SACK blocks, or tells
+    the new one of each.
 
     All else stays, IP and TCP options too. Raises ValueError for what is no TCP packet.
     """
@@ -176,8 +178,9 @@ def edited(
     if sack:
         for block in _sack_edges(ip[tcp + 20 : at.payload]):
             where = tcp + 20 + block
-            edge = (int.from_bytes(out[where : where + 4], "big") + sack) % _MODULUS
-            out[where : where + 4] = edge.to_bytes(4, "big")
+            edge = int.from_bytes(out[where : where + 4], "big")
+            edge = edge + sack if isinstance(sack, int) else sack(edge)
+            out[where : where + 4] = (edge % _MODULUS).to_bytes(4, "big")
     if payload is not None:
         _write_length(out)
     return _checked(out, tcp)
