@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal, NamedTuple, get_args
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, get_args
 
-from smtpinspect.enforce.craft import Segment, build, parse
+from smtpinspect.actions import DROP_FLOW, PROJECT, RESET, Action
+from smtpinspect.enforce.craft import ACK, FIN, RST, SYN, Segment, build, parse
+from smtpinspect.enforce.firewall import Fate, Firewall
+from smtpinspect.errors import UsageError
+from smtpinspect.facts import COMMAND, COUNT, END_OF_DATA, GREETING, REPLY, Pattern, gt, in_, not_in
+from smtpinspect.grammar.verbs import VERBS
+from smtpinspect.inspectors.base import Inspector, Rule, Settings
+from smtpinspect.inspectors.settings import unknown
 
 Phase = Literal[
     "connect", "greeting", "ehlo", "mail", "rcpt", "datacmd", "reply354", "databody", "datamid", "dot", "dotreply",
@@ -14,90 +21,105 @@ Phase = Literal[
 Kind = Literal["drop", "rst", "fin"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+MIDDLE: Final = 20_000  # octets of the body before `datamid`
+
+# What happens to the flow; whoever is told nothing hears nothing any more.
+ACTIONS: Final[Mapping[Kind, Action]] = {
+    "drop": DROP_FLOW,
+    "rst": RESET,
+    "fin": RESET._replace(params={"client": "fin", "server": "fin"}),
+}
+_SOURCE: Final = "none: a laboratory's own rule"
+_SIGNATURE: Final = 2_000_900
 
 
-class _Fate(NamedTuple):
-    kind: str
-    octets: bytes | None = None
-    injected: tuple[tuple[str, bytes], ...] = ()
-    why: str = ""
+def patterns(phase: Phase, octets: int = MIDDLE) -> tuple[Pattern, ...]:
+    """The facts at which this phase begins; none for `connect`, before which there is no dialogue."""
+    rows: Mapping[Phase, tuple[Pattern, ...]] = {
+        "greeting": (GREETING(),),
+        "ehlo": (COMMAND(verb=in_(b"EHLO", b"HELO", b"LHLO")),),
+        "mail": (COMMAND(verb=b"MAIL"),),
+        "rcpt": (COMMAND(verb=b"RCPT"),),
+        "datacmd": (COMMAND(verb=in_(b"DATA", b"BDAT")),),
+        "reply354": (REPLY(code=354, verb=b"DATA"),),
+        "databody": (COUNT(what="header-octets", value=gt(0)), COUNT(what="body-octets", value=gt(0))),
+        "datamid": (COUNT(what="body-octets", value=gt(octets)),),
+        "dot": (END_OF_DATA(variant=1),),
+        # An end mark waits for its reply like a command that is known and has no name; so does an answer of AUTH.
+        "dotreply": (REPLY(known=1, verb=not_in(*(verb.name for verb in VERBS if verb.name)), code=not_in(235, 334, 535)),),
+        "quit": (COMMAND(verb=b"QUIT"),),
+    }
+    return rows.get(phase, ())
 
 
-class Breaker:
-    """Stand-in until the firewall of `enforce` is there."""
+class AtPhase(Inspector):
+    """Breaks each flow at one phase. `octets`: of the body before `datamid`. Raises UsageError."""
 
-    def __init__(self, phase: Phase, kind: Kind, octets: int) -> None:
-        self.phase, self.kind, self.octets = phase, kind, octets
-        self.broken = False
-        self.state = "cmd"
-        self.body = 0
-        self.last = b""
-        self.next: int | None = None
-        self.greeted = False
+    name = "at"
+    title = "a break at a phase"
+    sources = {"none": _SOURCE}
 
-    def take(self, ns: int, ip: bytes) -> _Fate:
-        if self.broken:
-            return _Fate("drop")
-        s = parse(ip)
-        assert s
-        hit = self._client(s) if s.dport == 25 else self._server(s)
-        if not hit:
-            return _Fate("pass")
-        self.broken = True
-        client = s.dport == 25
-        cn = s.seq + len(s.payload) + bool(s.flags & 2) if client else s.ack
-        sn = (s.ack if not s.flags & 2 else 0) if client else s.seq
-        expect = s.seq if client else s.ack
-        c, v = ((s.src, s.sport), (s.dst, s.dport)) if client else ((s.dst, s.dport), (s.src, s.sport))
-        out = []
-        flags = {"rst": 0x14, "fin": 0x11}.get(self.kind)
-        if flags:
-            out.append(("client", self._make(v, c, sn, cn, flags)))
-            if not s.flags & 2:
-                out.append(("server", self._make(c, v, expect, sn, flags)))
-        return _Fate("drop", None, tuple(out), self.phase)
+    def __init__(self, phase: Phase, kind: Kind, octets: int = MIDDLE) -> None:
+        if phase not in PHASES:
+            raise unknown("phase", phase, PHASES)
+        if kind not in KINDS:
+            raise unknown("break", kind, KINDS)
+        if octets < 0:
+            raise UsageError(f"{octets} octets before the break: 0 or more")
+        self.phase: Final = phase
+        self.kind: Final = kind
+        self.octets: Final = octets
+        super().__init__()
 
-    def _make(self, a: tuple[str, int], b: tuple[str, int], seq: int, ack: int, flags: int) -> bytes:
-        made = Segment(a[0], b[0], a[1], b[1], seq % 2**32, ack % 2**32, flags, 500, b"", b"", 64, 0)
-        return build(made)
-
-    def _client(self, s: Segment) -> bool:
-        if s.flags & 2:
-            return self.phase == "connect"
-        d = s.payload
-        if not d or (self.next is not None and s.seq + len(d) <= self.next):
-            return False
-        self.next = s.seq + len(d)
-        if self.state == "data":
-            before = self.body
-            self.body += len(d)
-            self.last = self.last[-4:] + d
-            if self.phase == "databody" and not before:
-                return True
-            if self.phase == "datamid" and self.body > self.octets:
-                return True
-            if b"\r\n.\r\n" in self.last:
-                self.state = "after"
-                return self.phase == "dot"
-            return False
-        words = {"ehlo": rb"^(EHLO|HELO) ", "mail": rb"^MAIL FROM", "rcpt": rb"^RCPT TO", "datacmd": rb"^DATA\r",
-                 "quit": rb"^QUIT\r"}
-        rx = words.get(self.phase)
-        return bool(rx and re.search(rx, d.upper(), re.M))
-
-    def _server(self, s: Segment) -> bool:
-        d = s.payload
-        if not d:
-            return False
-        first, self.greeted = not self.greeted, True
-        if first and self.phase == "greeting":
-            return True
-        if re.search(rb"^354 ", d, re.M):
-            self.state = "data"
-            return self.phase == "reply354"
-        return self.phase == "dotreply" and self.state == "after"
+    def rules(self, settings: Settings) -> Iterable[Rule]:
+        """One row, or two for what has a header or none."""
+        number = _SIGNATURE + PHASES.index(self.phase)
+        for pattern in patterns(self.phase, self.octets):
+            yield Rule(
+                f"at.{self.phase}", pattern, ACTIONS[self.kind], PROJECT, _SOURCE, number, f"a break at {self.phase}"
+            )
 
 
-def box_at(phase: Phase, kind: Kind, octets: int = 20_000) -> Breaker:
-    """A box that breaks the first flow at this phase."""
-    return Breaker(phase, kind, octets)
+class Gate:
+    """The same at `connect`: the first SYN of a flow is taken away, and all of it that follows."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self._shut: set[tuple[str, int, str, int]] = set()
+
+    def take(self, ns: int, ip: bytes) -> Fate:
+        """The fate of a packet: of every one that belongs to a flow, drop."""
+        segment = parse(ip)
+        if segment is None:
+            return Fate("pass")
+        ends = (segment.src, segment.sport, segment.dst, segment.dport)
+        if ends in self._shut or ends[2:] + ends[:2] in self._shut:
+            return Fate("drop", why="the flow has ended")
+        if segment.flags & (SYN | ACK) != SYN:
+            return Fate("pass")
+        self._shut.add(ends)
+        return Fate("drop", injected=self._told(segment), why="at.connect")
+
+    def _told(self, syn: Segment) -> tuple[tuple[Literal["client"], bytes], ...]:
+        flags = {"rst": RST | ACK, "fin": FIN | ACK}.get(self.kind)
+        if flags is None:
+            return ()
+        made = syn._replace(
+            src=syn.dst,
+            dst=syn.src,
+            sport=syn.dport,
+            dport=syn.sport,
+            seq=0,
+            ack=(syn.seq + len(syn.payload) + 1) % 2**32,
+            flags=flags,
+            options=b"",
+            payload=b"",
+            ip_id=0,
+        )
+        return (("client", build(made)),)
+
+
+def box_at(phase: Phase, kind: Kind, octets: int = MIDDLE) -> Firewall | Gate:
+    """A box that breaks a flow at this phase. Raises UsageError."""
+    inspector = AtPhase(phase, kind, octets)
+    return Gate(kind) if phase == "connect" else Firewall(inspector)
