@@ -49,6 +49,8 @@ def run(given: argparse.Namespace) -> int:
     """Simulate a capture's mail. Raises UsageError."""
     if len(given.inspectors) != 1:
         raise UsageError(f"simulate takes one -i INSPECTOR, not {len(given.inspectors)}: the flow passes one firewall")
+    if not given.capture:
+        raise UsageError("-i INSPECTOR goes with a CAPTURE; without one --mta, --at and --break are wanted")
     if given.capture == "-":
         raise UsageError("simulate reads a capture more than once: name a file")
     if given.at:

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.actions import DROP_FLOW, RESET
 from smtpinspect.engine import PORTS
+from smtpinspect.enforce.at import ACTIONS, KINDS
 from smtpinspect.enforce.firewall import Firewall
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry as inspectors
@@ -19,7 +19,7 @@ from smtpinspect.mta import registry
 from smtpinspect.mta.base import Receiver, Sender
 from smtpinspect.simulate.flow import Chosen, choose, packets
 from smtpinspect.simulate.guess import receiver_of, sender_of
-from smtpinspect.simulate.observed import fate_of, refusal
+from smtpinspect.simulate.observed import fate_of
 from smtpinspect.simulate.recorded import Played, Recording
 from smtpinspect.simulate.result import Happened
 from smtpinspect.simulate.script import Script, Transaction, script_of
@@ -28,9 +28,8 @@ from smtpinspect.simulate.story import Days, Hit, Mail, Story, days_of, result_o
 from smtpinspect.simulate.views import View
 
 Break = Literal["", "drop", "rst", "fin"]
-BREAKS: Final = ("drop", "rst", "fin")
 DEFAULT_SENDER: Final = "rfc5321"  # where neither the user nor the capture tells
-RECEIVERS: Final[Mapping[str, Receiver]] = getattr(registry, "RECEIVERS", {})
+RECEIVERS: Final[Mapping[str, Receiver]] = registry.RECEIVERS
 
 WHY: Final = {
     "asked": "the mail that was asked for",
@@ -71,13 +70,9 @@ def torn_down(inspector: Inspector, broken: Break) -> Inspector:
     """The same inspector, whose breaks end the flow in this way: silently, or with an RST or a FIN to both sides."""
     if not broken:
         return inspector
-    if broken == "drop":
-        action = DROP_FLOW._replace(params={"client": False, "server": False})
-    else:
-        action = RESET._replace(params={"client": broken, "server": broken})
     made = copy.copy(inspector)
     made._rows = tuple(
-        row._replace(action=action, breaks=False) if row.ends_flow and row.kind == "emulate" else row
+        row._replace(action=ACTIONS[broken], breaks=False) if row.ends_flow and row.kind == "emulate" else row
         for row in inspector.table()
     )
     return made
@@ -89,8 +84,8 @@ def simulate(asked: Asked) -> Told:
     Raises UsageError for what is not known, and for a capture or a view that cannot be opened; CaptureError for what
     is no capture at all.
     """
-    if asked.broken not in ("", *BREAKS):
-        raise unknown("break", asked.broken, BREAKS)
+    if asked.broken not in ("", *KINDS):
+        raise unknown("break", asked.broken, KINDS)
     if asked.mta and asked.mta not in registry.SENDERS:
         raise unknown("mail server", asked.mta, tuple(registry.SENDERS))
     if asked.receiver and asked.receiver not in RECEIVERS:
@@ -165,16 +160,11 @@ def _recorded(
     phase = alert.phase if alert is not None else found.record.phase if found.record is not None else None
     result = result_of(sender, cast.receiver, ending, loss, timeline, phase=phase or "", broken=played.kind)
     days = days_of(sender, ending, loss.accepted)
-    fate = None if alert is not None else fate_of(script, mail, found.record)
-    if alert is None and not played.stopped:
-        # what the capture shows, not what the tables would make of it
-        known = fate is not None
-        result = result._replace(
-            fate=fate or "",
-            sender_log=result.sender_log if known else (),
-            receiver_log=result.receiver_log if known else {},
-        )
-        days = days if known else Days(1, 0, ending.seconds, False, ())
+    fate = result.fate if played.parted else fate_of(script, mail, found.record)
+    if fate is None or played.stopped:
+        # what the tables would make of it is not what would happen
+        result = result._replace(fate="", sender_log=(), receiver_log={}, retries=(), gives_up_after=None)
+        days = Days(1, 0, ending.seconds, False, ())
     return Story(
         "recorded",
         inspector.name if inspector.profile == inspector.default_profile else f"{inspector.name}:{inspector.profile}",
@@ -201,9 +191,9 @@ def _notes(asked: Asked, script: Script, mail: Transaction | None, played: Playe
     notes = []
     if played.stopped:
         notes.append(f"{played.stopped}; --re-enact sends the mail anew")
-    if played.alert is None and not played.alerts:
+    if not played.parted and not played.alerts:
         notes.append("no rule fires on this connection: both sides see what the capture shows")
-    elif played.alert is None and played.edited and not played.stopped:
+    elif not played.parted and played.edited:
         notes.append(
             "octets are rewritten and the flow goes on; what client and server would make of them is not in the "
             "capture: --re-enact sends the mail anew"
@@ -225,4 +215,4 @@ def _notes(asked: Asked, script: Script, mail: Transaction | None, played: Playe
     return notes
 
 
-__all__ = ["Asked", "Told", "refusal", "simulate", "torn_down"]
+__all__ = ["Asked", "Told", "simulate", "torn_down"]

@@ -156,6 +156,7 @@ class ClientPlayer(_Player):
         self.ending: Ending | None = None
         self.unplayed = ""  # why the capture cannot tell how it would have gone on
         self._input = bytearray()
+        self._withheld: set[int] = set()
         self._blocked = False
         self._connecting = connecting
         self._asked = self._first_asked()
@@ -207,7 +208,7 @@ class ClientPlayer(_Player):
             self._wait(self.times["body"], self.clock.now, lambda: self._end("timeout"))
             return
         if self._asked >= len(self.turns) and self._next() is None:
-            self._end("closed" if self.ending is None else self.ending.cause)
+            self._end("closed")
             return
         self._wait(self.times[self._step()], self.since, lambda: self._end("timeout"))
         self._read()
@@ -220,7 +221,7 @@ class ClientPlayer(_Player):
             block = self.sender.write_block if turn.step == "dot" and turn.mail is not None else turn.end
             octets = stream[self.sent : min(turn.end, self.sent + block)]
             if not octets:
-                self.unplayed = "the capture does not hold what the client went on to send"
+                self._part("the capture does not hold what the client went on to send")
                 return
             if getattr(self.sender, "polls", False) and not socket.out.writable:
                 socket.want_room()
@@ -263,22 +264,38 @@ class ClientPlayer(_Player):
         self.got += len(reply)
         self.tell(f"gets {text.splitlines()[-1] if text else 'an empty line'}")
         if expected is not None and expected.code is not None and expected.code // 100 == code // 100:
+            if self._parts(reply, expected):
+                self._part("the client would go on in another way than it did in the capture")
+                return
             self.got = expected.end
             if self._step() in ("ehlo", "helo"):
                 self._connecting = self._seconds()
-            final = self._final()
-            self._asked = self._first_asked()
-            if final:
+            if self._final():
                 self._end("sent" if code // 100 == 2 else "reply", text)
-                return
-            self._go_on()
+            if not self.over:
+                self._asked = self._first_asked()
+                self._go_on()
         elif code == 0:
             self._end("malformed", text)
+        elif self._step() == "rset" and expected is not None:
+            self.got = expected.end  # VRFY and the like: whatever the reply, the dialogue goes on
+            self._asked = self._first_asked()
+            self._go_on()
         elif self.sender.next_after(self._step(), text) in ("continue", "helo", "skip"):
-            self.unplayed = "the capture does not show what the client does after this reply"
-            self._end("reply", text)
+            self._part("the capture does not show what the client does after this reply")
         else:
             self._end("reply", text)
+
+    def _parts(self, reply: bytes, expected: Reply) -> bool:
+        """Does the dialogue part from the capture here? Other keywords, or the server has not got the command."""
+        turn = self.turns[self._asked] if 0 <= self._asked < len(self.turns) else None
+        if turn is None or turn.step in ("rset", "quit"):
+            return False
+        return turn.at in self._withheld or (turn.step == "ehlo" and reply != expected.octets)
+
+    def withhold(self, at: int) -> None:
+        """The command at this offset is answered by a box; the server never gets it."""
+        self._withheld.add(at)
 
     def _expected(self) -> Reply | None:
         if self._asked < 0:
@@ -305,16 +322,31 @@ class ClientPlayer(_Player):
             return None
         return min(self.sent, mail.text_end or self.sent) - mail.text_at
 
+    def _part(self, why: str) -> None:
+        """Nobody knows how it goes on."""
+        self.unplayed = why
+        self.over = True
+        self._stop()
+        self.tell(f"{why}: what follows is not known")
+
     def _end(self, cause: Cause, reply: str = "", kernel: bool = False) -> None:
         if self.over:
             return
-        self.over = True
         self._stop()
+        if self.ending is None:
+            self.ending = self._ended(cause, reply, kernel)
+            self.tell(_told(self.ending))
+            if cause == "sent":
+                return
+        self.over = True
+        self._close()
+
+    def _ended(self, cause: Cause, reply: str, kernel: bool) -> Ending:
         step = self._step()
         turn = self.turns[self._asked] if 0 <= self._asked < len(self.turns) else None
         if self._blocked or (cause == "reset" and self._writing()):
             step = "body"
-        self.ending = Ending(
+        return Ending(
             step=step,
             cause=cause,
             seconds=self._seconds(),
@@ -329,8 +361,6 @@ class ClientPlayer(_Player):
             connecting=self._connecting or self._seconds(),
             started=self.began / SECOND,
         )
-        self.tell(_told(self.ending))
-        self._close()
 
 
 def _told(ending: Ending) -> str:
@@ -370,18 +400,33 @@ class ServerPlayer(_Player):
         self.loss: Loss | None = None
         self.accepted = False
         self.turns = turns_of(script)
+        self._skipped: list[tuple[int, int]] = []
 
     def start(self) -> None:
         self._go_on(self.since)
+
+    def skip(self, at: int, end: int) -> None:
+        """These octets of the client never come: a box has answered that command itself."""
+        if end > at:
+            self._skipped.append((at, end))
+            self.turns = [turn for turn in self.turns if turn.at != at]
 
     def readable(self) -> None:
         socket = self._socket
         if self.over or socket is None:
             return
-        self.got += len(socket.read())
+        self._take(len(socket.read()))
         self._go_on(self.clock.now)
         if socket.eof and not self.over:
             self._lost("closed")
+
+    def _take(self, n: int) -> None:
+        """So many octets have come; what never comes is stepped over."""
+        for at, end in self._skipped:
+            if self.got <= at < self.got + n:
+                n -= at - self.got
+                self.got = end
+        self.got += n
 
     def writable(self) -> None:
         pass

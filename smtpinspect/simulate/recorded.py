@@ -64,6 +64,7 @@ class Played:
     injected: int = 0
     filled: int = 0  # packets whose checksums had not been filled in
     cut: int = 0  # packets of which the capture lacks octets
+    parted: bool = False  # modelled ends have gone on without the capture
     stopped: str = ""
 
 
@@ -98,6 +99,8 @@ class Recording:
         )
         self._lines = 0
         self._greeted = 0
+        self._withheld: list[tuple[int, int]] = []
+        self._players: tuple[ClientPlayer, ServerPlayer] | None = None
 
     def play(self, packets: Iterable[Captured]) -> Played:
         """Every packet as it was, until one breaks the flow; then on without the capture."""
@@ -112,16 +115,11 @@ class Recording:
             crossing = self.way.cross(side, packet.ns, ip)
             self._note(crossing)
             self.ends.sent(side, packet.ns, ip)
-            if made.alert is not None:
+            if made.alert is not None or self._withheld:
                 self._go_on(crossing)
                 return made
             self.way.leave(crossing)
             self._heard(packet.ns)
-            if any(alert.action == "answer" for alert in crossing.fate.alerts):
-                made.stopped = (
-                    "the firewall answers in the server's place; what the client does then is not in the capture"
-                )
-                break
         began, record = made.began, self.record
         made.ending = ending_of(self.script, self.mail, record, began, last)
         made.loss = loss_of(self.script, self.mail, record, began, last)
@@ -156,8 +154,22 @@ class Recording:
             if made.alert is None and (alert.breaks or alert.action in BREAKING):
                 made.alert = alert
                 made.broken = crossing.ns
+            if alert.action == "answer" and alert.direction == "client":
+                self._withhold(alert.offset)
         for to, ip in fate.injected:
-            self._line(crossing.ns, "firewall", f"to the {to}: {_injected(ip)}")
+            if _loud(ip):
+                self._line(crossing.ns, "firewall", f"to the {to}: {_injected(ip)}")
+
+    def _withhold(self, at: int) -> None:
+        """The server never gets the command around this offset."""
+        for command in self.script.commands:
+            if command.at <= at < command.end:
+                self._withheld.append((command.at, command.end))
+                if self._players is not None:
+                    self._players[0].withhold(command.at)
+                    self._players[1].skip(command.at, command.end)
+                return
+        self._withheld.append((at, at))  # in a text: the flow ends with the answer
 
     # ---- behind the break
 
@@ -178,6 +190,11 @@ class Recording:
         )  # fmt: skip
         player.tell = lambda text: self._line(clock.now, "client", text)
         keeper.tell = lambda text: self._line(clock.now, "server", text)
+        for at, end in self._withheld:
+            player.withhold(at)
+            keeper.skip(at, end)
+        self._players = player, keeper
+        made.parted = True
         ends["client"].program, ends["server"].program = player, keeper
         player.take(ends["client"])
         keeper.take(ends["server"])
@@ -187,7 +204,7 @@ class Recording:
         made.kind = _kind(crossing)
         player.start()
         keeper.start()
-        clock.run(until=crossing.ns + BEHIND)
+        clock.run(until=crossing.ns + BEHIND, enough=lambda: bool(player.unplayed))
         if player.ending is not None:
             made.ending = player.ending
         if keeper.loss is not None:
@@ -240,6 +257,11 @@ class Recording:
             made.left_out += 1
             return
         made.timeline.append(Line(round((ns - made.began) / SECOND, 6), actor, event))
+
+
+def _loud(ip: bytes) -> bool:
+    segment = parse(ip)
+    return segment is not None and bool(segment.payload or segment.flags & (RST | FIN))
 
 
 def _injected(ip: bytes) -> str:

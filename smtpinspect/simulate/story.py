@@ -61,6 +61,8 @@ class Story(NamedTuple):
         """The object of the contract, and these fields."""
         made = self.result.record()
         made |= {
+            "fate": self.result.fate or None,
+            "phase": self.result.phase or None,
             "mode": self.mode,
             "inspector": self.inspector,
             "client": self.mail.client,
