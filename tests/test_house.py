@@ -97,14 +97,14 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
+        "all": ((), ("console", "arguments", "replay | transcript | simulate | rules | config | bench")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page | bench_page",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page",
                 "summary",
                 "text",
             ),

@@ -11,7 +11,7 @@ from smtpinspect.simulate.client import Client, Letter
 from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock
 from smtpinspect.simulate.result import Happened
 from smtpinspect.simulate.server import Server
-from smtpinspect.simulate.stack import Stack
+from smtpinspect.simulate.stack import LINUX, Stack
 from smtpinspect.simulate.tcp import Endpoint, Event
 from smtpinspect.simulate.wire import Box, Crossing, Tap, Wire
 
@@ -44,10 +44,11 @@ class _Log:
         self.lines.append(Happened((self.clock.now - self.start) / SECOND, actor, event))
 
     def stack(self, actor: str, event: Event, seq: int, n: int) -> None:
+        what = f"{n:,} octets" if n else "its FIN"
         words = {
-            "syn": f"sends its SYN again (number {n})",
-            "probe": f"kernel sends the last {n:,} octets again (tail loss probe)",
-            "again": f"kernel sends {n:,} octets again" if n else "kernel sends its FIN again",
+            "syn": f"kernel sends its SYN again (number {n + 1})",
+            "probe": f"kernel sends {what} again (tail loss probe)",
+            "again": f"kernel sends {what} again",
             "given-up": "kernel gives up: Connection timed out",
             "reset": "gets an RST",
         }
@@ -83,7 +84,7 @@ def attempt(
     extensions: Iterable[str] | None = None,
     overrides: Mapping[str, str] | None = None,
     timeouts: Mapping[str, float] | None = None,
-    stack: Stack = Stack(),
+    stack: Stack = LINUX,
     start: int = 0,
 ) -> Attempt:
     """Send the letter once. `overrides`: replies by step in place of the receiver's own. `timeouts` by the words of

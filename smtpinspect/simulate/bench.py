@@ -74,7 +74,7 @@ def question(
         raise unknown("receiving mail server", receiver, tuple(RECEIVERS))
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"--size {size}: from {SIZES[0]:,} to {SIZES[1]:,} octets")
-    return Question(mta, phase, broken, size, pipelining, dict(timeouts or {}), receiver)  # type: ignore[arg-type]
+    return Question(mta, phase, broken, size, pipelining, dict(timeouts or {}), receiver)
 
 
 TIMEOUTS: Final = ("connect", "command", "data", "final")

@@ -1,4 +1,4 @@
-"""An SMTP client that does what a `mta.Sender` tells: commands, time-outs, blocks of text, and how the attempt ended."""
+"""An SMTP client that does what a `mta.Sender` tells: commands, time-outs, blocks of text, and how it ended."""
 
 from __future__ import annotations
 

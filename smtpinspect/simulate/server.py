@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 from smtpinspect.mta.base import Envelope, Loss, Receiver, Step, Timer
 from smtpinspect.simulate.clock import SECOND, Clock
@@ -26,7 +26,7 @@ class Bench(Receiver):
     title = "a scripted server"
     timers = (Timer((), "", 300, "", "project", "RFC 5321 4.5.3.2.7 asks for 5 minutes at least"),)
     extensions = ()
-    replies: Mapping[str, str] = {
+    replies: ClassVar[Mapping[str, str]] = {
         "greeting": "220 {host} ESMTP",
         "ehlo": "250 {host}",
         "helo": "250 {host}",
