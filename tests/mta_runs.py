@@ -33,6 +33,7 @@ _OF_OVERRIDE: Final[dict[str, Step]] = {"data": "datacmd"}
 _OF_KIND: Final[dict[str, Cause]] = {"drop": "timeout", "fin": "closed", "rst": "reset"}
 # The scripted server of the laboratory (lab-srv.py): it knows no RSET.
 _NO_RSET: Final = "502 5.5.2 Error: command not recognized"
+_GO_AHEAD: Final = "354 End data with <CR><LF>.<CR><LF>"
 _BYE: Final = "221 2.0.0 Bye"
 QUEUED: Final = "250 2.0.0 Ok: queued as ABC123"
 
@@ -123,6 +124,8 @@ def _refused(run: Run, sender: Sender, sent: Ending, at: str, reply: str) -> End
         return sent._replace(refused_ehlo=reply)
     later = {"RSET": _NO_RSET, "QUIT": _BYE}[sender.after_refusal(step, reply)[0]]
     pipelined = run.pipelining and step in sender.pipelines and len(sender.pipelines) > 1
+    if pipelined and step == "rcpt":
+        later = _GO_AHEAD  # to the DATA that went out with it
     return sent._replace(
         step=step, cause="reply", reply=reply, later=later, command=command_of(sender, step), pipelined=pipelined
     )

@@ -60,7 +60,7 @@ class OpenSmtpd(Sender):
         Row(("ehlo",), ("reply",), "EHLO rejected: {reply}", CONFIRMED, _SESSION_C),
         Row(("helo",), ("reply",), "HELO rejected: {reply}", CONFIRMED, _SESSION_C),
         Row((), ("reply", "sent"), "{reply}", CONFIRMED, "measured"),
-        Row((), ("timeout",), "IO Error: Connection timed out", CONFIRMED, _SESSION_C, lambda ending: ending.kernel),
+        # the kernel's end of a connect() too
         Row((), ("timeout",), "Connection timeout", CONFIRMED, "measured"),
         Row((), ("closed",), "Connection closed unexpectedly", CONFIRMED, "measured"),
         Row((), ("reset",), "IO Error: Connection reset by peer", CONFIRMED, "measured"),

@@ -167,9 +167,13 @@ class Sendmail(Sender):
         if ending.cause == "timeout" and ending.step in _PHASE and not ending.kernel:
             lines.append(("notice", f"timeout waiting for input from {host} during {_PHASE[ending.step]}"))
         if ending.step == "body" and ending.cause in ("timeout", "closed", "reset"):
-            stalled = ending.cause == "timeout"
-            reason = f"Connection timed out with {host}" if stalled else f"Connection reset by {host}"
+            stalled = ending.cause == "timeout" and not ending.kernel
+            broken = "timed out with" if ending.kernel else "reset by"
+            reason = "Resource temporarily unavailable" if stalled else f"Connection {broken} {host}"
             lines.append(("error", f"SYSERR(root): timeout writing message to {host}: {reason}"))
+        if ending.step == "rcpt" and ending.code == 421 and ending.later.startswith("354"):
+            # DATA had been sent behind RCPT: its reply is taken for QUIT's, and the one to QUIT never comes
+            lines.append(("notice", f"timeout waiting for input from {host} during Draining Input"))
         if ending.step == "dot" and ending.cause == "reply" and self.text(ending) == "Remote protocol error":
             lines.append(("error", f"{host}: SMTP DATA-2 protocol error: {one_line(ending.reply, ' ')}"))
         lines.append(("stat", self._status(ending)))
