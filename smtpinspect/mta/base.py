@@ -287,8 +287,8 @@ class Receiver(ABC):
         """Seconds that it waits for the client's next octet when `step` was answered (`body`: amid the text)."""
         return seconds_of(self.timers, overrides)[step]
 
-    def reply(self, step: Step, envelope: Envelope) -> str:
-        """Its own reply, lines joined by LF; to an unknown command: `rset`'s neighbour "other" in `replies`."""
+    def reply(self, step: Step | Literal["other"], envelope: Envelope) -> str:
+        """Its own reply, lines joined by LF; `other`: to a command that it does not know."""
         words = {"host": envelope.host, "helo": envelope.helo, "sender": envelope.sender, "rcpt": envelope.recipient}
         return self.replies[step].format(id=self.example_id, **words)
 

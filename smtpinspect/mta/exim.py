@@ -15,6 +15,7 @@ from smtpinspect.mta.base import (
     Judgement,
     Next,
     Row,
+    Scope,
     Sender,
     Step,
     Timer,
@@ -23,6 +24,7 @@ from smtpinspect.mta.base import (
 )
 from smtpinspect.mta.words import iso, mail_date, masked, masks, one_line, span
 
+_SEEN: Final = "mta.md, section 12"  # measured
 _SMTP_C: Final = "Exim 4.96 src/transports/smtp.c"
 _ID: Final = "1xV5Kf-0001L7-1o"
 # How a refusal of 4xx is numbered (macros.h ERRNO_MAIL4XX, ERRNO_RCPT4XX, ERRNO_DATA4XX); others are 0.
@@ -75,18 +77,14 @@ class Exim(Sender):
     )
     phrases = (
         # connect() itself has failed: strerror alone
-        Row((), ("refused", "unreachable"), "", CONFIRMED, "measured"),
-        Row(("connect",), ("timeout",), "", CONFIRMED, "measured", lambda ending: not ending.fast_open),
+        Row((), ("refused", "unreachable"), "", CONFIRMED, _SEEN),
+        Row(("connect",), ("timeout",), "", CONFIRMED, _SEEN, lambda ending: not ending.fast_open),
         Row(("connect",), ("closed", "reset"), "", CONFIRMED, _SMTP_C, lambda ending: not ending.fast_open),
         # a reply to RCPT is waited for on a path of its own, which knows no pipelining
-        Row(("rcpt",), ("timeout",), "SMTP timeout after {command}", CONFIRMED, "measured"),
-        Row(
-            ("rcpt",), ("reply",), "SMTP error from remote mail server after {command}: {reply}", CONFIRMED, "measured"
-        ),
-        Row(
-            ("body", "dot"), ("timeout",), "SMTP timeout after {what} ({written} bytes written)", CONFIRMED, "measured"
-        ),
-        Row((), ("timeout",), "SMTP timeout after {pipelined}{what}", CONFIRMED, "measured"),
+        Row(("rcpt",), ("timeout",), "SMTP timeout after {command}", CONFIRMED, _SEEN),
+        Row(("rcpt",), ("reply",), "SMTP error from remote mail server after {command}: {reply}", CONFIRMED, _SEEN),
+        Row(("body", "dot"), ("timeout",), "SMTP timeout after {what} ({written} bytes written)", CONFIRMED, _SEEN),
+        Row((), ("timeout",), "SMTP timeout after {pipelined}{what}", CONFIRMED, _SEEN),
         Row(
             ("helo",),
             ("closed", "reset"),
@@ -100,7 +98,7 @@ class Exim(Sender):
             ("closed", "reset"),
             "Remote host closed connection in response to {pipelined}{what}",
             CONFIRMED,
-            "measured",
+            _SEEN,
         ),
         Row(
             (),
@@ -111,9 +109,7 @@ class Exim(Sender):
             lambda ending: not ending.reply.strip(),
         ),
         Row((), ("malformed",), "Malformed SMTP reply in response to {pipelined}{what}: {reply}", CONFIRMED, _SMTP_C),
-        Row(
-            (), ("reply",), "SMTP error from remote mail server after {pipelined}{what}: {reply}", CONFIRMED, "measured"
-        ),
+        Row((), ("reply",), "SMTP error from remote mail server after {pipelined}{what}: {reply}", CONFIRMED, _SEEN),
     )
 
     def received(self, envelope: Envelope, submitted: bytes, started: float) -> tuple[bytes, ...]:

@@ -22,6 +22,7 @@ from smtpinspect.mta.base import (
 )
 from smtpinspect.mta.words import mail_date, masked, masks, one_line, span
 
+_SEEN: Final = "mta.md, section 12"  # measured
 _SESSION_C: Final = "OpenSMTPD 6.8 usr.sbin/smtpd/mta_session.c"
 _ID: Final = "d248e67f495eb1a0"
 _EVPID: Final = "9710f21f6f7fa466"
@@ -56,15 +57,15 @@ class OpenSmtpd(Sender):
         ),
     )
     phrases = (
-        Row(("greeting",), ("reply",), "BANNER rejected: {reply}", CONFIRMED, "measured"),
+        Row(("greeting",), ("reply",), "BANNER rejected: {reply}", CONFIRMED, _SEEN),
         Row(("ehlo",), ("reply",), "EHLO rejected: {reply}", CONFIRMED, _SESSION_C),
         Row(("helo",), ("reply",), "HELO rejected: {reply}", CONFIRMED, _SESSION_C),
-        Row((), ("reply", "sent"), "{reply}", CONFIRMED, "measured"),
+        Row((), ("reply", "sent"), "{reply}", CONFIRMED, _SEEN),
         # the kernel's end of a connect() too
-        Row((), ("timeout",), "Connection timeout", CONFIRMED, "measured"),
-        Row((), ("closed",), "Connection closed unexpectedly", CONFIRMED, "measured"),
-        Row((), ("reset",), "IO Error: Connection reset by peer", CONFIRMED, "measured"),
-        Row((), ("refused",), "IO Error: Connection refused", CONFIRMED, "measured"),
+        Row((), ("timeout",), "Connection timeout", CONFIRMED, _SEEN),
+        Row((), ("closed",), "Connection closed unexpectedly", CONFIRMED, _SEEN),
+        Row((), ("reset",), "IO Error: Connection reset by peer", CONFIRMED, _SEEN),
+        Row((), ("refused",), "IO Error: Connection refused", CONFIRMED, _SEEN),
         Row((), ("unreachable",), "IO Error: No route to host", CONFIRMED, _SESSION_C),
         Row((), ("malformed",), "Bad response: {reply}", CONFIRMED, _SESSION_C),
     )

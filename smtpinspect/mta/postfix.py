@@ -24,6 +24,7 @@ from smtpinspect.mta.base import (
 )
 from smtpinspect.mta.words import enhanced, mail_date, masked, masks, one_line, syslog
 
+_SEEN: Final = "mta.md, section 12"  # measured
 _PARAMS: Final = "Postfix 3.7 src/global/mail_params.h"
 _TROUBLE: Final = "Postfix 3.7 src/smtp/smtp_trouble.c"
 _ID: Final = "5012B21C62A"
@@ -99,15 +100,15 @@ class Postfix(Sender):
         Timer(("quit",), "smtp_quit_timeout", 300, "command", CONFIRMED, _PARAMS),
     )
     phrases = (
-        Row(("connect",), (), "connect to {peer}:{port}: {strerror}", CONFIRMED, "measured"),
-        Row((), ("timeout",), "conversation with {peer} timed out while {state}", CONFIRMED, "measured"),
-        Row((), ("closed", "reset"), "lost connection with {peer} while {state}", CONFIRMED, "measured"),
+        Row(("connect",), (), "connect to {peer}:{port}: {strerror}", CONFIRMED, _SEEN),
+        Row((), ("timeout",), "conversation with {peer} timed out while {state}", CONFIRMED, _SEEN),
+        Row((), ("closed", "reset"), "lost connection with {peer} while {state}", CONFIRMED, _SEEN),
         Row(
             ("greeting", "ehlo", "helo"),
             ("reply",),
             "host {peer} refused to talk to me: {reply}",
             CONFIRMED,
-            "measured",
+            _SEEN,
         ),
         Row(
             ("starttls",),
@@ -116,7 +117,7 @@ class Postfix(Sender):
             CONFIRMED,
             _TROUBLE,
         ),
-        Row((), ("reply",), "host {peer} said: {reply} (in reply to {command} command)", CONFIRMED, "measured"),
+        Row((), ("reply",), "host {peer} said: {reply} (in reply to {command} command)", CONFIRMED, _SEEN),
         # what is no reply is skipped, with a warning, until the time-out
         Row((), ("malformed",), "conversation with {peer} timed out while {state}", INFERRED, "Postfix smtp_chat.c"),
     )

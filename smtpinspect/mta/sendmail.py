@@ -23,6 +23,7 @@ from smtpinspect.mta.base import (
 )
 from smtpinspect.mta.words import enhanced, mail_date, masked, masks, one_line, syslog
 
+_SEEN: Final = "mta.md, section 12"  # measured
 _READCF: Final = "sendmail 8.17.1 sendmail/readcf.c inittimeouts"
 _USERSMTP: Final = "sendmail 8.17.1 sendmail/usersmtp.c"
 _ID: Final = "6AMBAaaw008843"
@@ -109,29 +110,29 @@ class Sendmail(Sender):
         Timer(("quit",), "Timeout.quit", 120, "command", CONFIRMED, _READCF),
     )
     phrases = (  # of stat=
-        Row(("body",), ("timeout", "closed", "reset"), "Deferred", CONFIRMED, "measured"),
-        Row((), ("timeout",), "Deferred: Connection timed out with {host}", CONFIRMED, "measured"),
-        Row((), ("refused",), "Deferred: Connection refused by {host}", CONFIRMED, "measured"),
+        Row(("body",), ("timeout", "closed", "reset"), "Deferred", CONFIRMED, _SEEN),
+        Row((), ("timeout",), "Deferred: Connection timed out with {host}", CONFIRMED, _SEEN),
+        Row((), ("refused",), "Deferred: Connection refused by {host}", CONFIRMED, _SEEN),
         Row((), ("unreachable",), "Deferred: No route to host", INFERRED, _USERSMTP),
-        Row((), ("reset",), "Deferred: Connection reset by {host}", CONFIRMED, "measured"),
+        Row((), ("reset",), "Deferred: Connection reset by {host}", CONFIRMED, _SEEN),
         # an end of file: said where the step has no status of its own yet
-        Row(("mail", "dot", "rcpt"), ("closed",), "Deferred", CONFIRMED, "measured"),
-        Row((), ("closed",), "Deferred: Connection reset by {host}", CONFIRMED, "measured"),
+        Row(("mail", "dot", "rcpt"), ("closed",), "Deferred", CONFIRMED, _SEEN),
+        Row((), ("closed",), "Deferred: Connection reset by {host}", CONFIRMED, _SEEN),
         Row(
             ("dot",),
             ("reply",),
             "Remote protocol error",
             CONFIRMED,
-            "measured",
+            _SEEN,
             lambda ending: ending.reply[1:2] != "5" and not ending.temporary,
         ),
         Row(("rcpt",), ("reply",), "User unknown", CONFIRMED, _USERSMTP, lambda ending: ending.code in _NO_USER),
         Row(("mail",), ("reply",), "Data format error", CONFIRMED, _USERSMTP, lambda ending: ending.code in (501, 553)),
-        Row((), ("reply",), "Deferred: {reply}", CONFIRMED, "measured", lambda ending: ending.temporary),
-        Row((), ("reply",), "Service unavailable", CONFIRMED, "measured"),
+        Row((), ("reply",), "Deferred: {reply}", CONFIRMED, _SEEN, lambda ending: ending.temporary),
+        Row((), ("reply",), "Service unavailable", CONFIRMED, _SEEN),
         # lines that are no reply are skipped until the time-out
         Row((), ("malformed",), "Deferred: Connection timed out with {host}", CONFIRMED, _USERSMTP),
-        Row((), ("sent",), "Sent ({message})", CONFIRMED, "measured"),
+        Row((), ("sent",), "Sent ({message})", CONFIRMED, _SEEN),
     )
 
     def received(self, envelope: Envelope, submitted: bytes, started: float) -> tuple[bytes, ...]:
