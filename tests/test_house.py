@@ -96,6 +96,16 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "enforce": {
         "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
     },
+    "mta": {
+        "all": (
+            (),
+            (
+                "base | words | retry",
+                "exim | postfix | sendmail | opensmtpd | qmail | exchange | rfc5321 | receivers",
+                "registry",
+            ),
+        ),
+    },
     "commands": {
         "all": ((), ("console", "arguments", "replay | transcript | simulate | rules | config | bench")),
     },
