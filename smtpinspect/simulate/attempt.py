@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from smtpinspect.enforce.craft import FIN, RST, parse
+from smtpinspect.enforce.craft import FIN, RST, SYN, parse
 from smtpinspect.mta.base import Ending, Loss, Receiver, Sender
 from smtpinspect.simulate.client import Client, Letter
 from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock
@@ -15,6 +15,7 @@ from smtpinspect.simulate.stack import LINUX, Stack
 from smtpinspect.simulate.tcp import Endpoint, Event
 from smtpinspect.simulate.wire import Box, Crossing, Tap, Wire
 
+HOST: Final = "mx.example.net"  # the server's own name
 PORT: Final = 40_112  # the client's
 LONGEST: Final = 3 * 3_600 * SECOND  # longer than any time-out of any MTA
 DELAY: Final = MILLISECOND // 4  # each of the two links, one way
@@ -63,7 +64,7 @@ class _Log:
         if segment is None:
             return
         n = len(segment.payload)
-        what = f"{n:,} octets" if n else "a packet without octets"
+        what = f"{n:,} octets" if n else "the SYN" if segment.flags & SYN else "a packet without octets"
         if fate.kind == "drop":
             self.blocked += 1
             if self.blocked == 1:
@@ -115,9 +116,10 @@ def attempt(
         clock,
         ends["server"],
         receiver,
-        envelope,
+        envelope._replace(host=HOST),
         extensions=extensions,
         overrides=overrides,
+        started=letter.started,
         tell=lambda event: log.say("server", event),
         done=lost,
     )

@@ -61,6 +61,7 @@ class Endpoint:
         self._ack_timer: Timer | None = None
         self._unacked = 0  # segments received since the last acknowledgment
         self._quick = QUICK
+        self._heard = -stack.delayed_ack  # when octets came last
         self._closed = False  # by the program
         self._waiting = False  # the program wants room
         self._tries = self._syn_at = 0
@@ -296,6 +297,7 @@ class Endpoint:
                 break
             new = self._accept(*self._ahead.pop(0)) or new
         self._unacked += 1
+        self._heard = self.clock.now
         due = self.eof or waited or not new or self._quick > 0 or self._unacked >= 2
         self._quick -= due
         if new and self.program and not self._closed:
@@ -447,6 +449,8 @@ class Endpoint:
     def _emit(self, flags: int, seq: int, size: int = 0) -> None:
         self._no_ack()
         self._unacked = 0
+        if size and self.clock.now - self._heard < self.stack.delayed_ack:
+            self._quick = 0  # a dialogue: acknowledgments ride on answers (pingpong mode)
         blocks: list[tuple[int, int]] = []
         for low, payload, fin in sorted(self._ahead):
             high = low + len(payload) + fin
