@@ -96,15 +96,25 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "enforce": {
         "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
     },
+    "mta": {
+        "all": (
+            (),
+            (
+                "base | words | retry",
+                "exim | postfix | sendmail | opensmtpd | qmail | exchange | rfc5321 | receivers",
+                "registry",
+            ),
+        ),
+    },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
+        "all": ((), ("console", "arguments", "replay | transcript | simulate | rules | config | bench")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page | bench_page",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page",
                 "summary",
                 "text",
             ),

@@ -70,7 +70,8 @@ def of_first_recipient(mta: str, lines: Sequence[str]) -> list[str]:
     if mta == "postfix":
         ident = re.search(r"cleanup\[\d+\]: (\w+):", lines[0])
         assert ident
-        return [line for line in lines if "postfix/smtp[" in line and (f" {ident[1]}: " in line or ": connect to " in line)]
+        own = [line for line in lines if "postfix/smtp[" in line]
+        return [line for line in own if f" {ident[1]}: " in line or ": connect to " in line]
     if mta == "sendmail":
         ident = lines[0].split(": ")[1]
         other = re.compile(rf": {ident}: (from=|to=(?!{RECIPIENT})|\w+: postmaster notify)")

@@ -26,8 +26,8 @@ BREAK is how:
                 (datacmd: to DATA; dot: to the end of data; greeting: the
                 greeting itself)
 
-Times are those of the MTA's defaults, unless --timeouts says others; TCP is that
-of Linux. Nothing is sent, and no time passes: the clock is simulated.
+Time-outs are the MTA's defaults unless --timeouts says others; TCP is that of
+Linux. Nothing is sent, and no time passes: the clock is simulated.
 
 --format json prints one object: mta phase break stage sender_log receiver_log
 fate (deferred bounced delivered) scope (message host address) seconds

@@ -29,6 +29,10 @@ ACTIONS: Final[Mapping[Kind, Action]] = {
     "rst": RESET,
     "fin": RESET._replace(params={"client": "fin", "server": "fin"}),
 }
+# An end mark waits for its reply like a command that is known and has no name; so does an answer of AUTH, which gets
+# codes of its own (RFC 4954 6).
+NAMES: Final = tuple(verb.name for verb in VERBS if verb.name)
+AUTH: Final = (235, 334, 432, 454, 500, 534, 535, 538)
 _SOURCE: Final = "none: a laboratory's own rule"
 _SIGNATURE: Final = 2_000_900
 
@@ -45,9 +49,9 @@ def patterns(phase: Phase, octets: int = MIDDLE) -> tuple[Pattern, ...]:
         "databody": (COUNT(what="header-octets", value=gt(0)), COUNT(what="body-octets", value=gt(0))),
         "datamid": (COUNT(what="body-octets", value=gt(octets)),),
         "dot": (END_OF_DATA(variant=1),),
-        # An end mark waits for its reply like a command that is known and has no name; so does an answer of AUTH.
-        "dotreply": (REPLY(known=1, verb=not_in(*(verb.name for verb in VERBS if verb.name)), code=not_in(235, 334, 535)),),
-        "quit": (COMMAND(verb=b"QUIT"),),
+        "dotreply": (REPLY(known=1, verb=not_in(*NAMES), code=not_in(*AUTH)), REPLY(verb=b"BDAT")),
+        # A QUIT that rides behind the end mark is not told apart from it; then the reply to QUIT is taken.
+        "quit": (COMMAND(verb=b"QUIT", outstanding=0), REPLY(verb=b"QUIT")),
     }
     return rows.get(phase, ())
 

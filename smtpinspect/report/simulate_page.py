@@ -31,6 +31,7 @@ SCOPES: Final = {
     "host": "all mail to that server waits with it",
     "address": "this recipient alone",
 }
+KERNEL: Final = "kernel sends"  # again and again
 DUPLICATES: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
 
 
@@ -50,14 +51,15 @@ def page(result: Result, asked: Question, width: int | None, style: Style) -> It
     yield style("THE SENDER LOGS", "bold") + f"  ({sender.title})"
     yield from log_lines(result.sender_log, width)
     yield ""
-    if result.receiver_log:
+    if any(result.receiver_log.values()):
         yield style("THE RECEIVER LOGS", "bold") + "  (each with its own time-outs)"
         for name, lines in result.receiver_log.items():
             yield f"  {RECEIVERS[name].title}"
             yield from log_lines(lines or ("(nothing)",), width, "    ")
     else:
         yield style("THE RECEIVER LOGS", "bold")
-        yield "  its refusal, in words that depend on its policy"
+        why = "nothing: it has not heard of the connection"
+        yield f"  {why if result.receiver_log else 'its refusal, in words that depend on its policy'}"
     yield ""
     yield style("FATE", "bold")
     for line in _fate(result):
@@ -74,25 +76,29 @@ def _headline(result: Result) -> str:
 
 
 def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[str]:
-    """Repetitions of one thing are one line."""
-    at = 0
-    while at < len(timeline):
-        first = timeline[at]
-        again = at + 1
-        times = [first.t]
-        while again < len(timeline) and timeline[again][1:] == first[1:]:
-            times.append(timeline[again].t)
-            again += 1
-        more = ""
-        if len(times) > 1:
-            shown = [f"{t:,.1f}" for t in times[1:]]
-            kept = shown if len(shown) <= 6 else [*shown[:4], "…", shown[-1]]
-            more = f", and at {' '.join(kept)} s"
-        lead = f"{first.t:11,.3f}  {first.actor:<8}  "
-        body = list(wrapped(safe(first.event) + more, None if width is None else width - len(lead)))
-        yield lead + body[0]
-        yield from (" " * len(lead) + line for line in body[1:])
-        at = again
+    """What a kernel repeats is one line, up to the next thing that somebody does."""
+    rows: list[tuple[Happened, list[float]]] = []
+    repeated: dict[tuple[str, str], list[float]] = {}
+    for happened in timeline:
+        key = happened.actor, happened.event
+        if key in repeated:
+            repeated[key].append(happened.t)
+            continue
+        if not happened.event.startswith(KERNEL):
+            repeated.clear()
+        times: list[float] = []
+        rows.append((happened, times))
+        if happened.event.startswith(KERNEL):
+            repeated[key] = times
+    for happened, times in rows:
+        shown = [f"{t:,.1f}" for t in times]
+        kept = shown if len(shown) <= 6 else [*shown[:4], "…", shown[-1]]
+        more = f", and at {' '.join(kept)} s" if kept else ""
+        lead = f"{happened.t:11,.3f}  {happened.actor:<8}  "
+        room = None if width is None else max(width - len(lead), 20)
+        first, *rest = wrapped(safe(happened.event) + more, room)
+        yield lead + first
+        yield from (" " * len(lead) + line for line in rest)
 
 
 def log_lines(lines: Sequence[str], width: int | None, indent: str = "  ") -> Iterator[str]:

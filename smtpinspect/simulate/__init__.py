@@ -1,1 +1,1 @@
-"""What both mail servers see when a flow breaks: two modelled TCP stacks, a firewall between them, a clock of its own."""
+"""What both mail servers see when a flow breaks: two TCP stacks, a firewall between them, virtual time."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from smtpinspect.enforce.craft import FIN, RST, parse
+from smtpinspect.enforce.craft import FIN, RST, SYN, parse
 from smtpinspect.mta.base import Ending, Loss, Receiver, Sender
 from smtpinspect.simulate.client import Client, Letter
 from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock
 from smtpinspect.simulate.result import Happened
 from smtpinspect.simulate.server import Server
-from smtpinspect.simulate.stack import Stack
+from smtpinspect.simulate.stack import LINUX, Stack
 from smtpinspect.simulate.tcp import Endpoint, Event
 from smtpinspect.simulate.wire import Box, Crossing, Tap, Wire
 
+HOST: Final = "mx.example.net"  # the server's own name
 PORT: Final = 40_112  # the client's
 LONGEST: Final = 3 * 3_600 * SECOND  # longer than any time-out of any MTA
 DELAY: Final = MILLISECOND // 4  # each of the two links, one way
@@ -44,10 +45,11 @@ class _Log:
         self.lines.append(Happened((self.clock.now - self.start) / SECOND, actor, event))
 
     def stack(self, actor: str, event: Event, seq: int, n: int) -> None:
+        what = f"{n:,} octets" if n else "its FIN"
         words = {
-            "syn": f"sends its SYN again (number {n})",
-            "probe": f"kernel sends the last {n:,} octets again (tail loss probe)",
-            "again": f"kernel sends {n:,} octets again" if n else "kernel sends its FIN again",
+            "syn": f"kernel sends its SYN again (number {n + 1})",
+            "probe": f"kernel sends {what} again (tail loss probe)",
+            "again": f"kernel sends {what} again",
             "given-up": "kernel gives up: Connection timed out",
             "reset": "gets an RST",
         }
@@ -62,7 +64,7 @@ class _Log:
         if segment is None:
             return
         n = len(segment.payload)
-        what = f"{n:,} octets" if n else "a packet without octets"
+        what = f"{n:,} octets" if n else "the SYN" if segment.flags & SYN else "a packet without octets"
         if fate.kind == "drop":
             self.blocked += 1
             if self.blocked == 1:
@@ -83,7 +85,7 @@ def attempt(
     extensions: Iterable[str] | None = None,
     overrides: Mapping[str, str] | None = None,
     timeouts: Mapping[str, float] | None = None,
-    stack: Stack = Stack(),
+    stack: Stack = LINUX,
     start: int = 0,
 ) -> Attempt:
     """Send the letter once. `overrides`: replies by step in place of the receiver's own. `timeouts` by the words of
@@ -114,9 +116,10 @@ def attempt(
         clock,
         ends["server"],
         receiver,
-        envelope,
+        envelope._replace(host=HOST),
         extensions=extensions,
         overrides=overrides,
+        started=letter.started,
         tell=lambda event: log.say("server", event),
         done=lost,
     )

@@ -13,13 +13,15 @@ from smtpinspect.mta.base import Loss, Receiver, Sender, Step, submitted
 from smtpinspect.simulate.attempt import Attempt, attempt
 from smtpinspect.simulate.client import Letter
 from smtpinspect.simulate.result import Result, retries_of, stage_of
-from smtpinspect.simulate.server import Bench
 
 SIZE: Final = 2_000
 SIZES: Final = (0, 100_000_000)
 MIDDLE: Final = 20_000  # octets of the body before a break at datamid, half of a smaller one
 REPLY: Final = "reply="
-RECEIVERS: Final[Mapping[str, Receiver]] = getattr(registry, "RECEIVERS", {})
+SCRIPTED: Final = "scripted"  # who answers when nobody is named: replies as in the reference laboratory, no log
+RECEIVERS: Final[Mapping[str, Receiver]] = {
+    name: receiver for name, receiver in registry.RECEIVERS.items() if name != SCRIPTED
+}
 STARTED: Final = 1_795_345_200.0  # 2026-11-22 11:00 UTC
 # Which reply `--break reply=` replaces, by phase; the others have none.
 REPLIES: Final[Mapping[Phase, Step]] = {
@@ -74,7 +76,7 @@ def question(
         raise unknown("receiving mail server", receiver, tuple(RECEIVERS))
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"--size {size}: from {SIZES[0]:,} to {SIZES[1]:,} octets")
-    return Question(mta, phase, broken, size, pipelining, dict(timeouts or {}), receiver)  # type: ignore[arg-type]
+    return Question(mta, phase, broken, size, pipelining, dict(timeouts or {}), receiver)
 
 
 TIMEOUTS: Final = ("connect", "command", "data", "final")
@@ -108,7 +110,7 @@ def simulate(asked: Question) -> Tried:
     """Run it: once for the sender's side, once for each receiver whose log is wanted."""
     sender = registry.SENDERS[asked.mta]
     replied = asked.broken.startswith(REPLY)
-    chosen = RECEIVERS[asked.receiver] if asked.receiver else Bench()
+    chosen = registry.RECEIVERS[asked.receiver or SCRIPTED]
     tried = _once(asked, sender, chosen)
     names: Sequence[str] = (asked.receiver,) if asked.receiver else () if replied else tuple(RECEIVERS)
     losses: dict[str, Loss] = {}

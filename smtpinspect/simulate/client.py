@@ -1,4 +1,4 @@
-"""An SMTP client that does what a `mta.Sender` tells: commands, time-outs, blocks of text, and how the attempt ended."""
+"""An SMTP client that does what a `mta.Sender` tells: commands, time-outs, blocks of text, and how it ended."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ class Client:
         before = self._written
         total = len(self._text)
         while self._written < total:
-            if getattr(self.sender, "polls", True) and not self.endpoint.out.writable:
+            if self.sender.polls and not self.endpoint.out.writable:
                 self.endpoint.want_room()
                 break
             block = bytes(self._text[self._written : self._written + self.sender.write_block])

@@ -128,6 +128,8 @@ class Outgoing:
 
     def mark(self, blocks: list[tuple[int, int]]) -> bool:
         """Selective acknowledgments; did they tell something new?"""
+        if not blocks:
+            return False
         new = False
         for segment in self.sent:
             if not segment.sacked and any(low <= segment.seq and segment.end <= high for low, high in blocks):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isinf
 from typing import Final
 
-from smtpinspect.mta.base import Envelope, Loss, Receiver, Step, Timer
-from smtpinspect.simulate.clock import SECOND, Clock
-from smtpinspect.simulate.clock import Timer as Alarm
+from smtpinspect.mta.base import Envelope, Loss, Receiver, Step
+from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock, Timer
 from smtpinspect.simulate.tcp import Endpoint, Error
 
 END_MARK: Final = b"\r\n.\r\n"
@@ -15,45 +15,7 @@ VERBS: Final[Mapping[str, Step]] = {
     "EHLO": "ehlo", "HELO": "helo", "MAIL": "mail", "RCPT": "rcpt", "DATA": "datacmd", "RSET": "rset",
     "QUIT": "quit", "STARTTLS": "starttls", "AUTH": "auth",
 }  # fmt: skip
-UNKNOWN: Final = "502 5.5.2 Error: command not recognized"
-HOST: Final = "mx.example.net"
-
-
-class Bench(Receiver):
-    """The scripted server of a laboratory: a fixed reply to each command, no log. It knows neither RSET nor NOOP."""
-
-    name = "bench"
-    title = "a scripted server"
-    timers = (Timer((), "", 300, "", "project", "RFC 5321 4.5.3.2.7 asks for 5 minutes at least"),)
-    extensions = ()
-    replies: Mapping[str, str] = {
-        "greeting": "220 {host} ESMTP",
-        "ehlo": "250 {host}",
-        "helo": "250 {host}",
-        "mail": "250 2.1.0 Ok",
-        "rcpt": "250 2.1.5 Ok",
-        "datacmd": "354 End data with <CR><LF>.<CR><LF>",
-        "dot": "250 2.0.0 Ok: queued as ABC123",
-        "quit": "221 2.0.0 Bye",
-    }
-
-    def read_timeout(self, step: Step, overrides: Mapping[str, float] | None = None) -> float:
-        return self.timers[0].seconds
-
-    def reply(self, step: Step, envelope: Envelope) -> str:
-        return self.replies.get(step, UNKNOWN).format(host=HOST)
-
-    def timeout_reply(self, step: Step, envelope: Envelope) -> str:
-        return ""
-
-    def keeps(self, cause: str) -> bool:
-        return True
-
-    def log(self, loss: Loss) -> list[str]:
-        return []
-
-    def mask(self, line: str) -> str:
-        return line
+WORK: Final = 2 * MILLISECOND  # from the end mark to its reply: the queue file goes to the disk
 
 
 class Server:
@@ -69,6 +31,7 @@ class Server:
         extensions: Iterable[str] | None = None,
         overrides: Mapping[str, str] | None = None,
         timeouts: Mapping[str, float] | None = None,
+        started: float = 0.0,
         tell: Callable[[str], object] = lambda event: None,
         done: Callable[[Loss], object] = lambda loss: None,
     ) -> None:
@@ -89,7 +52,10 @@ class Server:
         self._text = bytearray()  # its last octets
         self._body = 0
         self._header_done = False
-        self._alarm: Alarm | None = None
+        self._alarm: Timer | None = None
+        self._working = False  # the end mark was read, and its reply is not yet due
+        self._failed = ""  # what the stack has told meanwhile
+        self._started = started
         self._timeouts = timeouts
         endpoint.program = self
         endpoint.nodelay = True
@@ -104,7 +70,7 @@ class Server:
     def readable(self) -> None:
         self._held += self.endpoint.read()
         self._wait()
-        while self._held and self.loss is None:
+        while self._held and self.loss is None and not self._working:
             if self.step == "body":
                 if not self._read_text():
                     break
@@ -114,21 +80,23 @@ class Server:
                     break
                 self._held = rest
                 self._command(line.rstrip(b"\r").decode("latin-1"))
-        if self.endpoint.eof and self.loss is None:
+        if self.endpoint.eof and self.loss is None and not self._working:
             self._end("closed")
 
     def writable(self) -> None:
         pass
 
     def failed(self, error: Error) -> None:
-        self._end("timeout" if error == "timeout" else "reset")
+        self._failed = "timeout" if error == "timeout" else "reset"
+        if not self._working:
+            self._end(self._failed)
 
     # ---- commands and text
 
     def _command(self, line: str) -> None:
         step = VERBS.get(line[:8].partition(" ")[0].upper())
         if step is None:
-            self._write(self.receiver.replies.get("other", UNKNOWN))
+            self._write(self.receiver.reply("other", self.envelope))
             return
         if step in ("ehlo", "helo") and self._code(step) == 2:
             self._esmtp = step == "ehlo"
@@ -155,12 +123,25 @@ class Server:
         self._body += max(at + 2 - before, 0)
         self._held = self._held[end:]
         self._text.clear()
-        if self.endpoint.eof and not self._held and not self.receiver.keeps("closed"):
-            self._end("closed")
-            return True
-        self.accepted = self._code("dot") == 2
-        self._say("dot")
+        self._working = True
+        self.clock.after(WORK, self._queued)
         return True
+
+    def _queued(self) -> None:
+        """The text has been taken. An RST that came meanwhile has not undone it (measured: Linux hands out what had
+        arrived before it); who looks for the client's end finds it all the same."""
+        self._working = False
+        self.step = "dot"
+        gone = (self.endpoint.eof and not self._held) or bool(self._failed)
+        if gone and not self.receiver.keeps("closed"):
+            self._end(self._failed or "closed")
+            return
+        self.accepted = self._code("dot") == 2
+        if self._failed:
+            self._end(self._failed)
+            return
+        self._say("dot")
+        self.readable()
 
     def _code(self, step: Step) -> int:
         return int(self._reply(step)[:1] or 0)
@@ -168,6 +149,8 @@ class Server:
     def _reply(self, step: Step) -> str:
         if step in self.overrides:
             return self.overrides[step]
+        if step not in self.receiver.replies:
+            return self.receiver.reply("other", self.envelope)
         reply = self.receiver.reply(step, self.envelope)
         if step == "ehlo" and reply.startswith("250"):
             lines = [reply.split("\n")[0][4:], *self.extensions]
@@ -190,7 +173,8 @@ class Server:
             self._alarm.cancel()
         if self.loss is None:
             seconds = self.receiver.read_timeout(self.step, self._timeouts)
-            self._alarm = self.clock.after(int(seconds * SECOND), self._timed_out)
+            if not isinf(seconds):
+                self._alarm = self.clock.after(int(seconds * SECOND), self._timed_out)
 
     def _timed_out(self) -> None:
         if self.loss is not None:
@@ -212,6 +196,7 @@ class Server:
             self._body,
             self._header_done,
             self.accepted,
+            started=self._started,
         )
         if self._alarm:
             self._alarm.cancel()

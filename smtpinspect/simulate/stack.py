@@ -55,6 +55,9 @@ class Stack(NamedTuple):
         return total
 
 
+LINUX: Final = Stack()
+
+
 class Options(NamedTuple):
     """The options of a segment, read."""
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final
 
 from smtpinspect.enforce.craft import Segment, parse
-from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock, Timer
+from smtpinspect.simulate.clock import SECOND, Clock, Timer
 from smtpinspect.simulate.outgoing import Outgoing, Sent
 from smtpinspect.simulate.pace import Pace
 from smtpinspect.simulate.packets import ACK, FIN, PSH, RST, SYN, Packets, unwrap
-from smtpinspect.simulate.stack import Options, Stack, read_options
+from smtpinspect.simulate.sockets import Error, Event, Flow, Program, State
+from smtpinspect.simulate.stack import LINUX, Options, Stack, read_options
 
-State = Literal[
-    "closed", "listen", "syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2", "close-wait",
-    "closing", "last-ack", "time-wait",
-]  # fmt: skip
-# refused: ECONNREFUSED; reset: ECONNRESET, or EPIPE of a write; timeout: ETIMEDOUT of the kernel.
-Error = Literal["refused", "reset", "timeout"]
-# What `observe` is told of, with a sequence number and octets. syn: a SYN again (its number, not octets); probe: tail
-# loss probe; again: retransmission; given-up: by time-outs.
-Event = Literal["syn", "probe", "again", "given-up", "reset", "fin"]
 SENDS: Final = frozenset({"established", "close-wait", "fin-wait-1", "closing", "last-ack"})
 AFTER_FIN: Final[dict[State, State]] = {
     "established": "close-wait",
@@ -33,36 +25,6 @@ QUICK: Final = 16  # segments that are acknowledged at once when a connection be
 __all__ = ["Endpoint", "Error", "Event", "Flow", "Program", "State", "unwrap"]
 
 
-class Program(Protocol):
-    """Whoever owns the socket. Called from within the stack; may call back into it."""
-
-    def connected(self) -> None: ...
-    def readable(self) -> None: ...
-    def writable(self) -> None: ...
-    def failed(self, error: Error) -> None: ...
-
-
-class Flow(NamedTuple):
-    """The state of one end in the middle of a captured connection; sequence numbers as on the wire.
-
-    `unacknowledged`: (sequence number, octets, when sent) in order, from `una` on. `clock`: (time, its timestamp
-    value then), None without timestamps. `window` is the peer's, in octets.
-    """
-
-    una: int
-    receive_next: int
-    unacknowledged: tuple[tuple[int, bytes, int], ...] = ()
-    mss: int = 1448
-    srtt: int = MILLISECOND
-    window: int = 65_160
-    peer_scale: int = 0
-    own_scale: int = 0
-    sack: bool = True
-    clock: tuple[int, int] | None = None
-    recent: int = 0  # the peer's last timestamp value
-    cwnd: int = 10
-
-
 class Endpoint:
     """One end: `local` and `peer` are (address, port); `send` takes whole IP packets."""
 
@@ -72,7 +34,7 @@ class Endpoint:
         local: tuple[str, int],
         peer: tuple[str, int],
         send: Callable[[bytes], object],
-        stack: Stack = Stack(),
+        stack: Stack = LINUX,
         isn: int = 1_000_000,
         observe: Callable[[Event, int, int], object] | None = None,
     ) -> None:
@@ -99,6 +61,7 @@ class Endpoint:
         self._ack_timer: Timer | None = None
         self._unacked = 0  # segments received since the last acknowledgment
         self._quick = QUICK
+        self._heard = -stack.delayed_ack  # when octets came last
         self._closed = False  # by the program
         self._waiting = False  # the program wants room
         self._tries = self._syn_at = 0
@@ -334,6 +297,7 @@ class Endpoint:
                 break
             new = self._accept(*self._ahead.pop(0)) or new
         self._unacked += 1
+        self._heard = self.clock.now
         due = self.eof or waited or not new or self._quick > 0 or self._unacked >= 2
         self._quick -= due
         if new and self.program and not self._closed:
@@ -485,6 +449,8 @@ class Endpoint:
     def _emit(self, flags: int, seq: int, size: int = 0) -> None:
         self._no_ack()
         self._unacked = 0
+        if size and self.clock.now - self._heard < self.stack.delayed_ack:
+            self._quick = 0  # a dialogue: acknowledgments ride on answers (pingpong mode)
         blocks: list[tuple[int, int]] = []
         for low, payload, fin in sorted(self._ahead):
             high = low + len(payload) + fin
