@@ -93,6 +93,16 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             ),
         ),
     },
+    "mta": {
+        "all": (
+            (),
+            (
+                "base | words | retry",
+                "exim | postfix | sendmail | opensmtpd | qmail | exchange | rfc5321 | receivers",
+                "registry",
+            ),
+        ),
+    },
     "commands": {
         "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
     },

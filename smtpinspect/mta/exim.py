@@ -15,7 +15,6 @@ from smtpinspect.mta.base import (
     Judgement,
     Next,
     Row,
-    Scope,
     Sender,
     Step,
     Timer,

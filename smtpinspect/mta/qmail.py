@@ -32,7 +32,7 @@ _MASKS: Final = masks(
     (r"^@[0-9a-f]{24} ", ""),
     (r"\b(delivery|msg) \d+", r"\1 <id>"),
     (r"(?<=to remote )\S+", "<address>"),
-    (r"\b\d+\.\d+\.\d+\.\d+\b", "<host>"),
+    (r"(?<![\d.])\d+(?:\.\d+){3}(?![\d.]\d)", "<host>"),
 )
 
 

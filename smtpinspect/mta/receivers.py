@@ -278,9 +278,9 @@ class SendmailServer(Receiver):
     _masks = masks(
         (r"^<\d+>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d ", ""),
         (r"(?<=^sendmail)\[\d+\]", ""),
+        (r"msgid=<[^>]*>", "msgid=<id>"),
         (r"\b[0-9A-Za-z]{8}\d{6}\b", "<id>"),
         (r"(?<=from=<)[^<>\s]+@[^<>\s]+(?=>)", "<address>"),
-        (r"msgid=<[^>]*>", "msgid=<id>"),
         (r"\bsize=\d+", "size=<n>"),
         (r"\brelay=[^,\s]+(?: \[[^\]]+\])?", "relay=<host>"),
         (r"\b(from|by) [\w.-]+(?: \[[^\]]+\])?(?= during| to|$)|^(sendmail: <id>:) \S+ \[[^\]]+\]", r"\1\2 <host>"),
