@@ -193,6 +193,7 @@ class Sender(ABC):
     declares_size: ClassVar[bool] = True  # MAIL ... SIZE= where SIZE is offered
     awaits_quit: ClassVar[bool] = True
     write_block: ClassVar[int] = 4096  # octets of one write() of the text
+    polls: ClassVar[bool] = True  # asks for room before it writes; else it sleeps in write() until all is taken
     mail_command: ClassVar[str] = "MAIL FROM:<{}>"
     rcpt_command: ClassVar[str] = "RCPT TO:<{}>"
     starttls: ClassVar[bool] = True  # takes STARTTLS where offered, goes on in clear text where it is lost

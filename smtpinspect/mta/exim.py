@@ -60,6 +60,7 @@ class Exim(Sender):
     pipelines_quit = True
     half_closes = True
     write_block = 8189
+    polls = False  # an alarm around a blocking write()
     gives_up_after = 4 * DAY
     timers = (
         Timer(("connect",), "connect_timeout", 300, "connect", CONFIRMED, _SMTP_C),
