@@ -94,7 +94,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "enforce": {
-        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at")),
     },
     "mta": {
         "all": (
@@ -107,7 +107,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | simulate | rules | config | bench")),
+        "all": ((), ("console", "arguments", "captured", "replay | transcript | simulate | rules | config | bench")),
     },
     "report": {
         "all": (
@@ -115,6 +115,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "terminal | progress | vendor_logs",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page",
+                "story_page",
                 "summary",
                 "text",
             ),

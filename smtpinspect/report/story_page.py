@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smtpinspect.mta import registry
-from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, log_lines, span, timeline_lines
+from smtpinspect.report.simulate_page import SCOPES, log_lines, span, timeline_lines
 from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 from smtpinspect.simulate.captures import Asked
 from smtpinspect.simulate.story import Story
@@ -25,8 +25,10 @@ BREAKS: Final = {
 def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterator[str]:
     """The lines of the page."""
     result, mail = story.result, story.mail
-    if story.hit is not None and result.duplicate_risk:
-        yield style(DUPLICATES, "red")
+    if result.fate == "deferred" and story.days.copies:
+        yield style("ARRIVES AT EACH ATTEMPT: retries make duplicates", "red")
+    elif story.hit is not None and result.duplicate_risk:
+        yield style("the sender cannot know whether it was delivered (it was not)", "yellow")
     yield from (style(line, "bold") for line in wrapped(_title(story), width))
     yield ""
     lead = style("OBSERVED", "bold")
@@ -100,10 +102,10 @@ def _fate(story: Story) -> Iterator[str]:
     if tries:
         yield f"next tries after {', '.join(tries)}{', …' if len(result.retries) > len(tries) else ''}"
     if result.gives_up_after is not None:
-        yield (
-            f"returned after {span(result.gives_up_after)}, if nothing changes; about {count(days.attempts, 'attempt')}, "
-            f"{span(days.slots)} of delivery slots in all"
-        )
+        tries = count(days.attempts, "attempt")
+        slots = span(days.slots)
+        after = span(result.gives_up_after)
+        yield f"returned after {after}, if nothing changes; about {tries}, {slots} of delivery slots in all"
     if days.copies > 1:
         yield f"the server takes the mail each time: the recipient gets it {days.copies:,} times"
 

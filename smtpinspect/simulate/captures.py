@@ -8,28 +8,28 @@ from contextlib import ExitStack
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.engine import PORTS
 from smtpinspect.enforce.at import ACTIONS, KINDS
 from smtpinspect.enforce.firewall import Firewall
+from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry as inspectors
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import unknown
 from smtpinspect.mta import registry
 from smtpinspect.mta.base import Receiver, Sender
+from smtpinspect.simulate.bench import RECEIVERS
 from smtpinspect.simulate.flow import Chosen, choose, packets
 from smtpinspect.simulate.guess import receiver_of, sender_of
 from smtpinspect.simulate.observed import fate_of
 from smtpinspect.simulate.recorded import Played, Recording
 from smtpinspect.simulate.result import Happened
 from smtpinspect.simulate.script import Script, Transaction, script_of
-from smtpinspect.simulate.server import Bench
 from smtpinspect.simulate.story import Days, Hit, Mail, Story, days_of, result_of
 from smtpinspect.simulate.views import View
 
 Break = Literal["", "drop", "rst", "fin"]
 DEFAULT_SENDER: Final = "rfc5321"  # where neither the user nor the capture tells
-RECEIVERS: Final[Mapping[str, Receiver]] = registry.RECEIVERS
+DEFAULT_RECEIVER: Final = "postfix"
 
 WHY: Final = {
     "asked": "the mail that was asked for",
@@ -132,10 +132,9 @@ def _cast(asked: Asked, script: Script, mail: Transaction | None) -> _Cast:
         to = told
         guessed.append("receiver")
     if not to:
-        to = "postfix" if "postfix" in RECEIVERS else ""
-        notes.append("which mail server receives is not in the capture: time-outs of Postfix")
-    receiver = RECEIVERS[to] if to else Bench()
-    return _Cast(registry.SENDERS[name], receiver, tuple(guessed), tuple(notes))
+        to = DEFAULT_RECEIVER
+        notes.append("which mail server receives is not in the capture: Postfix is assumed; --to says another")
+    return _Cast(registry.SENDERS[name], RECEIVERS[to], tuple(guessed), tuple(notes))
 
 
 def _mail(found: Chosen, script: Script, mail: Transaction | None, cast: _Cast) -> Mail:

@@ -8,8 +8,8 @@ from typing import Final
 from smtpinspect._core.views import Mail as Record
 from smtpinspect.mta.base import Cause, Ending, Fate, Loss, Step
 from smtpinspect.simulate.clock import SECOND
-from smtpinspect.simulate.players import envelope_of
 from smtpinspect.simulate.script import Command, Reply, Script, Transaction
+from smtpinspect.simulate.turns import envelope_of
 
 _STEPS: Final[Mapping[str, Step]] = {
     "connect": "connect", "greeting": "greeting", "ehlo": "ehlo", "mail": "mail", "rcpt": "rcpt",

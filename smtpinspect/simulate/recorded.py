@@ -14,10 +14,11 @@ from smtpinspect.simulate.adopt import SIDES, Ends, Side, other
 from smtpinspect.simulate.clock import SECOND, Clock
 from smtpinspect.simulate.flow import Captured
 from smtpinspect.simulate.observed import ending_of, loss_of
-from smtpinspect.simulate.players import ClientPlayer, ServerPlayer, envelope_of
+from smtpinspect.simulate.players import ClientPlayer, ServerPlayer
 from smtpinspect.simulate.script import Script, Transaction
 from smtpinspect.simulate.spoken import spoken
 from smtpinspect.simulate.tcp import Endpoint, Event
+from smtpinspect.simulate.turns import envelope_of
 from smtpinspect.simulate.views import View
 from smtpinspect.simulate.way import Box, Crossing, Way
 
@@ -28,8 +29,8 @@ BEHIND: Final = 4 * 3_600 * SECOND  # time that is let pass behind a break: long
 EVENTS: Final = 300  # of a timeline on each side of the break
 BREAKING: Final = frozenset({"drop", "drop-flow", "reset"})
 AGAIN: Final[Mapping[Event, str]] = {
-    "probe": "sends it again (tail loss probe): {}", "again": "sends it again: {}",
-    "given-up": "its kernel gives the connection up", "reset": "is told: connection reset", "fin": "closes (FIN)",
+    "probe": "kernel sends again (tail loss probe): {}", "again": "kernel sends again: {}",
+    "given-up": "kernel gives the connection up", "reset": "is told: connection reset", "fin": "closes (FIN)",
 }  # fmt: skip
 
 
