@@ -102,10 +102,10 @@ def _fate(story: Story) -> Iterator[str]:
     if tries:
         yield f"next tries after {', '.join(tries)}{', …' if len(result.retries) > len(tries) else ''}"
     if result.gives_up_after is not None:
-        tries = count(days.attempts, "attempt")
+        attempts = count(days.attempts, "attempt")
         slots = span(days.slots)
         after = span(result.gives_up_after)
-        yield f"returned after {after}, if nothing changes; about {tries}, {slots} of delivery slots in all"
+        yield f"returned after {after}, if nothing changes; about {attempts}, {slots} of delivery slots in all"
     if days.copies > 1:
         yield f"the server takes the mail each time: the recipient gets it {days.copies:,} times"
 
@@ -122,8 +122,7 @@ def _next(story: Story, asked: Asked) -> str:
     if story.hit is not None and story.mode == "re-enacted":
         return f"{program()} rules {story.hit.rule}"
     words = [program(), "simulate", shlex.quote(str(asked.capture)), "-i", shlex.quote(story.inspector)]
-    if story.mode == "recorded":
-        words.append("--re-enact")
-    else:
+    words.append("--re-enact")
+    if story.mode == "re-enacted":
         words += ["--mta", next(name for name in registry.SENDERS if name != story.result.mta)]
     return " ".join(words)

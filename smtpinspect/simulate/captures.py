@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Alert, excerpt
@@ -17,11 +18,13 @@ from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import unknown
 from smtpinspect.mta import registry
 from smtpinspect.mta.base import Receiver, Sender
+from smtpinspect.simulate.again import PIX_AGE, PIX_DELAY
 from smtpinspect.simulate.bench import RECEIVERS
 from smtpinspect.simulate.flow import Chosen, choose, packets
 from smtpinspect.simulate.guess import receiver_of, sender_of
 from smtpinspect.simulate.observed import fate_of
 from smtpinspect.simulate.recorded import Played, Recording
+from smtpinspect.simulate.reenact import Enacted, enact
 from smtpinspect.simulate.result import Happened
 from smtpinspect.simulate.script import Script, Transaction, script_of
 from smtpinspect.simulate.story import Days, Hit, Mail, Story, days_of, result_of
@@ -102,7 +105,15 @@ def simulate(asked: Asked) -> Told:
     with ExitStack() as stack:
         views = tuple(stack.enter_context(View(path)) for path in (asked.write_client, asked.write_server))
         if asked.re_enact:
-            raise UsageError("--re-enact: not yet")
+            enacted = enact(
+                script, mail, cast.sender, cast.receiver, partial(Firewall, inspector, ports=asked.ports),
+                timeouts=asked.timeouts, require_tls=asked.require_tls, require_auth=asked.require_auth,
+            )  # fmt: skip
+            for view, tap in zip(views, (enacted.tried.client_tap, enacted.tried.server_tap), strict=True):
+                for ns, ip in tap.packets:
+                    view.add(ns, ip)
+            told = _enacted(inspector, found, script, mail, cast, enacted, (views[0].packets, views[1].packets))
+            return Told(told, found.fault)
         played = Recording(
             script, Firewall(inspector, ports=asked.ports), cast.sender, cast.receiver, mail=mail,
             record=found.record, timeouts=asked.timeouts, client_view=views[0], server_view=views[1],
@@ -166,7 +177,7 @@ def _recorded(
         days = Days(1, 0, ending.seconds, False, ())
     return Story(
         "recorded",
-        inspector.name if inspector.profile == inspector.default_profile else f"{inspector.name}:{inspector.profile}",
+        _spec(inspector),
         _mail(found, script, mail, cast),
         found.record.outcome if found.record is not None else "no mail",
         _hit(alert) if alert is not None else None,
@@ -176,6 +187,56 @@ def _recorded(
         tuple(dict.fromkeys(each.rule for each in played.alerts if each is not alert and each.action in ALTERING)),
         (*cast.notes, *_notes(asked, script, mail, played)),
     )
+
+
+def _enacted(
+    inspector: Inspector,
+    found: Chosen,
+    script: Script,
+    mail: Transaction | None,
+    cast: _Cast,
+    enacted: Enacted,
+    views: tuple[int, int],
+) -> Story:
+    tried, alert = enacted.tried, enacted.alert
+    ending, loss = tried.ending, tried.loss
+    accepted = loss is not None and loss.accepted
+    notes = list(cast.notes)
+    result = result_of(
+        cast.sender, cast.receiver, ending, None if enacted.unseen else loss, tried.timeline,
+        phase=(alert.phase if alert is not None else None) or "", broken=enacted.kind,
+    )  # fmt: skip
+    days = days_of(cast.sender, ending, accepted, enacted.later.ending.seconds if enacted.later else None)
+    if enacted.unseen:
+        notes.append("the mail goes into TLS, where no rule reads it: taken as delivered")
+    if enacted.placeholder and not enacted.unseen:
+        notes.append("the text of the mail is not in the capture: another one of about its size is sent")
+    if enacted.later is not None:
+        later = enacted.later.ending
+        notes.append(
+            f"later attempts, with the mail older than {PIX_AGE} s, wait {PIX_DELAY} s before the dot (delay_dotcrlf), "
+            f"and end {'in the same way' if later.cause == ending.cause else 'otherwise'}"
+        )
+    if mail is not None and mail.holes:
+        notes.append(f"{mail.holes:,} octets of the text are missing in the capture: sent as zeros")
+    if mail is not None and mail.text_at is not None and not mail.complete:
+        notes.append("the capture does not hold the end of the text: it is sent as far as it goes")
+    return Story(
+        "re-enacted",
+        _spec(inspector),
+        _mail(found, script, mail, cast),
+        found.record.outcome if found.record is not None else "no mail",
+        _hit(alert)._replace(packet=None) if alert is not None else None,
+        result,
+        days,
+        views,
+        tuple(dict.fromkeys(each.rule for each in enacted.alerts if each is not alert and each.action in ALTERING)),
+        tuple(notes),
+    )
+
+
+def _spec(inspector: Inspector) -> str:
+    return inspector.name if inspector.profile == inspector.default_profile else f"{inspector.name}:{inspector.profile}"
 
 
 ALTERING: Final = frozenset({"rewrite", "answer"})

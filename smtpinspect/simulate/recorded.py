@@ -20,7 +20,7 @@ from smtpinspect.simulate.spoken import spoken
 from smtpinspect.simulate.tcp import Endpoint, Event
 from smtpinspect.simulate.turns import envelope_of
 from smtpinspect.simulate.views import View
-from smtpinspect.simulate.way import Box, Crossing, Way
+from smtpinspect.simulate.way import Box, Crossing, Fate, Way
 
 Kind = Literal["drop", "rst", "fin", "reply", "none"]
 Actor = Literal["client", "firewall", "server"]
@@ -202,7 +202,7 @@ class Recording:
         self.way.join(clock, {side: ends[side].receive for side in SIDES}, self._note)
         self._lines = 0
         self.way.leave(crossing)
-        made.kind = _kind(crossing)
+        made.kind = kind_of(crossing.fate)
         player.start()
         keeper.start()
         clock.run(until=crossing.ns + BEHIND, enough=lambda: bool(player.unplayed))
@@ -276,13 +276,13 @@ def _injected(ip: bytes) -> str:
     return "FIN" if segment.flags & FIN else "an acknowledgment"
 
 
-def _kind(crossing: Crossing) -> Kind:
-    """What the client gets of it."""
+def kind_of(fate: Fate) -> Kind:
+    """What the client gets of a break."""
     flags = 0
-    for to, ip in crossing.leaving:
+    for to, ip in fate.injected:
         segment = parse(ip)
-        if to == "client" and segment is not None and crossing.fate.injected:
-            flags |= segment.flags
-            if segment.payload and any(alert.action == "answer" for alert in crossing.fate.alerts):
+        if to == "client" and segment is not None:
+            if segment.payload and any(alert.action == "answer" for alert in fate.alerts):
                 return "reply"
+            flags |= segment.flags
     return "rst" if flags & RST else "fin" if flags & FIN else "drop"
