@@ -18,13 +18,14 @@ NEEDS: Final = {
 }  # fmt: skip
 PIX_AGE: Final = 500  # smtp_pix_workaround_threshold_time (Postfix src/global/mail_params.h)
 PIX_DELAY: Final = 10  # smtp_pix_workaround_delay_time
+DELAYED: Final = "delay_dotcrlf"  # of smtp_pix_workarounds
 
 
 class Wish(NamedTuple):
     """What the client does beside the mail itself, as it did in the capture; `require_...` as its administrator said.
 
-    `auth`: the lines of its AUTH dialogue. `chunks`: it prefers BDAT. `parameters`: it asks for what the captured client
-    asked for by DSN; else another MTA sends. `age`: of the mail, in seconds.
+    `auth`: the lines of its AUTH dialogue. `chunks`: it prefers BDAT. `parameters`: it uses DSN as the captured client
+    did; else another MTA sends. `age`: of the mail, in seconds.
     """
 
     mail: Transaction | None
@@ -140,6 +141,8 @@ class Again(Client):
         self._text = memoryview(b"BDAT %d LAST\r\n" % len(raw) + raw)
         self.step = "body"
         self._written = 0
+        if self.sender.pipelines_quit and "PIPELINING" in self.extensions:
+            self._tail = b"QUIT\r\n"
         self._write()
 
     def _begin_text(self) -> None:
@@ -153,7 +156,7 @@ class Again(Client):
         super()._write()
         if self._dot_waits and self._written == len(self._text) and not self._over:
             self._dot_waits = False
-            self._tell(f"waits {PIX_DELAY} s before the dot (delay_dotcrlf)")
+            self._tell(f"waits {PIX_DELAY} s before the dot ({DELAYED})")
             self._wait(0)
             self.clock.after(PIX_DELAY * SECOND, self._dot)
 

@@ -148,6 +148,7 @@ def _ended(ending: Ending) -> str:
         "unreachable": "is told: No route to host",
         "reply": "takes the reply for a refusal",
         "malformed": "gets what is no reply",
+        "lacking": "is told never to go on without it: gives up",
         "sent": "has its mail delivered",
     }
     waited = f" after {ending.seconds:,.1f} s" if ending.seconds >= 1 else ""

@@ -18,7 +18,7 @@ from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import unknown
 from smtpinspect.mta import registry
 from smtpinspect.mta.base import Receiver, Sender
-from smtpinspect.simulate.again import PIX_AGE, PIX_DELAY
+from smtpinspect.simulate.again import DELAYED, PIX_AGE, PIX_DELAY
 from smtpinspect.simulate.bench import RECEIVERS
 from smtpinspect.simulate.flow import Chosen, choose, packets
 from smtpinspect.simulate.guess import receiver_of, sender_of
@@ -211,10 +211,10 @@ def _enacted(
         notes.append("the mail goes into TLS, where no rule reads it: taken as delivered")
     if enacted.placeholder and not enacted.unseen:
         notes.append("the text of the mail is not in the capture: another one of about its size is sent")
-    if enacted.later is not None:
+    if enacted.later is not None and any(DELAYED in each.event for each in enacted.later.timeline):
         later = enacted.later.ending
         notes.append(
-            f"later attempts, with the mail older than {PIX_AGE} s, wait {PIX_DELAY} s before the dot (delay_dotcrlf), "
+            f"later attempts, with the mail older than {PIX_AGE} s, wait {PIX_DELAY} s before the dot ({DELAYED}), "
             f"and end {'in the same way' if later.cause == ending.cause else 'otherwise'}"
         )
     if mail is not None and mail.holes:
