@@ -79,7 +79,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay", "watcher")),
+        "loop": (
+            ("octets", "content", "wire", "rules", "dialogue", "streams"),
+            ("forkjoin", "worker", "replay", "watcher"),
+        ),
     },
     "inspectors": {
         "all": (
@@ -94,17 +97,17 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "enforce": {
-        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at | inline")),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
+        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench | inline")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page | bench_page",
+                "words | transcript_text | rules_page | config_page | bench_page | fired_text",
                 "summary",
                 "text",
             ),
