@@ -126,9 +126,7 @@ def run(words: list[str]) -> int:
     box = _box(given, ports)
     with binary(given.out) as out:
         fired = Fired(given, box, out)
-        made = inline.Inline(
-            box, given.queue, fail=given.fail, length=given.queue_length, mark=mark, told=fired.take
-        )
+        made = inline.Inline(box, given.queue, fail=given.fail, length=given.queue_length, mark=mark, told=fired.take)
         try:
             _say(f"queue {given.queue}: {_named(given)}, fail {given.fail}", commands)
             if given.fail == "open" and not made.fails_open:

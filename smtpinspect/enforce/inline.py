@@ -43,9 +43,7 @@ class Box(Protocol):
     def take(self, ns: int, ip: bytes) -> Fate: ...
 
 
-def rules(
-    queue: int, ports: Sequence[int], fail: Fail, chains: Sequence[str] = ("FORWARD",), mark: int = MARK
-) -> str:
+def rules(queue: int, ports: Sequence[int], fail: Fail, chains: Sequence[str] = ("FORWARD",), mark: int = MARK) -> str:
     """The commands that send packets of these server ports into the queue, and those that end it: iptables and nft."""
     listed = ",".join(str(port) for port in ports)
     bypass = " --queue-bypass" if fail == "open" else ""
@@ -63,9 +61,7 @@ def rules(
     nft = [f"nft add table inet {TABLE}"]
     for chain in chains:
         name = chain.lower()
-        nft.append(
-            f"nft 'add chain inet {TABLE} {name} {{ type filter hook {name} priority mangle; policy accept; }}'"
-        )
+        nft.append(f"nft 'add chain inet {TABLE} {name} {{ type filter hook {name} priority mangle; policy accept; }}'")
         nft += [
             f"nft 'add rule inet {TABLE} {name} meta mark != {mark:#x} tcp {way} {{ {listed} }}"
             f" queue num {queue}{spoken}'"
