@@ -27,8 +27,8 @@ SHAPES = [
 class Box:
     """A firewall with what it did."""
 
-    def __init__(self, spec: str) -> None:
-        self.firewall = Firewall(spec)
+    def __init__(self, spec: str, firewall: Firewall | None = None) -> None:
+        self.firewall = firewall or Firewall(spec)
         self.fates: list[Fate] = []
         self.rules: list[str] = []
 
@@ -49,8 +49,8 @@ class Box:
 class Run:
     """A dialogue through a box."""
 
-    def __init__(self, spec: str, steps: list[Step], shape: dict, seed: int, **server) -> None:
-        self.box = Box(spec)
+    def __init__(self, spec: str, steps: list[Step], shape: dict, seed: int, *, firewall=None, **server) -> None:
+        self.box = Box(spec, firewall)
         self.net = Network(self.box, random.Random(seed), **shape)
         client, serving = self.net.ends
         self.speaker, self.server = Speaker(client, steps), Server(serving, **server)
@@ -63,7 +63,10 @@ class Run:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("spec", ["stormshield", "sonicwall", "mailguard:pix-4.0,split_verb=off", "mailguard:asa-8,banner=none,split_verb=off"])
+@pytest.mark.parametrize(
+    "spec",
+    ["stormshield", "sonicwall", "mailguard:pix-4.0,split_verb=off", "mailguard:asa-8,banner=none,split_verb=off"],
+)
 def test_nothing_is_touched_where_no_rule_fires(spec, shape):
     for seed in range(6):
         run = Run(spec, PLAIN, shape, seed, verbs={b"HELO": b"250 hello\r\n"})
@@ -79,7 +82,9 @@ def test_what_is_rewritten_has_the_same_length_everywhere(shape):
     steps = [(b"EHLO a\r\n", 1), (b"MAIL FROM:<a@example.org>\r\n", 1), (b"WIZ now\r\n", 1),
              (b"RCPT TO:<a|b@c|d>\r\nEXPN x\r\nRCPT TO:<e@f>\r\nDATA\r\n", 4), (TEXT, 1), (b"QUIT\r\n", 1)]  # fmt: skip
     for seed in range(10):
-        run = Run("mailguard:asa-8,split_verb=off", steps, shape, seed, greeting=b"220-first line\r\n220 second 200\r\n")
+        run = Run(
+            "mailguard:asa-8,split_verb=off", steps, shape, seed, greeting=b"220-first line\r\n220 second 200\r\n"
+        )
         assert run.whole and run.states == ("open", "open")
         masked = run.sent.replace(b"WIZ now", b"XXXXXXX").replace(b"EXPN x", b"XXXXXX").replace(b"|", b" ")
         assert run.at_server == masked

@@ -52,11 +52,17 @@ class Firewall:
     """An inspector in the middle of connections. No sockets and no clock: the caller has them.
 
     Alerts are judged by what the client sees and sends: the octets as they were before any rewriting, with what the
-    box has answered in between. `ports` are those of servers, beside the inspector's own.
+    box has answered in between. `ports` are those of servers, beside the inspector's own; `held` octets of one side
+    of a connection may wait for a decision.
     """
 
     def __init__(
-        self, inspector: str | Inspector, *, seed: int = 0, ports: Sequence[int] = PORTS, secrets: bool = False
+        self,
+        inspector: str | Inspector,
+        *,
+        ports: Sequence[int] = PORTS,
+        secrets: bool = False,
+        held: int = HELD,
     ) -> None:
         self.inspector = registry.load(inspector)
         rows = self.inspector.table()
@@ -67,6 +73,7 @@ class Firewall:
         # an answer has its place among the server's octets: these are followed from the beginning, and in order
         self._answers = any(row.when.kind is COMMAND and deed_of(row).reply for row in rows)
         self._step = self.watch.step
+        self._room = held
         self._flows: dict[bytes, tuple[Flow, int]] = {}
         self._seen = 0
 
@@ -147,7 +154,7 @@ class Firewall:
             return self.take(ns, ip)
         if flow.dead:
             return self._after(flow, packet)
-        if self._answers and side == SERVER and packet.at > flow.streams[SERVER].top and not packet.flags & RST:
+        if self._answers and side == SERVER and packet.payload and packet.at > flow.streams[SERVER].top:
             return Fate("drop", why="out of order")  # it comes again
         flow.note(packet)
         injected: list[tuple[Side, bytes]] = []
@@ -408,7 +415,7 @@ class Firewall:
             return False
         held = flow.held[packet.side]
         rest = packet._replace(at=upto, payload=packet.payload[upto - packet.at :])
-        if sum(len(each.payload) for each in held.values()) + len(rest.payload) > HELD:
+        if sum(len(each.payload) for each in held.values()) + len(rest.payload) > self._room:
             return False
         held[upto] = rest
         return True

@@ -22,7 +22,15 @@ class End:
     """One end. `sent` and `got` are the octets of both streams; `state` is open, closed, reset or timeout."""
 
     def __init__(
-        self, own: tuple[str, int], peer: tuple[str, int], isn: int, *, mss: int, rng: random.Random, stamps: bool, sack: bool
+        self,
+        own: tuple[str, int],
+        peer: tuple[str, int],
+        isn: int,
+        *,
+        mss: int,
+        rng: random.Random,
+        stamps: bool,
+        sack: bool,
     ) -> None:
         self.own, self.peer, self.isn = own, peer, isn
         self.mss, self.rng, self.stamps, self.sack = mss, rng, stamps, sack
@@ -158,7 +166,18 @@ class End:
         number = (s.seq + len(s.payload)) % 2**32
         return craft.build(
             craft.Segment(
-                self.own[0], self.peer[0], self.own[1], self.peer[1], s.ack, number, craft.RST | craft.ACK, 0, b"", b"", 64, 0
+                self.own[0],
+                self.peer[0],
+                self.own[1],
+                self.peer[1],
+                s.ack,
+                number,
+                craft.RST | craft.ACK,
+                0,
+                b"",
+                b"",
+                64,
+                0,
             )
         )
 
@@ -187,7 +206,9 @@ class Network:
         self.box, self.rng = box, rng
         self.lost, self.twice, self.late = lost, twice, late
         self.now = 0
-        self.queue: list[tuple[int, int, int, bytes]] = []  # time, order, hop (0 from client, 1 from server, 2/3 to), packet
+        self.queue: list[
+            tuple[int, int, int, bytes]
+        ] = []  # time, order, hop (0 from client, 1 from server, 2/3 to), packet
         self.order = 0
         self.shaken = False
 
