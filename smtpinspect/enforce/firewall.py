@@ -10,9 +10,9 @@ from smtpinspect._core.watcher import FIRED
 from smtpinspect.actions import Strength
 from smtpinspect.enforce import craft
 from smtpinspect.enforce.craft import ACK, FIN, PSH, RST, SYN, layout
-from smtpinspect.enforce.flow import CLIENT, HELD, SERVER, SIDES, Flow, Packet, Side, Waiting
+from smtpinspect.enforce.flow import CLIENT, HELD, SERVER, SIDES, Flow, Packet, Side, Withheld
 from smtpinspect.enforce.numbers import Stream
-from smtpinspect.enforce.plan import Deed, acts, chosen, numbered, units
+from smtpinspect.enforce.plan import Deed, acts, chosen, deed_of, numbered, units
 from smtpinspect.enforce.watch import Watch
 from smtpinspect.engine import PORTS
 from smtpinspect.facts import COMMAND, GREETING, KEYWORD
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 FLOWS: Final = 65_536  # connections that are remembered for what was done to them
 FORGET_NS: Final = 3_600_000_000_000  # after this long without a packet; Linux sends again for 925 s
+CALM_NS: Final = 3_000_000_000  # so long repetitions may come of what was changed, although it was acknowledged
 SWEEP: Final = 1_024  # packets of such connections between two looks at who is to be forgotten
-TRIES: Final = 3  # repetitions of a part of a verb, until it goes on as it is
+TRIES: Final = 3  # repetitions of a part of a line, or of a question for what the box said, that are believed
 
 
 class Fate(NamedTuple):
@@ -62,7 +63,9 @@ class Firewall:
         self.watch = Watch(self.inspector, ports=ports, units=units(rows), secrets=secrets)
         # a verb that came in pieces has a rule of its own: whoever drops it keeps the pieces
         split = [row.action.strength for row in rows if row.when.kind is COMMAND and "split" in dict(row.when.tests)]
-        self._tries = 0 if Strength.DROP in split else TRIES if split else 1
+        self._keeps = Strength.DROP in split
+        # an answer has its place among the server's octets: these are followed from the beginning, and in order
+        self._answers = any(row.when.kind is COMMAND and deed_of(row).reply for row in rows)
         self._step = self.watch.step
         self._flows: dict[bytes, tuple[Flow, int]] = {}
         self._seen = 0
@@ -73,7 +76,7 @@ class Firewall:
         known = self._flows.get(key)
         if known is None:
             found = self._step(ns, ip)
-            return self._first(ns, ip, found) if found else PASSED
+            return self._first(ns, ip, found) if found or self._answers else PASSED
         return self._follow(ns, ip, *known)
 
     def finish(self) -> tuple[Alert, ...]:
@@ -90,8 +93,10 @@ class Firewall:
         at = layout(ip)
         if standing is None or at is None:
             return Fate("pass", alerts=alerts) if alerts else PASSED
-        if found == FIRED and not any(map(acts, alerts)):
-            return Fate("pass", alerts=alerts)
+        if not found & ~FIRED and not any(map(acts, alerts)):
+            begun = standing[1][0] is not None and standing[2][0] is not None and ip[at.tcp + 13] & SYN == 0
+            if not self._answers or not begun:
+                return Fate("pass", alerts=alerts) if alerts else PASSED
         flow = self._flow(ip, at, standing)
         if flow is None:
             return Fate("pass", alerts=alerts)
@@ -142,6 +147,8 @@ class Firewall:
             return self.take(ns, ip)
         if flow.dead:
             return self._after(flow, packet)
+        if self._answers and side == SERVER and packet.at > flow.streams[SERVER].top and not packet.flags & RST:
+            return Fate("drop", why="out of order")  # it comes again
         flow.note(packet)
         injected: list[tuple[Side, bytes]] = []
         if side == CLIENT:
@@ -207,7 +214,7 @@ class Firewall:
                 packet.octets,
                 payload=line,
                 seq=server.number(server.forward(start, True)),
-                ack=client.number(client.back(client.received(number))),
+                ack=flow.sender_number(CLIENT, number),
                 flags=packet.flags if last else packet.flags & ~FIN,
             )
             self._step(ns, view)
@@ -222,10 +229,11 @@ class Firewall:
             standing = self.watch.standing()
             if standing is None or standing[4] != flow.waiting[0].at:
                 return
-            reply = flow.waiting.popleft().reply
+            withheld = flow.waiting.popleft()
             start = server.forward(at, True)
-            packet = flow.made(CLIENT, ACK | PSH, start, reply, ack=flow.acknowledged())
-            server.replace(at, at, reply)
+            packet = flow.made(CLIENT, ACK | PSH, start, withheld.reply, ack=flow.acknowledged())
+            server.replace(at, at, withheld.reply)
+            flow.unheard.append(withheld._replace(end=start + len(withheld.reply)))
             injected.append(("client", packet))
             self._step(ns, packet)
 
@@ -269,6 +277,7 @@ class Firewall:
         deeds = chosen(alerts, self.inspector)
         why = deeds[0].alert.rule if deeds else ""
         for each in deeds:
+            flow.touched_ns = ns
             if each.ending:
                 flow.dead, flow.ending = True, each.ending
                 injected += flow.ending_packets(each.ending)
@@ -282,7 +291,7 @@ class Firewall:
             standing = self.watch.standing()
         self._settle(flow, packet, standing, bool(known))
         fate = self._onward(flow, packet, standing, injected, alerts, why)
-        if flow.calm:
+        if flow.calm and not self._answers and ns - flow.touched_ns > CALM_NS:
             self._forget(flow)
         return fate
 
@@ -309,7 +318,7 @@ class Firewall:
         if deed.reply:
             # (what has gone on before the line was whole cannot be taken back)
             stream.replace(max(start, flow.sent[side]), start + len(octets), b"")
-            flow.waiting.append(Waiting(start, deed.reply))
+            flow.waiting.append(Withheld(start, deed.reply))
         elif deed.rewrite and kind is KEYWORD:
             if flow.masked_at != flow.streams[CLIENT].top:
                 flow.masked, flow.masked_at = 0, flow.streams[CLIENT].top
@@ -329,11 +338,16 @@ class Firewall:
             _, read, settled, _ = standing[1] if side == CLIENT else standing[2]
             if side == SERVER:
                 read, settled = stream.back(read), stream.back(settled)
+            if read > stream.top:
+                # with octets of a text that went on out of order, and were not kept
+                flow.buffers[side].clear()
+                stream.top = read
             if known and side == packet.side and settled < packet.end <= read and flow.forced[side] < packet.end:
                 flow.again += 1
-                if self._tries and flow.again >= (self._tries if side == CLIENT else 1):
+                if flow.again >= TRIES and not (side == CLIENT and self._keeps):
                     flow.forced[side], flow.again = read, 0
-            flow.forced[side] = max(flow.forced[side], settled)
+            if settled > flow.forced[side]:
+                flow.forced[side], flow.again = settled, 0
             flow.trim(side, settled)
 
     def _onward(

@@ -44,11 +44,13 @@ class Last(NamedTuple):
     ttl: int
 
 
-class Waiting(NamedTuple):
-    """A command that was withheld and whose answer waits for those of earlier commands."""
+class Withheld(NamedTuple):
+    """A command that the server never sees, and the box's answer to it; `end`: behind the answer, as the client
+    counts the server's octets, once it is given."""
 
     at: int
     reply: bytes
+    end: int = -1
 
 
 class Flow:
@@ -56,7 +58,7 @@ class Flow:
 
     __slots__ = (
         "again", "asked", "buffers", "dead", "ending", "ends", "forced", "held", "keys", "last", "last_ns",
-        "masked", "masked_at", "sent", "streams", "waiting",
+        "masked", "masked_at", "sent", "streams", "touched_ns", "unheard", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -71,13 +73,14 @@ class Flow:
         self.forced = [0, 0]  # octets that go on whatever they are part of
         self.again = 0  # packets that came again although they are held
         self.asked = (-1, 0)  # for which octet of the server the client asked last, and how often
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[Withheld] = deque()  # for the replies to earlier commands
+        self.unheard: deque[Withheld] = deque()  # answers that the client has not acknowledged
         self.masked = 0  # EHLO keywords masked in this reply
         self.masked_at = -1
         self.last: list[Last | None] = [None, None]
         self.ending: Ending | None = None
         self.dead = False  # nothing goes on any more
-        self.last_ns = 0
+        self.last_ns = self.touched_ns = 0  # of the last packet; of the last one that changed something
 
     # --- reading -----------------------------------------------------------------------------------------
 
@@ -100,7 +103,10 @@ class Flow:
         if packet.flags & ACK:
             other = self.streams[1 - packet.side]
             number = int.from_bytes(octets[tcp + 8 : tcp + 12], "big")
-            other.acked = max(other.acked, min(other.back(other.received(number)), other.top + 1))
+            heard = other.received(number)
+            other.acked = max(other.acked, min(other.back(heard), other.top + 1))
+            while packet.side == CLIENT and self.unheard and self.unheard[0].end <= heard:
+                self.unheard.popleft()
         if packet.flags & FIN:
             self.streams[packet.side].fin = packet.end
 
@@ -171,9 +177,22 @@ class Flow:
         return stream.top + (stream.fin is not None and stream.fin <= stream.top)
 
     def acknowledged(self) -> int:
-        """What the box can acknowledge to the client: what the server has, and what was withheld behind it."""
+        """What the box can acknowledge to the client with an answer: what the server has, and what was withheld behind
+        it and is answered."""
         client = self.streams[CLIENT]
-        return client.back(client.forward(client.acked, True))
+        offset = client.back(client.forward(client.acked, True))
+        return min(offset, self.waiting[0].at) if self.waiting else offset
+
+    def sender_number(self, to: int, number: int) -> int:
+        """The number, as this side counts, for one with which the other acknowledges its octets.
+
+        A withheld command counts when its answer was heard: until then it must come again if the answer is lost.
+        """
+        stream = self.streams[to]
+        offset = stream.back(stream.received(number))
+        if to == CLIENT and (self.unheard or self.waiting):
+            offset = min(offset, (self.unheard or self.waiting)[0].at)
+        return stream.number(offset)
 
     def ending_packets(self, ending: Ending) -> Iterator[tuple[Side, bytes]]:
         """What both sides are told when the connection ends, each with the numbers that it waits for."""
@@ -208,7 +227,7 @@ class Flow:
             return [octets]
         if other.shifted and packet.flags & ACK:
             sack = other.sender_number
-            ack = sack(int.from_bytes(octets[tcp + 8 : tcp + 12], "big"))
+            ack = self.sender_number(1 - packet.side, int.from_bytes(octets[tcp + 8 : tcp + 12], "big"))
 
         if payload and not pieces and own.lost and own.is_lost(packet.at + len(payload) - 1):
             return []
@@ -237,6 +256,7 @@ class Flow:
         return not (
             self.dead
             or self.waiting
+            or self.unheard
             or any(self.held)
             or any(self.buffers)
             or any(

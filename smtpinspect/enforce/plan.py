@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from smtpinspect._core.views import Alert
 from smtpinspect._core.watcher import COMMANDS, GREETING, REPLIES
@@ -47,7 +47,15 @@ def action_of(alert: Alert) -> Action:
 
 def deed(alert: Alert) -> Deed:
     """What becomes of the flow by this alert alone."""
-    action = action_of(alert)
+    return _deed(alert, action_of(alert))
+
+
+def deed_of(row: Rule) -> Deed:
+    """What an alert of this row leads to, as a rule; its `alert` is not to be asked."""
+    return _deed(cast(Alert, None), row.action)
+
+
+def _deed(alert: Alert, action: Action) -> Deed:
     return _DEEDS[action.strength](alert, action.params, action.how)
 
 
