@@ -127,6 +127,8 @@ def _endings(model: Sender) -> Iterator[Ending]:
                 yield Ending(step, cause, mail, 1.5, command=step.upper(), reply=reply, later=reply)  # type: ignore[arg-type]
     for cause in ("refused", "unreachable"):
         yield Ending("connect", cause, mail)  # type: ignore[arg-type]
+    yield Ending("starttls", "lacking", mail)
+    yield Ending("auth", "lacking", mail)
     yield Ending("dot", "sent", mail, reply="250 2.0.0 Ok")
 
 
@@ -258,6 +260,53 @@ def test_sendmail_takes_enhanced_codes_only_where_they_were_offered() -> None:
     end = Ending("mail", "reply", model.example, reply="451 4.7.1 try later")
     assert "dsn=4.3.0, " in model.log(end)[-1]
     assert "dsn=4.7.1, " in model.log(end._replace(enhanced=True))[-1]
+
+
+# measured with the same laboratory: hosts_require_tls, smtp_tls_security_level = encrypt, smtp+tls, TLS_Srv ENCR:1
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "exim",
+            [
+                "<id> H=<host>: a TLS session is required, but the server did not offer TLS support",
+                "<id> == <address> R=r1 T=remote_smtp defer (-38) H=<host> DT=<time>: a TLS session is required, "
+                "but the server did not offer TLS support",
+            ],
+        ),
+        (
+            "postfix",
+            [
+                "postfix/smtp: <id>: to=<<address>>, relay=<host>, delay=<time>, dsn=4.7.4, status=deferred "
+                "(TLS is required, but was not offered by host <host>)"
+            ],
+        ),
+        (
+            "sendmail",
+            [
+                "sendmail: ruleset=tls_server, arg1=NONE, relay=<host>, reject=454 4.7.0 encryption too weak 0 less "
+                "than 1",
+                "sendmail: <id>: to=<address>, delay=<time>, xdelay=<time>, mailer=smtp, pri=30000, relay=<host>, "
+                "dsn=4.7.0, reply=502 not implemented, stat=Deferred: 454 4.7.0 encryption too weak 0 less than 1",
+            ],
+        ),
+        (
+            "opensmtpd",
+            [
+                "<id> mta connecting address=smtp+tls://<host> host=<host>",
+                "<id> mta connected",
+                "<id> mta error reason=TLS required but not supported by remote host",
+                "smtp-out: Disabling route [] <-> <host> for <time>",
+                "smtp-out: No valid route for [connector:[]->[relay:<host>,port=25,smtp+tls,mx],0x0]",
+            ],
+        ),
+    ],
+)
+def test_a_lost_starttls_stops_who_must_have_it(name: str, lines: list[str]) -> None:
+    model = SENDERS[name]
+    end = Ending("starttls", "lacking", model.example, refused_ehlo="502 not implemented")
+    assert [model.mask(line) for line in model.log(end)] == lines
+    assert model.fate(end).fate == "deferred"
 
 
 def test_exim_without_fast_open_logs_what_the_kernel_says() -> None:

@@ -26,7 +26,8 @@ Step = Literal[
 ]
 # timeout: its own timer, or the kernel's (`Ending.kernel`). closed: end of file. reset: ECONNRESET or EPIPE.
 # refused, unreachable: of connect. reply: a refusal. malformed: octets that are no reply. sent: 250 to the end of data.
-Cause = Literal["timeout", "closed", "reset", "refused", "unreachable", "reply", "malformed", "sent"]
+# lacking: STARTTLS or AUTH (the step says which), which this client was told never to do without, was not offered.
+Cause = Literal["timeout", "closed", "reset", "refused", "unreachable", "reply", "malformed", "lacking", "sent"]
 Next = Literal["continue", "helo", "defer", "bounce", "skip"]  # skip: only this recipient is out
 Fate = Literal["deferred", "bounced", "delivered"]
 Scope = Literal["message", "host", "address"]
@@ -197,6 +198,7 @@ class Sender(ABC):
     mail_command: ClassVar[str] = "MAIL FROM:<{}>"
     rcpt_command: ClassVar[str] = "RCPT TO:<{}>"
     starttls: ClassVar[bool] = True  # takes STARTTLS where offered, goes on in clear text where it is lost
+    tls_needs_ehlo: ClassVar[bool] = False  # told never to do without TLS, it does not fall back to HELO
 
     def timeouts(self, overrides: Mapping[str, float] | None = None) -> dict[Step, float]:
         """Seconds per step; `overrides` by group: connect, command, data, final. What cannot be set stays."""

@@ -70,6 +70,8 @@ class Exchange(Sender):
         Row((), ("timeout",), "421 4.4.2 Connection dropped due to TimedOut", INFERRED, _KB),
         Row((), ("reset",), "421 4.4.2 Connection dropped due to ConnectionReset", INFERRED, _KB),
         Row((), ("closed",), "421 4.4.2 Connection dropped due to SocketError", INFERRED, _KB),
+        Row(("starttls",), ("lacking",), "450 4.4.317 Cannot establish session", INFERRED, _KB),
+        Row(("auth",), ("lacking",), "451 5.7.3 Cannot achieve Exchange Server authentication", CONFIRMED, _KB),
         Row((), ("malformed",), "421 4.4.0 Remote server response was not RFC conformant", CONFIRMED, _KB),
         Row((), ("reply", "sent"), "{reply}", CONFIRMED, _KB),
     )

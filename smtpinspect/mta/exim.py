@@ -24,10 +24,13 @@ from smtpinspect.mta.base import (
 from smtpinspect.mta.words import iso, mail_date, masked, masks, one_line, span
 
 _SEEN: Final = "mta.md, section 12"  # measured
+_LATER: Final = "measured with the same laboratory, Exim 4.96"
 _SMTP_C: Final = "Exim 4.96 src/transports/smtp.c"
 _ID: Final = "1xV5Kf-0001L7-1o"
 # How a refusal of 4xx is numbered (macros.h ERRNO_MAIL4XX, ERRNO_RCPT4XX, ERRNO_DATA4XX); others are 0.
 _REPLY_ERRNO: Final[dict[Step, int]] = {"mail": -45, "rcpt": -44, "datacmd": -46, "dot": -46, "body": -46}
+_NO_TLS: Final = -38  # macros.h ERRNO_TLSREQUIRED
+_NO_AUTH: Final = -42  # ERRNO_AUTHFAIL
 _WHAT: Final[dict[Step, str]] = {
     "connect": "initial connection",
     "greeting": "initial connection",
@@ -80,6 +83,20 @@ class Exim(Sender):
         Row((), ("refused", "unreachable"), "", CONFIRMED, _SEEN),
         Row(("connect",), ("timeout",), "", CONFIRMED, _SEEN, lambda ending: not ending.fast_open),
         Row(("connect",), ("closed", "reset"), "", CONFIRMED, _SMTP_C, lambda ending: not ending.fast_open),
+        Row(
+            ("starttls",),
+            ("lacking",),
+            "a TLS session is required, but the server did not offer TLS support",
+            CONFIRMED,
+            _LATER,
+        ),
+        Row(
+            ("auth",),
+            ("lacking",),
+            "authentication required but server did not advertise AUTH support",
+            CONFIRMED,
+            _LATER,
+        ),
         # a reply to RCPT is waited for on a path of its own, which knows no pipelining
         Row(("rcpt",), ("timeout",), "SMTP timeout after {command}", CONFIRMED, _SEEN),
         Row(("rcpt",), ("reply",), "SMTP error from remote mail server after {command}: {reply}", CONFIRMED, _SEEN),
@@ -156,6 +173,8 @@ class Exim(Sender):
             lines = [f"{stamp} {host}: {text}" + (f": {reason}" if reason else "")]
             why = f": {reason}" if reason else ""
             last = f"{stamp} == {mail.recipient} {route} defer ({number}){why} {host} {taken}: {text}"
+        if number == _NO_AUTH:  # told of the recipient alone
+            lines, last = [], f"{stamp} == {mail.recipient} {route} defer ({number}) {taken}: {text}"
         fate = self.fate(ending)
         if fate.fate == "bounced":
             last = f"{stamp} ** {mail.recipient} {route} {host}: {text} {taken}"
@@ -190,6 +209,8 @@ class Exim(Sender):
                 return 113
             case "malformed":
                 return -19
+            case "lacking":
+                return _NO_AUTH if ending.step == "auth" else _NO_TLS
             case "reply":
                 return _REPLY_ERRNO.get(ending.step, 0)
             case _:

@@ -26,12 +26,13 @@ _SEEN: Final = "mta.md, section 12"  # measured
 _SESSION_C: Final = "OpenSMTPD 6.8 usr.sbin/smtpd/mta_session.c"
 _ID: Final = "d248e67f495eb1a0"
 _EVPID: Final = "9710f21f6f7fa466"
+_BEFORE: Final[tuple[Step, ...]] = (*HANDSHAKE, "starttls", "auth")  # no task is in flight yet
 _MASKS: Final = masks(
     (r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ smtpd\[\d+\]: ", ""),
     (r"\b[0-9a-f]{16}\b", "<id>"),
     (r"\bdelay=\S+", "delay=<time>"),
     (r"(?<=<)[^<>\s]+@[^<>\s]+(?=>)", "<address>"),
-    (r"(?<=address=smtp://)\S+|(?<=host=)\S+|(?<=relay:)[^,]+", "<host>"),
+    (r"(?<=://)\S+|(?<=host=)\S+|(?<=relay:)[^,]+", "<host>"),
     (r'(?<=source=")[^"]*|(?<=relay=")[^"]*', "<host>"),
     (r"<-> \S+ \([^)]*\) for \S+", "<-> <host> for <time>"),
 )
@@ -44,6 +45,7 @@ class OpenSmtpd(Sender):
     title = "OpenSMTPD 6.8"
     example = bench("osout.example.com", host="mx.example.net")
     declares_size = False
+    tls_needs_ehlo = True
     write_block = 65536
     gives_up_after = 4 * DAY
     timers = (
@@ -57,6 +59,14 @@ class OpenSmtpd(Sender):
         ),
     )
     phrases = (
+        Row(
+            ("starttls",),
+            ("lacking",),
+            "TLS required but not supported by remote host",
+            CONFIRMED,
+            "measured with the same laboratory: smtp+tls",
+        ),
+        Row(("auth",), ("lacking",), "AUTH not advertised", CONFIRMED, _SESSION_C),
         Row(("greeting",), ("reply",), "BANNER rejected: {reply}", CONFIRMED, _SEEN),
         Row(("ehlo",), ("reply",), "EHLO rejected: {reply}", CONFIRMED, _SESSION_C),
         Row(("helo",), ("reply",), "HELO rejected: {reply}", CONFIRMED, _SESSION_C),
@@ -92,17 +102,18 @@ class OpenSmtpd(Sender):
 
     def log(self, ending: Ending) -> list[str]:
         mail, text = ending.envelope, self.text(ending)
-        lines = [f"{_ID} mta connecting address=smtp://{mail.ip}:{mail.port} host={mail.host}"]
+        scheme = "smtp+tls" if ending.cause == "lacking" else "smtp"
+        lines = [f"{_ID} mta connecting address={scheme}://{mail.ip}:{mail.port} host={mail.host}"]
         if ending.step != "connect":
             lines.append(f"{_ID} mta connected")
-        handshake = ending.step in HANDSHAKE
+        handshake = ending.step in _BEFORE
         if ending.cause not in ("reply", "sent") or handshake:
             lines.append(f"{_ID} mta error reason={text}")
         if handshake:  # no task was in flight: the route is what failed
             lines.append(f"smtp-out: Disabling route [] <-> {mail.ip} ({mail.host}) for 15s")
             if not ending.more_hosts:
                 lines.append(
-                    f"smtp-out: No valid route for [connector:[]->[relay:{mail.ip},port={mail.port},smtp,mx],0x0]"
+                    f"smtp-out: No valid route for [connector:[]->[relay:{mail.ip},port={mail.port},{scheme},mx],0x0]"
                 )
             return lines
         fate = self.fate(ending).fate
@@ -122,7 +133,7 @@ class OpenSmtpd(Sender):
         step, cause = ending.step, ending.cause
         if cause == "sent":
             return Judgement("delivered", "message", False, False)
-        if step in HANDSHAKE:
+        if step in _BEFORE:
             return Judgement("deferred", "host", False, True)
         if cause == "reply":
             scope: Scope = "address" if step == "rcpt" else "message"

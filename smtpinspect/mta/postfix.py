@@ -117,6 +117,9 @@ class Postfix(Sender):
             CONFIRMED,
             _TROUBLE,
         ),
+        Row(("starttls",), ("lacking",), "TLS is required, but was not offered by host {peer}", CONFIRMED, _TROUBLE),
+        # Postfix goes on without AUTH; the server's refusal ends it
+        Row(("auth",), ("lacking",), "SASL authentication failed; no mechanism available", INFERRED, _TROUBLE),
         Row((), ("reply",), "host {peer} said: {reply} (in reply to {command} command)", CONFIRMED, _SEEN),
         # what is no reply is skipped, with a warning, until the time-out
         Row((), ("malformed",), "conversation with {peer} timed out while {state}", INFERRED, "Postfix smtp_chat.c"),
@@ -171,7 +174,7 @@ class Postfix(Sender):
     def _status(self, ending: Ending, text: str, fate: Judgement) -> str:
         mail = ending.envelope
         reached = ending.step != "connect"
-        connecting = ending.seconds if ending.step in HANDSHAKE else ending.connecting
+        connecting = ending.seconds if ending.step in (*HANDSHAKE, "starttls", "auth") else ending.connecting
         delays = f"0/0/{_delay(connecting)}/{_delay(ending.seconds - connecting)}"
         word = {"delivered": "sent"}.get(fate.fate, fate.fate)
         relay = f"{mail.host}[{mail.ip}]:{mail.port}" if reached else "none"
@@ -199,6 +202,8 @@ class Postfix(Sender):
         """The status code: the reply's own, else class.0.0; of a refused greeting the class is 4."""
         if ending.step == "connect":
             return "4.4.1"
+        if ending.cause == "lacking":
+            return "4.7.4" if ending.step == "starttls" else "4.7.0"
         if ending.cause not in ("reply", "sent"):
             return "4.4.2"
         code = enhanced(ending.reply) or f"{ending.reply[:1] or '4'}.0.0"

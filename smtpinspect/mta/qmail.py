@@ -118,6 +118,7 @@ class Qmail(Sender):
             CONFIRMED,
             _REMOTE_C,
         ),
+        Row((), ("lacking",), "Connected to {ip} but connection died. (#4.4.2)\n", INFERRED, _REMOTE_C),
         Row((), ("sent",), f"{{ip}} accepted message.\n{_SAID}", CONFIRMED, _REMOTE_C),
         Row((), ("reply", "malformed"), f"Giving up on {{ip}}.\n{_SAID}", INFERRED, _REMOTE_C),
     )

@@ -65,6 +65,7 @@ class Rfc5321(Sender):
         Row((), ("reset",), "connection reset in reply to {what}", PROJECT, "own words"),
         Row((), ("refused",), "connection refused", PROJECT, "own words"),
         Row((), ("unreachable",), "no route to host", PROJECT, "own words"),
+        Row((), ("lacking",), "{what} is required and was not offered", PROJECT, "own words"),
         Row((), ("malformed",), "no SMTP reply to {what}: {reply}", PROJECT, "own words"),
         Row((), ("reply",), "reply to {what}: {reply}", PROJECT, "own words"),
         Row((), ("sent",), "{reply}", PROJECT, "own words"),

@@ -70,7 +70,7 @@ _MASKS: Final = masks(
     (r"\b[0-9A-Za-z]{8}\d{6}\b", "<id>"),
     (r"\b(x?delay)=[\d:+]+", r"\1=<time>"),
     (r"(?<=\bto=)<?[^,\s]+@[^,\s>]+>?", "<address>"),
-    (r"\brelay=\S+ \[[^\]]+\]", "relay=<host>"),
+    (r"\brelay=[^,\s]+(?: \[[^\]]+\])?", "relay=<host>"),
     (r"\b(with|by|to|from) \[?[\w.:-]+\]?(?=$|:|,| during)", r"\1 <host>"),
     (r"(?<=: )\[[\d.:a-f]+\](?=: SMTP)", "<host>"),
 )
@@ -130,6 +130,14 @@ class Sendmail(Sender):
         Row(("mail",), ("reply",), "Data format error", CONFIRMED, _USERSMTP, lambda ending: ending.code in (501, 553)),
         Row((), ("reply",), "Deferred: {reply}", CONFIRMED, _SEEN, lambda ending: ending.temporary),
         Row((), ("reply",), "Service unavailable", CONFIRMED, _SEEN),
+        Row(
+            ("starttls",),
+            ("lacking",),
+            "Deferred: 454 4.7.0 encryption too weak 0 less than 1",
+            CONFIRMED,
+            "measured with the same laboratory: access map, TLS_Srv: ENCR:1",
+        ),
+        Row(("auth",), ("lacking",), "Deferred: 454 4.7.0 not authenticated", INFERRED, _USERSMTP),
         # lines that are no reply are skipped until the time-out
         Row((), ("malformed",), "Deferred: Connection timed out with {host}", CONFIRMED, _USERSMTP),
         Row((), ("sent",), "Sent ({message})", CONFIRMED, _SEEN),
@@ -178,8 +186,12 @@ class Sendmail(Sender):
         if ending.step == "dot" and ending.cause == "reply" and self.text(ending) == "Remote protocol error":
             lines.append(("error", f"{host}: SMTP DATA-2 protocol error: {one_line(ending.reply, ' ')}"))
         lines.append(("stat", self._status(ending)))
-        head = f"{syslog(ending.ended)} sendmail[8843]: {_ID}: "
-        return [f"<{_PRIORITY[kind]}>{head}{text}" for kind, text in lines]
+        head = f"{syslog(ending.ended)} sendmail[8843]: "
+        told = [f"<{_PRIORITY[kind]}>{head}{_ID}: {text}" for kind, text in lines]
+        if ending.cause == "lacking" and ending.step == "starttls":
+            reject = "454 4.7.0 encryption too weak 0 less than 1"
+            told.insert(0, f"<{_PRIORITY['notice']}>{head}ruleset=tls_server, arg1=NONE, relay={host}, reject={reject}")
+        return told
 
     def _status(self, ending: Ending) -> str:
         mail = ending.envelope
@@ -204,6 +216,8 @@ class Sendmail(Sender):
         """What stands behind reply=: the last refusal that came over this connection, which may be RSET's."""
         if ending.cause == "closed" and ending.step == "rcpt":
             return f"421 4.4.1 Connection reset by {ending.envelope.host}"
+        if ending.cause == "lacking":
+            return one_line(ending.refused_ehlo, " ")
         if ending.cause != "reply":
             return ""
         reply = ending.reply
@@ -219,6 +233,8 @@ class Sendmail(Sender):
             return enhanced(ending.reply) or "2.0.0"
         if ending.step == "connect":
             return "4.4.1"
+        if ending.cause == "lacking":
+            return "4.7.0"
         if ending.cause != "reply":
             return "4.4.2"
         if ending.enhanced and enhanced(ending.reply):
