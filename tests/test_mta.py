@@ -13,7 +13,8 @@ import pytest
 
 from mta_runs import ABSENT, FOLDER, Run, ending, read
 from smtpinspect.errors import UsageError
-from smtpinspect.mta.base import DAY, Ending, Loss, Receiver, Sender, bench, submitted
+from smtpinspect.inspectors import explain
+from smtpinspect.mta.base import DAY, Ending, Loss, Receiver, Sender, Step, bench, submitted
 from smtpinspect.mta.registry import RECEIVERS, SENDERS, receiver, sender
 
 RUNS: Final = [run for path in sorted(FOLDER.glob("*-*-*.txt")) if (run := read(path))] if FOLDER.is_dir() else []
@@ -35,11 +36,15 @@ def test_every_run_has_lines_and_every_sender_with_a_laboratory_has_runs() -> No
 
 
 @without_reference
-@pytest.mark.parametrize("name", ["exim-dot-drop", "exim-dotreply-drop-pipe", "exim-databody-drop-pipe"])
-def test_the_octets_of_a_small_mail_are_those_of_the_real_one(name: str) -> None:
-    run = next(run for run in RUNS if run.name == name)
-    last = SENDERS["exim"].log(ending(run, SENDERS["exim"]))[-1]
-    assert re.findall(r"\((\d+) bytes written\)", last) == re.findall(r"\((\d+) bytes written\)", run.lines[-1])
+def test_the_octets_of_a_small_mail_are_those_of_the_real_one() -> None:
+    count = re.compile(r"end of data \((\d+) bytes written\)")
+    model, seen = SENDERS["exim"], 0
+    for run in RUNS:
+        real = [count.findall(line) for line in run.lines]
+        if run.mta == "exim" and any(real):
+            seen += 1
+            assert [count.findall(line) for line in model.log(ending(run, model))] == real
+    assert seen == 4
 
 
 # ---- receivers
@@ -354,3 +359,36 @@ def test_each_row_says_how_sure_it_is_and_by_what() -> None:
 def test_no_model_reads_the_reference() -> None:
     folder = Path(__file__).resolve().parents[1] / "smtpinspect" / "mta"
     assert not [path for path in folder.glob("*.py") if "mta-pcaps" in path.read_text(encoding="utf-8")]
+
+
+# ---- what is written twice
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "command"),
+    [
+        ("greeting", "greeting", ""),
+        ("ehlo", "ehlo", "EHLO ..."),
+        ("command", "mail", "MAIL FROM:<...>"),
+        ("rcpt", "rcpt", "RCPT TO:<...>"),
+        ("dot", "dot", ""),
+    ],
+)
+def test_the_pages_of_rules_quote_the_same_phrases(phase: explain.Phase, step: Step, command: str) -> None:
+    for title, quoted in explain.SENDER[phase]:
+        model = SENDERS[title.lower()]
+        mail = model.example
+        text = model.text(Ending(step, "timeout", mail, command=command, written=0))
+        text = text.replace(f"{mail.host}[{mail.ip}]", "...").replace("(0 bytes", "(N bytes")
+        assert quoted.partition("   ")[0] == text
+
+
+# Octets of the text with its end mark, counted in captures of the laboratory for 2,000 octets of body.
+@pytest.mark.parametrize(
+    ("name", "octets"), [("exim", 2350), ("postfix", 2301), ("sendmail", 2340 + 3), ("opensmtpd", 2354 + 3)]
+)
+def test_the_text_is_as_long_as_the_real_one(name: str, octets: int) -> None:
+    model = SENDERS[name]
+    text = model.message(model.example, submitted(model.example, 2000), 1_795_345_233.0)
+    assert len(text) + len(".\r\n") == octets
+    assert model.message(model.example, text.replace(b"\r\n", b"\n"), 0.0).lower().count(b"\r\nmessage-id:") == 1

@@ -72,6 +72,11 @@ def submitted(envelope: Envelope, body: int) -> bytes:
     return head.encode() + (b"x" * 70 + b"\n") * (body // 71)
 
 
+def lacks(text: bytes, field: bytes) -> bool:
+    """Is a header field (lower case, with its colon) missing from a text with LF?"""
+    return b"\n" + field not in b"\n" + text.partition(b"\n\n")[0].lower()
+
+
 class Ending(NamedTuple):
     """How one attempt ended, as its client saw it.
 
@@ -231,6 +236,10 @@ class Sender(ABC):
     def after_refusal(self, step: Step, reply: str) -> tuple[str, ...]:
         """The commands that it still sends, in order, when a reply has decided the mail's fate."""
         return ("QUIT",)
+
+    @abstractmethod
+    def text(self, ending: Ending) -> str:
+        """The phrase alone, without time, ids and recipient; "" where only the kernel's word is logged."""
 
     @abstractmethod
     def log(self, ending: Ending) -> list[str]:

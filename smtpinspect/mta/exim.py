@@ -19,6 +19,7 @@ from smtpinspect.mta.base import (
     Step,
     Timer,
     bench,
+    lacks,
     phrase,
 )
 from smtpinspect.mta.words import iso, mail_date, masked, masks, one_line, span
@@ -141,7 +142,7 @@ class Exim(Sender):
         # Message-Id and Date go behind the sender's own fields.
         head, gap, body = submitted.partition(b"\n\n")
         added = f"\nMessage-Id: <E{_ID}@{envelope.helo}>\nDate: {mail_date(started)}".encode()
-        whole = head + (added if b"\nMessage-Id:" not in head else b"") + gap + body
+        whole = head + (added if lacks(submitted, b"message-id:") else b"") + gap + body
         return super().message(envelope, whole, started)
 
     def next_after(self, step: Step, reply: str) -> Next:

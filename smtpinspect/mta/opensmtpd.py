@@ -18,6 +18,7 @@ from smtpinspect.mta.base import (
     Step,
     Timer,
     bench,
+    lacks,
     phrase,
 )
 from smtpinspect.mta.words import mail_date, masked, masks, one_line, span
@@ -46,6 +47,7 @@ class OpenSmtpd(Sender):
     example = bench("osout.example.com", host="mx.example.net")
     declares_size = False
     tls_needs_ehlo = True
+    dot_apart = True
     write_block = 65536
     gives_up_after = 4 * DAY
     timers = (
@@ -84,9 +86,15 @@ class OpenSmtpd(Sender):
         date = mail_date(started, "+0000 (UTC)")
         trace = (
             f"Received: from localhost ({envelope.helo} [local])\n\tby {envelope.helo} (OpenSMTPD) with ESMTPA id "
-            f"{_EVPID[:8]};\n\t{date}\n"
+            f"{_EVPID[:8]}\n\tfor <{envelope.recipient}>;\n\t{date}\n"
         )
-        return (trace.encode(),)
+        return (trace.encode(), f"Date: {date}\n".encode() if lacks(submitted, b"date:") else b"")
+
+    def message(self, envelope: Envelope, submitted: bytes, started: float) -> bytes:
+        head, gap, body = submitted.partition(b"\n\n")
+        added = f"\nMessage-ID: <{_EVPID}@{envelope.helo}>".encode()
+        whole = head + (added if lacks(submitted, b"message-id:") else b"") + gap + body
+        return super().message(envelope, whole, started)
 
     def next_after(self, step: Step, reply: str) -> Next:
         kind = reply[:1]

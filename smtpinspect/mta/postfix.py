@@ -20,6 +20,7 @@ from smtpinspect.mta.base import (
     Step,
     Timer,
     bench,
+    lacks,
     phrase,
 )
 from smtpinspect.mta.words import enhanced, mail_date, masked, masks, one_line, syslog
@@ -141,7 +142,7 @@ class Postfix(Sender):
         head, gap, body = submitted.partition(b"\n\n")
         stamp, date = syslog(started), mail_date(started, "+0000 (UTC)")
         added = f"\nMessage-Id: <20261122{stamp[7:].replace(':', '')}.{_ID}@{envelope.helo}>\nDate: {date}".encode()
-        whole = head + (added if b"\nMessage-Id:" not in head else b"") + gap + body
+        whole = head + (added if lacks(submitted, b"message-id:") else b"") + gap + body
         return super().message(envelope, whole, started)
 
     def next_after(self, step: Step, reply: str) -> Next:

@@ -19,6 +19,7 @@ from smtpinspect.mta.base import (
     Step,
     Timer,
     bench,
+    lacks,
     phrase,
 )
 from smtpinspect.mta.words import enhanced, mail_date, masked, masks, one_line, syslog
@@ -150,7 +151,7 @@ class Sendmail(Sender):
             f"Received: (from root@localhost)\n\tby {envelope.helo} (8.17.1.9/8.17.1.9/Debian-2+deb12u2) id {_ID}\n"
             f"\tfor {envelope.recipient}; {date}\n"
         )
-        if b"\nMessage-Id:" in submitted.partition(b"\n\n")[0]:
+        if not lacks(submitted, b"message-id:"):
             return (trace.encode(),)
         return (trace.encode(), f"Date: {date}\nMessage-Id: <{stamp}.{_ID}@{envelope.helo}>\n".encode())
 
