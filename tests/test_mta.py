@@ -260,6 +260,22 @@ def test_sendmail_shows_the_reply_to_rset_only_when_it_is_a_refusal() -> None:
     assert "reply=502 5.5.2 Error: command not recognized, stat=" in model.log(end)[-1]
 
 
+def test_sendmail_shows_the_reply_to_quit_behind_a_421_to_rcpt() -> None:
+    model = SENDERS["sendmail"]
+    end = Ending("rcpt", "reply", model.example, reply="421 4.3.2 closing", later="221 2.0.0 Bye")
+    assert "reply=221 2.0.0 Bye, stat=Deferred: 421 4.3.2 closing" in model.log(end)[-1]
+    # a server that closes at once answers no QUIT
+    assert "reply=421 4.3.2 closing, stat=Deferred: 421 4.3.2 closing" in model.log(end._replace(later=""))[-1]
+
+
+def test_exim_tells_why_it_had_said_helo_when_that_fails_too() -> None:
+    model = SENDERS["exim"]
+    end = Ending("helo", "closed", model.example, command="HELO out.example.com", refused_ehlo="421 4.3.2 closing")
+    assert model.text(end) == (
+        "Remote host closed connection in response to HELO out.example.com (EHLO response was: 421 4.3.2 closing)"
+    )
+
+
 def test_sendmail_takes_enhanced_codes_only_where_they_were_offered() -> None:
     model = SENDERS["sendmail"]
     end = Ending("mail", "reply", model.example, reply="451 4.7.1 try later")

@@ -49,7 +49,7 @@ _MASKS: Final = masks(
     (r"(?<=<)[^<>\s]+@[^<>\s]+(?=>)", "<address>"),
     (r"(?<=[=*>] )[^\s@]+@[^\s:]+", "<address>"),
     (r"H=\S+ \[[^\]]+\](?::\d+)?", "H=<host>"),
-    (r"\b((?:EH|HE|LH)LO) [^\s:]+", r"\1 <helo>"),
+    (r"\b((?:EH|HE|LH)LO) (?!response was)[^\s:]+", r"\1 <helo>"),
 )
 
 

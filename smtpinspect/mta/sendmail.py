@@ -223,7 +223,7 @@ class Sendmail(Sender):
             return ""
         reply = ending.reply
         if ending.step == "rcpt" and ending.code == 421:
-            reply = ending.later  # QUIT has been sent and answered before the status is taken
+            reply = ending.later or reply  # QUIT has been sent, and may have been answered, before the status is taken
         elif ending.step == "datacmd" and not ending.temporary and ending.later[:1] in ("4", "5"):
             reply = ending.later
         return one_line(reply, " ")
