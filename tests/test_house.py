@@ -94,7 +94,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "enforce": {
-        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall")),
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at")),
     },
     "mta": {
         "all": (

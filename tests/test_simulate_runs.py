@@ -68,7 +68,7 @@ def of_first_recipient(mta: str, lines: Sequence[str]) -> list[str]:
         ident = lines[0].split()[2]
         return [line for line in lines if f" {ident} " in line and not re.search(r" <= | Completed", line)]
     if mta == "postfix":
-        ident = re.search(r"cleanup\[\d+\]: (\w+):", lines[0])
+        ident = re.search(r"cleanup\[\d+\]: (\w+):", "\n".join(lines))
         assert ident
         own = [line for line in lines if "postfix/smtp[" in line]
         return [line for line in own if f" {ident[1]}: " in line or ": connect to " in line]
@@ -76,7 +76,7 @@ def of_first_recipient(mta: str, lines: Sequence[str]) -> list[str]:
         ident = lines[0].split(": ")[1]
         other = re.compile(rf": {ident}: (from=|to=(?!{RECIPIENT})|\w+: postmaster notify)")
         return [line for line in lines if f": {ident}: " in line and not other.search(line)]
-    return [line for line in lines if not line.startswith("mta: debug:")]
+    return [line for line in lines if re.match(r"\w{16} mta |smtp-out: ", line)]
 
 
 def predicted(run: Run, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
