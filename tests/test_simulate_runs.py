@@ -68,7 +68,7 @@ def of_first_recipient(mta: str, lines: Sequence[str]) -> list[str]:
         ident = lines[0].split()[2]
         return [line for line in lines if f" {ident} " in line and not re.search(r" <= | Completed", line)]
     if mta == "postfix":
-        ident = re.search(r"cleanup\[\d+\]: (\w+):", lines[0])
+        ident = re.search(r"cleanup\[\d+\]: (\w+):", "\n".join(lines))
         assert ident
         own = [line for line in lines if "postfix/smtp[" in line]
         return [line for line in own if f" {ident[1]}: " in line or ": connect to " in line]
@@ -76,7 +76,7 @@ def of_first_recipient(mta: str, lines: Sequence[str]) -> list[str]:
         ident = lines[0].split(": ")[1]
         other = re.compile(rf": {ident}: (from=|to=(?!{RECIPIENT})|\w+: postmaster notify)")
         return [line for line in lines if f": {ident}: " in line and not other.search(line)]
-    return [line for line in lines if not line.startswith("mta: debug:")]
+    return [line for line in lines if re.match(r"\w{16} mta |smtp-out: ", line)]
 
 
 def predicted(run: Run, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -103,3 +103,37 @@ def test_the_runs_are_there() -> None:
     by_mta = Counter(run.mta for run in ALL)
     assert set(by_mta) == {"exim", "postfix", "sendmail", "opensmtpd"}
     assert len(ALL) > 150
+
+
+def table() -> list[str]:
+    """Agreement by MTA and phase: runs predicted of runs there are. `python tests/test_simulate_runs.py` prints it."""
+    from smtpinspect.simulate import bench
+
+    agreed: Counter[tuple[str, str]] = Counter()
+    of = Counter((run.mta, run.phase) for run in ALL)
+    for run in ALL:
+        given = [word for word in run.arguments if word != "--pipelining"]
+        options = dict(zip(given[::2], given[1::2], strict=True))
+        asked = bench.question(
+            run.mta,
+            run.phase,
+            options["--break"],
+            int(options["--size"]),
+            "--pipelining" in run.arguments,
+            bench.timeouts_of(options["--timeouts"]),
+        )
+        mask = registry.SENDERS[run.mta].mask
+        made = [mask(line) for line in bench.simulate(asked).result.sender_log]
+        agreed[run.mta, run.phase] += made == [mask(line) for line in of_first_recipient(run.mta, run.lines)]
+    mtas = sorted({mta for mta, _ in of})
+    lines = [f"{'phase':<10}" + "".join(f"{mta:>12}" for mta in mtas)]
+    for phase in (phase for phase in bench.PHASES if any(of[mta, phase] for mta in mtas)):
+        cells = (f"{agreed[mta, phase]}/{of[mta, phase]}" if of[mta, phase] else "-" for mta in mtas)
+        lines.append(f"{phase:<10}" + "".join(f"{cell:>12}" for cell in cells))
+    sums = [tuple(sum(n for key, n in counts.items() if key[0] == mta) for counts in (agreed, of)) for mta in mtas]
+    lines.append(f"{'all':<10}" + "".join(f"{f'{right}/{all_}':>12}" for right, all_ in sums))
+    return lines
+
+
+if __name__ == "__main__":
+    print(*table(), sep="\n")

@@ -38,7 +38,7 @@ examples:
   smtpinspect simulate --mta postfix --at datamid --break rst --size 3000000
   smtpinspect simulate --mta sendmail --at rcpt --break reply="451 4.7.1 later"
   smtpinspect simulate --mta exim --at mail --break drop --pipelining \\
-      --timeouts connect=5,command=5,data=5,final=7 --format json | jq .sender_log
+      --timeouts connect=5,command=5,data=5,final=7 --format json | jq .fate
 
 exit status: 0 done; 2 wrong usage
 """
