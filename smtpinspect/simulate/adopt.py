@@ -220,6 +220,7 @@ class Ends:
             clock=stamps,
             recent=mine.recent,
             cwnd=max(DEFAULT.first_window, 2 * mine.most),
+            owed=mine.rcv > mine.acked > 0 and not mine.gone,
         )
 
     def _both(self, asks: object, unknown: bool) -> bool:

@@ -22,7 +22,7 @@ from smtpinspect.simulate.again import DELAYED, PIX_AGE, PIX_DELAY
 from smtpinspect.simulate.bench import RECEIVERS
 from smtpinspect.simulate.flow import Chosen, choose, packets
 from smtpinspect.simulate.guess import receiver_of, sender_of
-from smtpinspect.simulate.observed import fate_of
+from smtpinspect.simulate.observed import fate_of, refusal
 from smtpinspect.simulate.recorded import Played, Recording
 from smtpinspect.simulate.reenact import Enacted, enact
 from smtpinspect.simulate.result import Happened
@@ -101,6 +101,8 @@ def simulate(asked: Asked) -> Told:
     if script is None:
         raise UsageError(f"{asked.capture}: changed while it was read")
     mail = script.mails[found.mail - 1] if found.mail and found.mail <= len(script.mails) else None
+    if found.mail is None and script.mails:
+        mail = script.mails[-1]  # the rule fires outside of mails, behind them all
     cast = _cast(asked, script, mail)
     with ExitStack() as stack:
         views = tuple(stack.enter_context(View(path)) for path in (asked.write_client, asked.write_server))
@@ -116,7 +118,8 @@ def simulate(asked: Asked) -> Told:
             return Told(told, found.fault)
         played = Recording(
             script, Firewall(inspector, ports=asked.ports), cast.sender, cast.receiver, mail=mail,
-            record=found.record, timeouts=asked.timeouts, client_view=views[0], server_view=views[1],
+            record=found.record, asked=asked.mail is not None, timeouts=asked.timeouts,
+            client_view=views[0], server_view=views[1],
         ).play(packets(asked.capture, found.flow))  # fmt: skip
     return Told(_recorded(asked, inspector, found, cast, played, (views[0].packets, views[1].packets)), found.fault)
 
@@ -179,7 +182,7 @@ def _recorded(
         "recorded",
         _spec(inspector),
         _mail(found, script, mail, cast),
-        found.record.outcome if found.record is not None else "no mail",
+        _observed(found, mail),
         _hit(alert) if alert is not None else None,
         result,
         days,
@@ -225,7 +228,7 @@ def _enacted(
         "re-enacted",
         _spec(inspector),
         _mail(found, script, mail, cast),
-        found.record.outcome if found.record is not None else "no mail",
+        _observed(found, mail),
         _hit(alert)._replace(packet=None) if alert is not None else None,
         result,
         days,
@@ -240,6 +243,15 @@ def _spec(inspector: Inspector) -> str:
 
 
 ALTERING: Final = frozenset({"rewrite", "answer"})
+
+
+def _observed(found: Chosen, mail: Transaction | None) -> str:
+    if found.record is not None:
+        return found.record.outcome
+    decided = refusal(mail)
+    if decided is None:
+        return "no mail" if mail is None else "unknown"
+    return "accepted" if (decided[2].code or 0) // 100 == 2 else "refused"
 
 
 def _hit(alert: Alert) -> Hit:

@@ -13,7 +13,7 @@ from smtpinspect.mta.base import Ending, Loss, Receiver, Sender
 from smtpinspect.simulate.adopt import SIDES, Ends, Side, other
 from smtpinspect.simulate.clock import SECOND, Clock
 from smtpinspect.simulate.flow import Captured
-from smtpinspect.simulate.observed import ending_of, loss_of
+from smtpinspect.simulate.observed import ending_of, loss_of, refusal
 from smtpinspect.simulate.players import ClientPlayer, ServerPlayer
 from smtpinspect.simulate.script import Script, Transaction
 from smtpinspect.simulate.spoken import spoken
@@ -81,6 +81,7 @@ class Recording:
         *,
         mail: Transaction | None = None,
         record: Record | None = None,
+        asked: bool = False,
         timeouts: Mapping[str, float] | None = None,
         client_view: View | None = None,
         server_view: View | None = None,
@@ -90,6 +91,7 @@ class Recording:
         self.receiver = receiver
         self.mail = mail
         self.record = record
+        self.asked = asked
         self.timeouts = timeouts
         self.ends = Ends()
         views: dict[Side, View] = {"client": client_view or View(), "server": server_view or View()}
@@ -206,7 +208,9 @@ class Recording:
         player.start()
         keeper.start()
         clock.run(until=crossing.ns + BEHIND, enough=lambda: bool(player.unplayed))
-        if player.ending is not None:
+        if _decided(mail, client.got_octets):
+            made.ending = ending_of(self.script, mail, None, made.began, crossing.ns)
+        elif player.ending is not None:
             made.ending = player.ending
         if keeper.loss is not None:
             made.loss = keeper.loss
@@ -230,11 +234,14 @@ class Recording:
         return address.strip("[]"), int(port)
 
     def _open_mail(self, sent: int, got: int) -> Transaction | None:
-        """The mail that the break hits: that which is open, or the next."""
-        for mail in self.script.mails:
-            if mail.ends > sent or mail.reply is None or mail.reply.end > got:
+        """The mail that was asked for; else that which is open, or the next, or the last one that is over."""
+        mails = self.script.mails
+        if self.asked and self.mail is not None:
+            return self.mail
+        for mail in mails:
+            if not _decided(mail, got) or mail.ends > sent:
                 return mail
-        return self.mail
+        return self.mail or (mails[-1] if mails else None)
 
     # ---- the timeline
 
@@ -258,6 +265,12 @@ class Recording:
             made.left_out += 1
             return
         made.timeline.append(Line(round((ns - made.began) / SECOND, 6), actor, event))
+
+
+def _decided(mail: Transaction | None, got: int) -> bool:
+    """Has the client had the reply that decides it? `got`: octets of the server that have come."""
+    decided = refusal(mail)
+    return decided is not None and decided[2].end <= got
 
 
 def _loud(ip: bytes) -> bool:

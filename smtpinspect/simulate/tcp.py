@@ -148,6 +148,8 @@ class Endpoint:
             self.out.add(ns, len(octets), False)
         if self.out.sent:
             self._arm(since=self.out.sent[-1].ns)
+        if flow.owed:
+            self._ack_timer = self.clock.after(self.stack.delayed_ack, self._acknowledge)
 
     # ---- packets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
@@ -15,7 +16,7 @@ SECOND: Final = 1_000_000_000
 class View:
     """A tap at one side. Without a path packets are counted only."""
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
         self.packets = 0
         self._file: BinaryIO | None = None
