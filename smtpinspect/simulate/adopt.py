@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN, Segment, parse
 from smtpinspect.simulate.clock import MILLISECOND
+from smtpinspect.simulate.sockets import State
 from smtpinspect.simulate.stack import Options, Stack, read_options
 from smtpinspect.simulate.tcp import Flow, unwrap
 
@@ -46,6 +47,7 @@ class End:
         self.unacknowledged: deque[tuple[int, bytes, int]] = deque()
         self.largest = 0  # payload that it sent
         self.most = 0  # segments in flight
+        self.done = 0  # segments that were acknowledged
         self.window = 0  # it has offered, not scaled
         self.peer_window = 0  # it has heard of, not scaled
         self.clock: tuple[int, int] | None = None
@@ -66,6 +68,15 @@ class End:
     def got_octets(self) -> int:
         """Its peer's stream offset behind the last octet that reached it in order."""
         return self.rcv - self.peer_first - self.fin_read if self.peer_first is not None else 0
+
+    @property
+    def state(self) -> State:
+        """By the FINs that it sent and got."""
+        if not self.fin_sent:
+            return "close-wait" if self.fin_read else "established"
+        if self.una >= self.nxt:
+            return "fin-wait-2"
+        return "last-ack" if self.fin_read else "fin-wait-1"
 
     def sends(self, ns: int, segment: Segment) -> None:
         options = read_options(segment.options)
@@ -127,6 +138,7 @@ class End:
         waiting = self.unacknowledged
         while waiting and waiting[0][0] + len(waiting[0][1]) <= ack:
             waiting.popleft()
+            self.done += 1
         if waiting and waiting[0][0] < ack:
             seq, octets, ns = waiting[0]
             waiting[0] = (ack, octets[ack - seq :], ns)
@@ -219,7 +231,10 @@ class Ends:
             sack=self._both(lambda syn: syn.sack_permitted, False),
             clock=stamps,
             recent=mine.recent,
-            cwnd=max(DEFAULT.first_window, 2 * mine.most),
+            # slow start: as much again as was acknowledged, up to twice of what was ever in flight (tcp_cong.c)
+            cwnd=max(DEFAULT.first_window, min(DEFAULT.first_window + mine.done, 2 * mine.most)),
+            state=mine.state,
+            eof=mine.fin_read,
             owed=mine.rcv > mine.acked > 0 and not mine.gone,
         )
 

@@ -403,6 +403,15 @@ class ServerPlayer(_Player):
             return b""
         return mail.text[: self.got - mail.text_at]
 
+    def _came(self) -> int:
+        """Octets of the text; a dot without its line end is one, too."""
+        mail = self.mail
+        if mail is None or mail.text_at is None or self.got <= mail.text_at:
+            return 0
+        if mail.text_end is not None and self.got >= mail.text_end:
+            return len(mail.text)
+        return self.got - mail.text_at
+
     def _silent(self) -> None:
         envelope = envelope_of(self.script, self.mail)
         self.tell("has heard nothing for long enough: closes")
@@ -424,7 +433,7 @@ class ServerPlayer(_Player):
             seconds=self._seconds(),
             envelope=envelope_of(self.script, self.mail),
             esmtp=hello is None or hello.verb != "HELO",
-            octets=len(body),
+            octets=self._came(),
             header_done=b"\r\n\r\n" in body,
             accepted=self.accepted,
             started=self.began / SECOND,

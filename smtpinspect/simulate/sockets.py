@@ -46,3 +46,5 @@ class Flow(NamedTuple):
     recent: int = 0  # the peer's last timestamp value
     cwnd: int = 10
     owed: bool = False  # the last octets that came are not acknowledged yet
+    state: State = "established"
+    eof: bool = False  # the peer's FIN has come
