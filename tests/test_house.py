@@ -79,7 +79,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
+        "loop": (
+            ("octets", "content", "wire", "rules", "dialogue", "streams"),
+            ("forkjoin", "worker", "replay", "watcher"),
+        ),
     },
     "inspectors": {
         "all": (
@@ -93,15 +96,29 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             ),
         ),
     },
+    "enforce": {
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at | inline")),
+    },
+    "mta": {
+        "all": (
+            (),
+            (
+                "base | words | retry",
+                "exim | postfix | sendmail | opensmtpd | qmail | exchange | rfc5321 | receivers",
+                "registry",
+            ),
+        ),
+    },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
+        "all": ((), ("console", "arguments", "captured", "replay | transcript | simulate | rules | config | bench | inline")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page | bench_page",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "story_page",
                 "summary",
                 "text",
             ),

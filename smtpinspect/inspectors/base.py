@@ -98,6 +98,8 @@ class Inspector:
     hints: ClassVar[Mapping[str, str]] = {}
     # What may be left out behind the name in the short form of a rule id: `217` for `stormshield.smtp-217`.
     short: ClassVar[tuple[str, ...]] = ()
+    # Does one segment raise one alarm at most, that of the first row which fires?
+    one_alarm: ClassVar[bool] = False
     # The product's words for `RULE.action=` and the contract's word for each.
     words: ClassVar[Mapping[str, str]] = {}
 

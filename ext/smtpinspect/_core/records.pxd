@@ -45,6 +45,9 @@ cdef class Sink:
     cdef bint show_mails
     cdef bint show_flows
     cdef object error                  # what Python raised, to be raised again
+    cdef public bint instant           # alerts come at the frame that decides them, all of them, and not with their mail
+    cdef Sink also                     # writes the same
+    cdef readonly int64_t told         # alerts that were written
     # pending until the frame ends
     cdef Alert** first_of_row          # alerts, in a chain per row
     cdef Alert** last_of_row

@@ -99,6 +99,10 @@ cdef class Sink:
         free(self.flows)
         free(self.marks)
 
+    def tell(self, Sink also):
+        """Hand on to another sink, too, what this one writes."""
+        self.also = also
+
     @property
     def fired(self):
         """Alerts so far, shown or not."""
@@ -172,7 +176,10 @@ cdef class Sink:
                 while self.first_of_row[i] != NULL:
                     alert = self.first_of_row[i]
                     self.first_of_row[i] = alert.next
+                    self.told += 1
                     self.write_alert(alert)
+                    if self.also is not None:
+                        self.also.write_alert(alert)
                     free(alert)
         i = 0
         while self.first_mail != NULL:
@@ -181,12 +188,16 @@ cdef class Sink:
             if mail.outcome != OUTCOME_ENCRYPTED:
                 self.mails += 1
             self.write_mail(self.mail_conns[i], mail)
+            if self.also is not None:
+                self.also.write_mail(self.mail_conns[i], mail)
             i += 1
             free_mail(mail)
         self.last_mail = NULL
         self.n_mails = 0
         for i in range(self.n_flows):
             self.write_flow(self.flows[i])
+            if self.also is not None:
+                self.also.write_flow(self.flows[i])
         self.n_flows = 0
         if self.forked:
             self.mark(frame)

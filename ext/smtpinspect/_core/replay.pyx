@@ -31,22 +31,6 @@ cdef uint32_t CONNECTIONS = _limits.CONNECTIONS
 
 assert _limits.THREADS == LANES
 
-cdef extern from "forkjoin.h" nogil:
-    ctypedef struct forkjoin:
-        pass
-    int forkjoin_make(forkjoin* f)
-    void forkjoin_free(forkjoin* f)
-    uint32_t forkjoin_give(forkjoin* f, uint32_t tasks)
-    void forkjoin_own(forkjoin* f, int task, int who)
-    int forkjoin_owner(forkjoin* f, int task)
-    int forkjoin_claim(forkjoin* f, int task, int who, uint32_t round)
-    void forkjoin_did(forkjoin* f, int who)
-    int forkjoin_last(forkjoin* f)
-    int FORKJOIN_ANYBODY
-    void forkjoin_join(forkjoin* f)
-    int forkjoin_wait(forkjoin* f, uint32_t* seen)
-    void forkjoin_stop(forkjoin* f)
-
 cdef enum:
     FEW = 32                   # segments that are not worth a round
     SMALL_BATCH = 64          # for one thread: as many as its first-level cache holds
@@ -75,31 +59,6 @@ cdef class Replay:
 
     With more than one thread, `close` ends the others; the end of the source does, too.
     """
-
-    cdef Reader reader
-    cdef Program program
-    cdef Sink sink
-    cdef list workers              # one per thread, the first is this one's
-    cdef list forks                # their sinks; none for one thread, which writes at once
-    cdef list helpers              # the other threads
-    cdef void** each               # the workers, borrowed
-    cdef int threads
-    cdef Table tables[LANES]
-    cdef bytes ports
-    cdef Batch batches[2]
-    cdef Batch* batch              # that is worked on, or comes next
-    cdef Batch* after              # filled meanwhile, where the source overlaps
-    cdef int got                   # how the batch ended that was filled last: pcapfile.Next
-    cdef int64_t most              # frames that may be filled in
-    cdef forkjoin tasks
-    cdef int late[LANES]           # rounds of which this thread's lane was the last task, of the present EVEN_OUT ones
-    cdef int rounds
-    cdef Ending* endings           # in the order of their second FIN
-    cdef uint32_t first_ending
-    cdef uint32_t n_endings
-    cdef uint32_t cap_endings
-    cdef readonly bint done
-    cdef readonly object fault
 
     def __cinit__(self, *args, **kwargs):
         self.batch, self.after = &self.batches[0], &self.batches[1]

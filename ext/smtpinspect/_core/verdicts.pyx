@@ -202,14 +202,18 @@ cdef class Verdicts:
     cdef int tell(
         self, Conn* conn, Mail* mail, Fact* fact, const Fired* decided, int strength, bint breaks,
     ) noexcept nogil:
-        """An alert for the sink, a mail's when the mail ends; so many of one rule in a mail or connection."""
+        """An alert for the sink, a mail's when the mail ends; so many of one rule in a mail or connection.
+
+        Who wants them at once acts upon them: on all of them.
+        """
         cdef Row* row = &self.program.rows[decided.row]
         cdef Span octets = fact.t[row.about - 1] if row.about else fact.octets
         cdef uint8_t* count = told(mail.standing if mail != NULL else conn.talk.standing, self.program, row.rule)
         cdef Alert* alert
-        if count[0] >= ALERTS_PER_RULE:
-            return 0
-        count[0] += 1
+        if not self.sink.instant:
+            if count[0] >= ALERTS_PER_RULE:
+                return 0
+            count[0] += 1
         alert = <Alert*>malloc(sizeof(Alert))
         if alert == NULL:
             return -1
@@ -234,7 +238,7 @@ cdef class Verdicts:
             alert.noctets = <uint8_t>octets.n
         if alert.noctets:
             memcpy(alert.octets, octets.p, alert.noctets)
-        if mail == NULL:
+        if mail == NULL or self.sink.instant:
             self.sink.take_alert(alert)
         else:
             if mail.last_alert == NULL:

@@ -442,7 +442,7 @@ cdef class ObjectSink(Sink):
         made.c.conn = NULL
         made.ends = ends_of(a.conn)
         self.put(made)
-        if a.tx >= 0:
+        if a.tx >= 0 and not self.instant:
             self.waiting.setdefault((made.flow_id, a.tx), []).append(made)
 
     cdef make_mail(self, Conn* conn, CMail* m):

@@ -48,6 +48,7 @@ class Stormshield(Inspector):
     sources = p.SOURCES
     hints = p.HINTS
     short = ("smtp-",)
+    one_alarm = True
     # The alarm grammar has pass and block only; what block does to the connection is `teardown`.
     words: ClassVar[dict[str, str]] = {"block": "block", "pass": "pass"}
 

@@ -1,0 +1,1 @@
+"""What both mail servers see when a flow breaks: two TCP stacks, a firewall between them, virtual time."""
