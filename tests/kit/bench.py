@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from smtpinspect.enforce.inline import Fail, rules
+
 KIT: Final = Path(__file__).parent
 ROOT: Final = KIT.parents[1]
 V4: Final = "10.77.2.2"
@@ -83,11 +85,16 @@ class Bench:
         for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             call("ip", "netns", "exec", box, "sysctl", "-qw", f"{key}=1")
 
-    def queue(self, number: int, port: int = 25, fail: str = "open") -> None:
+    def queue(self, number: int, port: int = 25, fail: Fail = "open") -> None:
         """Send the packets of a port into a queue, by the commands that `inline --print-rules` prints."""
-        from smtpinspect.enforce.inline import rules
+        self._tables(" -A ", number, port, fail)
 
-        lines = [line.split() for line in rules(number, (port,), fail).splitlines() if " -A " in line]  # type: ignore[arg-type]
+    def unqueue(self, number: int, port: int = 25, fail: Fail = "open") -> None:
+        """And no more."""
+        self._tables(" -D ", number, port, fail)
+
+    def _tables(self, what: str, number: int, port: int, fail: Fail) -> None:
+        lines = [line.split() for line in rules(number, (port,), fail).splitlines() if what in line]
         for suffix in ("-legacy", ""):
             try:
                 for words in lines:
