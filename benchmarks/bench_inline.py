@@ -182,7 +182,8 @@ def main() -> None:
                 delays[name] += setup.ask("pings", PINGS)
                 setup.end()
         print(f"one mail of {given.size / 1e6:,.0f} MB, {PINGS:,} NOOPs, median of {given.rounds} rounds")
-        print(f"{'':24} {'MB/s':>8} {'of no queue':>12} {'of accept all':>14}   {'µs there and back':>18} {'added':>8} {'99%':>8}")
+        print(f"{'':24} {'MB/s':>8} {'of no queue':>12} {'of accept all':>14}", end="")
+        print(f"   {'µs there and back':>18} {'added':>8} {'99%':>8}")
         speed = {name: statistics.median(found) for name, found in speeds.items()}
         delay = {name: statistics.median(found) for name, found in delays.items()}
         for name in ways:
@@ -204,7 +205,8 @@ def main() -> None:
             while (session := server.session(1.0)) is not None:
                 got += session["messages"]
             same = sent == got
-            print(f"\n{name}: {len(sent):,} mails sent, {len(got):,} received, SHA-256 {'all equal' if same else 'DIFFER'}")
+            print(f"\n{name}: {len(sent):,} mails sent, {len(got):,} received, ", end="")
+            print(f"SHA-256 {'all equal' if same else 'DIFFER'}")
             print("\n".join(line for line in told.splitlines() if line.startswith("   ")))
     finally:
         bench.close()

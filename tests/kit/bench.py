@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from smtpinspect.enforce.inline import Fail, rules
 
@@ -161,15 +163,19 @@ class Server:
         self.made = made
         assert made.stdout
         assert made.stdout.readline() == b"up\n"
+        self._told: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._read, args=(made.stdout,), daemon=True).start()
+
+    def _read(self, told: IO[bytes]) -> None:
+        for line in told:
+            self._told.put(line)
 
     def session(self, seconds: float = 5.0) -> dict[str, Any] | None:
         """The next connection that is over; None: none is."""
-        import select
-
-        assert self.made.stdout
-        if not select.select([self.made.stdout], [], [], seconds)[0]:
+        try:
+            found: dict[str, Any] = json.loads(self._told.get(timeout=seconds))
+        except queue.Empty:
             return None
-        found: dict[str, Any] = json.loads(self.made.stdout.readline())
         return found
 
     def close(self) -> None:
