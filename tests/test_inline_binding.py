@@ -94,8 +94,8 @@ def run(queue, fates, sent=None, **options):
 
 def test_each_fate_becomes_a_verdict(queue):
     sent = []
-    fates = [PASSED, Fate("pass", why="told"), Fate("edit", OTHER), Fate("drop"), Fate("hold"),
-             Fate("drop", injected=(("client", OTHER), ("server", IP)), released=((IP, Fate("edit", OTHER)),))]  # fmt: skip
+    more = Fate("drop", injected=(("client", OTHER), ("server", IP)), released=((IP, Fate("edit", OTHER)),))
+    fates = [PASSED, Fate("pass", why="told"), Fate("edit", OTHER), Fate("drop"), Fate("hold"), more]
     told = []
     made = run(queue, fates, sent, told=told.append)
     assert [packet.done for packet in queue.packets] == ["accept", "accept", "accept", "drop", "drop", "drop"]
@@ -147,7 +147,7 @@ def test_a_queue_that_cannot_be_had_is_told(queue):
         raise OSError("Failed to create queue 5.")
 
     queue.bind = bind
-    with pytest.raises(UsageError, match="queue 5 cannot be had.*root"):
+    with pytest.raises(UsageError, match=r"queue 5 cannot be had.*root"):
         inline.Inline(Box(), 5)
 
 
