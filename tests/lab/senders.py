@@ -32,7 +32,9 @@ class Sender:
     timeouts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     unit: str = "s"
-    told: re.Pattern[str]  # the lines of its log that tell of the attempt, not of the queue
+    # The lines of its log that tell of the attempt: not those of the queue, nor what it says of the connection when
+    # the mail has long had its 250 and QUIT gets no reply.
+    told: re.Pattern[str]
     sent: re.Pattern[str]  # what one of them holds when the mail has arrived
     over: re.Pattern[str] | None = None  # what ends the attempt; None: deliver() returns then
     closed: re.Pattern[str] | None = None  # the same, when it is QUIT that we wait for
@@ -123,7 +125,7 @@ SENDERS = {
                 "Timeout.quit": "command",
                 "Timeout.misc": "command",
             },
-            told=re.compile(r"^(?!.*: from=)"),
+            told=re.compile(r"^(?!.*: (from=|NOQUEUE: ))"),
             sent=re.compile(r" stat=Sent "),
             patience=400,  # 300 s for a write that is stuck are built in
         ),
@@ -133,7 +135,7 @@ SENDERS = {
             hostname="osout.example.com",
             deliver=_by_opensmtpd,
             log="",
-            told=re.compile(r"^(\S+ mta|smtp-out:) "),
+            told=re.compile(r"^(\S+ mta|smtp-out:) (?!Error on session )"),
             sent=re.compile(r' result="Ok" '),
             over=re.compile(r" result=|No valid route"),
             closed=re.compile(r" mta (error|disconnected) |Error on session "),
