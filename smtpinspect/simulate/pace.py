@@ -55,8 +55,7 @@ class Pace:
         whole = ack >= self.recover
         if whole:
             self.first_again = -1
-        if not whole or 2 * before >= self.window:
-            self.window += acked
+        self.window += acked
         return whole
 
     def duplicate(self, una: int, nxt: int) -> bool:

@@ -45,7 +45,7 @@ RECEIVERS = {
             log="/var/log/exim4/mainlog",
             timeouts=("smtp_receive_timeout",),
             settings={"log_selector": "+smtp_connection +smtp_no_mail", "chunking_advertise_hosts": ""},
-            told=re.compile(r"^(?!.*( daemon started|(Start|End) queue run| => :blackhole:| Completed$))"),
+            told=re.compile(r"^(?!.*( daemon started| Spool file |(Start|End) queue run| => :blackhole:| Completed$))"),
             over=re.compile(r" timeout | lost| unexpected |closed by QUIT"),
         ),
         Receiver(
