@@ -172,3 +172,16 @@ def test_memory_and_time_of_a_long_run_are_told_by_its_counters(bench, server):
     status, out, told = box.stop()
     assert status == 0 and out.count("banner-masked") == 3
     assert "3  mailguard.banner-masked" in told
+
+
+@pytest.mark.parametrize("fail, end", [("open", "done"), ("closed", "timeout")])
+def test_a_full_queue_fails_as_it_was_chosen(bench, server, fail, end):
+    box = bench.inline("-i", "sonicwall", "--fail", fail, "--queue-length", "1")
+    box.made.send_signal(signal.SIGSTOP)  # the first packet fills the queue
+    try:
+        got = bench.submit(mail(), seconds=4)
+    finally:
+        box.made.send_signal(signal.SIGCONT)
+    _, _, told = box.stop()
+    assert got["end"] == end
+    assert ("found the queue full" in told) == (fail == "closed")

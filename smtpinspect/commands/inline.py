@@ -128,10 +128,10 @@ def run(words: list[str]) -> int:
         fired = Fired(given, box, out)
         made = inline.Inline(box, given.queue, fail=given.fail, length=given.queue_length, mark=mark, told=fired.take)
         try:
-            _say(f"queue {given.queue}: {_named(given)}, fail {given.fail}", commands)
-            if given.fail == "open" and not made.fails_open:
-                _say("the kernel does not let packets pass that find the queue full; they are dropped")
             with _signals(made), Status(given, out) as status:
+                _say(f"queue {given.queue}: {_named(given)}, fail {given.fail}", commands)
+                if given.fail == "open" and not made.fails_open:
+                    _say("the kernel does not let packets pass that find the queue full; they are dropped")
                 made.run(lambda each: _tick(each, fired, status))
         finally:
             made.close()

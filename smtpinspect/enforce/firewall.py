@@ -22,7 +22,7 @@ from smtpinspect.inspectors.base import Inspector
 if TYPE_CHECKING:
     from smtpinspect._core.watcher import OfSide, Standing
 
-FLOWS: Final = 65_536  # connections that are remembered for what was done to them
+FLOWS: Final = 32_768  # connections that are remembered for what was done to them: some 3 kB each
 FORGET_NS: Final = 3_600_000_000_000  # after this long without a packet; Linux sends again for 925 s
 CALM_NS: Final = 3_000_000_000  # so long repetitions may come of what was changed, although it was acknowledged
 SWEEP: Final = 1_024  # packets of such connections between two looks at who is to be forgotten
@@ -262,7 +262,7 @@ class Firewall:
             standing = self.watch.standing()
             if standing is None or standing[4] != flow.waiting[0].at:
                 return
-            withheld = flow.waiting.popleft()
+            withheld = flow.waiting.pop(0)
             start = server.forward(at, True)
             packet = flow.made(CLIENT, ACK | PSH, start, withheld.reply, ack=flow.acknowledged())
             server.replace(at, at, withheld.reply)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
@@ -78,8 +77,8 @@ class Flow:
         self.forced = [0, 0]  # octets that go on whatever they are part of
         self.again = 0  # packets that came again although they are held
         self.asked = (-1, 0)  # for which octet of the server the client asked last, and how often
-        self.waiting: deque[Withheld] = deque()  # for the replies to earlier commands
-        self.unheard: deque[Withheld] = deque()  # answers that the client has not acknowledged
+        self.waiting: list[Withheld] = []  # for the replies to earlier commands
+        self.unheard: list[Withheld] = []  # answers that the client has not acknowledged
         self.masked = 0  # EHLO keywords masked in this reply
         self.masked_at = -1
         self.last: list[Last | None] = [None, None]
@@ -113,7 +112,7 @@ class Flow:
             heard = other.received(number)
             other.acked = max(other.acked, other.back(heard))
             while packet.side == CLIENT and self.unheard and self.unheard[0].end <= heard:
-                self.unheard.popleft()
+                del self.unheard[0]
         if packet.flags & FIN:
             self.streams[packet.side].fin = packet.end
 

@@ -114,6 +114,7 @@ class Inline:
         self.error: BaseException | None = None  # the first that happened
         self._told = told
         self._stopped = False
+        self._lost = 0
         self._fatal: BaseException | None = None
         self._sockets = _Sockets(mark)
         self._netfilter: NetfilterQueue = NetfilterQueue()
@@ -148,6 +149,7 @@ class Inline:
 
     def close(self) -> None:
         """Leave the queue: the kernel then does with packets as the rules say."""
+        self._lost = self.lost
         with suppress(Exception):
             self._netfilter.unbind()
         self._sockets.close()
@@ -160,7 +162,7 @@ class Inline:
                 fields = [int(word) for word in line.split()]
                 if fields[0] == self.queue:
                     return fields[5] + fields[6]
-        return 0
+        return self._lost
 
     def _one(self) -> Callable[[Packet], None]:
         """What is done with each packet. (A closure: what nearly all packets need is then one dictionary nearer.)"""

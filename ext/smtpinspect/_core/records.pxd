@@ -45,7 +45,7 @@ cdef class Sink:
     cdef bint show_mails
     cdef bint show_flows
     cdef object error                  # what Python raised, to be raised again
-    cdef public bint instant           # alerts come at the frame that decides them, all of them, and not with their mail
+    cdef public bint instant           # alerts come with the frame that decides them, all of them
     cdef Sink also                     # writes the same
     cdef readonly int64_t told         # alerts that were written
     # pending until the frame ends

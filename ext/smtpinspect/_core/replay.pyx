@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove
 
 from smtpinspect._core.connections cimport (
-    conn_at, LANES, Table, lane_of, table_expired, table_free, table_make, table_remove,
+    conn_at, LANES, lane_of, table_expired, table_free, table_make, table_remove,
 )
 from smtpinspect._core.counted cimport counted_from
 from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, Source

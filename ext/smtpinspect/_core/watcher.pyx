@@ -184,4 +184,3 @@ cdef bint same(const Key* a, const Key* b) noexcept nogil:
 cdef inline int64_t end_of(const Direction* d, const Seen* seen) noexcept nogil:
     """The stream offset behind the packet's octets."""
     return d.next + seq_diff(seen.packet.seq, d.base + <uint32_t>d.next) + seen.packet.payload_len
-
