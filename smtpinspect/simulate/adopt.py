@@ -224,7 +224,7 @@ class Ends:
             receive_next=mine.rcv,
             unacknowledged=tuple(mine.unacknowledged),
             mss=max(mss - (12 if stamps else 0), 1),
-            srtt=max(self.path.round_trip, 1),
+            srtt=max(self.path.round_trip, MILLISECOND),  # time-outs are whole jiffies
             window=max(mine.peer_window << peer_scale, 1),
             peer_scale=peer_scale,
             own_scale=own_scale,

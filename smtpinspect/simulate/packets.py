@@ -17,6 +17,7 @@ ACK: Final = 16
 WRAP: Final = 0xFFFFFFFF
 SYN_WINDOW: Final = 64_240
 TTL: Final = 64
+OBJECT_NS: Final = 500 * MILLISECOND  # tcp_invalid_ratelimit
 
 
 def unwrap(number: int, near: int) -> int:
@@ -46,6 +47,13 @@ class Packets:
         self.stamp_base = (clock.now, 1_000)
         self._send = send
         self._ip_id = 1
+        self._objects = clock.now  # from when on it may object again
+
+    def too_soon(self) -> bool:
+        """For another acknowledgment of what is out of place? Two ends that disagree would never stop."""
+        soon = self.clock.now < self._objects
+        self._objects = self._objects if soon else self.clock.now + OBJECT_NS
+        return soon
 
     def agree(self, options: Options) -> int:
         """What both sides offer is used; octets of a segment."""

@@ -26,6 +26,7 @@ Kind = Literal["drop", "rst", "fin", "reply", "none"]
 Actor = Literal["client", "firewall", "server"]
 
 BEHIND: Final = 4 * 3_600 * SECOND  # time that is let pass behind a break: longer than any program waits
+CROSSINGS: Final = 1_000_000  # packets at the box; a text of the longest connection that is kept needs 140,000
 EVENTS: Final = 300  # of a timeline on each side of the break
 BREAKING: Final = frozenset({"drop", "drop-flow", "reset"})
 AGAIN: Final[Mapping[Event, str]] = {
@@ -102,6 +103,7 @@ class Recording:
         )
         self._lines = 0
         self._greeted = 0
+        self._crossed = 0
         self._withheld: list[tuple[int, int]] = []
         self._players: tuple[ClientPlayer, ServerPlayer] | None = None
 
@@ -147,6 +149,7 @@ class Recording:
     def _note(self, crossing: Crossing) -> None:
         """Count what the box did, and tell the loud parts."""
         made, fate = self.made, crossing.fate
+        self._crossed += 1
         made.edited += fate.kind == "edit"
         made.dropped += fate.kind == "drop"
         made.injected += len(fate.injected)
@@ -207,7 +210,7 @@ class Recording:
         made.kind = kind_of(crossing.fate)
         player.start()
         keeper.start()
-        clock.run(until=crossing.ns + BEHIND, enough=lambda: bool(player.unplayed))
+        clock.run(until=crossing.ns + BEHIND, enough=lambda: bool(player.unplayed) or self._crossed > CROSSINGS)
         if _decided(mail, client.got_octets):
             made.ending = ending_of(self.script, mail, None, made.began, crossing.ns)
         elif player.ending is not None:

@@ -212,17 +212,17 @@ class Endpoint:
             if seq == self._rcv:
                 self._fail("reset")
             elif self._rcv < seq < self._rcv + self._grown:
-                self._acknowledge()  # a challenge (RFC 5961 3)
+                self._acknowledge(True)  # a challenge (RFC 5961 3)
             return
         if segment.flags & SYN or seq + size < self._rcv or seq > self._rcv + self._grown:
             if self.state == "syn-received":
                 self.packets.syn(self.isn, self._rcv, False)
             else:
-                self._acknowledge()
+                self._acknowledge(True)
             return
         ack = unwrap(segment.ack, self.out.una)
         if not segment.flags & ACK or ack > self.out.nxt:
-            self._acknowledge()
+            self._acknowledge(True)
             return
         options = read_options(segment.options)
         if self.state == "syn-received":
@@ -446,8 +446,8 @@ class Endpoint:
         self._resend(out.sent[0])
         self._arm()
 
-    def _acknowledge(self) -> None:
-        if self.state != "closed":
+    def _acknowledge(self, objecting: bool = False) -> None:
+        if self.state != "closed" and not (objecting and self.packets.too_soon()):
             self._emit(ACK, self.out.nxt)
 
     def _emit(self, flags: int, seq: int, size: int = 0) -> None:
