@@ -32,12 +32,10 @@ ORDER = (
     "_core",
     "source | inspectors",
     "engine",
-    "transcripts | measure",  # a second face of the engine: what is above may want dialogues as well as alerts
-    # to come
-    "enforce",
+    "transcripts | measure | enforce",  # transcripts: a second face of the engine, what is above may want dialogues too
     "mta",
     "simulate",
-    "diagnose",
+    "diagnose",  # to come
     "report",
     "smtpinspect",  # the face: loads what is asked for
     "commands",
@@ -116,7 +114,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "terminal | progress | vendor_logs",
+                "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
                 "story_page",
                 "summary",

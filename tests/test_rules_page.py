@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import get_args
 
 import pytest
 
@@ -10,7 +12,9 @@ from smtpinspect.actions import Action, Strength
 from smtpinspect.errors import UsageError
 from smtpinspect.facts import GREETING
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector, Rule, Settings
+from smtpinspect.inspectors.base import Inspector, Page, Rule, Settings
+from smtpinspect.inspectors.explain import Phase
+from smtpinspect.report import peers
 from smtpinspect.report.rules_page import WIDEST, listing, page
 
 WIDTH = 80
@@ -143,6 +147,91 @@ def test_what_the_page_of_217_tells() -> None:
     assert ".command .reply .header .bdat .xexch50" in flat
     assert page("217", BUILT_IN) == text
     assert page("SMTP:217", BUILT_IN) == text
+
+
+def _of(phase: Phase, rst: bool = False) -> Page:
+    return Page(1, "", "", "", "", (), phase, rst=rst)
+
+
+@pytest.mark.parametrize("phase", get_args(Phase))
+def test_both_logs_of_every_phase_are_quoted(phase: Phase) -> None:
+    silent = [line for _, line in peers.receiver(_of(phase))]
+    for quotes in (peers.sender(_of(phase)), peers.receiver(_of(phase)), peers.receiver(_of(phase, True))):
+        # each has a phrase, and nothing is left in it of the mail that stands in for any
+        assert not [line for _, line in quotes if re.search(r"^ |^$|``|[\[{]|\bexample\b|\b0\b", line)]
+    assert bool(peers.sender(_of(phase))) == bool(silent) == bool(phase)
+
+
+def test_an_rst_is_quoted_where_a_page_has_one() -> None:
+    pages = [told for inspector in BUILT_IN for told in inspector.pages.values() if told.rst]
+    assert pages
+    for told in pages:
+        cut = peers.receiver(told)
+        assert cut and cut != peers.receiver(_of(told.phase))
+        assert not any("timeout" in line for _, line in cut)
+
+
+@pytest.mark.parametrize(
+    ("phase", "rst", "sent", "received"),
+    [
+        (
+            "command",
+            True,
+            [
+                (
+                    "Exim",
+                    "SMTP timeout after MAIL FROM:<...>   (the command that was cut; `pipelined MAIL` if sent so)",
+                ),
+                ("Postfix", "conversation with ... timed out while sending MAIL FROM   (or the command that was cut)"),
+            ],
+            [
+                (
+                    "Exim",
+                    "unexpected disconnection while reading SMTP command from ... (error: Connection reset by peer) "
+                    "D=...   (before MAIL: nothing by default)",
+                ),
+                ("Postfix", "lost connection after ... from ...   (the last command)"),
+            ],
+        ),
+        (
+            "data",
+            False,
+            [
+                ("Exim", "SMTP timeout after end of data (N bytes written)"),
+                ("", "large mail: SMTP timeout after sending data block (N bytes written)"),
+                (
+                    "Postfix",
+                    "conversation with ... timed out while sending end of data -- message may be sent more than once",
+                ),
+                ("", "large mail: conversation with ... timed out while sending message body"),
+            ],
+            [
+                ("Exim", "SMTP data timeout (message abandoned) on connection from ... F=<...>"),
+                ("Postfix", "timeout after DATA (N bytes) from ...   (N: where cut)"),
+            ],
+        ),
+        (
+            "content",
+            False,
+            [
+                ("Exim", "SMTP error from remote mail server after end of data: 552 ...   (bounced)"),
+                ("Postfix", "host ... said: 552 ... (in reply to end of DATA command)"),
+                ("", "where no 552 was read (deferred, and tried again):"),
+                ("Exim", "Remote host closed connection in response to end of data"),
+                ("Postfix", "lost connection with ... while sending message body"),
+            ],
+            [
+                ("Exim", "SMTP connection from ... lost while reading message data"),
+                ("Postfix", "lost connection after DATA (N bytes) from ...   (N: where the text was cut)"),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_both_logs_hold(
+    phase: Phase, rst: bool, sent: list[tuple[str, str]], received: list[tuple[str, str]]
+) -> None:
+    assert peers.sender(_of(phase, rst)) == sent
+    assert peers.receiver(_of(phase, rst)) == received
 
 
 def test_a_rule_that_a_key_switches_on() -> None:

@@ -315,6 +315,10 @@ class Receiver(ABC):
         """Does it accept a mail behind whose end mark a FIN (`closed`) or an RST has come already?"""
 
     @abstractmethod
+    def text(self, loss: Loss) -> str:
+        """The phrase that tells of the break, without time and ids; "" where no line does."""
+
+    @abstractmethod
     def log(self, loss: Loss) -> list[str]:
         """The lines that it writes for this session, in its real layout."""
 

@@ -66,6 +66,9 @@ class Scripted(Receiver):
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return cause == "closed"
 
+    def text(self, loss: Loss) -> str:
+        return ""
+
     def log(self, loss: Loss) -> list[str]:
         return []
 
@@ -130,8 +133,20 @@ class PostfixServer(Receiver):
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return cause == "closed"
 
+    def _peer(self, loss: Loss) -> str:
+        return f"{loss.peer or 'unknown'}[{loss.envelope.source}]"
+
+    def text(self, loss: Loss) -> str:
+        in_text = _in_text(loss)
+        word = {"timeout": "timeout", "closed": "lost connection", "reset": "lost connection", "quit": ""}[loss.cause]
+        # smtpd says nothing of a plain end behind an accepted mail
+        if not word or (loss.step == "dot" and loss.cause != "timeout" and not in_text):
+            return ""
+        where = f"DATA ({loss.octets} bytes)" if in_text else self._where[loss.step]
+        return f"{word} after {where} from {self._peer(loss)}"
+
     def log(self, loss: Loss) -> list[str]:
-        peer = f"{loss.peer or 'unknown'}[{loss.envelope.source}]"
+        peer = self._peer(loss)
         lines = [(loss.started, f"connect from {peer}")]
         order: list[Step] = ["ehlo" if loss.esmtp else "helo", "mail", "rcpt", "datacmd"]
         in_text = _in_text(loss)
@@ -139,11 +154,8 @@ class PostfixServer(Receiver):
         done = order[: order.index(reached) + 1] if reached in order else []
         if "rcpt" in done:
             lines.append((loss.started, f"{self.example_id}: client={peer}"))
-        word = {"timeout": "timeout", "closed": "lost connection", "reset": "lost connection", "quit": ""}[loss.cause]
-        # smtpd says nothing of a plain end behind an accepted mail
-        if word and not (loss.step == "dot" and loss.cause != "timeout" and not in_text):
-            where = f"DATA ({loss.octets} bytes)" if in_text else self._where[loss.step]
-            lines.append((loss.ended, f"{word} after {where} from {peer}"))
+        if text := self.text(loss):
+            lines.append((loss.ended, text))
         counts = [f"{_VERBS[step]}=1" for step in done]
         whole = len(done)
         if in_text:
@@ -199,12 +211,18 @@ class EximServer(Receiver):
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return False
 
+    def _peer(self, loss: Loss) -> str:
+        bare = f"[{loss.envelope.source}]"
+        return bare if loss.step in ("connect", "greeting") else f"({loss.envelope.helo}) {bare}"
+
+    def text(self, loss: Loss) -> str:
+        if loss.cause == "quit":
+            return ""
+        return self._end(loss, self._peer(loss))[0].removeprefix(f"{self.example_id} ")
+
     def log(self, loss: Loss) -> list[str]:
-        mail = loss.envelope
-        greeted = loss.step not in ("connect", "greeting")
-        bare = f"[{mail.source}]"
-        peer = f"({mail.helo}) {bare}" if greeted else bare
-        lines = [(loss.started, f"SMTP connection from {bare} (TCP/IP connection count = 1)")]
+        mail, peer = loss.envelope, self._peer(loss)
+        lines = [(loss.started, f"SMTP connection from [{mail.source}] (TCP/IP connection count = 1)")]
         if loss.accepted:
             protocol = "esmtp" if loss.esmtp else "smtp"
             arrived = f"{self.example_id} <= {mail.sender} H={peer} P={protocol} S={loss.octets}"
@@ -300,35 +318,42 @@ class SendmailServer(Receiver):
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return cause == "closed"
 
+    def text(self, loss: Loss) -> str:
+        # what stands first: of the others it is the consequence
+        return next((text for _, text in self._broken(loss)), "")
+
     def log(self, loss: Loss) -> list[str]:
         mail = loss.envelope
-        name = loss.peer or f"[{mail.source}]"
-        peer = f"{name} [{mail.source}]"
-        begun = not _before_mail(loss)
-        in_text = _in_text(loss)
-        protocol = "ESMTP" if loss.esmtp else "SMTP"
-        lines: list[tuple[int, str]] = []
-        if in_text:
-            lines += self._collect(loss, name)
-        elif loss.cause == "timeout" and not loss.accepted:
-            lines.append((21, f"timeout waiting for input from {name} during server cmd read"))
-        if loss.cause != "quit" and not in_text and not loss.accepted and loss.step != "dot":
-            if begun:
-                lines.append((21, f"lost input channel from {peer} to MTA after {_VERBS.get(loss.step, loss.step)}"))
-            else:
-                lines.append((22, f"{peer} did not issue MAIL/EXPN/VRFY/ETRN during connection to MTA"))
-        if begun:
+        lines = self._broken(loss)
+        if not _before_mail(loss):
+            in_text = _in_text(loss)
             size = loss.octets if in_text or loss.step in ("dot", "quit") else 0
             accepted = loss.accepted or (loss.step == "dot" and not in_text)
             number = f"msgid=<202611221111.{self.example_id}@{mail.host}>, " if accepted else ""
             recipients = 0 if loss.step == "mail" else len(mail.recipients)
             summary = f"from=<{mail.sender}>, size={size}, class=0, nrcpts={recipients}, {number}"
-            lines.append((22, f"{summary}proto={protocol}, daemon=MTA, relay={peer}"))
-        if loss.accepted and loss.cause == "timeout":
-            lines.append((21, f"timeout waiting for input from {name} during server cmd read"))
+            protocol, relay = "ESMTP" if loss.esmtp else "SMTP", f"{self._name(loss)} [{mail.source}]"
+            told = (22, f"{summary}proto={protocol}, daemon=MTA, relay={relay}")
+            lines.insert(0 if loss.accepted else len(lines), told)
         return [
             f"<{priority}>{syslog(loss.ended)} sendmail[9471]: {self.example_id}: {text}" for priority, text in lines
         ]
+
+    def _name(self, loss: Loss) -> str:
+        return loss.peer or f"[{loss.envelope.source}]"
+
+    def _broken(self, loss: Loss) -> list[tuple[int, str]]:
+        if _in_text(loss):
+            return self._collect(loss, self._name(loss))
+        name, lines = self._name(loss), []
+        peer = f"{name} [{loss.envelope.source}]"
+        if loss.cause == "timeout":
+            lines.append((21, f"timeout waiting for input from {name} during server cmd read"))
+        if loss.cause == "quit" or loss.accepted or loss.step == "dot":
+            return lines
+        if _before_mail(loss):
+            return [*lines, (22, f"{peer} did not issue MAIL/EXPN/VRFY/ETRN during connection to MTA")]
+        return [*lines, (21, f"lost input channel from {peer} to MTA after {_VERBS.get(loss.step, loss.step)}")]
 
     def _collect(self, loss: Loss, name: str) -> list[tuple[int, str]]:
         about = f"collect: relay={name}, from=<{loss.envelope.sender}>, info="
@@ -384,6 +409,12 @@ class OpenSmtpdServer(Receiver):
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return cause == "closed"
 
+    def text(self, loss: Loss) -> str:
+        return "" if loss.cause == "quit" else self._end(loss)
+
+    def _end(self, loss: Loss) -> str:
+        return f"smtp disconnected reason={self._reasons[loss.cause]}"
+
     def log(self, loss: Loss) -> list[str]:
         mail = loss.envelope
         lines = [f"smtp connected address={mail.source} host={loss.peer or '<unknown>'}"]
@@ -395,7 +426,7 @@ class OpenSmtpdServer(Receiver):
             for number, recipient in enumerate(mail.recipients):
                 evpid = f"{self.example_id}{0x7E3B8C28 + number:08x}"
                 lines.append(f"smtp envelope evpid={evpid} from=<{mail.sender}> to=<{recipient}>")
-        lines.append(f"smtp disconnected reason={self._reasons[loss.cause]}")
+        lines.append(self._end(loss))
         return [f"{self._session} {line}" for line in lines]
 
     def mask(self, line: str) -> str:
@@ -431,6 +462,9 @@ class QmailServer(Receiver):
 
     def keeps(self, cause: Literal["closed", "reset"]) -> bool:
         return cause == "closed"
+
+    def text(self, loss: Loss) -> str:
+        return ""  # the end of a session is told, and not what ended it
 
     def log(self, loss: Loss) -> list[str]:
         status = 0 if loss.cause == "quit" else 256

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector, Page, Remedy, Rule
-from smtpinspect.inspectors.explain import RECEIVER, RECEIVER_RST, SENDER
+from smtpinspect.report import peers
 from smtpinspect.report.terminal import program
 
 WIDEST: Final = 120  # longer lines are hard to read, however wide the terminal
@@ -180,8 +180,7 @@ def _peers(one: Page) -> list[_Line]:
     if one.told:
         return _entry("in the logs", one.told)
     lines: list[_Line] = []
-    for label, table in (("the sender", SENDER), ("the receiver", RECEIVER_RST if one.rst else RECEIVER)):
-        told = table.get(one.phase, ())
+    for label, told in (("the sender", peers.sender(one)), ("the receiver", peers.receiver(one))):
         column = 9 if any(mta for mta, _ in told) else 0
         for number, (mta, text) in enumerate(told):
             lines += _entry("" if number else label, f"{mta:<{column}}{text}", hang=column)

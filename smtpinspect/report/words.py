@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smtpinspect._core.views import Alert, Mail, excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.grammar.limits import EXCERPT
 from smtpinspect.report.terminal import safe
+
+if TYPE_CHECKING:
+    from smtpinspect.mta.base import Cause, Step
 
 STRENGTH: Final = {strength.word: strength for strength in Strength}
 # What an alert does, after its rule's name.
@@ -52,14 +55,19 @@ PHASES: Final = {
     "quit": "QUIT",
 }
 TEXT: Final = frozenset({"databody", "datamid", "dot"})
-# Exim's names for where it was when it got no answer.
-WAITED: Final = {
-    "connect": "initial connection",
-    "greeting": "initial connection",
-    "mail": "MAIL FROM",
-    "rcpt": "RCPT TO",
-    "datacmd": "DATA",
-    "reply354": "DATA",
+# Where the sender's Exim stands at a break: by the stage, else by the phase; (step, the command that it names).
+_AT_STAGE: Final[dict[str, tuple[Step, str]]] = {
+    "after-end-of-data": ("dot", ""),
+    "after-sending-data-block": ("body", ""),
+}
+_AT_PHASE: Final[dict[str, tuple[Step, str]]] = {
+    "connect": ("greeting", ""),
+    "greeting": ("greeting", ""),
+    "ehlo": ("ehlo", ""),
+    "mail": ("mail", "MAIL FROM"),
+    "rcpt": ("rcpt", "RCPT TO"),
+    "datacmd": ("datacmd", ""),
+    "reply354": ("datacmd", ""),
 }
 BASIS: Final = {"confirmed": "confirmed", "inferred": "inferred", "project": "our assumption"}
 BROKEN: Final = frozenset({"stalled", "reset", "closed"})
@@ -171,20 +179,28 @@ def consequences(alert: Alert) -> Iterator[str]:
         return
     if alert.direction == "server" and alert.phase == "dotreply":
         yield "the server has the mail by then: retries make duplicates"
-    said = "Remote host closed connection in response to" if alert.action == "reset" else "SMTP timeout after"
     stage = f"   [{alert.stage}]" if alert.stage else ""
-    if at := _waited(alert):
-        yield f"the sender would log: {said} {at}{stage}"
+    if said := _logged(alert):
+        yield f"the sender would log: {said}{stage}"
 
 
-def _waited(alert: Alert) -> str:
-    """What a sender's log names, in Exim's words."""
-    if alert.stage == "after-end-of-data":
-        return "end of data"
-    if alert.stage == "after-sending-data-block":
-        return "sending data block"
-    if alert.phase != "ehlo":
-        return WAITED.get(alert.phase or "", "")
+def _logged(alert: Alert) -> str:
+    """Exim's phrase without what a replay cannot know, the octets written; "" where no phrase fits."""
+    from smtpinspect.mta.base import Ending  # most replays tell of no break
+    from smtpinspect.mta.exim import Exim
+
+    at = _AT_STAGE.get(alert.stage or "") or _AT_PHASE.get(alert.phase or "")
+    if at is None:
+        return ""
+    step, command = at
+    cause: Cause = "reset" if alert.action == "reset" else "timeout"
+    exim = Exim()
+    end = Ending(step, cause, exim.example, command=command or _before_mail(alert))
+    return exim.text(end).partition(" (")[0]
+
+
+def _before_mail(alert: Alert) -> str:
+    """The command that was waited for: EHLO, or any other before MAIL."""
     if alert.direction == "server":
         return "the command whose reply was cut"
     verb = bytes(alert.octets[:4]).upper()

@@ -36,7 +36,8 @@ PAGES: Final = {
         "ESMTP; "
         "checks of the greeting against the reverse name fail",
         ("AppRiver KB a238", "Cisco CLI guide 9.x", "nmap-service-probes", "Gordano KB"),
-        told="Postfix logs `enabling PIX workarounds: disable_esmtp delay_dotcrlf for ...`; others nothing",
+        told="Postfix logs `enabling PIX workarounds: disable_esmtp for ...` (for a mail that it has kept for more "
+        "than 500 s: `disable_esmtp delay_dotcrlf`); others nothing",
         certainty="which octets stay on PIX 5 and 6, FWSM and ASA: confirmed; on 4.4: inferred",
         sender_can="to get EHLO back against an ASA: Postfix smtp_pix_workarounds = delay_dotcrlf, or empty",
     ),
