@@ -61,7 +61,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim", "reader")),
+        "wire": (("octets",), ("pcapfile", "ring | frame", "fragments | connections | skim", "reader")),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
@@ -79,7 +79,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay")),
+        "loop": (
+            ("octets", "content", "wire", "rules", "dialogue", "streams"),
+            ("forkjoin | keep", "worker", "replay"),
+        ),
     },
     "inspectors": {
         "all": (
@@ -94,7 +97,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | rules | config | bench")),
+        "all": ((), ("console", "arguments", "reporting", "replay | live | transcript | rules | config | bench")),
     },
     "report": {
         "all": (
