@@ -163,10 +163,10 @@ class Live(Job):
 
     @contextmanager
     def interruptible(self, engine: Engine) -> Iterator[None]:
-        """The first signal ends the capture, the second one everything."""
+        """The first signal ends the capture, Ctrl-C behind one everything."""
 
         def stop(signal_number: int, frame: object) -> None:
-            if "signal" in self.warned:
+            if "signal" in self.warned and signal_number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.warned.add("signal")
             self.ring.stop()
