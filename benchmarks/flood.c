@@ -1,6 +1,7 @@
-/* The frames of a capture into an interface, as fast as told: flood CAPTURE IFACE BITS_PER_SECOND SECONDS, 0 bits: as
-   fast as it can. The capture is sent again and again, whole; each pass has other addresses, as in repeat.c, so that its
-   connections are new. One line on standard output: frames and octets sent, seconds. */
+/* The frames of a capture into an interface, as fast as told: flood CAPTURE IFACE BITS_PER_SECOND SECONDS FIRST, 0 bits:
+   as fast as it can. The capture is sent again and again; each pass, of which FIRST is the number of the first one, has
+   other addresses, as in repeat.c, so that its connections are new. One line on standard output: frames and octets
+   sent, seconds. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -45,8 +46,8 @@ static void shift(uint8_t *frame, uint32_t length, unsigned pass)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: flood CAPTURE IFACE BITS_PER_SECOND SECONDS\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: flood CAPTURE IFACE BITS_PER_SECOND SECONDS FIRST\n");
         return 2;
     }
     double rate = atof(argv[3]) / 8, seconds = atof(argv[4]);
@@ -73,20 +74,23 @@ int main(int argc, char **argv)
     }
     uint64_t frames = 0, octets = 0;
     double begun = now();
-    for (unsigned pass = 1; seconds > now() - begun; pass++) {
+    for (unsigned pass = (unsigned)atoi(argv[5]), before = 0; seconds > now() - begun; before = pass++) {
         size_t at = FILE_HEADER;
         while (at + RECORD <= size && seconds > now() - begun) {
             int n = 0, sent = 0;
             for (; n < BATCH && at + RECORD <= size; n++) {
                 uint32_t length = word(capture + at + 8);
-                shift(capture + at + RECORD, length, pass ^ (pass - 1));
+                shift(capture + at + RECORD, length, pass ^ before);
                 parts[n].iov_base = capture + at + RECORD;
                 parts[n].iov_len = length;
                 octets += length;
                 at += RECORD + length;
             }
-            while (rate > 0 && (double)octets > rate * (now() - begun))
-                ;
+            double early = rate > 0 ? (double)octets / rate - (now() - begun) : 0;
+            if (early > 0) {
+                struct timespec pause = {0, (long)(early * 1e9)};
+                nanosleep(&pause, NULL);
+            }
             while (sent < n) {
                 int got = sendmmsg(wire, messages + sent, (unsigned)(n - sent), 0);
                 if (got > 0)

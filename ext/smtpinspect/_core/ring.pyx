@@ -1,7 +1,7 @@
 """Frames of a network interface, as they come, read where the kernel puts them.
 
 Blocks that were read stay with us for a while, as long as the kernel has enough others, so that `back` can answer as
-for a file; of a quiet interface, whose blocks hold few octets, they are copied before they are given back.
+for a file. They are copied and given back when there is nothing to read: then there is time.
 """
 
 from libc.errno cimport EINTR, ENETDOWN
@@ -146,6 +146,8 @@ cdef class Ring(Source):
         cdef int got
         if self.over and self.over < until:
             until = self.over
+        while self.held:                           # else poll() sees the last one, and never waits
+            self.release()
         got = ring_wait(&self.ring, until - now)
         if got == -EINTR:
             self.due = 0                           # somebody wants to look at a signal
