@@ -16,6 +16,19 @@ from smtpinspect._core.state cimport Conn, Key
 
 from smtpinspect.grammar import limits as _limits
 
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    /* what is free stays: given back and asked for again, each page would be cleared anew */
+    #define keep_pages(n) mallopt(M_TRIM_THRESHOLD, (int)(n))
+    #else
+    #define keep_pages(n) ((void)(n))
+    #endif
+    """
+    void keep_pages(int64_t n) nogil
+
 cdef int64_t KEPT_TOTAL = _limits.KEPT_TOTAL
 cdef int64_t KEPT_CONNECTION = _limits.KEPT_CONNECTION
 cdef int64_t KEPT_FRAGMENTS = _limits.KEPT_FRAGMENTS
@@ -63,6 +76,7 @@ cdef class Kept(Source):
         self.lends_many = inner.lends_many
         self.linktype = -1
         self.out = []
+        keep_pages(2 * KEPT_TOTAL)
         self.size = BUCKETS
         self.buckets = <Chain**>calloc(self.size, sizeof(Chain*))
         if self.buckets == NULL:
