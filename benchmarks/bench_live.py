@@ -33,7 +33,7 @@ from native import build
 NEAR, FAR = "near0", "far0"
 BUFFER = 64  # MiB
 STEP = 2**0.5
-FIRST = 0.25  # Gbit/s
+FIRST = 0.7  # Gbit/s
 PORTS = "tcp and (port 25 or port 587 or port 465 or port 2525)"
 
 

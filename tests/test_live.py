@@ -122,6 +122,23 @@ def test_a_line_comes_soon(cable: Cable) -> None:
             assert time.monotonic() - begun < 1.5  # of which a second is granted, and the sender begins anew
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_is_late_has_every_record(
+    cable: Cable, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """The signal comes while the pipe is full."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    sent = of_captures()
+    with cable.live("--format", "eve") as process:
+        cable.send(sent)
+        time.sleep(0.7)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        out, _, status = ended(process)
+    assert len(out) > 1 << 16 and status == 0
+    assert records(out)[1]["packets"] == len(sent)
+
+
 def test_count_and_seconds_end_it(cable: Cable) -> None:
     assert eve(cable, frames() + frames(port=40_001), "--count", "5")[1]["packets"] == 5
     begun = time.monotonic()
