@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, Final
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from smtpinspect.commands.arguments import number, outputs, parser_of
 from smtpinspect.commands.console import PROG
@@ -127,20 +127,38 @@ class Live(Job):
 
         self.name = given.interface
         self.given = given
-        self.ring: Ring = open_live(
-            given.interface,
-            engine.ports,
-            expression=given.filter,
-            mebibytes=given.buffer,
-            promiscuous=not given.no_promiscuous,
-            most=given.count or 0,
-        )
+        self.warned: set[str] = set()
+        self.handlers: dict[signal.Signals, Any] = {}
+        self.opened: Ring | None = None
         self.kept: Kept | None = None
         self.file: BinaryIO | None = None
         self.begun = time.monotonic()
         self.down = False
-        self.warned: set[str] = set()
         self.status: Status | None = None
+        self._listen()
+        try:
+            self.opened = open_live(
+                given.interface,
+                engine.ports,
+                expression=given.filter,
+                mebibytes=given.buffer,
+                promiscuous=not given.no_promiscuous,
+                most=given.count or 0,
+            )
+            if "signal" in self.warned:
+                self.opened.stop()
+            self._keep()
+        except BaseException:
+            self._listen_no_more()
+            raise
+
+    @property
+    def ring(self) -> Ring:
+        assert self.opened is not None
+        return self.opened
+
+    def _keep(self) -> None:
+        given = self.given
         if given.write:
             from smtpinspect._core.keep import Kept, file_header
 
@@ -156,30 +174,33 @@ class Live(Job):
         pass
 
     def __exit__(self, *failure: object) -> None:
+        self._listen_no_more()
         self.ring.close()
         if self.file is not None:
             with self.file:
                 self._write()
 
-    @contextmanager
-    def interruptible(self, engine: Engine) -> Iterator[None]:
-        """The first signal ends the capture, Ctrl-C behind one everything."""
+    def _listen(self) -> None:
+        """The first signal ends the capture, Ctrl-C behind one everything. From before the first frame can come."""
 
         def stop(signal_number: int, frame: object) -> None:
             if "signal" in self.warned and signal_number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.warned.add("signal")
-            self.ring.stop()
+            if self.opened is not None:
+                self.opened.stop()
 
-        before = {}
         with suppress(ValueError):  # not the main thread: nobody interrupts this one
             for each in SIGNALS:
-                before[each] = signal.signal(each, stop)
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+                self.handlers[each] = signal.signal(each, stop)
+
+    def _listen_no_more(self) -> None:
+        for each, handler in self.handlers.items():
+            signal.signal(each, handler)
+        self.handlers.clear()
+
+    def interruptible(self, engine: Engine) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @contextmanager
     def _shown(self, engine: Engine) -> Iterator[None]:
