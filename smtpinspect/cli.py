@@ -23,6 +23,7 @@ alter or break which mail, with the evidence. It sends nothing.
 
 commands:
   replay       what happened to each mail, and what would behind each firewall
+  live         the same of an interface, as the packets come
   transcript   the dialogues: commands with their replies, messages, their parts
   simulate     what both servers see, log and do next when a flow breaks
   inline       enforces one firewall's rules upon what passes this machine

@@ -25,8 +25,19 @@ STEP: Final = 65_536  # frames read before Python looks at progress and at Ctrl-
 Record = Alert | Mail | Flow
 
 
+class Kernel(NamedTuple):
+    """Frames of a live source that passed its filter, those of them that were dropped, and how often it stood still."""
+
+    received: int
+    dropped: int
+    freezes: int
+
+
 class Stats(NamedTuple):
-    """What a run saw. `truncated` tells why the capture could not be read to its end, None when it could."""
+    """What a run saw. `truncated` tells why the capture could not be read to its end, None when it could.
+
+    `kernel` counts for a live source, and is None of a capture.
+    """
 
     packets: int
     octets: int
@@ -38,6 +49,7 @@ class Stats(NamedTuple):
     unknown_links: frozenset[int] = frozenset()
     bad_frames: int = 0
     record: str = "stats"
+    kernel: Kernel | None = None
 
     @property
     def smtp(self) -> bool:
@@ -124,10 +136,16 @@ class Engine:
         number = self.labels.index(label)
         return self.program.scopes.looks_between(number, opener, address.strip("[]"), int(port))
 
-    def run(self, source: Input, records: frozenset[str] | set[str] = RECORDS) -> Iterator[Record | Stats]:
+    def run(
+        self,
+        source: Input,
+        records: frozenset[str] | set[str] = RECORDS,
+        progress: Callable[[Engine], None] | None = None,
+    ) -> Iterator[Record | Stats]:
         """Records as they become final, a Stats at the end.
 
-        `records` of {"mail", "alert", "flow"} are made; without "alert", mails have no `alerts`.
+        `records` of {"mail", "alert", "flow"} are made; without "alert", mails have no `alerts`. `progress` is called
+        between two steps; of a live source several times a second, whether there were frames or not.
         Raises UsageError for a source that cannot be opened, and CaptureError, after the Stats, for one that could
         not be read to its end. On Ctrl-C the records of what was read come before KeyboardInterrupt goes on.
         """
@@ -144,6 +162,8 @@ class Engine:
                     run.finish()
                 yield from sink.out
                 sink.out = []
+                if progress:
+                    progress(self)
             yield run.stats(stopped is not None)
         finally:
             run.close()
@@ -229,6 +249,7 @@ class Run:
         truncated = None if fault is None else str(fault)
         if stopped and fault is None:
             truncated = f"stopped after {self.replay.packets:,} packets"
+        counts = getattr(self.source, "counts", None)
         return Stats(
             packets=self.replay.packets,
             octets=self.replay.octets,
@@ -239,6 +260,7 @@ class Run:
             truncated=truncated,
             unknown_links=frozenset(self.replay.unknown_links),
             bad_frames=self.replay.bad_frames,
+            kernel=None if counts is None else Kernel(*counts),
         )
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from kit import capture, wire
 from kit.dialogue import DELIVERY, parse
 from kit.segment import ACK, FIN, Segment
 from smtpinspect.actions import Strength
-from smtpinspect.commands import arguments, console, replay
+from smtpinspect.commands import arguments, console, replay, reporting
 
 FAKE = DELIVERY.replace("C: QUIT", "C: Some-fake-command\nS: 500 5.5.1 unknown\nC: QUIT")
 SECRETS = ("AGFsaWNlAHNlY3JldA==", "YWxpY2U=", "c2VjcmV0")
@@ -152,7 +152,7 @@ def test_ports_are_those_of_the_engine() -> None:
     from smtpinspect import engine
 
     assert arguments.PORTS == engine.PORTS
-    assert set(replay.RECORDS) == engine.RECORDS
+    assert set(reporting.RECORDS) == engine.RECORDS
 
 
 def test_version() -> None:

@@ -59,7 +59,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "frame", "fragments | connections | skim", "reader")),
+        "wire": (("octets",), ("pcapfile", "ring | frame", "fragments | connections | skim", "reader")),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
@@ -79,7 +79,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
         "loop": (
             ("octets", "content", "wire", "rules", "dialogue", "streams"),
-            ("forkjoin", "worker", "replay", "watcher"),
+            ("forkjoin | keep", "worker", "replay", "watcher"),
         ),
     },
     "inspectors": {
@@ -108,7 +108,15 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "captured", "replay | transcript | simulate | rules | config | bench | inline")),
+        "all": (
+            (),
+            (
+                "console",
+                "arguments",
+                "reporting | captured",
+                "replay | live | transcript | simulate | inline | rules | config | bench",
+            ),
+        ),
     },
     "report": {
         "all": (

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
-COMMANDS: Final = ("replay", "transcript", "simulate", "inline", "rules", "config", "bench")
+COMMANDS: Final = ("replay", "live", "transcript", "simulate", "inline", "rules", "config", "bench")
 PORTS: Final = (25, 587, 465, 2525)
 
 
@@ -54,6 +54,10 @@ def sources(parser: Parser, *, secrets: bool = True) -> None:
         metavar="CAPTURE",
         help="pcap or pcapng, plain or packed; - reads standard input",
     )
+    outputs(parser, secrets=secrets)
+
+
+def outputs(parser: Parser, *, secrets: bool = True) -> None:
     parser.add_argument(
         "-o", dest="out", metavar="FILE", help="write the report there, not to standard output"
     )

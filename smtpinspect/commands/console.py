@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -87,7 +88,13 @@ def _stdout() -> TextIO:
 def binary(path: str | None) -> Iterator[BinaryIO]:
     if path is None:
         out = _stdout()
-        yield cast(BinaryIO, getattr(out, "buffer", out))
+        buffer = getattr(out, "buffer", out)
+        if isinstance(buffer, io.RawIOBase):  # PYTHONUNBUFFERED: what a signal interrupts would be written in part
+            buffer = io.BufferedWriter(buffer)
+            yield buffer
+            buffer.detach()
+            return
+        yield cast(BinaryIO, buffer)
         out.flush()
         return
     with _opened(path, "wb") as file:

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from smtpinspect.commands.arguments import (
     COMMANDS,
-    PORTS,
-    inspectors_of,
     nearest,
-    number,
     openable,
     parser_of,
     source_of,
     sources,
 )
 from smtpinspect.commands.console import (
-    DONE,
-    MATCHED,
     PROG,
     STOPPED,
     UNREADABLE,
-    binary,
     check_output,
     complain,
-    interruptible,
     progress,
-    text_out,
-    unreadable,
 )
-from smtpinspect.errors import CaptureError, UsageError
-from smtpinspect.grammar.limits import THREADS
+from smtpinspect.commands.reporting import (
+    LOGS,
+    Job,
+    endings,
+    engine_of,
+    feed,
+    formats,
+    matched_page,
+    print_page,
+    report_eve,
+    report_log,
+    summary_of,
+)
+from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    from smtpinspect.engine import Engine, Stats
-    from smtpinspect.report.summary import Summary
+    from smtpinspect.engine import Engine
 
-RECORDS: Final = ("mail", "alert", "flow")
-LOGS: Final = ("asa", "stormshield", "sonicwall")
 PIECE: Final = 512  # octets of a file that tell what it is
 MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 
@@ -104,37 +104,11 @@ def run(words: list[str], prog: str = "") -> int:
         prog,
     )
     sources(parser)
-    inspectors_of(parser)
-    parser.add_argument(
-        "--format",
-        choices=("text", "eve", *LOGS),
-        default="text",
-        help="text for people (default); eve: a JSON object per line, with Suricata's field names; asa, stormshield, "
-        "sonicwall: the lines that the product would log",
-    )
-    parser.add_argument(
-        "--records",
-        type=_records,
-        default=frozenset(RECORDS),
-        metavar="LIST",
-        help="of mail,alert,flow (default: all)",
-    )
+    formats(parser)
     parser.add_argument(
         "--each", action="store_true", help="text: each capture by itself, its name in the first column"
     )
-    parser.add_argument(
-        "--fail-on",
-        choices=("alert", "break"),
-        help="exit status 1 when a rule fired; when one that breaks the flow did",
-    )
-    parser.add_argument(
-        "--threads",
-        type=number(1, THREADS),
-        default=1,
-        metavar="N",
-        help="threads that share the connections of a long capture (1): faster on idle cores that share a cache,"
-        " else it may be slower; the records are the same",
-    )
+    endings(parser)
     given = parser.parse_intermixed_args(words)
     if given.each and given.format != "text":
         raise UsageError("--each is for --format text; of the others, several captures are one stream")
@@ -142,29 +116,24 @@ def run(words: list[str], prog: str = "") -> int:
         _look_at(given.captures)
     check_output(given.out, given.captures)
 
-    from smtpinspect.engine import Engine
-
-    inspectors = given.inspectors
-    if given.format in LOGS:
-        from smtpinspect.report.vendor_logs import specs
-
-        inspectors = specs(given.format, inspectors)
-    engine = Engine(
-        inspectors,
-        ports=given.port or PORTS,
-        secrets=given.show_secrets,
-        threads=given.threads,
-    )
-    if given.format in LOGS:
-        return _replay_log(engine, given)
-    return _replay_eve(engine, given) if given.format == "eve" else _replay_text(engine, given)
+    engine = engine_of(given)
+    if given.format == "text":
+        return _report_text(engine, given)
+    return (report_log if given.format in LOGS else report_eve)(engine, given, Captures(given.captures))
 
 
-def _records(text: str) -> frozenset[str]:
-    words = frozenset(text.split(","))
-    if unknown := sorted(words - set(RECORDS)):
-        raise argparse.ArgumentTypeError(f"no such records: {', '.join(unknown)}. Known: {' '.join(RECORDS)}")
-    return words
+class Captures(Job):
+    """Captures as one stream."""
+
+    def __init__(self, captures: Sequence[str]) -> None:
+        self.captures = captures
+        self.name = captures[0] if len(captures) == 1 else "the captures"
+
+    def source(self) -> str | list[str]:
+        return source_of(self.captures)
+
+    def line(self, engine: Engine, out: BinaryIO | None) -> AbstractContextManager[object]:
+        return progress(engine, self.captures, out)
 
 
 def _look_at(captures: Sequence[str]) -> None:
@@ -209,124 +178,24 @@ def _configuration(path: str) -> str:
     return found[0].title if found else ""
 
 
-def _replay_eve(engine: Engine, given: argparse.Namespace) -> int:
-    status = DONE
-    stats: Stats | None = None
-    with binary(given.out) as out, progress(engine, given.captures, out):
-        try:
-            with interruptible(engine):
-                stats = engine.write_eve(source_of(given.captures), out, set(given.records))
-            _unread(stats, source_of(given.captures))
-        except CaptureError as error:
-            status = unreadable(error)
-            stats = getattr(error, "stats", None)
-        except KeyboardInterrupt:
-            told = f"stopped after {engine.progress[2]:,} packets; what was read has been reported"
-            status = complain(told, STOPPED)
-    return status or _matched(engine, stats, given.fail_on)
-
-
-def _replay_log(engine: Engine, given: argparse.Namespace) -> int:
-    from smtpinspect.engine import Stats
-    from smtpinspect.report.vendor_logs import VendorLog
-
-    log = VendorLog(engine, given.format)
-    status, written = DONE, False
-    if not given.inspectors and given.format == "asa":
-        (made,) = engine.inspectors
-        print(
-            f"{PROG}: no -i: {made.name}:{made.profile}, which logs as %PIX-. An ASA: -i mailguard:asa-8",
-            file=sys.stderr,
-        )
-    stats: Stats | None = None
-    with binary(given.out) as out, progress(engine, given.captures, out):
-        try:
-            with interruptible(engine):
-                for record in engine.run(source_of(given.captures)):
-                    for line in log.take(record):
-                        if "alert" in given.records:
-                            written = True
-                            out.write(line.encode("ascii", "backslashreplace"))
-                    if isinstance(record, Stats):
-                        stats = record
-                        _unread(stats, source_of(given.captures))
-        except CaptureError as error:
-            status = unreadable(error)
-        except KeyboardInterrupt:
-            told = f"stopped after {engine.progress[2]:,} packets; what was read has been reported"
-            status = complain(told, STOPPED)
-    if not (written or status) and sys.stderr is not None and sys.stderr.isatty():
-        print(f"{PROG}: nothing that {', '.join(log.inspectors)} would log", file=sys.stderr)
-    return status or _matched(engine, stats, given.fail_on)
-
-
-def _matched(engine: Engine, stats: Stats | None, fail_on: str | None) -> int:
-    if not fail_on or stats is None:
-        return DONE
-    if fail_on == "alert":
-        return MATCHED if stats.alerts else DONE
-    breaking = {row.id for made in engine.inspectors for row in made.table() if row.ends_flow}
-    return MATCHED if breaking & stats.alerts.keys() else DONE
-
-
-def _replay_text(engine: Engine, given: argparse.Namespace) -> int:
-    from smtpinspect.report.summary import Summary
-    from smtpinspect.report.text import Text, products
-
-    summary = Summary(engine.labels, each=given.each, records=given.records, looks_at=engine.looks_at)
+def _report_text(engine: Engine, given: argparse.Namespace) -> int:
+    summary = summary_of(engine, given, each=given.each)
     captures = given.captures
-    status = DONE
-    with progress(engine, captures, None):
+    status = 0
+    with Captures(captures).line(engine, None):
         if given.each:
             for path in captures:
                 openable(path)
             for path, name in zip(captures, _names(captures), strict=True):
                 summary.begin(name, path)
-                status = max(status, _feed(engine, path, summary))
+                status = max(status, feed(engine, Captures([path]), summary))
                 if status == STOPPED:
                     break
         else:
             summary.begin("", captures[0] if len(captures) == 1 else "", len(captures))
-            status = _feed(engine, source_of(captures), summary)
-    columns = products(engine.inspectors, engine.labels, given.inspectors or ())
-    with text_out(given.out) as (out, width, style):
-        text = Text(summary, columns, width=width, style=style, ports=engine.ports)
-        for line in text.lines():
-            print(line, file=out)
-    if status:
-        return status
-    matched = {"alert": summary.alerts, "break": summary.breaks, None: 0}[given.fail_on]
-    return MATCHED if matched else DONE
-
-
-def _feed(engine: Engine, source: str | list[str], summary: Summary) -> int:
-    from smtpinspect.engine import Stats
-
-    try:
-        with interruptible(engine):
-            for record in engine.run(source):
-                summary.take(record)
-                if isinstance(record, Stats):
-                    _unread(record, source)
-    except CaptureError as error:
-        summary.fault(error)
-        return unreadable(error)
-    except KeyboardInterrupt:
-        summary.stop(engine.progress[2])
-        return complain("stopped; what was read is reported", STOPPED)
-    return DONE
-
-
-def _unread(stats: Stats, source: str | list[str]) -> None:
-    """Packets of which nothing is known look like none: say so."""
-    if not stats.unknown_links:
-        return
-    from smtpinspect.grammar import linktypes
-
-    name = source if isinstance(source, str) else "the captures"
-    links = ", ".join(linktypes.named(number) for number in sorted(stats.unknown_links))
-    print(f"{PROG}: {name}: packets of {links} were not read.", file=sys.stderr)
-    print(f"{' ' * len(PROG)}  Read are: {linktypes.readable()}.", file=sys.stderr)
+            status = feed(engine, Captures(captures), summary)
+    print_page(engine, given, summary)
+    return status or matched_page(summary, given.fail_on)
 
 
 def _names(captures: Sequence[str]) -> list[str]:

@@ -34,6 +34,13 @@ REMEMBERED: Final = 65_536  # closed connections of which late frames are known
 WIRE_SEGMENT: Final = 1_460  # a larger payload on Ethernet was merged by the capturing host
 STALL_NS: Final = 3_000_000_000  # a shorter silence before the client closes is not called a stall
 
+# --- live capture (nanoseconds, octets, mebibytes) -----------------------------------------------------
+LIVE_PAUSE_NS: Final = 100_000_000  # between two looks at signals, idle connections and what is to be written
+LIVE_RING: Final = 64  # MiB that the kernel fills while nobody reads; at 1 GB/s, 50 ms of standstill
+KEPT_TOTAL: Final = 256 << 20  # octets kept of open connections for --write; the longest silent ones go first
+KEPT_CONNECTION: Final = 64 << 20  # and of one; servers take mails of 10 to 50 MB
+KEPT_FRAGMENTS: Final = 4 << 20  # and of IP fragments between two addresses
+
 # --- dialogue (counts) -------------------------------------------------------------------------------
 OUTSTANDING: Final = 1_000  # commands without a reply; Zeek's cap too
 RECIPIENTS: Final = 1_000  # kept per mail; further ones are counted (RFC 5321 4.5.3.1.8: at least 100)

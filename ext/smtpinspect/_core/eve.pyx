@@ -167,6 +167,8 @@ cdef class EveSink(Sink):
                 "truncated": stats.truncated,
             },
         }
+        if stats.kernel is not None:
+            line["smtpinspect"]["kernel"] = stats.kernel._asdict()
         self.file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     # --- parts of records ---------------------------------------------------------------------------

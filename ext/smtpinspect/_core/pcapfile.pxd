@@ -7,6 +7,7 @@ cdef enum Next:
     NEXT_END = 1     # whole to its last octet
     NEXT_BAD = 2     # cut off or damaged: `Source.fault` tells where and why
     NEXT_TURN = 3    # there may be more, but what was lent must be given back first
+    NEXT_WAIT = 4    # nothing is lent; there will be more, and time goes by: look at what else there is to do
 
 cdef enum:
     AGAIN = 4096     # octets that `back` gives at once
@@ -27,6 +28,7 @@ cdef class Source:
     cdef readonly int64_t records   # given so far
     cdef bint lends_many            # what was lent stays until NEXT_TURN; else until the next call
     cdef bint lent                  # set while a record is lent: NEXT_TURN instead of taking it back
+    cdef int64_t quiet_ns           # behind NEXT_WAIT: all records before this time were given; 0: nobody knows
     cdef int next(self, Record* out) noexcept nogil
     # At most AGAIN earlier octets again, maybe in `room`; NULL when they are no longer held. `here` is the octet
     # behind the record that asks, -1: behind the last one read. Several threads may ask, while none calls anything

@@ -14,7 +14,7 @@ from smtpinspect._core.connections cimport (
     conn_at, LANES, lane_of, table_expired, table_free, table_make, table_remove,
 )
 from smtpinspect._core.counted cimport counted_from
-from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, Source
+from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, NEXT_WAIT, Source
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, batch_free, batch_make, Reader
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program
@@ -132,13 +132,20 @@ cdef class Replay:
         return n
 
     def step(self, int64_t frames):
-        """Read up to this many frames; False when the source has ended and everything is written."""
+        """Read up to this many frames; False when the source has ended and everything is written.
+
+        A source that waits for frames gives back earlier, too: several times a second.
+        """
         cdef int64_t until = self.reader.packets + frames
         if self.done:
             return False
         with nogil:
             while self.reader.packets < until and self.more():
                 self.round(until)
+                if self.got == NEXT_WAIT:
+                    if self.reader.source.quiet_ns:
+                        self.age(self.reader.source.quiet_ns, self.reader.packets)
+                    break
             counted_from(0)
         self.gather()
         self.raise_errors()
@@ -150,7 +157,7 @@ cdef class Replay:
         return True
 
     cdef bint more(self) noexcept nogil:
-        return self.got == NEXT_RECORD or self.got == NEXT_TURN
+        return self.got == NEXT_RECORD or self.got == NEXT_TURN or self.got == NEXT_WAIT
 
     cdef int raise_errors(self) except -1:
         cdef Worker worker

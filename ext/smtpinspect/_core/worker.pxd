@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from smtpinspect._core.connections cimport Table
+from smtpinspect._core.keep cimport Kept
 from smtpinspect._core.machine cimport Machine
 from smtpinspect._core.reader cimport Batch, Seen
 from smtpinspect._core.records cimport Sink
@@ -24,6 +25,7 @@ cdef class Worker:
     cdef Ending* endings       # since they were last collected
     cdef uint32_t n_endings
     cdef uint32_t cap_endings
+    cdef Kept kept             # is told of each connection that is over; None: nobody wants its packets
     cdef int64_t connections   # SMTP connections that are over
     # All segments of a batch in their order; those of one lane.
     cdef void run(self, Table* tables, Batch* batch) noexcept nogil

@@ -10,6 +10,7 @@ from smtpinspect._core.connections cimport (
 )
 from smtpinspect._core.counted cimport PURSES, counted_from
 from smtpinspect._core.frame cimport ACK, Packet, SYN
+from smtpinspect._core.keep cimport Kept
 from smtpinspect._core.machine cimport Machine
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, Seen
 from smtpinspect._core.segments cimport Streams
@@ -26,6 +27,16 @@ cdef enum:                     # segments ahead: the bucket, the connection, its
     HEAD = 512                 # octets of a segment; the processor itself sees that the rest will be read
 
 
+cdef bint breaks(const Conn* conn, int inspectors) noexcept nogil:
+    """Would one of them break the flow?"""
+    cdef int i
+    if conn.talk != NULL and conn.talk.standing != NULL:
+        for i in range(inspectors):
+            if conn.talk.standing.each[i].broke >= 0:
+                return True
+    return False
+
+
 cdef inline void prefetch_seen(const Seen* seen) noexcept nogil:
     prefetch(seen)
     prefetch(<const uint8_t*>seen + 64)
@@ -40,6 +51,7 @@ cdef class Worker:
         self.verdicts.secrets = secrets
         self.machine = Machine(self.verdicts, tape)
         self.streams = Streams(self.machine, source)
+        self.kept = source if isinstance(source, Kept) else None
 
     def __dealloc__(self):
         free(self.endings)
@@ -157,6 +169,8 @@ cdef class Worker:
             self.sink.take_flow(conn)
         else:
             table_close(table, conn, ns)
+        if self.kept is not None:
+            self.kept.over(conn, number, breaks(conn, self.verdicts.program.ninspectors))
         if self.sink.pending:
             self.sink.flush(number)
         self.machine.free_talk(conn)

@@ -1,0 +1,29 @@
+from smtpinspect._core.pcapfile import Source
+from smtpinspect.errors import CaptureError
+
+THERE: bool
+
+class Ring(Source):
+    def __init__(
+        self,
+        interface: str | None,
+        name: str,
+        *,
+        instructions: bytes = b"",
+        mebibytes: int = 64,
+        promiscuous: bool = True,
+        most: int = 0,
+    ) -> None: ...
+    @property
+    def linktype(self) -> int: ...
+    def fault(self) -> CaptureError | None: ...
+    def close(self) -> None: ...
+    @property
+    def counts(self) -> tuple[int, int, int]: ...
+    @property
+    def merged(self) -> int: ...
+    @property
+    def down(self) -> bool: ...
+    @property
+    def gone(self) -> bool: ...
+    def stop(self) -> None: ...
