@@ -25,6 +25,7 @@ commands:
   replay       what happened to each mail, and what would behind each firewall
   transcript   the dialogues: commands with their replies, messages, their parts
   simulate     what both servers see, log and do next when a flow breaks
+  inline       enforces one firewall's rules upon what passes this machine
   rules        the rules of the emulated firewalls; one of them on a screen
   config       what a firewall's own configuration says about SMTP
   bench        how fast a capture is read, and what each rule costs

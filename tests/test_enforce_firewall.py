@@ -27,8 +27,8 @@ SHAPES = [
 class Box:
     """A firewall with what it did."""
 
-    def __init__(self, spec: str) -> None:
-        self.firewall = Firewall(spec)
+    def __init__(self, spec: str, firewall: Firewall | None = None) -> None:
+        self.firewall = firewall or Firewall(spec)
         self.fates: list[Fate] = []
         self.rules: list[str] = []
 
@@ -49,8 +49,8 @@ class Box:
 class Run:
     """A dialogue through a box."""
 
-    def __init__(self, spec: str, steps: list[Step], shape: dict, seed: int, **server) -> None:
-        self.box = Box(spec)
+    def __init__(self, spec: str, steps: list[Step], shape: dict, seed: int, *, firewall=None, **server) -> None:
+        self.box = Box(spec, firewall)
         self.net = Network(self.box, random.Random(seed), **shape)
         client, serving = self.net.ends
         self.speaker, self.server = Speaker(client, steps), Server(serving, **server)
@@ -63,7 +63,10 @@ class Run:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("spec", ["stormshield", "sonicwall", "mailguard:pix-4.0,split_verb=off", "mailguard:asa-8,banner=none,split_verb=off"])
+@pytest.mark.parametrize(
+    "spec",
+    ["stormshield", "sonicwall", "mailguard:pix-4.0,split_verb=off", "mailguard:asa-8,banner=none,split_verb=off"],
+)
 def test_nothing_is_touched_where_no_rule_fires(spec, shape):
     for seed in range(6):
         run = Run(spec, PLAIN, shape, seed, verbs={b"HELO": b"250 hello\r\n"})
@@ -79,7 +82,9 @@ def test_what_is_rewritten_has_the_same_length_everywhere(shape):
     steps = [(b"EHLO a\r\n", 1), (b"MAIL FROM:<a@example.org>\r\n", 1), (b"WIZ now\r\n", 1),
              (b"RCPT TO:<a|b@c|d>\r\nEXPN x\r\nRCPT TO:<e@f>\r\nDATA\r\n", 4), (TEXT, 1), (b"QUIT\r\n", 1)]  # fmt: skip
     for seed in range(10):
-        run = Run("mailguard:asa-8,split_verb=off", steps, shape, seed, greeting=b"220-first line\r\n220 second 200\r\n")
+        run = Run(
+            "mailguard:asa-8,split_verb=off", steps, shape, seed, greeting=b"220-first line\r\n220 second 200\r\n"
+        )
         assert run.whole and run.states == ("open", "open")
         masked = run.sent.replace(b"WIZ now", b"XXXXXXX").replace(b"EXPN x", b"XXXXXX").replace(b"|", b" ")
         assert run.at_server == masked
@@ -108,3 +113,44 @@ def test_an_answer_in_the_servers_place_keeps_both_streams_in_step(shape):
             b"250 rcpt fine", b"250 OK", b"250 OK", b"354 go on", b"250 2.0.0 taken", b"250 OK", b"250 noop fine",
             b"250 OK", b"221 bye",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spec, sent, got",
+    [
+        ("mailguard:pix-4.4,banner=none", b"EHLO me.example\r\n", b"NOOP me.example\r\n"),
+        ("mailguard:pix-4.4,banner=none", b"STARTTLS\r\n", b"NOOP    \r\n"),
+        ("mailguard:pix-6,banner=none", b"EHLO me.example\r\n", b"XXXX me.example\r\n"),
+        ("mailguard:asa-8,banner=none", b"TURN it\r\n", b"XXXXXXX\r\n"),
+        ("mailguard:asa-8,banner=none", b"RCPT TO:<a|b@c>\r\n", b"RCPT TO:<a b@c>\r\n"),
+        ("mailguard:asa-8,banner=none", b"RCPT TO:<<a>b@c> X=<y>\r\n", b"RCPT TO:< a>b@c  X= y \r\n"),
+        ("mailguard:asa-8,banner=none", b'RCPT TO:<"|/bin/sh"@v.example>\r\n', b'RCPT TO:<" /bin/sh"@v.example>\r\n'),
+        ("mailguard:pix-6,banner=none,termination=mask", b"NOOP\n", b"XXXX\n"),
+    ],
+)
+def test_each_rewrite_writes_what_the_product_writes(spec, sent, got):
+    run = Run(spec, [(sent, 1), (b"QUIT\r\n", 1)], {}, 0)
+    assert run.at_server == got + b"QUIT\r\n"
+
+
+@pytest.mark.parametrize(
+    "banner, got",
+    [
+        ("first4", b"220-**********\r\n**************\r\n"),
+        ("keep20", b"220-**********\r\n220 *******200\r\n"),
+        ("per-line", b"220-**********\r\n220 **********\r\n"),
+    ],
+)
+@pytest.mark.parametrize("mss", [1448, 9])
+def test_each_mask_of_the_greeting(banner, got, mss):
+    greeting = b"220-first line\r\n220 second 200\r\n"
+    run = Run(f"mailguard:pix-6,banner={banner}", [], {"mss": mss}, 0, greeting=greeting)
+    assert run.at_client == got
+
+
+def test_what_may_wait_is_bounded():
+    firewall = Firewall("mailguard:asa-8", held=100)
+    run = Run("", [(b"EHLO a\r\n", 1), (b"VRFY " + b"x" * 400 + b"\r\n", 1)], {"mss": 50}, 0, firewall=firewall)
+    held = [fate for fate in run.box.fates if fate.kind == "hold"]
+    assert held and run.whole  # the rest is refused as by a full window, and comes again
+    assert run.at_server == b"EHLO a\r\nVRFY " + b"x" * 400 + b"\r\n"

@@ -48,7 +48,7 @@ ORDER = (
 # Groups of a folder: the other groups that one knows, and its own order.
 INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "_core": {
-        "octets": ((), ("span | seq | scan | plain | octets | prefetch", "state", "text | said | socks | tape")),
+        "octets": ((), ("span | seq | scan | plain | octets | prefetch", "state", "text", "said | socks | tape")),
         "content": (
             ("octets",),
             (
@@ -79,7 +79,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "streams": (("octets", "wire", "dialogue"), ("store | checksum | recent", "opening", "segments")),
         "out": (("octets", "rules"), ("jsonout", "views | eve")),
-        "loop": (("octets", "content", "wire", "rules", "dialogue", "streams"), ("forkjoin", "worker", "replay", "watcher")),
+        "loop": (
+            ("octets", "content", "wire", "rules", "dialogue", "streams"),
+            ("forkjoin", "worker", "replay", "watcher"),
+        ),
     },
     "inspectors": {
         "all": (
@@ -94,7 +97,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "enforce": {
-        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at")),
+        "all": ((), ("craft | numbers | watch", "plan", "flow", "firewall", "at | inline")),
     },
     "mta": {
         "all": (
@@ -107,14 +110,15 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
     },
     "commands": {
-        "all": ((), ("console", "arguments", "replay | transcript | simulate | rules | config | bench")),
+        "all": ((), ("console", "arguments", "captured", "replay | transcript | simulate | rules | config | bench | inline")),
     },
     "report": {
         "all": (
             (),
             (
                 "terminal | progress | vendor_logs",
-                "words | transcript_text | rules_page | config_page | bench_page | simulate_page",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "story_page",
                 "summary",
                 "text",
             ),

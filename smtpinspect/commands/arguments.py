@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
-COMMANDS: Final = ("replay", "transcript", "simulate", "rules", "config", "bench")
+COMMANDS: Final = ("replay", "transcript", "simulate", "inline", "rules", "config", "bench")
 PORTS: Final = (25, 587, 465, 2525)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from smtpinspect.commands import captured
 from smtpinspect.commands.arguments import Parser, number, parser_of
 from smtpinspect.commands.console import DONE, text_out
 from smtpinspect.errors import UsageError
@@ -51,7 +52,10 @@ def run(words: list[str]) -> int:
         SIMULATE_HELP,
     )
     _arguments(parser)
+    captured.arguments(parser)
     given = parser.parse_intermixed_args(words)
+    if given.capture or given.inspectors:
+        return captured.run(given)
     return _without_capture(given)
 
 

@@ -277,8 +277,5 @@ def _walk(options: bytes) -> list[tuple[int, int, int]]:
 def _sack_edges(options: bytes) -> list[int]:
     """Where in the options each edge of a SACK block lies."""
     return [
-        at + 2 + 4 * i
-        for kind, at, n in _walk(options)
-        if kind == _SACK and n % 8 == 2
-        for i in range((n - 2) // 4)
+        at + 2 + 4 * i for kind, at, n in _walk(options) if kind == _SACK and n % 8 == 2 for i in range((n - 2) // 4)
     ]

@@ -74,6 +74,16 @@ class Watch:
         return self._watcher.packets
 
     @property
+    def octets(self) -> int:
+        """Their octets."""
+        return self._watcher.octets
+
+    @property
+    def mails(self) -> int:
+        """How many mails are over."""
+        return self._sink.mails
+
+    @property
     def connections(self) -> int:
         """How many SMTP connections are over."""
         return self._watcher.connections

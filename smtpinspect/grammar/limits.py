@@ -66,6 +66,9 @@ FIRST_SEGMENT: Final = 1_460  # text octets that count as phase databody; datami
 # --- transcript (octets) --------------------------------------------------------------------------
 TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts are not listed
 
+# --- simulate (octets) ----------------------------------------------------------------------------
+SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter

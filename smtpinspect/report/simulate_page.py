@@ -46,16 +46,16 @@ def page(result: Result, asked: Question, width: int | None, style: Style) -> It
     yield from wrapped(f"{sender.title} to {who}, which {offers} PIPELINING; a body of {asked.size:,} bytes", width)
     yield ""
     yield style("TIMELINE", "bold") + "  (seconds; simulated)"
-    yield from _timeline(result.timeline, width)
+    yield from timeline_lines(result.timeline, width)
     yield ""
     yield style("THE SENDER LOGS", "bold") + f"  ({sender.title})"
-    yield from _log(result.sender_log, width)
+    yield from log_lines(result.sender_log, width)
     yield ""
     if any(result.receiver_log.values()):
         yield style("THE RECEIVER LOGS", "bold") + "  (each with its own time-outs)"
         for name, lines in result.receiver_log.items():
             yield f"  {RECEIVERS[name].title}"
-            yield from _log(lines or ("(nothing)",), width, "    ")
+            yield from log_lines(lines or ("(nothing)",), width, "    ")
     else:
         yield style("THE RECEIVER LOGS", "bold")
         why = "nothing: it has not heard of the connection"
@@ -71,11 +71,11 @@ def _headline(result: Result) -> str:
     done = {"deferred": "deferred", "bounced": "returned to its sender", "delivered": "delivered"}[result.fate]
     reply = result.broken.removeprefix("reply=")
     if reply != result.broken:
-        return f"{WHERE[result.phase]} answered with {safe(reply)!r}: {done} after {_span(result.seconds)}"
-    return f"{BREAKS[result.broken]} at {WHERE[result.phase]}: {done} after {_span(result.seconds)}"
+        return f"{WHERE[result.phase]} answered with {safe(reply)!r}: {done} after {span(result.seconds)}"
+    return f"{BREAKS[result.broken]} at {WHERE[result.phase]}: {done} after {span(result.seconds)}"
 
 
-def _timeline(timeline: Sequence[Happened], width: int | None) -> Iterator[str]:
+def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[str]:
     """What a kernel repeats is one line, up to the next thing that somebody does."""
     rows: list[tuple[Happened, list[float]]] = []
     repeated: dict[tuple[str, str], list[float]] = {}
@@ -101,7 +101,7 @@ def _timeline(timeline: Sequence[Happened], width: int | None) -> Iterator[str]:
         yield from (" " * len(lead) + line for line in rest)
 
 
-def _log(lines: Sequence[str], width: int | None, indent: str = "  ") -> Iterator[str]:
+def log_lines(lines: Sequence[str], width: int | None, indent: str = "  ") -> Iterator[str]:
     for line in lines:
         yield from wrapped(safe(line), width, indent)
 
@@ -114,21 +114,21 @@ def _fate(result: Result) -> Iterator[str]:
         yield f"returned to its sender at once: {SCOPES[result.scope]}"
         return
     yield f"deferred: {SCOPES[result.scope]}"
-    yield f"this attempt held a delivery slot for {_span(result.seconds)}"
-    tries = [_span(t) for t in result.retries[:6]]
+    yield f"this attempt held a delivery slot for {span(result.seconds)}"
+    tries = [span(t) for t in result.retries[:6]]
     if tries:
         more = ", …" if len(result.retries) > len(tries) else ""
         yield f"next tries after {', '.join(tries)}{more} (that MTA's default retry rule)"
     attempts = len(result.retries) + 1
     if result.gives_up_after is not None:
-        burnt = _span(attempts * result.seconds)
+        burnt = span(attempts * result.seconds)
         yield (
-            f"returned after {_span(result.gives_up_after)}, if nothing changes; about {count(attempts, 'attempt')}, "
+            f"returned after {span(result.gives_up_after)}, if nothing changes; about {count(attempts, 'attempt')}, "
             f"{burnt} of delivery slots in all"
         )
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A duration in one or two units."""
     if seconds < 1:
         return "0 s" if seconds < 0.05 else f"{seconds:.1f} s"

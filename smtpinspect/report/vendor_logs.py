@@ -99,6 +99,12 @@ class VendorLog:
         if isinstance(record, Flow):
             self._written.pop(record.flow_id, None)
 
+    def at_once(self, alerts: Sequence[Alert]) -> Iterator[str]:
+        """The lines of what one packet fired, before its mail is known."""
+        while len(self._written) > limits.REMEMBERED:
+            del self._written[next(iter(self._written))]
+        yield from self._write(alerts, None)
+
     def _write(self, alerts: Sequence[Alert], mail: Mail | None) -> Iterator[str]:
         segments: dict[tuple[int, str, str, int], list[Alert]] = {}
         for alert in alerts:

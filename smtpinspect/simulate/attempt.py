@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from smtpinspect.enforce.craft import FIN, RST, SYN, parse
@@ -87,9 +87,12 @@ def attempt(
     timeouts: Mapping[str, float] | None = None,
     stack: Stack = LINUX,
     start: int = 0,
+    host: str = HOST,
+    client_kind: Callable[..., Client] = Client,
+    server_kind: Callable[..., Server] = Server,
 ) -> Attempt:
     """Send the letter once. `overrides`: replies by step in place of the receiver's own. `timeouts` by the words of
-    `--timeouts`. `start`: the clock then, in ns."""
+    `--timeouts`. `start`: the clock then, in ns. `host`: what the server calls itself."""
     clock = Clock(start)
     log = _Log(clock)
     wire = Wire(clock, box, DELAY, log.crossing)
@@ -112,18 +115,18 @@ def attempt(
         if loss.cause in words:
             log.say("server", words[loss.cause])
 
-    server = Server(
+    server = server_kind(
         clock,
         ends["server"],
         receiver,
-        envelope._replace(host=HOST),
+        envelope._replace(host=host),
         extensions=extensions,
         overrides=overrides,
         started=letter.started,
         tell=lambda event: log.say("server", event),
         done=lost,
     )
-    client = Client(
+    client = client_kind(
         clock, ends["client"], sender, letter, timeouts, tell=lambda event: log.say("client", event), done=ended
     )
     client.start()
@@ -145,6 +148,7 @@ def _ended(ending: Ending) -> str:
         "unreachable": "is told: No route to host",
         "reply": "takes the reply for a refusal",
         "malformed": "gets what is no reply",
+        "lacking": "is told never to go on without it: gives up",
         "sent": "has its mail delivered",
     }
     waited = f" after {ending.seconds:,.1f} s" if ending.seconds >= 1 else ""

@@ -45,3 +45,6 @@ class Flow(NamedTuple):
     clock: tuple[int, int] | None = None
     recent: int = 0  # the peer's last timestamp value
     cwnd: int = 10
+    owed: bool = False  # the last octets that came are not acknowledged yet
+    state: State = "established"
+    eof: bool = False  # the peer's FIN has come

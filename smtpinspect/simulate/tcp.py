@@ -130,7 +130,7 @@ class Endpoint:
 
     def adopt(self, flow: Flow) -> None:
         """Go on where a capture left this end. What is not acknowledged is in flight since it was sent."""
-        self.state = "established"
+        self.state, self.eof = flow.state, flow.eof
         self.out = Outgoing(self.stack, flow.una)
         self.out.mss = flow.mss
         self.out.size_buffer(flow.cwnd)
@@ -146,8 +146,13 @@ class Endpoint:
         for _, octets, ns in flow.unacknowledged:
             self.out.octets += octets
             self.out.add(ns, len(octets), False)
+        self.out.fin = flow.state not in ("established", "close-wait")
+        if self.out.fin and flow.state != "fin-wait-2":
+            self.out.add(self.clock.now, 0, True)
         if self.out.sent:
             self._arm(since=self.out.sent[-1].ns)
+        if flow.owed:
+            self._ack_timer = self.clock.after(self.stack.delayed_ack, self._acknowledge)
 
     # ---- packets
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from smtpinspect.simulate.clock import MILLISECOND, Clock
+from smtpinspect.simulate.views import View
 
 Side = Literal["client", "server"]
 Kind = Literal["pass", "edit", "drop", "hold"]
-RAW_IP: Final = 101  # LINKTYPE_RAW
-NS_MAGIC: Final = 0xA1B23C4D
-CUT: Final = 262_144
 
 
 class Decided(Protocol):
@@ -45,12 +42,10 @@ class Tap:
         self.packets.append((ns, ip))
 
     def write(self, path: str | Path) -> None:
-        """As a pcap of raw IP with nanoseconds. Raises OSError."""
-        with open(path, "wb") as out:
-            out.write(struct.pack("<IHHiIII", NS_MAGIC, 2, 4, 0, 0, CUT, RAW_IP))
+        """As a capture. Raises UsageError where it cannot be written."""
+        with View(path) as view:
             for ns, ip in self.packets:
-                out.write(struct.pack("<IIII", *divmod(ns, 1_000_000_000), len(ip), len(ip)))
-                out.write(ip)
+                view.add(ns, ip)
 
 
 class Crossing(NamedTuple):

@@ -22,7 +22,15 @@ class End:
     """One end. `sent` and `got` are the octets of both streams; `state` is open, closed, reset or timeout."""
 
     def __init__(
-        self, own: tuple[str, int], peer: tuple[str, int], isn: int, *, mss: int, rng: random.Random, stamps: bool, sack: bool
+        self,
+        own: tuple[str, int],
+        peer: tuple[str, int],
+        isn: int,
+        *,
+        mss: int,
+        rng: random.Random,
+        stamps: bool,
+        sack: bool,
     ) -> None:
         self.own, self.peer, self.isn = own, peer, isn
         self.mss, self.rng, self.stamps, self.sack = mss, rng, stamps, sack
@@ -158,7 +166,18 @@ class End:
         number = (s.seq + len(s.payload)) % 2**32
         return craft.build(
             craft.Segment(
-                self.own[0], self.peer[0], self.own[1], self.peer[1], s.ack, number, craft.RST | craft.ACK, 0, b"", b"", 64, 0
+                self.own[0],
+                self.peer[0],
+                self.own[1],
+                self.peer[1],
+                s.ack,
+                number,
+                craft.RST | craft.ACK,
+                0,
+                b"",
+                b"",
+                64,
+                0,
             )
         )
 
@@ -177,9 +196,19 @@ class Network:
     """client - box - server. `box(ns, ip)` gives pairs (to, packet); to: 0 the client, 1 the server."""
 
     def __init__(
-        self, box: Callable[[int, bytes], list[tuple[int, bytes]]], rng: random.Random, *, v6: bool = False, mss: int = 1448,
-        lost: float = 0.0, twice: float = 0.0, late: float = 0.0, stamps: bool = True, sack: bool = True, isn: tuple[int, int] = (1000, 90000),
-    ) -> None:  # fmt: skip
+        self,
+        box: Callable[[int, bytes], list[tuple[int, bytes]]],
+        rng: random.Random,
+        *,
+        v6: bool = False,
+        mss: int = 1448,
+        lost: float = 0.0,
+        twice: float = 0.0,
+        late: float = 0.0,
+        stamps: bool = True,
+        sack: bool = True,
+        isn: tuple[int, int] = (1000, 90000),
+    ) -> None:
         client = ("2001:db8::10" if v6 else "192.0.2.10", 40112)
         server = ("2001:db8:1::25" if v6 else "198.51.100.25", 25)
         same = {"mss": mss, "rng": rng, "stamps": stamps, "sack": sack}
@@ -187,7 +216,9 @@ class Network:
         self.box, self.rng = box, rng
         self.lost, self.twice, self.late = lost, twice, late
         self.now = 0
-        self.queue: list[tuple[int, int, int, bytes]] = []  # time, order, hop (0 from client, 1 from server, 2/3 to), packet
+        self.queue: list[
+            tuple[int, int, int, bytes]
+        ] = []  # time, order, hop (0 from client, 1 from server, 2/3 to), packet
         self.order = 0
         self.shaken = False
 

@@ -1,0 +1,100 @@
+"""`smtpinspect simulate CAPTURE`: the arguments of that form, and its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from smtpinspect.commands.arguments import PORTS, Parser, number
+from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
+from smtpinspect.errors import CaptureError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+CAPTURE_HELP: Final = """\
+With a CAPTURE and one INSPECTOR: its mail through that firewall. The first mail
+that breaks is taken, or --mail N; where a rule breaks it, both mail servers go
+on as models of themselves (--mta and --to, else guessed). --re-enact sends the
+mail again from its first packet, so that refused commands and masked replies
+have their consequences too. --break drop, rst or fin replaces the product's own
+way to end a flow. JSON has these fields besides: mode inspector client server
+mail mail_from rcpt_to guessed observed rule altered_by attempts copies
+duplicates slot_seconds next_mx final_log packets notes."""
+
+ONLY_ALONE: Final = ("at", "size", "pipelining")
+
+
+def arguments(parser: Parser) -> None:
+    """What this form takes beside what both take."""
+    parser.add_argument("capture", nargs="?", metavar="CAPTURE", help="pcap or pcapng, plain or packed")
+    parser.add_argument(
+        "-i", dest="inspectors", action="append", default=[], metavar="INSPECTOR", help="the firewall to emulate"
+    )
+    parser.add_argument(
+        "--mail", type=number(1, 1_000_000_000), metavar="N", help="that mail of the capture, counted from 1"
+    )
+    parser.add_argument("--re-enact", action="store_true", help="send the mail again, from its first packet")
+    parser.add_argument(
+        "--require-tls", action="store_true", help="with --re-enact: the client sends nothing without TLS"
+    )
+    parser.add_argument(
+        "--require-auth", action="store_true", help="with --re-enact: the client sends nothing without AUTH"
+    )
+    parser.add_argument(
+        "--port", type=number(1, 65_535), action="append", metavar="N", help="server port (default: as replay)"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Simulate a capture's mail. Raises UsageError."""
+    if len(given.inspectors) != 1:
+        raise UsageError(f"simulate takes one -i INSPECTOR, not {len(given.inspectors)}: the flow passes one firewall")
+    if not given.capture:
+        raise UsageError("-i INSPECTOR goes with a CAPTURE; without one --mta, --at and --break are wanted")
+    if given.capture == "-":
+        raise UsageError("simulate reads a capture more than once: name a file")
+    if given.at:
+        raise UsageError("--at is for the form without a capture; here the rules of the firewall say where")
+    outputs = (given.out, given.write_client, given.write_server)
+    for path in outputs:
+        check_output(path, [given.capture])
+    written = [path for path in outputs if path]
+    if len(set(written)) < len(written):
+        raise UsageError("-o, --write-client and --write-server: each needs a file of its own")
+
+    from smtpinspect.simulate import bench
+    from smtpinspect.simulate.captures import Asked, simulate
+
+    asked = Asked(
+        capture=given.capture,
+        inspector=given.inspectors[0],
+        mta=given.mta,
+        receiver=given.to,
+        mail=given.mail,
+        broken=given.broken,
+        re_enact=given.re_enact,
+        timeouts=bench.timeouts_of(given.timeouts),
+        ports=given.port or PORTS,
+        write_client=given.write_client,
+        write_server=given.write_server,
+        require_tls=given.require_tls,
+        require_auth=given.require_auth,
+    )
+    try:
+        told = simulate(asked)
+    except CaptureError as error:
+        return unreadable(error)
+    with text_out(given.out) as (out, width, style):
+        if told.story is None:
+            print("{}" if given.format == "json" else "no SMTP in this capture. Other server ports: --port N", file=out)
+        elif given.format == "json":
+            import json
+
+            json.dump(told.story.record(), out, indent=1)
+            out.write("\n")
+        else:
+            from smtpinspect.report import story_page
+
+            for line in story_page.page(told.story, asked, width, style):
+                print(line, file=out)
+    return DONE if told.fault is None else unreadable(told.fault)
