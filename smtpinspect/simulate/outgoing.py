@@ -67,8 +67,11 @@ class Outgoing:
 
     @property
     def queued(self) -> int:
-        """Memory of what was written and not acknowledged, which lies in buffers of `send_unit` segments."""
-        return len(self.octets) + self.stack.send_overhead * -(-len(self.octets) // self.unit)
+        """Memory of what was written and not acknowledged. What waits lies in buffers of `send_unit` segments; of
+        what is in flight, the first window's segments have a part of one each."""
+        waiting = -(-self.unsent // self.unit)
+        flying = self.stack.sent_overhead * min(len(self.sent), self.stack.first_window)
+        return len(self.octets) + flying + self.stack.send_overhead * waiting
 
     @property
     def unit(self) -> int:
