@@ -96,7 +96,6 @@ class Sendmail(Sender):
     polls = False  # it writes until the socket is full, and waits only then
     mail_command = "MAIL From:<{}>"
     rcpt_command = "RCPT To:<{}>"
-    polls = False  # asks for room only when a write() has told that there is none
     gives_up_after = 5 * DAY
     timers = (
         Timer(("connect",), "Timeout.connect", 0, "connect", CONFIRMED, _READCF),  # 0: the kernel's

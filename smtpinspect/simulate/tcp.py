@@ -64,6 +64,7 @@ class Endpoint:
         self._heard = -stack.delayed_ack  # when octets came last
         self._closed = False  # by the program
         self._waiting = False  # the program wants room
+        self._pressed = False  # and something has been acknowledged since
         self._tries = self._syn_at = 0
 
     # ---- what a program calls
@@ -256,14 +257,16 @@ class Endpoint:
 
     def _advance(self, ack: int) -> None:
         out, pace = self.out, self.pace
-        if self._waiting:
+        if self._waiting and self._pressed:  # the first acknowledgment alone (a FIN's) let no buffer grow: measured
             out.size_buffer(pace.window)
+        self._pressed = self._waiting
+        before = len(out.sent)
         done = out.acknowledge(ack)
         if done and done[-1].times == 1:
             pace.sample(self.clock.now - done[-1].ns)
         else:
             pace.forgive()
-        if not pace.advanced(ack, len(done)) and out.sent:
+        if not pace.advanced(ack, len(done), before) and out.sent:
             out.sent[0].lost = not out.sent[0].sacked  # a partial acknowledgment (RFC 6582)
         if out.sent:
             self._arm()
