@@ -42,8 +42,9 @@ def test_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", SUBJECT, "-i", "stormshield", "--write-client", str(client)]) == 0
     page = capsys.readouterr().out
     for part in (
-        "OBSERVED  in the capture: accepted", "WOULD HAPPEN behind stormshield", "TIMELINE", "THE SENDER LOGS  (Postfix",
-        "THE RECEIVER LOGS", "FATE", 'breaks the flow at the client\'s byte 313, packet 11: "Subject: R\\xc3\\xa9union"',
+        "OBSERVED  in the capture: accepted", "WOULD HAPPEN behind stormshield", "TIMELINE", "THE SENDER LOGS",
+        "THE RECEIVER LOGS", "FATE",
+        'breaks the flow at the client\'s byte 313, packet 11: "Subject: R\\xc3\\xa9union"',
         f"written: {client}", "--re-enact",
     ):  # fmt: skip
         assert part in page
@@ -55,11 +56,12 @@ def test_json_is_one_object(how: list[str], capsys: pytest.CaptureFixture[str]) 
     assert main(["simulate", SUBJECT, "-i", "stormshield", "--format", "json", *how]) == 0
     record = json.loads(capsys.readouterr().out)
     contract = (
-        "mta phase break stage sender_log receiver_log fate scope seconds duplicate_risk retries gives_up_after timeline"
+        "mta phase break stage sender_log receiver_log fate scope seconds duplicate_risk retries gives_up_after "
+        "timeline"
     )
     more = (
-        "mode inspector client server mail mail_from rcpt_to guessed observed rule altered_by attempts copies duplicates "
-        "slot_seconds next_mx final_log packets notes"
+        "mode inspector client server mail mail_from rcpt_to guessed observed rule altered_by attempts copies "
+        "duplicates slot_seconds next_mx final_log packets notes"
     )
     assert list(record) == [*contract.split(), *more.split()]
     assert set(record["timeline"][0]) == {"t", "actor", "event"}
