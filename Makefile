@@ -1,6 +1,8 @@
 # make demo    replay the captures in pcaps/ and show the verdicts
 # make test    all tests, and the checks of the sources
-# Both build first, into .venv; a second run builds only what has changed.
+# make lab     real mail servers with a break between them, against the prediction; needs root (tests/lab/README.md)
+# make lab-full    the whole matrix of breaks
+# All build first, into .venv; a second run builds only what has changed.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,10 +17,10 @@ export DIST_EXTRA_CONFIG = $(CURDIR)/$(VENV)/build.cfg
 
 # compat: a plain path in site-packages; nothing of setuptools runs at start-up.
 INSTALL = $(BIN)/pip install --quiet --no-build-isolation --config-settings editable_mode=compat --editable .
-EXTRA = import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        print(*p['optional-dependencies']['test'], sep='\n')
+EXTRA = import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*p['optional-dependencies'][sys.argv[1]], sep='\n')
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint lab lab-full bench clean
 
 demo: $(VENV)/built
 	@$(BIN)/smtpinspect replay --each pcaps/*.pcap
@@ -31,6 +33,13 @@ lint: $(VENV)/tools
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint ext
+
+# LAB=--install installs what is missing first; LAB="--only PATTERN" plays some runs
+lab: $(VENV)/built $(VENV)/inline
+	$(BIN)/python tests/lab/run.py $(LAB)
+
+lab-full: $(VENV)/built $(VENV)/inline
+	$(BIN)/python tests/lab/run.py --full $(LAB)
 
 # BENCH=--quick for a quick look; BENCH="--peer-root DIR" for peers that are not on the PATH
 bench: $(VENV)/built
@@ -62,9 +71,14 @@ $(VENV)/built: $(VENV)/installed $(SOURCES)
 
 $(VENV)/tools: $(VENV)/ready pyproject.toml
 	@echo "getting what the tests need (once) ..."
-	@$(BIN)/python -c "$(EXTRA)" > $(VENV)/tools.txt
+	@$(BIN)/python -c "$(EXTRA)" test > $(VENV)/tools.txt
 	@$(BIN)/pip install --quiet --requirement $(VENV)/tools.txt
 	@touch $@
+
+# Without the headers of libnetfilter_queue this fails; whoever needs it then says so.
+$(VENV)/inline: $(VENV)/ready pyproject.toml
+	@$(BIN)/python -c "$(EXTRA)" inline > $(VENV)/inline.txt
+	@if $(BIN)/pip install --quiet --requirement $(VENV)/inline.txt; then touch $@; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info smtpinspect/_core/*.so ext/smtpinspect/_core/*.c

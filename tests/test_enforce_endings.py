@@ -6,9 +6,9 @@ import base64
 from pathlib import Path
 
 import pytest
-from test_enforce_firewall import PLAIN, TEXT, Run
 
 from smtpinspect.enforce.firewall import Firewall
+from test_enforce_firewall import PLAIN, TEXT, Run
 
 ZIP = (Path(__file__).parent / "attachments" / "archive" / "infozip-encrypted.zip").read_bytes()
 LOCKED = (

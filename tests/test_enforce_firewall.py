@@ -113,3 +113,44 @@ def test_an_answer_in_the_servers_place_keeps_both_streams_in_step(shape):
             b"250 rcpt fine", b"250 OK", b"250 OK", b"354 go on", b"250 2.0.0 taken", b"250 OK", b"250 noop fine",
             b"250 OK", b"221 bye",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "spec, sent, got",
+    [
+        ("mailguard:pix-4.4,banner=none", b"EHLO me.example\r\n", b"NOOP me.example\r\n"),
+        ("mailguard:pix-4.4,banner=none", b"STARTTLS\r\n", b"NOOP    \r\n"),
+        ("mailguard:pix-6,banner=none", b"EHLO me.example\r\n", b"XXXX me.example\r\n"),
+        ("mailguard:asa-8,banner=none", b"TURN it\r\n", b"XXXXXXX\r\n"),
+        ("mailguard:asa-8,banner=none", b"RCPT TO:<a|b@c>\r\n", b"RCPT TO:<a b@c>\r\n"),
+        ("mailguard:asa-8,banner=none", b"RCPT TO:<<a>b@c> X=<y>\r\n", b"RCPT TO:< a>b@c  X= y \r\n"),
+        ("mailguard:asa-8,banner=none", b'RCPT TO:<"|/bin/sh"@v.example>\r\n', b'RCPT TO:<" /bin/sh"@v.example>\r\n'),
+        ("mailguard:pix-6,banner=none,termination=mask", b"NOOP\n", b"XXXX\n"),
+    ],
+)
+def test_each_rewrite_writes_what_the_product_writes(spec, sent, got):
+    run = Run(spec, [(sent, 1), (b"QUIT\r\n", 1)], {}, 0)
+    assert run.at_server == got + b"QUIT\r\n"
+
+
+@pytest.mark.parametrize(
+    "banner, got",
+    [
+        ("first4", b"220-**********\r\n**************\r\n"),
+        ("keep20", b"220-**********\r\n220 *******200\r\n"),
+        ("per-line", b"220-**********\r\n220 **********\r\n"),
+    ],
+)
+@pytest.mark.parametrize("mss", [1448, 9])
+def test_each_mask_of_the_greeting(banner, got, mss):
+    greeting = b"220-first line\r\n220 second 200\r\n"
+    run = Run(f"mailguard:pix-6,banner={banner}", [], {"mss": mss}, 0, greeting=greeting)
+    assert run.at_client == got
+
+
+def test_what_may_wait_is_bounded():
+    firewall = Firewall("mailguard:asa-8", held=100)
+    run = Run("", [(b"EHLO a\r\n", 1), (b"VRFY " + b"x" * 400 + b"\r\n", 1)], {"mss": 50}, 0, firewall=firewall)
+    held = [fate for fate in run.box.fates if fate.kind == "hold"]
+    assert held and run.whole  # the rest is refused as by a full window, and comes again
+    assert run.at_server == b"EHLO a\r\nVRFY " + b"x" * 400 + b"\r\n"

@@ -48,7 +48,7 @@ ORDER = (
 # Groups of a folder: the other groups that one knows, and its own order.
 INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "_core": {
-        "octets": ((), ("span | seq | scan | plain | octets | prefetch", "state", "text | said | socks | tape")),
+        "octets": ((), ("span | seq | scan | plain | octets | prefetch", "state", "text", "said | socks | tape")),
         "content": (
             ("octets",),
             (

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from kit.bench import V4, V6, Bench, Missing
 
 LOCKED = (Path(__file__).parent / "attachments" / "archive" / "infozip-encrypted.zip").read_bytes()

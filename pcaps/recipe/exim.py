@@ -24,18 +24,20 @@ recipient:
   accept domains = +own
          local_parts = bob
   deny message = Unrouteable address
+begin retry
+* * F,2h,15m; G,16h,1h,1.5; F,4d,6h
 begin routers
 own:
   driver = redirect
   domains = +own
   data = :blackhole:
-others:
+r1:
   driver = manualroute
   route_list = * "{relay}" byname
   self = send
-  transport = smtp
+  transport = remote_smtp
 begin transports
-smtp:
+remote_smtp:
   driver = smtp
   hosts_try_dane =
   {transport}
@@ -48,10 +50,19 @@ def serve(host: Host, settings: Mapping[str, str]) -> None:
     host.wait_for_listener()
 
 
-def deliver(host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[str, str]) -> None:
-    _configure(host, relay, main={}, transport={"hosts_avoid_tls": "*"} | dict(settings))
+def deliver(
+    host: Host,
+    relay: str,
+    mails: Sequence[Mail],
+    settings: Mapping[str, str],
+    *,
+    user: str = "alice",
+    main: Mapping[str, str] = {},
+) -> None:
+    """`settings` are the transport's, `main` those of the main section."""
+    _configure(host, relay, main=dict(main), transport={"hosts_avoid_tls": "*"} | dict(settings))
     for mail in mails:
-        host.run("exim4", "-odf", "-i", "-f", mail.sender, *mail.recipients, user="alice", stdin=mail.data)
+        host.run("exim4", "-odf", "-i", "-f", mail.sender, *mail.recipients, user=user, stdin=mail.data)
 
 
 def _configure(host: Host, relay: str, main: dict[str, str], transport: dict[str, str]) -> None:

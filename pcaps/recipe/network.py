@@ -33,19 +33,24 @@ class Host:
             return self.tool(*arguments)
         return self.tool("chroot", *([f"--userspec={user}"] if user else []), str(self.root), *arguments)
 
-    def run(self, *arguments: str, user: str | None = None, stdin: bytes = b"") -> str:
-        """Run a program to its end; its output if it succeeds."""
+    def run(self, *arguments: str, user: str | None = None, stdin: bytes = b"", check: bool = True) -> str:
+        """Run a program to its end; its output. Raises RuntimeError when it fails, unless that may be."""
         command = self.command(*arguments, user=user)
         done = subprocess.run(command, input=stdin, capture_output=True, env=roots.ENVIRONMENT, check=False)
         output = (done.stdout + done.stderr).decode(errors="replace")
-        if done.returncode:
+        if check and done.returncode:
             raise RuntimeError(f"{self.namespace}: {' '.join(arguments)}: status {done.returncode}\n{output}")
         return output
+
+    @property
+    def output(self) -> Path:
+        """What the daemons of this host write to standard output and error."""
+        return Path(f"/run/{self.namespace}.log")
 
     def start(self, *arguments: str) -> None:
         """Start a daemon; it ends with the process namespace of the scenario."""
         command = self.command(*arguments)
-        with Path(f"/run/{self.namespace}.log").open("ab") as log:
+        with self.output.open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=roots.ENVIRONMENT)
 
     def write(self, path: str, text: str) -> None:
@@ -72,11 +77,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) ->
         time.sleep(0.05)
 
 
-def build(client: Host, server: Host, *, cut: bool = False) -> None:
-    """Join the hosts by one veth pair, or by two with a filter between `outside` and `inside`."""
+def build(client: Host, server: Host, *, cut: bool = False, routed: bool = False) -> None:
+    """Join the hosts by one veth pair, or by two with a filter between `outside` and `inside`.
+
+    routed: the namespace of the caller forwards IP packets between the two.
+    """
     for host in (client, server):
         _ip("netns", "add", host.namespace)
-    if cut:
+    if cut or routed:
         _ip("link", "add", "client0", "type", "veth", "peer", "name", "outside")
         _ip("link", "add", "server0", "type", "veth", "peer", "name", "inside")
         for name in ("outside", "inside"):
@@ -85,6 +93,13 @@ def build(client: Host, server: Host, *, cut: bool = False) -> None:
         _ip("link", "add", "client0", "type", "veth", "peer", "name", "server0")
     for number, (host, peer) in enumerate(((client, server), (server, client))):
         _attach(host, peer, f"00:00:5e:00:53:{number + 1:02x}")  # RFC 7042 2.1.2: octets for documentation
+    if routed:
+        _ip("link", "set", "lo", "up")
+        for name, host, peer in (("outside", client, server), ("inside", server, client)):
+            gateway = f"{host.address.rpartition('.')[0]}.254"
+            _ip("address", "add", f"{gateway}/24", "dev", name)
+            _ip("-n", host.namespace, "route", "replace", f"{peer.address}/32", "via", gateway)
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
 def _attach(host: Host, peer: Host, mac: str) -> None:

@@ -39,12 +39,14 @@ def serve(host: Host, settings: Mapping[str, str]) -> None:
     host.wait_for_listener()
 
 
-def deliver(host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[str, str]) -> None:
+def deliver(
+    host: Host, relay: str, mails: Sequence[Mail], settings: Mapping[str, str], *, user: str = "alice"
+) -> None:
     """Queue the mails first, so that one run of the queue manager finds them all."""
     _configure(host, _CLIENT | {"relayhost": f"[{relay}]"} | dict(settings))
     host.run("postconf", "-M#", "smtp/inet")
     for mail in mails:
-        host.run("sendmail", "-i", "-f", mail.sender, *mail.recipients, user="alice", stdin=mail.data)
+        host.run("sendmail", "-i", "-f", mail.sender, *mail.recipients, user=user, stdin=mail.data)
     host.start("postfix", "start-fg")
 
 

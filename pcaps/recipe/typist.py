@@ -2,8 +2,8 @@
 
     typist.py HOST PORT < LINES
 
-A mail's text, from the line after DATA to the dot, goes out in one piece. `\\n` in a line is a line end,
-typed without waiting for a reply.
+What the server says goes to standard output. A mail's text, from the line after DATA to the dot, goes out in one piece.
+`\\n` in a line is a line end, typed without waiting for a reply.
 """
 
 import socket
@@ -39,8 +39,9 @@ def pieces(lines: list[str]) -> Iterator[bytes]:
 
 
 def reply(replies: BinaryIO) -> bytes:
-    """Read one reply to its last line; its code, empty at the end of the connection."""
+    """Read and show one reply to its last line; its code, empty at the end of the connection."""
     while line := replies.readline():
+        print(line.decode(errors="replace").rstrip("\r\n"), flush=True)
         if line[3:4] != b"-":
             return line[:3]
     return b""

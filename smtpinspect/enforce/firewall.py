@@ -26,6 +26,8 @@ FLOWS: Final = 65_536  # connections that are remembered for what was done to th
 FORGET_NS: Final = 3_600_000_000_000  # after this long without a packet; Linux sends again for 925 s
 CALM_NS: Final = 3_000_000_000  # so long repetitions may come of what was changed, although it was acknowledged
 SWEEP: Final = 1_024  # packets of such connections between two looks at who is to be forgotten
+_WHOLE: Final = 1 << 32
+_HALF: Final = 1 << 31
 TRIES: Final = 3  # repetitions of a part of a line, or of a question for what the box said, that are believed
 
 
@@ -70,6 +72,8 @@ class Firewall:
         # a verb that came in pieces has a rule of its own: whoever drops it keeps the pieces
         split = [row.action.strength for row in rows if row.when.kind is COMMAND and "split" in dict(row.when.tests)]
         self._keeps = Strength.DROP in split
+        greetings = (deed_of(row).rewrite for row in rows if row.when.kind is GREETING)
+        self._greeting = next(filter(None, greetings), None)  # for one that comes in parts, far apart
         # an answer has its place among the server's octets: these are followed from the beginning, and in order
         self._answers = any(row.when.kind is COMMAND and deed_of(row).reply for row in rows)
         self._step = self.watch.step
@@ -79,12 +83,30 @@ class Firewall:
 
     def take(self, ns: int, ip: bytes) -> Fate:
         """The fate of one IP packet, which came at this time (nanoseconds)."""
-        key = ip[12:24] if ip[:1] == b"\x45" else _key(ip)
+        if ip[:1] == b"\x45":
+            key, tcp = ip[12:24], 20
+        elif ip[6:7] == b"\x06" and ip[0] >> 4 == 6:
+            key, tcp = ip[8:44], 40
+        else:
+            key, tcp = _key(ip), 0
         known = self._flows.get(key)
         if known is None:
             found = self._step(ns, ip)
             return self._first(ns, ip, found) if found or self._answers else PASSED
-        return self._follow(ns, ip, *known)
+        flow, side = known
+        if flow.quiet and tcp and len(ip) >= tcp + 20 and not ip[tcp + 13] & SYN:
+            # nothing is to be done to it unless it repeats what was changed, or fires something
+            number = int.from_bytes(ip[tcp + 4 : tcp + 8], "big")
+            silent = side == CLIENT or not self._answers or len(ip) == tcp + (ip[tcp + 12] >> 2 & 60)
+            if silent and (number - flow.fences[side]) % _WHOLE < _HALF:
+                found = self._step(ns, ip)
+                flow.last_ns = ns
+                if found:
+                    return self._first(ns, ip, found, flow)
+                if ns - flow.touched_ns > CALM_NS and not self._answers:
+                    self._forget(flow)
+                return PASSED
+        return self._follow(ns, ip, flow, side)
 
     def finish(self) -> tuple[Alert, ...]:
         """Nothing more comes; the alerts that only the end tells."""
@@ -93,20 +115,24 @@ class Firewall:
 
     # --- connections that are remembered ----------------------------------------------------------------
 
-    def _first(self, ns: int, ip: bytes, found: int) -> Fate:
-        """The first packet of a connection that asks for something."""
+    def _first(self, ns: int, ip: bytes, found: int, before: Flow | None = None) -> Fate:
+        """The first packet of a connection that asks for something, or the next one after quiet ones."""
         alerts = self.watch.fired()
         standing = self.watch.standing()
         at = layout(ip)
         if standing is None or at is None:
             return Fate("pass", alerts=alerts) if alerts else PASSED
         if not found & ~FIRED and not any(map(acts, alerts)):
+            if before:
+                return Fate("pass", alerts=alerts)
             begun = standing[1][0] is not None and standing[2][0] is not None and ip[at.tcp + 13] & SYN == 0
             if not self._answers or not begun:
                 return Fate("pass", alerts=alerts) if alerts else PASSED
         flow = self._flow(ip, at, standing)
         if flow is None:
             return Fate("pass", alerts=alerts)
+        if before:
+            flow.go_on(before)
         packet = flow.packet(ip, standing[0], at)
         flow.note(packet)
         return self._decide(ns, flow, packet, alerts, standing, [])
@@ -240,7 +266,7 @@ class Firewall:
             start = server.forward(at, True)
             packet = flow.made(CLIENT, ACK | PSH, start, withheld.reply, ack=flow.acknowledged())
             server.replace(at, at, withheld.reply)
-            flow.unheard.append(withheld._replace(end=start + len(withheld.reply)))
+            flow.unheard.append(withheld._replace(start=start))
             injected.append(("client", packet))
             self._step(ns, packet)
 
@@ -251,22 +277,18 @@ class Firewall:
             return
         number = int.from_bytes(packet.octets[packet.layout.tcp + 8 : packet.layout.tcp + 12], "big")
         heard = server.received(number)
-        missing = server.said_at(heard)
-        again = packet.payload and packet.end <= client.top and client.withheld(packet.at, packet.end)
-        if not packet.payload and missing is not None and not packet.flags & (FIN | RST):
+        again = bool(packet.payload) and packet.end <= client.top and client.withheld(packet.at, packet.end)
+        if not packet.payload and flow.unheard and heard == flow.unheard[0].start:
             flow.asked = (heard, flow.asked[1] + 1) if flow.asked[0] == heard else (heard, 0)
             again = flow.asked[1] >= TRIES
         if not again:
             return
-        if missing is None:
+        for each in flow.unheard:
+            octets = flow.made(CLIENT, ACK | PSH, each.start, each.reply, ack=flow.acknowledged())
+            injected.append(("client", octets))
+        if not flow.unheard:
             seq = server.forward(server.top, True)
             injected.append(("client", flow.made(CLIENT, ACK, seq, ack=flow.acknowledged())))
-            return
-        seq = server.forward(missing.at)
-        for edit in server.edits:
-            if edit.at == edit.end == missing.at:
-                injected.append(("client", flow.made(CLIENT, ACK | PSH, seq, edit.octets, ack=flow.acknowledged())))
-                seq += len(edit.octets)
 
     # --- deciding ------------------------------------------------------------------------------------------
 
@@ -298,7 +320,8 @@ class Firewall:
             standing = self.watch.standing()
         self._settle(flow, packet, standing, bool(known))
         fate = self._onward(flow, packet, standing, injected, alerts, why)
-        if flow.calm and not self._answers and ns - flow.touched_ns > CALM_NS:
+        flow.settle_down()
+        if flow.quiet and not self._answers and ns - flow.touched_ns > CALM_NS:
             self._forget(flow)
         return fate
 
@@ -329,10 +352,10 @@ class Firewall:
         elif deed.rewrite and kind is KEYWORD:
             if flow.masked_at != flow.streams[CLIENT].top:
                 flow.masked, flow.masked_at = 0, flow.streams[CLIENT].top
-            stream.rewrite(start, octets, lambda line: numbered(line, flow.masked))
+            flow.rewrite(side, start, octets, lambda line: numbered(line, flow.masked))
             flow.masked += 1
         elif deed.rewrite:
-            stream.rewrite(start, octets, deed.rewrite)
+            flow.rewrite(side, start, octets, deed.rewrite)
 
     def _settle(self, flow: Flow, packet: Packet, standing: Standing | None, known: bool) -> None:
         """How far the octets of both sides can go on."""
@@ -352,6 +375,9 @@ class Firewall:
             if known and side == packet.side and settled < packet.end <= read and flow.forced[side] < packet.end:
                 flow.again += 1
                 if flow.again >= TRIES and not (side == CLIENT and self._keeps):
+                    unit = flow.unit(side, settled, read - settled) if side == SERVER and settled == 0 else None
+                    if unit and self._greeting:
+                        flow.rewrite(side, *unit, self._greeting)
                     flow.forced[side], flow.again = read, 0
             if settled > flow.forced[side]:
                 flow.forced[side], flow.again = settled, 0

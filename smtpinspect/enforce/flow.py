@@ -45,20 +45,25 @@ class Last(NamedTuple):
 
 
 class Withheld(NamedTuple):
-    """A command that the server never sees, and the box's answer to it; `end`: behind the answer, as the client
-    counts the server's octets, once it is given."""
+    """A command that the server never sees, and the box's answer to it; `start`: of the answer, as the client counts
+    the server's octets, once it is given."""
 
     at: int
     reply: bytes
-    end: int = -1
+    start: int = -1
+
+    @property
+    def end(self) -> int:
+        """Behind the answer."""
+        return self.start + len(self.reply)
 
 
 class Flow:
     """One connection: the streams of both sides, what is held, and how it has ended."""
 
     __slots__ = (
-        "again", "asked", "buffers", "dead", "ending", "ends", "forced", "held", "keys", "last", "last_ns",
-        "masked", "masked_at", "sent", "streams", "touched_ns", "unheard", "waiting",
+        "again", "asked", "buffers", "dead", "ending", "ends", "fences", "forced", "held", "keys", "last", "last_ns",
+        "masked", "masked_at", "quiet", "sent", "streams", "touched_ns", "unheard", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +84,8 @@ class Flow:
         self.masked_at = -1
         self.last: list[Last | None] = [None, None]
         self.ending: Ending | None = None
+        self.quiet = False  # there is nothing to do but to change repetitions of what was changed
+        self.fences = [0, 0]  # behind that: sequence numbers
         self.dead = False  # nothing goes on any more
         self.last_ns = self.touched_ns = 0  # of the last packet; of the last one that changed something
 
@@ -104,7 +111,7 @@ class Flow:
             other = self.streams[1 - packet.side]
             number = int.from_bytes(octets[tcp + 8 : tcp + 12], "big")
             heard = other.received(number)
-            other.acked = max(other.acked, min(other.back(heard), other.top + 1))
+            other.acked = max(other.acked, other.back(heard))
             while packet.side == CLIENT and self.unheard and self.unheard[0].end <= heard:
                 self.unheard.popleft()
         if packet.flags & FIN:
@@ -138,6 +145,11 @@ class Flow:
         begin = buffer.rfind(b"\n", 0, at - start) + 1
         end = buffer.find(b"\n", at - start) + 1 or len(buffer)
         return start + begin, bytes(buffer[begin:end])
+
+    def rewrite(self, side: int, start: int, octets: bytes, change: Callable[[bytes], bytes]) -> None:
+        """A unit goes on changed, as far as it has not gone on yet."""
+        known = min(max(0, self.sent[side] - start), len(octets))
+        self.streams[side].rewrite(start + known, octets[known:], lambda rest: change(octets[:known] + rest)[known:])
 
     # --- writing -----------------------------------------------------------------------------------------
 
@@ -250,10 +262,9 @@ class Flow:
             stops = [each.at for each in self.held[side].values()] + [low for low, _ in stream.lost]
             self.sent[side] = max(self.sent[side], min([stream.top, *stops]))
 
-    @property
-    def calm(self) -> bool:
-        """Is there nothing left to remember?"""
-        return not (
+    def settle_down(self) -> None:
+        """Is there anything left to be done?"""
+        self.quiet = not (
             self.dead
             or self.waiting
             or self.unheard
@@ -264,6 +275,17 @@ class Flow:
                 for stream in self.streams
             )
         )
+        if self.quiet:
+            self.fences = [
+                stream.number(stream.edits[-1].end if stream.edits else 0) for stream in self.streams
+            ]
+
+    def go_on(self, before: Flow) -> None:
+        """Keep what is known of the same connection before it was quiet."""
+        for stream, known in zip(self.streams, before.streams, strict=True):
+            stream.remember(known)
+        self.last, self.masked, self.masked_at = before.last, before.masked, before.masked_at
+        self.touched_ns = before.touched_ns
 
 
 _FLAGS: Final = {"rst": RST | ACK, "fin": FIN | ACK}

@@ -106,6 +106,11 @@ class Stream:
         if made != octets:
             self.replace(at, end, made)
 
+    def remember(self, known: Stream) -> None:
+        """The edits of the same stream as it was known before; none of them changes a length."""
+        self.edits, self._starts, self._ends = known.edits, known._starts, known._ends
+        self.fin, self.acked = known.fin, max(self.acked, known.acked)
+
     def lose(self, at: int, end: int) -> None:
         """The octets from `at` to `end` never go on; numbers stay."""
         if end > at:
@@ -145,16 +150,6 @@ class Stream:
             else:
                 break
         return out
-
-    def said_at(self, offset: int) -> Edit | None:
-        """What the box itself said of which the receiver acknowledges, at its own offset, not all."""
-        place = self._folded
-        for edit in self.edits:
-            start = edit.at + place
-            if edit.at == edit.end and start <= offset < start + len(edit.octets):
-                return edit
-            place += edit.growth
-        return None
 
     def withheld(self, at: int, end: int) -> bool:
         """Are octets among these that the box keeps from the receiver, and answers for?"""

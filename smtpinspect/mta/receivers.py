@@ -188,6 +188,7 @@ class EximServer(Receiver):
         (r"\bD=\S+", "D=<time>"),
         (r"\bS=\d+", "S=<n>"),
         (r"(?<=<)[^<>\s]+@[^<>\s]+(?=>)|(?<=<= )\S+@\S+", "<address>"),
+        (r" id=\S+@\S+", ""),  # the mail's own Message-ID, where it has one
     )
 
     def timeout_reply(self, step: Step, envelope: Envelope) -> str:
@@ -283,7 +284,11 @@ class SendmailServer(Receiver):
         (r"(?<=from=<)[^<>\s]+@[^<>\s]+(?=>)", "<address>"),
         (r"\bsize=\d+", "size=<n>"),
         (r"\brelay=[^,\s]+(?: \[[^\]]+\])?", "relay=<host>"),
-        (r"\b(from|by) [\w.-]+(?: \[[^\]]+\])?(?= during| to|$)|^(sendmail: <id>:) \S+ \[[^\]]+\]", r"\1\2 <host>"),
+        # by name, or, when nobody knows it, by address
+        (
+            r"\b(from|by) \[?[\w.:-]+\]?(?: \[[^\]]+\])?(?= during| to|$)|^(sendmail: <id>:) \S+ \[[^\]]+\]",
+            r"\1\2 <host>",
+        ),
     )
 
     def timeout_reply(self, step: Step, envelope: Envelope) -> str:

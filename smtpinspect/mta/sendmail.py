@@ -93,6 +93,7 @@ class Sendmail(Sender):
     pipelines = ("rcpt", "datacmd")  # MAIL goes alone
     dot_apart = True
     write_block = 4096
+    polls = False  # it writes until the socket is full, and waits only then
     mail_command = "MAIL From:<{}>"
     rcpt_command = "RCPT To:<{}>"
     gives_up_after = 5 * DAY

@@ -67,10 +67,8 @@ class Outgoing:
 
     @property
     def queued(self) -> int:
-        """Memory of what was written and not acknowledged. What waits lies in buffers of `send_unit` segments; of
-        what is in flight, the first window's segments have one each."""
-        waiting = -(-self.unsent // self.unit)
-        return len(self.octets) + self.stack.send_overhead * (min(len(self.sent), self.stack.first_window) + waiting)
+        """Memory of what was written and not acknowledged, which lies in buffers of `send_unit` segments."""
+        return len(self.octets) + self.stack.send_overhead * -(-len(self.octets) // self.unit)
 
     @property
     def unit(self) -> int:

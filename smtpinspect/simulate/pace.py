@@ -47,16 +47,16 @@ class Pace:
         wait = 2 * self.srtt + (self.stack.min_rto if segments == 1 else SLACK)
         return "probe", min(wait, self.rto)
 
-    def advanced(self, ack: int, acked: int, before: int) -> bool:
-        """Acknowledged: so many segments of those that were in flight. Is what was lost made good?"""
+    def advanced(self, ack: int, acked: int) -> bool:
+        """Acknowledged: so many segments. Is what was lost made good?"""
         self.dupacks = 0
         if ack >= self.probe_end:
             self.probe_end = 0
         whole = ack >= self.recover
         if whole:
             self.first_again = -1
-        if not whole or 2 * before >= self.window:
-            self.window += acked
+        # Commands that were acknowledged one by one have opened it, too (measured: 10 + 4 at the text).
+        self.window += acked
         return whole
 
     def duplicate(self, una: int, nxt: int) -> bool:

@@ -40,7 +40,7 @@ class Stack(NamedTuple):
     first_window: int = 10  # segments (RFC 6928)
     receive_window: int = 65_160  # first one
     receive_most: int = 6_291_456  # tcp_rmem[2]
-    send_segment: int = 4_352  # memory that the kernel reckons for a segment when it sizes the send buffer
+    send_segment: int = 3_456  # memory that the kernel reckons for a segment when it sizes the send buffer
     send_overhead: int = 1_280  # memory of a buffer beside its octets
     send_unit: int = 22  # segments that one buffer of what waits can hold
     send_most: int = 4_194_304  # tcp_wmem[2]

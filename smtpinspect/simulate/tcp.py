@@ -258,13 +258,12 @@ class Endpoint:
         out, pace = self.out, self.pace
         if self._waiting:
             out.size_buffer(pace.window)
-        before = len(out.sent)
         done = out.acknowledge(ack)
         if done and done[-1].times == 1:
             pace.sample(self.clock.now - done[-1].ns)
         else:
             pace.forgive()
-        if not pace.advanced(ack, len(done), before) and out.sent:
+        if not pace.advanced(ack, len(done)) and out.sent:
             out.sent[0].lost = not out.sent[0].sacked  # a partial acknowledgment (RFC 6582)
         if out.sent:
             self._arm()

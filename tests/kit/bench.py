@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
+
+from smtpinspect.enforce.inline import Fail, rules
 
 KIT: Final = Path(__file__).parent
 ROOT: Final = KIT.parents[1]
@@ -83,11 +87,16 @@ class Bench:
         for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             call("ip", "netns", "exec", box, "sysctl", "-qw", f"{key}=1")
 
-    def queue(self, number: int, port: int = 25, fail: str = "open") -> None:
+    def queue(self, number: int, port: int = 25, fail: Fail = "open") -> None:
         """Send the packets of a port into a queue, by the commands that `inline --print-rules` prints."""
-        from smtpinspect.enforce.inline import rules
+        self._tables(" -A ", number, port, fail)
 
-        lines = [line.split() for line in rules(number, (port,), fail).splitlines() if " -A " in line]  # type: ignore[arg-type]
+    def unqueue(self, number: int, port: int = 25, fail: Fail = "open") -> None:
+        """And no more."""
+        self._tables(" -D ", number, port, fail)
+
+    def _tables(self, what: str, number: int, port: int, fail: Fail) -> None:
+        lines = [line.split() for line in rules(number, (port,), fail).splitlines() if what in line]
         for suffix in ("-legacy", ""):
             try:
                 for words in lines:
@@ -154,15 +163,19 @@ class Server:
         self.made = made
         assert made.stdout
         assert made.stdout.readline() == b"up\n"
+        self._told: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._read, args=(made.stdout,), daemon=True).start()
+
+    def _read(self, told: IO[bytes]) -> None:
+        for line in told:
+            self._told.put(line)
 
     def session(self, seconds: float = 5.0) -> dict[str, Any] | None:
         """The next connection that is over; None: none is."""
-        import select
-
-        assert self.made.stdout
-        if not select.select([self.made.stdout], [], [], seconds)[0]:
+        try:
+            found: dict[str, Any] = json.loads(self._told.get(timeout=seconds))
+        except queue.Empty:
             return None
-        found: dict[str, Any] = json.loads(self.made.stdout.readline())
         return found
 
     def close(self) -> None:

@@ -196,9 +196,19 @@ class Network:
     """client - box - server. `box(ns, ip)` gives pairs (to, packet); to: 0 the client, 1 the server."""
 
     def __init__(
-        self, box: Callable[[int, bytes], list[tuple[int, bytes]]], rng: random.Random, *, v6: bool = False, mss: int = 1448,
-        lost: float = 0.0, twice: float = 0.0, late: float = 0.0, stamps: bool = True, sack: bool = True, isn: tuple[int, int] = (1000, 90000),
-    ) -> None:  # fmt: skip
+        self,
+        box: Callable[[int, bytes], list[tuple[int, bytes]]],
+        rng: random.Random,
+        *,
+        v6: bool = False,
+        mss: int = 1448,
+        lost: float = 0.0,
+        twice: float = 0.0,
+        late: float = 0.0,
+        stamps: bool = True,
+        sack: bool = True,
+        isn: tuple[int, int] = (1000, 90000),
+    ) -> None:
         client = ("2001:db8::10" if v6 else "192.0.2.10", 40112)
         server = ("2001:db8:1::25" if v6 else "198.51.100.25", 25)
         same = {"mss": mss, "rng": rng, "stamps": stamps, "sack": sack}

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 TAKEN = 1 << 16
+PRINTING = threading.Lock()
 
 
 class Session:
@@ -38,7 +39,9 @@ class Session:
         except OSError as error:
             self.end = type(error).__name__
         self.conn.close()
-        print(json.dumps({"lines": self.lines, "messages": self.messages, "end": self.end}), flush=True)
+        told = json.dumps({"lines": self.lines, "messages": self.messages, "end": self.end})
+        with PRINTING:
+            print(told, flush=True)
 
     def talk(self) -> None:
         text = None

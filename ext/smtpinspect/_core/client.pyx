@@ -1,7 +1,7 @@
 """The client's lines: commands, empty lines, answers in the AUTH dialogue."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc
+from libc.stdlib cimport calloc, free
 
 from smtpinspect._core.commands cimport (
     Command, command_advertised, command_parse, path_fact, surely_command, V_AUTH, V_BDAT, V_DATA, V_EHLO, V_HELO,
@@ -23,7 +23,7 @@ from smtpinspect._core.states cimport (
     action_of, D_ABORT, D_CHUNK, D_COUNT, D_EMPTY, D_GREET, D_IGNORE, D_MAIL, D_RCPT, E_ANSWER, E_AUTH, E_BDAT,
     E_DATA, E_EMPTY, E_HELO, E_MAIL, E_OTHER, E_QUIT, E_RCPT, E_RSET, E_STARTTLS, E_XEXCH50, S_AUTH, S_LOST, S_WAIT,
 )
-from smtpinspect._core.text cimport octets_set, text_add
+from smtpinspect._core.text cimport short_set, text_add, text_free
 from smtpinspect._core.transactions cimport mail_begin, mail_close, mail_recipient, mail_sender
 
 from smtpinspect.grammar import limits as _limits
@@ -76,7 +76,7 @@ cdef Py_ssize_t client_read(
     cdef int end, where = IN_AUTH if talk.state == S_AUTH else IN_COMMAND
     cdef Command c
     cdef Py_ssize_t took
-    if talk.nested != NULL and talk.nested.reply:
+    if talk.open != NULL and talk.open.nested != NULL and talk.open.nested.reply:
         nested_taken(dialogue, conn)
     if line.n == 0 and talk.new_border:
         talk.new_border = 0
@@ -142,16 +142,16 @@ cdef void open_mail(Dialogue dialogue, Conn* conn, int64_t at) noexcept nogil:
 
 cdef void nested_mail(Dialogue dialogue, Talk* talk, int64_t at, Span text) noexcept nogil:
     """A MAIL inside a mail has none of its own unless the server takes it."""
-    if talk.nested == NULL:
-        talk.nested = <Nested*>calloc(1, sizeof(Nested))
-        if talk.nested == NULL:
+    cdef Mail* mail = talk.open
+    if mail.nested == NULL:
+        mail.nested = <Nested*>calloc(1, sizeof(Nested))
+        if mail.nested == NULL:
             return
-    talk.nested.line.n = 0
-    text_add(&talk.nested.line, text.p, text.n, KEPT_LINE)
-    talk.nested.at = at
-    talk.nested.ns = dialogue.verdicts.ns
-    talk.nested.tx = talk.open.tx
-    talk.nested.ordinal = talk.ordinal + 1
+    mail.nested.line.n = 0
+    text_add(&mail.nested.line, text.p, text.n, KEPT_LINE)
+    mail.nested.at = at
+    mail.nested.ns = dialogue.verdicts.ns
+    mail.nested.ordinal = talk.ordinal + 1
 
 
 cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
@@ -160,21 +160,23 @@ cdef void nested_taken(Dialogue dialogue, Conn* conn) noexcept nogil:
     Only what the client sends when it knows so belongs to it; what it had sent before stays with the first.
     """
     cdef Talk* talk = conn.talk
-    cdef Nested* nested = talk.nested
     cdef Mail* mail = talk.open
+    cdef Nested* nested = mail.nested
     cdef Command c
     cdef bint knows = dialogue.ack >= nested.reply
     nested.reply = 0
-    if not knows or mail == NULL or mail.tx != nested.tx or mail.has_text or talk.qn:
+    if not knows or mail.has_text or talk.qn:
         return
+    mail.nested = NULL                             # outlives it
     mail_close(dialogue.verdicts, conn, mail, OUTCOME_ABORTED)
     mail = mail_begin(dialogue.verdicts, conn, nested.at)
-    if mail == NULL:
-        return
-    mail.ordinal = nested.ordinal
-    mail.start_ns = nested.ns
-    command_parse(span(nested.line.p, nested.line.n), &c)
-    mail_sender(mail, &c)
+    if mail != NULL:
+        mail.ordinal = nested.ordinal
+        mail.start_ns = nested.ns
+        command_parse(span(nested.line.p, nested.line.n), &c)
+        mail_sender(mail, &c)
+    text_free(&nested.line)
+    free(nested)
 
 
 cdef void answer_line(Dialogue dialogue, Conn* conn, Span text, int64_t end_at, int end) noexcept nogil:
@@ -275,7 +277,7 @@ cdef void command_line(Dialogue dialogue, Conn* conn, Command* c, Span text, int
         if talk.open != NULL:
             mail_close(dialogue.verdicts, conn, talk.open, OUTCOME_ABORTED)
     if action == D_GREET:
-        octets_set(&talk.helo, &talk.helo_n, c.arg.p, c.arg.n, <uint16_t>KEPT_ADDRESS)
+        short_set(&talk.helo, &talk.helo_n, c.arg.p, c.arg.n, <uint16_t>KEPT_ADDRESS)
     p = dialogue.ask(conn, line.start, end_at, line.packet, c.verb, c.word, W_COMMAND, phase, mail)
     dialogue.tape.command(conn, text, line.n)
     if p == NULL:

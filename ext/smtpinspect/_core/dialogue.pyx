@@ -218,8 +218,8 @@ cdef class Dialogue:
         """The replies to what waits are lost."""
         cdef Talk* talk = conn.talk
         cdef Pending p
-        if talk.nested != NULL:
-            talk.nested.reply = 0
+        if talk.open != NULL and talk.open.nested != NULL:
+            talk.open.nested.reply = 0
         while talk.qn:
             self.queue_take(talk, &p)
             if p.mail != NULL:

@@ -24,8 +24,8 @@ from smtpinspect._core.states cimport (
     S_AUTH, S_CHUNK, S_COMMAND, S_LOST, S_TEXT, S_TLS, S_WAIT,
 )
 from smtpinspect._core.tape cimport Tape
-from smtpinspect._core.text cimport text_free
-from smtpinspect._core.transactions cimport mail_encrypted, mails_end
+from smtpinspect._core.text cimport short_free, text_free
+from smtpinspect._core.transactions cimport mail_encrypted, mails_end, unlink_mail
 from smtpinspect._core.verdicts cimport Verdicts
 
 
@@ -50,19 +50,16 @@ cdef class Machine:
         cdef int side
         if talk == NULL:
             return
-        while talk.mails != NULL:
-            mail = talk.mails
-            talk.mails = mail.next
+        while talk.last_mail != NULL:
+            mail = talk.last_mail.next
+            unlink_mail(talk, mail)
+            mime_free(mail.mime)
             free_mail(mail)
-        mime_free(talk.mime)
         for side in range(2):
             if talk.line[side] != NULL:
                 text_free(&talk.line[side].kept)
                 free(talk.line[side])
-        free(talk.helo)
-        if talk.nested != NULL:
-            text_free(&talk.nested.line)
-            free(talk.nested)
+        short_free(&talk.helo, talk.helo_n)
         if talk.reply != NULL:
             text_free(&talk.reply.greeting)
             free(talk.reply)

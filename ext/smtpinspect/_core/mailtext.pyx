@@ -49,8 +49,8 @@ cdef void text_begins(Dialogue dialogue, Conn* conn, int64_t at, bint stuffed) n
     mail.text_start = at
     mail.refused_data = 0
     mail.last_refusal = 0 if mail.rcpt_accepted or not mail.rcpt_refused else mail.last_refusal
-    mime_free(talk.mime)
-    talk.mime = mime_new(stuffed, at)
+    mime_free(mail.mime)
+    mail.mime = mime_new(stuffed, at)
     talk.given &= ~(<uint8_t>GIVEN_REFUSED_DATA)
 
 
@@ -114,9 +114,6 @@ cdef void end_of_data(
         mime_end(dialogue.verdicts, conn, mail)
         mail.text_end = dot + 3
         mail.closed = 1
-    else:
-        mime_free(talk.mime)
-        talk.mime = NULL
     dialogue.event(conn, E_END_OF_DATA)
     dialogue.ask(
         conn, dot, dot + 3, dialogue.verdicts.packet, V_DATA, span(<const uint8_t*>b".", 1), W_END,

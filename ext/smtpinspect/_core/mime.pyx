@@ -81,7 +81,7 @@ cdef void body_count(
 cdef bint mime_passes(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil:
-    cdef Mime* m = conn.talk.mime
+    cdef Mime* m = mail.mime
     if m == NULL or m.mode != BODY or not body_plain(m, p, n):
         return False
     mail.octets += n
@@ -95,7 +95,7 @@ cdef bint mime_passes(
 cdef int mime_feed(
     Verdicts verdicts, Conn* conn, Mail* mail, const uint8_t* p, Py_ssize_t n, int64_t offset,
 ) noexcept nogil:
-    cdef Mime* m = conn.talk.mime
+    cdef Mime* m = mail.mime
     cdef Py_ssize_t i = 0, took
     cdef uint8_t level
     if m == NULL or n <= 0:
@@ -125,7 +125,7 @@ cdef int mime_feed(
 
 
 cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept nogil:
-    cdef Mime* m = conn.talk.mime
+    cdef Mime* m = mail.mime
     mail.octets += n
     mail.doubt |= DOUBT_GAP
     if m == NULL:
@@ -144,7 +144,7 @@ cdef int mime_gap(Verdicts verdicts, Conn* conn, Mail* mail, int64_t n) noexcept
 
 
 cdef int mime_end(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
-    cdef Mime* m = conn.talk.mime
+    cdef Mime* m = mail.mime
     if m == NULL:
         return 0
     if m.mode != BODY:
@@ -155,6 +155,6 @@ cdef int mime_end(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
     else:
         body_ends(verdicts, conn, mail, m)
     part_ends(verdicts, conn, mail, m)
-    conn.talk.mime = NULL
+    mail.mime = NULL
     mime_free(m)
     return 0

@@ -45,6 +45,9 @@ cdef void free_mail(Mail* mail) noexcept nogil:
     text_free(&mail.text)
     free(mail.rcpts)
     free(mail.names)
+    if mail.nested != NULL:
+        text_free(&mail.nested.line)
+        free(mail.nested)
     standings_free(mail.standing)
     free(mail)
 

@@ -356,8 +356,8 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
             refused(mail, code, PHASE_MAIL)
             mail.refused_mail = 1
         elif mail != NULL and mail.command_at != p.at and 200 <= code < 300 and talk.qn == 0:
-            if talk.nested != NULL and talk.nested.at == p.at:
-                talk.nested.reply = dialogue.reply_end
+            if mail.nested != NULL and mail.nested.at == p.at:
+                mail.nested.reply = dialogue.reply_end
     elif p.verb == V_RCPT:
         rcpt_answered(dialogue, conn, mail, code, p, text)
     elif p.verb == V_EHLO or p.verb == V_HELO or p.verb == V_LHLO:

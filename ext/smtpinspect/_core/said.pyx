@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from smtpinspect._core.octets cimport digits, hex_digit
 from smtpinspect._core.span cimport be16
 from smtpinspect._core.state cimport CLIENT, Conn, Mail, Piece
+from smtpinspect._core.text cimport short_octets
 
 
 cdef int escaped(const uint8_t* p, Py_ssize_t n, char* out) noexcept nogil:
@@ -111,7 +112,7 @@ cdef object said(Conn* conn, Mail* mail):
     cdef uint32_t i
     made.client = endpoint(conn, 0)
     made.server = endpoint(conn, 1)
-    made.helo = (<const char*>conn.talk.helo)[:conn.talk.helo_n] if conn.talk.helo_n else b""
+    made.helo = (<const char*>short_octets(&conn.talk.helo, conn.talk.helo_n))[:conn.talk.helo_n]
     made.rcpt_to = []
     if mail != NULL:
         made.mail_from = decoded(piece(mail, mail.sender)) if mail.has_sender else None

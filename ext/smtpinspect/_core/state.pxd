@@ -71,6 +71,8 @@ cdef enum:
     RECENT = 2                 # delivered segments of which the source may still hold the octets
     BORDERS = 8                # of the client's last segments
     TAIL = 4                   # octets before a dot that tell whether it may be an end mark
+    SHORT = 16                 # octets of a Short that need no memory of their own
+    FEW = 2                    # rules of which a Standings needs no table
     NUMBERS = 12               # of a fact
     TEXTS = 3
     CLASSES = 11               # facts.Octets
@@ -82,6 +84,10 @@ cdef struct Text:
     uint8_t* p
     uint32_t n
     uint32_t cap
+
+cdef union Short:              # whose number of octets stands elsewhere: most are short
+    uint8_t* p
+    uint8_t own[SHORT]
 
 # --- a fact (machine, mime → rows) ---
 
@@ -104,7 +110,8 @@ cdef struct Fact:              # begun by rows.fact_begin
 # --- alerts and mails (machine → records) ---
 
 cdef struct Conn
-
+cdef struct Mime
+cdef struct Nested
 
 cdef struct Alert:
     Alert* next
@@ -138,9 +145,11 @@ cdef struct Break:             # the earliest of one inspector
     int64_t tx                 # the mail it happened in, -1 outside
     uint8_t side
 
-cdef struct Standings:         # as large as there are inspectors and rules (verdicts)
-    Break* breaks              # one per inspector; NULL while there is none
-    Standing each[1]           # one per inspector, then the alerts per rule
+cdef struct Standings:         # as large as there are inspectors (verdicts)
+    Break* breaks              # one per inspector, then the alerts per rule; NULL while `few` has room and none broke
+    uint16_t few[FEW]          # until then: 1 + the rule's number, and its alerts
+    uint8_t few_told[FEW]
+    Standing each[1]           # one per inspector
 
 cdef struct Piece:             # octets inside a Text
     uint32_t at
@@ -151,7 +160,7 @@ cdef struct Rcpt:
     uint16_t reply
 
 cdef struct Mail:
-    Mail* next
+    Mail* next                 # of a connection's newest: its oldest
     int64_t tx
     Text text                  # everything below that is a Piece lies here
     Piece helo
@@ -194,6 +203,8 @@ cdef struct Mail:
     int64_t command_at         # offset of its MAIL
     int64_t start_ns
     int64_t silence_ns
+    Mime* mime                 # NULL while no text is read
+    Nested* nested
     Alert* alerts
     Alert* last_alert
     Standings* standing
@@ -365,11 +376,10 @@ cdef struct Reply:             # of which lines have come
     int64_t at
     int64_t packet
 
-cdef struct Nested:            # the last MAIL inside a mail
+cdef struct Nested:            # the last MAIL inside a mail (client)
     Text line
     int64_t at
     int64_t ns
-    int64_t tx                 # of the mail that it stands in
     int64_t reply              # offset behind the 2xx that it got, until the client goes on; 0 none
     int32_t ordinal
 
@@ -421,17 +431,14 @@ cdef struct Talk:
     int64_t before             # of the one before it
     int64_t before_ns
     Mail* open                 # takes commands
-    Mail* mails                # not written yet, oldest first
-    Mail* last_mail
-    Mime* mime
+    Mail* last_mail            # of those that are not written yet, the newest; the others follow it in a ring
     Mark* mark
     Here here
     uint64_t offered           # EHLO keywords by number
     uint32_t txs               # mails begun
     uint32_t commands
-    uint8_t* helo              # of helo_n octets
+    Short helo                 # of helo_n octets
     Standings* standing        # NULL while nothing was fired
-    Nested* nested
 
 cdef struct Key:
     uint8_t lo[16]

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from smtpinspect._core.state cimport Piece, Text
+from smtpinspect._core.state cimport Piece, Short, SHORT, Text
 
 
 cdef inline uint32_t text_add(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap) noexcept nogil:
@@ -46,22 +46,32 @@ cdef inline void text_set(Text* t, const uint8_t* p, Py_ssize_t n, uint32_t cap)
     t.n = <uint32_t>n
 
 
-cdef inline void octets_set(
-    uint8_t** kept, uint16_t* kept_n, const uint8_t* p, Py_ssize_t n, uint16_t cap,
+cdef inline const uint8_t* short_octets(const Short* kept, uint16_t kept_n) noexcept nogil:
+    if kept_n > SHORT:
+        return kept.p
+    return kept.own
+
+
+cdef inline void short_free(Short* kept, uint16_t kept_n) noexcept nogil:
+    if kept_n > SHORT:
+        free(kept.p)
+
+
+cdef inline void short_set(
+    Short* kept, uint16_t* kept_n, const uint8_t* p, Py_ssize_t n, uint16_t cap,
 ) noexcept nogil:
-    """The same without the room of a Text, where each octet of a connection counts."""
-    cdef uint8_t* more
+    """As text_set, where each octet of a connection counts."""
+    short_free(kept, kept_n[0])
+    kept_n[0] = 0
     if n > cap:
         n = cap
-    if n > kept_n[0]:
-        kept_n[0] = 0
-        more = <uint8_t*>realloc(kept[0], n)
-        if more == NULL:
+    if n > SHORT:
+        kept.p = <uint8_t*>malloc(n)
+        if kept.p == NULL:
             return
-        kept[0] = more
     if n > 0:
-        memcpy(kept[0], p, n)
-    kept_n[0] = <uint16_t>n
+        memcpy(kept.p if n > SHORT else kept.own, p, n)
+        kept_n[0] = <uint16_t>n
 
 
 cdef inline void text_begin(Text* t, uint32_t size) noexcept nogil:

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from smtpinspect._core.commands cimport Command
-from smtpinspect._core.state cimport Conn, Mail, PHASE_MAIL, PHASE_RCPT
+from smtpinspect._core.state cimport Conn, Mail, PHASE_MAIL, PHASE_RCPT, Talk
 from smtpinspect._core.verdicts cimport Verdicts
 
 
@@ -15,6 +15,7 @@ cdef inline int mail_phase(const Mail* mail) noexcept nogil:
 cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil
 cdef void mail_sender(Mail* mail, Command* c) noexcept nogil
 cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil      # its index, -1 when not kept
+cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil        # it is none of the connection's any more
 # No more commands belong to it; it ends when its last reply has come.
 cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil
 cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int phase) noexcept nogil

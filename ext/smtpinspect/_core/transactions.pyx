@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, realloc
 
 from smtpinspect._core.commands cimport Command, V_DATA
 from smtpinspect._core.lines cimport phase_at
-from smtpinspect._core.mime cimport mime_end
+from smtpinspect._core.mime cimport mime_end, mime_free
 from smtpinspect._core.records cimport predicted_stage
 from smtpinspect._core.state cimport (
     CLIENT, CLOSER_CLIENT, CLOSER_NONE, Conn, DOUBT_CUT_OFF, DOUBT_ENCRYPTED, DOUBT_GAP, DOUBT_ONE_DIRECTION,
@@ -13,7 +13,7 @@ from smtpinspect._core.state cimport (
     OUTCOME_RESET, OUTCOME_STALLED, OUTCOME_UNKNOWN, Pending, PHASE_DOT, PHASE_DOTREPLY, PHASE_NONE, PHASE_REPLY354,
     Rcpt, SERVER, Talk,
 )
-from smtpinspect._core.text cimport text_begin, text_piece
+from smtpinspect._core.text cimport short_octets, text_begin, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
 
 from smtpinspect.grammar import limits as _limits
@@ -43,10 +43,11 @@ cdef Mail* mail_begin(Verdicts verdicts, Conn* conn, int64_t at) noexcept nogil:
     mail.phase = PHASE_NONE
     mail.refusal_phase = PHASE_NONE
     if talk.helo_n:
-        mail.helo = text_piece(&mail.text, talk.helo, talk.helo_n, KEPT_ADDRESS)
-    if talk.mails == NULL:
-        talk.mails = mail
+        mail.helo = text_piece(&mail.text, short_octets(&talk.helo, talk.helo_n), talk.helo_n, KEPT_ADDRESS)
+    if talk.last_mail == NULL:
+        mail.next = mail
     else:
+        mail.next = talk.last_mail.next
         talk.last_mail.next = mail
     talk.last_mail = mail
     talk.open = mail
@@ -84,20 +85,17 @@ cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil:
 
 
 cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil:
-    cdef Mail* before = NULL
-    cdef Mail* at = talk.mails
+    cdef Mail* before = talk.last_mail
     cdef uint32_t i
-    while at != NULL and at != mail:
-        before = at
-        at = at.next
-    if at == NULL:
-        return
     if before == NULL:
-        talk.mails = mail.next
-    else:
-        before.next = mail.next
+        return
+    while before.next != mail:
+        before = before.next
+        if before == talk.last_mail:
+            return
+    before.next = mail.next
     if talk.last_mail == mail:
-        talk.last_mail = before
+        talk.last_mail = before if before != mail else NULL
     if talk.open == mail:
         talk.open = NULL
     for i in range(talk.qn if mail.pending else 0):
@@ -108,8 +106,10 @@ cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil:
 
 cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int phase) noexcept nogil:
     cdef Talk* talk = conn.talk
-    if talk.mime != NULL and talk.open == mail and mail.has_text:
+    if talk.open == mail and mail.has_text:
         mime_end(verdicts, conn, mail)
+    mime_free(mail.mime)
+    mail.mime = NULL
     if outcome == OUTCOME_ABORTED and mail.doubt & DOUBT_GAP:
         outcome = OUTCOME_UNKNOWN                          # what the hole held may have decided it
     elif outcome == OUTCOME_ABORTED and mail.last_refusal:
@@ -130,8 +130,7 @@ cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noe
     cdef int phase = mail_phase(mail)
     mail.closed = 1
     if conn.talk.open == mail:
-        if conn.talk.mime != NULL:
-            mime_end(verdicts, conn, mail)
+        mime_end(verdicts, conn, mail)
         conn.talk.open = NULL
     if mail.pending == 0:
         mail_end(verdicts, conn, mail, outcome, phase)
@@ -197,8 +196,8 @@ cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil:
     cdef Mail* mail
     if talk == NULL:
         return
-    while talk.mails != NULL:
-        mail = talk.mails
+    while talk.last_mail != NULL:
+        mail = talk.last_mail.next
         if mail.closed and mail.text_end < 0 and not mail.has_text:
             mail.pending = 0
             mail_end(verdicts, conn, mail, OUTCOME_ABORTED, mail_phase(mail))

@@ -1,6 +1,6 @@
 """From a fact to alerts, and from alerts to the standing of each inspector towards a mail and a connection."""
 
-from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, malloc
 from libc.string cimport memcpy, memset
 
@@ -9,7 +9,7 @@ from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
 from smtpinspect._core.span cimport Span
-from smtpinspect._core.state cimport Alert, Break, CLIENT, Conn, EXCERPT, Fact, Mail, Standing, Standings, Talk
+from smtpinspect._core.state cimport Alert, Break, CLIENT, Conn, EXCERPT, Fact, FEW, Mail, Standing, Standings, Talk
 
 from smtpinspect.actions import Strength
 from smtpinspect.grammar import limits as _limits
@@ -23,7 +23,8 @@ cdef int8_t DROP = int(Strength.DROP)
 
 
 cdef Standings* standings_make(Program program) noexcept nogil:
-    cdef size_t size = sizeof(Standings) + program.ninspectors * sizeof(Standing) + program.nrules
+    cdef Standings model
+    cdef size_t size = <size_t>(<char*>&model.each[0] - <char*>&model) + program.ninspectors * sizeof(Standing)
     cdef Standings* made = <Standings*>malloc(size)
     cdef int i
     if made != NULL:
@@ -33,24 +34,42 @@ cdef Standings* standings_make(Program program) noexcept nogil:
     return made
 
 
-cdef inline uint8_t* told(Standings* standings, Program program, int rule) noexcept nogil:
-    """How many alerts of this rule."""
-    return <uint8_t*>&standings.each[program.ninspectors] + rule
-
-
-cdef Break* break_of(Standings* standings, int n, int inspector) noexcept nogil:
+cdef Break* break_of(Standings* standings, Program program, int inspector) noexcept nogil:
     """NULL: no memory."""
+    cdef int n = program.ninspectors
+    cdef uint8_t* per_rule
+    cdef int i
     if standings.breaks == NULL:
-        standings.breaks = <Break*>calloc(n, sizeof(Break))
-    return &standings.breaks[inspector] if standings.breaks != NULL else NULL
+        standings.breaks = <Break*>calloc(n * sizeof(Break) + program.nrules, 1)
+        if standings.breaks == NULL:
+            return NULL
+        per_rule = <uint8_t*>&standings.breaks[n]
+        for i in range(FEW):
+            if standings.few[i]:
+                per_rule[standings.few[i] - 1] = standings.few_told[i]
+    return &standings.breaks[inspector]
+
+
+cdef uint8_t* told(Standings* standings, Program program, int rule) noexcept nogil:
+    """How many alerts of this rule, to be counted on; NULL: no memory."""
+    cdef int i
+    if standings.breaks == NULL:
+        for i in range(FEW):
+            if standings.few[i] == 0:
+                standings.few[i] = <uint16_t>(rule + 1)
+            if standings.few[i] == rule + 1:
+                return &standings.few_told[i]
+        if break_of(standings, program, 0) == NULL:
+            return NULL
+    return <uint8_t*>&standings.breaks[program.ninspectors] + rule
 
 
 cdef void broke(
-    Standings* standings, int n, int inspector, int row, int strength, int side, int64_t offset, int64_t tx,
+    Standings* standings, Program program, int inspector, int row, int strength, int side, int64_t offset, int64_t tx,
 ) noexcept nogil:
     """A break: the earliest counts, of two in one mail and direction the lower offset, whichever was seen first."""
     cdef Standing* standing = &standings.each[inspector]
-    cdef Break* own = break_of(standings, n, inspector)
+    cdef Break* own = break_of(standings, program, inspector)
     if own == NULL:
         return
     if standing.broke < 0 or (own.tx == tx and own.side == side and offset < own.at):
@@ -134,7 +153,6 @@ cdef class Verdicts:
         cdef Standings* owns
         cdef Standing* own
         cdef Standing* whole
-        cdef int n = self.program.ninspectors
         cdef int64_t* fired
         cdef Mail* other
         cdef int strength = row.strength
@@ -168,13 +186,16 @@ cdef class Verdicts:
         if self.sink.show_alerts and self.tell(conn, mail, fact, decided, strength, breaks) < 0:
             return -1
         if breaks and not row.seen:
-            broke(owns, n, row.inspector, number, strength, fact.side, offset, mail.tx if mail != NULL else -1)
+            broke(
+                owns, self.program, row.inspector, number, strength, fact.side, offset, mail.tx if mail != NULL else -1,
+            )
             if own != whole:
-                broke(talk.standing, n, row.inspector, number, strength, fact.side, offset, mail.tx)
+                broke(talk.standing, self.program, row.inspector, number, strength, fact.side, offset, mail.tx)
         if mail == NULL and fact.answers and not row.seen:
             # the reply to an earlier command counts for the mails that have begun behind it
-            other = talk.mails
+            other = talk.last_mail
             while other != NULL:
+                other = other.next
                 if other.ordinal >= fact.answers:
                     if other.standing == NULL:
                         other.standing = standings_make(self.program)
@@ -183,8 +204,11 @@ cdef class Verdicts:
                         if strength > own.strongest:
                             own.strongest = <int8_t>strength
                         if breaks:
-                            broke(other.standing, n, row.inspector, number, strength, fact.side, offset, -1)
-                other = other.next
+                            broke(
+                                other.standing, self.program, row.inspector, number, strength, fact.side, offset, -1,
+                            )
+                if other == talk.last_mail:
+                    break
         if strength == DETACH:
             whole.detached = 1
         return 1
@@ -211,7 +235,7 @@ cdef class Verdicts:
         cdef uint8_t* count = told(mail.standing if mail != NULL else conn.talk.standing, self.program, row.rule)
         cdef Alert* alert
         if not self.sink.instant:
-            if count[0] >= ALERTS_PER_RULE:
+            if count == NULL or count[0] >= ALERTS_PER_RULE:
                 return 0
             count[0] += 1
         alert = <Alert*>malloc(sizeof(Alert))
@@ -266,7 +290,7 @@ cdef class Verdicts:
             return -1
         memcpy(mail.standing.each, whole.each, n * sizeof(Standing))
         if whole.breaks != NULL:
-            if break_of(mail.standing, n, 0) == NULL:
+            if break_of(mail.standing, self.program, 0) == NULL:
                 return -1
             memcpy(mail.standing.breaks, whole.breaks, n * sizeof(Break))
         return 0
@@ -286,7 +310,7 @@ cdef class Verdicts:
                 mail.standing = standings_make(self.program)
                 if mail.standing == NULL:
                     return -1
-            first = break_of(mail.standing, n, i)
+            first = break_of(mail.standing, self.program, i)
             if first == NULL:
                 return -1
             first[0] = whole.breaks[i]

@@ -1,0 +1,80 @@
+"""The report of a run: for a person, and as JSON."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from judge import Judgement
+from rows import PHASES
+
+TITLES = {
+    "matrix": "Senders: real log against prediction, agreeing of all",
+    "receivers": "Receivers: real log against prediction, agreeing of all",
+    "rules": "Rules at work",
+}
+
+
+def text(judgements: Iterable[Judgement], first: Iterable[Judgement] = ()) -> str:
+    """Tables of agreement, then every run that does not agree, with its lines.
+
+    `first` are judgements of runs that were played again, as they were at the first time.
+    """
+    done = list(judgements)
+    parts = []
+    for group, title in TITLES.items():
+        chosen = [each for each in done if each.row.group == group]
+        if chosen:
+            parts.append(f"{title}\n\n" + (_list(chosen) if group == "rules" else _table(chosen)))
+    wrong = [each for each in done if each.wrong]
+    parts += [_mismatch(each) for each in wrong]
+    better = [each for each in first if each.row not in [other.row for other in wrong]]
+    if better:
+        parts.append("Played again, since the first time it was not as predicted; the second time it was:")
+        parts += [_mismatch(each) for each in better]
+    parts.append(f"{len(done) - len(wrong)} of {len(done)} runs agree.")
+    return "\n\n".join(parts) + "\n"
+
+
+def write(judgements: Iterable[Judgement], file: Path) -> None:
+    """All of it as JSON."""
+    file.write_text(json.dumps([asdict(each) for each in judgements], indent=1) + "\n")
+
+
+def _table(done: list[Judgement]) -> str:
+    """By MTA and phase."""
+    cells: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+    for each in done:
+        row = each.row
+        mta = row.client if row.group == "matrix" else row.server
+        for phase in (row.phase, "all"):
+            cells[mta, phase].append(not each.wrong)
+            cells["all", phase].append(not each.wrong)
+    mtas = [*dict.fromkeys(mta for mta, _ in cells if mta != "all"), "all"]
+    phases = [phase for phase in (*PHASES, "all") if ("all", phase) in cells]
+    lines = [["phase", *mtas]]
+    for phase in phases:
+        counts = [cells.get((mta, phase), []) for mta in mtas]
+        lines.append([phase, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for first, *cells in lines)
+
+
+def _list(done: list[Judgement]) -> str:
+    width = max(len(each.row.name) for each in done)
+    return "\n".join(
+        f"{each.row.name.ljust(width)}  {'NOT AS PREDICTED' if each.wrong else _result(each)}" for each in done
+    )
+
+
+def _result(each: Judgement) -> str:
+    words = {"arrives": "arrives", "stopped": "stopped, as predicted"}
+    return words.get(each.row.judged, f"answered {each.row.replied}")
+
+
+def _mismatch(each: Judgement) -> str:
+    lines = [f"{each.row.name}: {each.wrong}"]
+    for title, told in (("real", each.log), ("real, masked", each.real), ("predicted", each.predicted)):
+        lines += [f"  {title}:", *(f"    {line}" for line in told)] if told else []
+    return "\n".join(lines)

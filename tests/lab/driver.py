@@ -1,0 +1,138 @@
+"""Plays the chosen rows, several at a time, judges them and reports."""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+import agreement
+import judge
+import needs
+import roots
+from rows import MATRIX, RECEIVERS, SELECTION, Row
+from scenes import SCENES
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+RECIPE = ROOT / "pcaps" / "recipe"
+BUILD = ROOT / "build" / "lab"
+NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
+AGAIN = 40  # runs that are played again at most; more would be no accident
+LONGEST = 600  # seconds after which a run is ended
+
+
+def main() -> int:
+    options = _arguments()
+    if options.install and not _inside():
+        needs.install()
+    if lacking := needs.missing():
+        lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
+        print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
+        return 3
+    rows = EVERYTHING if options.full else [*SELECTION, *SCENES]
+    rows = [row for row in rows if re.search(options.only, row.name)]
+    rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
+    begin = time.monotonic()
+    if not options.judge:
+        if not _inside():
+            _enter()
+        _mount()
+        print(f"{len(rows)} runs, {options.jobs} at a time ...", flush=True)
+        _play(rows, options.jobs)
+    judgements = _judged(rows)
+    first = [] if options.judge else _once_more(judgements)
+    text = agreement.text(judgements, first)
+    took = f"{len(rows)} runs in {time.monotonic() - begin:.0f} s.\n"
+    (BUILD / "report.txt").write_text(text + took)
+    agreement.write(judgements, BUILD / "report.json")
+    print(text + took, end="")
+    return 1 if any(each.wrong for each in judgements) else 0
+
+
+def _judged(rows: Sequence[Row]) -> list[judge.Judgement]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda row: judge.judge(row, BUILD), rows))
+
+
+def _once_more(judgements: list[judge.Judgement]) -> list[judge.Judgement]:
+    """Play what does not agree again, a few at a time: on a busy machine a packet may come too late.
+
+    Puts what has become of it into `judgements`; the first judgements of those runs.
+    """
+    wrong = [each for each in judgements if each.wrong and not each.row.slow]
+    if len(wrong) > AGAIN:
+        return []
+    for each in wrong:
+        kept = BUILD / f"{each.row.name}.first"
+        shutil.rmtree(kept, ignore_errors=True)
+        (BUILD / each.row.name).rename(kept)
+    _play([each.row for each in wrong], 2)
+    for old, new in zip(wrong, _judged([each.row for each in wrong]), strict=True):
+        judgements[judgements.index(old)] = new
+    return wrong
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Real mail servers, a real break, and the prediction.")
+    parser.add_argument("--full", action="store_true", help="the whole matrix")
+    parser.add_argument("--only", metavar="PATTERN", default="", help="runs whose name holds this regular expression")
+    parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1), help="runs at a time")
+    parser.add_argument("--judge", action="store_true", help="judge what the last time has left")
+    parser.add_argument("--install", action="store_true", help="first install what is missing")
+    return parser.parse_args()
+
+
+def _inside() -> bool:
+    return "LAB_BASES" in os.environ
+
+
+def _enter() -> None:
+    """Go on in a mount namespace of our own, where the roots of the MTAs can be mounted once for all runs."""
+    bases = BUILD / "bases"
+    bases.mkdir(parents=True, exist_ok=True)
+    own = os.environ | {"LAB_BASES": str(bases)}
+    os.execvpe("unshare", ["unshare", "--mount", sys.executable, *sys.argv], own)
+
+
+def _mount() -> None:
+    bases = Path(os.environ["LAB_BASES"])
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(bases)], check=True)
+    for package in needs.MTAS:
+        roots.base(package, bases)
+
+
+def _play(rows: Sequence[Row], jobs: int) -> None:
+    """Play the rows, those that wait for minutes beside the others."""
+    slow = [row for row in rows if row.slow]
+    quick = [row for row in rows if not row.slow]
+    with ThreadPoolExecutor(len(slow) or 1) as waiting, ThreadPoolExecutor(jobs) as working:
+        runs = {waiting.submit(_one, row): row for row in slow}
+        runs |= {working.submit(_one, row): row for row in quick}
+        for number, run in enumerate(as_completed(runs), 1):
+            if sys.stderr.isatty():
+                print(f"\r{number} of {len(rows)}", end="", file=sys.stderr)
+            run.result()
+
+
+def _one(row: Row) -> None:
+    folder = BUILD / row.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    arguments = [json.dumps(asdict(row)), str(folder), os.environ["LAB_BASES"]]
+    command = [*NAMESPACES, sys.executable, str(HERE / "play.py"), *arguments]
+    paths = os.pathsep.join([str(HERE), str(RECIPE), str(ROOT)])
+    own = os.environ | {"PYTHONPATH": paths, "LAB_IPTABLES": str(needs.iptables())}
+    with (folder / "play.log").open("wb") as log:
+        try:
+            subprocess.run(command, env=own, stdout=log, stderr=log, timeout=LONGEST, check=False)
+        except subprocess.TimeoutExpired:
+            log.write(b"took too long\n")

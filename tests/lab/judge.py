@@ -1,0 +1,137 @@
+"""Each run against what was said of it before: predicted lines, or what the row itself asks for."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import predict
+from receivers import RECEIVERS
+from rows import SCRIPTED, Row
+from scenes import FAKE
+from senders import SENDERS
+
+FIRED = re.compile(r"\d\d:\d\d:\d\d\.\d+ ")  # how such a line of `smtpinspect inline` begins
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`wrong` is empty when the run agrees; lines are masked, `log` is not."""
+
+    row: Row
+    wrong: str = ""
+    real: list[str] = field(default_factory=list)
+    predicted: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def judge(row: Row, build: Path) -> Judgement:
+    """What has become of a row; its files lie below `build`."""
+    folder = build / row.name
+    if not (folder / "result.json").exists():
+        played = folder / "play.log"
+        last = played.read_text(errors="replace").strip().splitlines()[-3:] if played.exists() else ["not begun"]
+        return Judgement(row, f"could not be played: {' | '.join(last)}")
+    try:
+        judgement = JUDGES[row.judged](row, folder)
+        return judgement if judgement.wrong or row.phase else replace(judgement, wrong=_fired(row, folder))
+    except (RuntimeError, LookupError, ValueError) as error:
+        return Judgement(row, f"could not be judged: {error}")
+
+
+def _sender(row: Row, folder: Path) -> Judgement:
+    """The sender's log of a break is the predicted one."""
+    predicted = predict.break_at(row)["sender_log"]
+    return _compared(row, folder, _sent_log(row, folder), predicted, predict.sender_mask(row.client))
+
+
+def _receiver(row: Row, folder: Path) -> Judgement:
+    """The receiver's log of a break is the predicted one."""
+    told = RECEIVERS[row.server].told
+    lines = [line for line in _lines(folder / "receiver.log") if told.search(line)]
+    predicted = predict.break_at(row)["receiver_log"].get(row.server, [])
+    return _compared(row, folder, lines, predicted, predict.receiver_mask(row.server))
+
+
+def _stopped(row: Row, folder: Path) -> Judgement:
+    """The sender's log is what the rule was predicted to lead to, and the mail has not arrived."""
+    lines = _sent_log(row, folder)
+    capture = folder.parent / row.twin / "client.pcap"
+    predicted = predict.by_rule(row, capture)["sender_log"]
+    mask = predict.sender_mask(row.client)
+    # Sendmail's priority counts octets of the queue file, which no capture shows.
+    judgement = _compared(row, folder, lines, predicted, lambda line: re.sub(r"\bpri=\d+", "pri=<n>", mask(line)))
+    if _arrived(row, folder):
+        return Judgement(row, "the mail has arrived", judgement.real, judgement.predicted, lines, judgement.seconds)
+    return judgement
+
+
+def _arrives(row: Row, folder: Path) -> Judgement:
+    """The mail arrives, and its sender knows."""
+    lines = _sent_log(row, folder)
+    sent = any(SENDERS[row.client].sent.search(line) for line in lines)
+    arrived = _arrived(row, folder)
+    wrong = "" if sent and arrived else "the sender says that it is not sent" if not sent else "it has not arrived"
+    return Judgement(row, wrong, log=lines, seconds=_result(folder)["seconds"])
+
+
+def _typed(row: Row, folder: Path) -> Judgement:
+    """The fake command's answer, and whether the server has read it."""
+    replies = [line for line in _result(folder)["said"].splitlines() if line[3:4] != "-"]
+    place = row.typed.index(FAKE) + 1  # the greeting comes first
+    answer = replies[place] if place < len(replies) else "nothing"
+    seen = re.search(FAKE, (folder / "receiver.log").read_text(errors="replace"), re.IGNORECASE) is not None
+    wrong = ""
+    if answer != row.replied:
+        wrong = f"{FAKE} was answered {answer!r}, not {row.replied!r}"
+    elif seen == bool(row.box):
+        wrong = "the server's log shows the command" if seen else "the server's log does not show the command"
+    return Judgement(row, wrong, log=replies, seconds=_result(folder)["seconds"])
+
+
+def _fired(row: Row, folder: Path) -> str:
+    """What is wrong with what the box has reported; "" for nothing."""
+    fired = [line for line in _lines(folder / "firewall.log") if FIRED.match(line)]
+    if not row.fires:
+        return f"the box has reported something: {fired[0]}" if fired else ""
+    return "" if any(row.fires in line for line in fired) else f"the box has not reported {row.fires}"
+
+
+JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
+    "sender": _sender,
+    "receiver": _receiver,
+    "stopped": _stopped,
+    "arrives": _arrives,
+    "typed": _typed,
+}
+
+
+def _compared(row: Row, folder: Path, log: list[str], predicted: Iterable[str], mask: predict.Mask) -> Judgement:
+    real, wanted = [mask(line) for line in log], [mask(line) for line in predicted]
+    wrong = "" if real == wanted else "other lines than predicted"
+    return Judgement(row, wrong, real, wanted, log, _result(folder)["seconds"])
+
+
+def _sent_log(row: Row, folder: Path) -> list[str]:
+    """What the sender's log tells of the mail, and not of a bounce to who sent it."""
+    sender = SENDERS[row.client]
+    bounce = re.compile(rf"(to=<?|\*\* |== |=> )a@{re.escape(sender.hostname)}\b")
+    return [line for line in _lines(folder / "sender.log") if sender.told.search(line) and not bounce.search(line)]
+
+
+def _arrived(row: Row, folder: Path) -> bool:
+    if row.server == SCRIPTED:
+        return (folder / "received" / "1.eml").exists()
+    return any(SENDERS[row.client].sent.search(line) for line in _sent_log(row, folder))
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(errors="replace").splitlines()
