@@ -99,7 +99,10 @@ def test_an_ehlo_that_was_refused_gives_no_keywords() -> None:
 
 def test_chunks_are_one_text() -> None:
     made = script(
-        parse("S: 220 x\nC: EHLO a\nS: 250 mx\nC: MAIL FROM:<>\nS: 250 ok\nC: BDAT 4\nC: ab\nC: BDAT 3 LAST\nC: c\nS: 250 ok\nS: 250 done")
+        parse(
+            "S: 220 x\nC: EHLO a\nS: 250 mx\nC: MAIL FROM:<>\nS: 250 ok\n"
+            "C: BDAT 4\nC: ab\nC: BDAT 3 LAST\nC: c\nS: 250 ok\nS: 250 done"
+        )
     )  # fmt: skip
     (mail,) = made.mails
     assert (mail.text, mail.chunks, mail.complete, mail.sender) == (b"ab\r\nc\r\n", (4, 3), True, "")
@@ -108,13 +111,19 @@ def test_chunks_are_one_text() -> None:
 
 
 def test_a_text_that_stops() -> None:
-    made = script(parse("S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: DATA\nS: 354 go\nC: half a l\\c"))
+    made = script(
+        parse("S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: DATA\nS: 354 go\nC: half a l\\c")
+    )
     (mail,) = made.mails
     assert (mail.text, mail.complete, mail.reply) == (b"half a l", False, None)
 
 
 def test_a_hole_in_a_text_is_zeros() -> None:
-    segments = wire.build(parse("S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: DATA\nS: 354 go\nC: one\nC: two\nC: .\nS: 250 ok"), mss=100)  # fmt: skip
+    text = (
+        "S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\n"
+        "C: DATA\nS: 354 go\nC: one\nC: two\nC: .\nS: 250 ok"
+    )
+    segments = wire.build(parse(text), mss=100)
     before = len(b"HELO a\r\nMAIL FROM:<a@b>\r\nDATA\r\n")
     segments = mutate.without(mutate.cut_at(segments, client=[before + 2, before + 7]), "C", before + 2, before + 7)
     made = script_of(running.frames(segments), 1)
@@ -156,7 +165,8 @@ def test_the_script_of_a_capture_is_its_transcript(file: Path) -> None:
 
 
 def mail_of(subject: str, more: str = "") -> str:
-    return f"C: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: {subject}\nC:\nC: .\nS: 250 ok\n{more}"
+    head = "C: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\nC: DATA\nS: 354 go\n"
+    return f"{head}C: Subject: {subject}\nC:\nC: .\nS: 250 ok\n{more}"
 
 
 START = "S: 220 x ESMTP\nC: HELO a\nS: 250 mx\n"
@@ -260,10 +270,15 @@ def test_every_packet_of_a_capture_comes(file: Path) -> None:
     ],
 )
 def test_the_client_by_its_received_field(field: bytes, who: str | None) -> None:
-    text = b"DKIM-Signature: v=1\r\nReceived: " + field + b"\r\nReceived: by z (Postfix)\r\n\r\nReceived: by z (Exim 4.9)"
+    text = (
+        b"DKIM-Signature: v=1\r\nReceived: " + field + b"\r\nReceived: by z (Postfix)\r\n\r\nReceived: by z (Exim 4.9)"
+    )
     made = script(
-        parse("S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: DATA\nS: 354 go")
-        + [Turn("C", text + b"\r\n.\r\n"), Turn("S", b"250 ok\r\n")]
+        [
+            *parse("S: 220 x\nC: HELO a\nS: 250 mx\nC: MAIL FROM:<a@b>\nS: 250 ok\nC: DATA\nS: 354 go"),
+            Turn("C", text + b"\r\n.\r\n"),
+            Turn("S", b"250 ok\r\n"),
+        ]
     )
     assert sender_of(made.mails[0]) == who
     assert received(text).startswith(field.split(b"\r")[0].decode())
@@ -280,7 +295,8 @@ def test_the_client_by_its_received_field(field: bytes, who: str | None) -> None
     ],
 )
 def test_the_server_by_its_words(greeting: str, last: str, who: str | None) -> None:
-    made = script(parse(f"S: {greeting}\nC: HELO a\nS: 250 mx\n" + mail_of("x").replace("S: 250 ok\n", "S: 250 ok\n", 1)[:-10] + f"S: {last}"))  # fmt: skip
+    text = mail_of("x").removesuffix("S: 250 ok\n")
+    made = script(parse(f"S: {greeting}\nC: HELO a\nS: 250 mx\n{text}S: {last}"))
     assert receiver_of(made) == who
 
 

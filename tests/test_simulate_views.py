@@ -22,7 +22,8 @@ PCAPS = Path(__file__).resolve().parent.parent / "pcaps"
 # An inspector, and how it ends flows: its own way, or as told.
 BOXES = [
     ("mailguard:pix-4.0", ""), ("mailguard:pix-6", ""), ("stormshield:high", ""), ("stormshield:high", "rst"),
-    ("stormshield:high", "fin"), ("sonicwall", ""), ("sonicwall,on_match=reset", ""), ("sonicwall,on_match=drop", "fin"),
+    ("stormshield:high", "fin"), ("sonicwall", ""), ("sonicwall,on_match=reset", ""),
+    ("sonicwall,on_match=drop", "fin"),
 ]  # fmt: skip
 CHOSEN = ("subject-8bit", "encrypted-zip", "bdat", "ipv6", "packed-exe", "several-mails", "smtp-217", "fake-command")
 
@@ -31,7 +32,12 @@ def written(file: Path, inspector: str, broken: Any, re_enact: bool, folder: Pat
     paths = folder / "client.pcap", folder / "server.pcap"
     simulate(
         Asked(
-            str(file), inspector, broken=broken, re_enact=re_enact, write_client=str(paths[0]), write_server=str(paths[1])
+            str(file),
+            inspector,
+            broken=broken,
+            re_enact=re_enact,
+            write_client=str(paths[0]),
+            write_server=str(paths[1]),
         )
     )
     return paths

@@ -19,9 +19,14 @@ mail again from its first packet, so that refused commands and masked replies
 have their consequences too. --break drop, rst or fin replaces the product's own
 way to end a flow. JSON has these fields besides: mode inspector client server
 mail mail_from rcpt_to guessed observed rule altered_by attempts copies
-duplicates slot_seconds next_mx final_log packets notes."""
+duplicates slot_seconds next_mx final_log packets notes.
 
-ONLY_ALONE: Final = ("at", "size", "pipelining")
+  smtpinspect simulate mail.pcap -i stormshield:high
+  smtpinspect simulate mail.pcap -i mailguard:pix-6 --re-enact --mta exim
+
+Without a CAPTURE: a break at a PHASE, wherever it comes from.
+
+"""
 
 
 def arguments(parser: Parser) -> None:

@@ -49,7 +49,7 @@ def run(words: list[str]) -> int:
     parser = parser_of(
         "simulate",
         "What sender and receiver see, log and do next when a firewall breaks the flow.",
-        SIMULATE_HELP,
+        captured.CAPTURE_HELP + SIMULATE_HELP,
     )
     _arguments(parser)
     captured.arguments(parser)
