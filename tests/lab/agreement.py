@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from explained import EXPLAINED
 from judge import Judgement
 from rows import PHASES
 
@@ -33,7 +34,10 @@ def text(judgements: Iterable[Judgement], first: Iterable[Judgement] = ()) -> st
     if better:
         parts.append("Played again, since the first time it was not as predicted; the second time it was:")
         parts += [_mismatch(each) for each in better]
-    parts.append(f"{len(done) - len(wrong)} of {len(done)} runs agree.")
+    known = sum(each.row.name in EXPLAINED for each in wrong)
+    parts.append(
+        f"{len(done) - len(wrong)} of {len(done)} runs agree" + (f", {known} more are explained." if known else ".")
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -75,6 +79,8 @@ def _result(each: Judgement) -> str:
 
 def _mismatch(each: Judgement) -> str:
     lines = [f"{each.row.name}: {each.wrong}"]
+    if each.row.name in EXPLAINED:
+        lines.append(f"  why: {EXPLAINED[each.row.name]}")
     for title, told in (("real", each.log), ("real, masked", each.real), ("predicted", each.predicted)):
         lines += [f"  {title}:", *(f"    {line}" for line in told)] if told else []
     return "\n".join(lines)
