@@ -19,7 +19,7 @@ usage: smtpinspect COMMAND ...
        smtpinspect CAPTURE...       the same as replay
 
 Reads SMTP out of captures and tells which rule of which mail firewall would
-alter or break which mail, with the evidence. It sends nothing.
+alter or break which mail, with the evidence. Nothing is sent, but by inline.
 
 commands:
   replay       what happened to each mail, and what would behind each firewall

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from smtpinspect.enforce import craft
 from smtpinspect.enforce.firewall import Firewall
+from smtpinspect.enforce.flow import NEWER
 from test_enforce_firewall import PLAIN, TEXT, Run
 
 ZIP = (Path(__file__).parent / "attachments" / "archive" / "infozip-encrypted.zip").read_bytes()
@@ -167,3 +169,12 @@ def test_what_is_no_tcp_passes_at_once():
     firewall = Firewall("mailguard:pix-6")
     for octets in (b"", b"\x45", bytes(60), b"\x45" + bytes(19) + bytes(40), b"\x60" + bytes(60)):
         assert firewall.take(0, octets).kind == "pass"
+
+
+def test_what_ends_a_connection_is_newer_than_what_was_said_since() -> None:
+    """The echo in the packet that is cut may be old: PAWS would refuse a FIN made with it (RFC 7323 5.3)."""
+    shape = {"mss": 700, "lost": 0.0}
+    run = Run("sonicwall", mail(LOCKED), shape, 3)
+    made = [craft.parse(ip) for fate in run.box.fates for to, ip in fate.injected if to == "client"]
+    stamps = [craft.timestamps(each.options) for each in made if each and not each.flags & craft.RST]
+    assert stamps and all(stamp and stamp[0] >= NEWER for stamp in stamps)

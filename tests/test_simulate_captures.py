@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -20,7 +21,6 @@ SUBJECT = str(PCAPS / "subject-8bit.pcap")
         ([SUBJECT], "takes one -i INSPECTOR, not 0"),
         ([SUBJECT, "-i", "mailguard", "-i", "sonicwall"], "takes one -i INSPECTOR, not 2"),
         (["-i", "mailguard"], "goes with a CAPTURE"),
-        (["-", "-i", "mailguard"], "name a file"),
         ([SUBJECT, "-i", "mailguard", "--at", "dot"], "--at is for the form without a capture"),
         ([SUBJECT, "-i", "mailguard", "--break", "rest"], "unknown break 'rest'"),
         ([SUBJECT, "-i", "mailguard", "--mta", "exom"], "unknown mail server 'exom'"),
@@ -89,3 +89,19 @@ def test_what_was_read_is_told_and_the_rest_complained_of(tmp_path: Path, capsys
     assert "cut off" in told.err
     path.write_bytes(b"this is no capture, but long enough to be looked at")
     assert main(["simulate", str(path), "-i", "mailguard"]) == 3
+
+
+def test_standard_input_is_a_capture_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", SUBJECT, "-i", "stormshield", "--format", "json"]) == 0
+    from_file = json.loads(capsys.readouterr().out)
+    with open(SUBJECT, "rb") as raw:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(raw))
+        assert main(["simulate", "-", "-i", "stormshield", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == from_file
+
+
+def test_a_firewalls_answer_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    zipped = str(PCAPS / "encrypted-zip.pcap")
+    assert main(["simulate", zipped, "-i", "sonicwall", "--re-enact", "--mta", "sendmail"]) == 0
+    page = capsys.readouterr().out
+    assert "firewall  answers the client itself: 552 5.7.0 Message blocked by gateway anti-virus" in page

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands.arguments import PORTS, Parser, number
@@ -56,8 +59,6 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"simulate takes one -i INSPECTOR, not {len(given.inspectors)}: the flow passes one firewall")
     if not given.capture:
         raise UsageError("-i INSPECTOR goes with a CAPTURE; without one --mta, --at and --break are wanted")
-    if given.capture == "-":
-        raise UsageError("simulate reads a capture more than once: name a file")
     if given.at:
         raise UsageError("--at is for the form without a capture; here the rules of the firewall say where")
     outputs = (given.out, given.write_client, given.write_server)
@@ -86,7 +87,8 @@ def run(given: argparse.Namespace) -> int:
         require_auth=given.require_auth,
     )
     try:
-        told = simulate(asked)
+        with _file(asked.capture) as path:
+            told = simulate(asked._replace(capture=path))
     except CaptureError as error:
         return unreadable(error)
     with text_out(given.out) as (out, width, style):
@@ -103,3 +105,20 @@ def run(given: argparse.Namespace) -> int:
             for line in story_page.page(told.story, asked, width, style):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)
+
+
+@contextmanager
+def _file(capture: str) -> Iterator[str]:
+    """The capture's path; standard input is kept in a file meanwhile, since it is read more than once."""
+    if capture != "-":
+        yield capture
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("standard input (-) is no capture; send one into it, as in: tcpdump -w - | ... -")
+    import shutil
+    import tempfile
+
+    with tempfile.NamedTemporaryFile(prefix="standard-input-", suffix=".pcap") as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+        yield kept.name

@@ -17,6 +17,8 @@ KEPT: Final = 1 << 16  # octets of an open unit that are kept to be rewritten; n
 HELD: Final = 1 << 18  # octets that wait for a decision, of each side; more are refused, as by a full window
 WINDOW: Final = 502  # of packets that the box makes before it has seen one of that side
 TTL: Final = 64
+# Of a connection's end: the echo may be older than what the other end had said since, and PAWS (RFC 7323 5) would refuse it.
+NEWER: Final = 10_000  # timestamp ticks, ms in Linux
 
 
 class Packet(NamedTuple):
@@ -164,7 +166,8 @@ class Flow:
         options = b""
         if stamp and not flags & RST:
             own = last.timestamps if last else None
-            options = craft.stamped(own[0] if own else stamp[1], stamp[0])
+            value = (own[0] if own else stamp[1]) + NEWER * self.dead
+            options = craft.stamped(value & 0xFFFFFFFF, stamp[0])
         return craft.build(
             craft.Segment(
                 src=src,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from smtpinspect.enforce.craft import FIN, RST, SYN, parse
+from smtpinspect.enforce.craft import FIN, RST, SYN, Segment, parse
 from smtpinspect.mta.base import Ending, Loss, Receiver, Sender
 from smtpinspect.simulate.client import Client, Letter
 from smtpinspect.simulate.clock import MILLISECOND, SECOND, Clock
@@ -72,8 +72,16 @@ class _Log:
         for to, ip in fate.injected:
             made = parse(ip)
             if made is not None:
-                word = "an RST" if made.flags & RST else "a FIN" if made.flags & FIN else "a reply"
-                self.say("firewall", f"sends {word} to the {to}")
+                self.say("firewall", _sent(made, to))
+
+
+def _sent(made: Segment, to: str) -> str:
+    if made.payload:
+        text = made.payload.decode("latin-1").strip().encode("unicode_escape").decode("ascii")
+        behind = ", with a FIN" if made.flags & FIN else ""
+        return f"answers the {to} itself: {text}{behind}"
+    word = "an RST" if made.flags & RST else "a FIN" if made.flags & FIN else "an acknowledgment"
+    return f"sends {word} to the {to}"
 
 
 def attempt(
