@@ -17,7 +17,7 @@ KEPT: Final = 1 << 16  # octets of an open unit that are kept to be rewritten; n
 HELD: Final = 1 << 18  # octets that wait for a decision, of each side; more are refused, as by a full window
 WINDOW: Final = 502  # of packets that the box makes before it has seen one of that side
 TTL: Final = 64
-# Of a connection's end: the echo may be older than what the other end had said since, and PAWS (RFC 7323 5) would refuse it.
+# At the end: an echo may be older than what that end has said since, and PAWS (RFC 7323 5) would refuse it.
 NEWER: Final = 10_000  # timestamp ticks, ms in Linux
 
 
