@@ -218,3 +218,32 @@ def test_what_is_wrong_is_told_with_what_is_known(
     assert out == ""
     assert said in err
     assert "exit status 2" in err
+
+
+@pytest.mark.parametrize("size", [0, 1, 70, 71, 142])
+def test_the_smallest_bodies_break_in_their_middle(size: int) -> None:
+    assert run("exim", "datamid", "drop", size).result.fate == "deferred"
+
+
+def test_who_never_says_ehlo_is_refused_at_helo() -> None:
+    result = run("qmail", "ehlo", "reply=550 5.7.1 no").result
+    assert result.fate == "deferred"
+    assert "my_name_was_rejected" in result.sender_log[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--write-client", "x.pcap", "--write-server", "./x.pcap"], "a file of its own"),
+        (["--re-enact", "--port", "25"], "--re-enact and --port: for the form with a CAPTURE"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["simulate", "--mta", "exim", "--at", "dot", "--break", "drop", *words]) == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("phase", "headline"), [("dotreply", "MAY HAVE BEEN DELIVERED"), ("dot", "(it was not)")])
+def test_the_headline_tells_of_duplicates(phase: str, headline: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["simulate", "--mta", "exim", "--at", phase, "--break", "drop"]) == 0
+    assert headline in capsys.readouterr().out.splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,30 @@ def arguments(parser: Parser) -> None:
     )
 
 
+def check_apart(given: argparse.Namespace) -> None:
+    """Raises UsageError when two outputs are one file."""
+    written = [os.path.realpath(path) for path in (given.out, given.write_client, given.write_server) if path]
+    if len(set(written)) < len(written):
+        raise UsageError("-o, --write-client and --write-server: each needs a file of its own")
+
+
+def check_unused(given: argparse.Namespace) -> None:
+    """Raises UsageError for what means something with a capture only."""
+    given_for_nothing = [
+        option
+        for option, value in (
+            ("--re-enact", given.re_enact),
+            ("--require-tls", given.require_tls),
+            ("--require-auth", given.require_auth),
+            ("--mail", given.mail),
+            ("--port", given.port),
+        )
+        if value
+    ]
+    if given_for_nothing:
+        raise UsageError(f"{' and '.join(given_for_nothing)}: for the form with a CAPTURE and -i INSPECTOR")
+
+
 def run(given: argparse.Namespace) -> int:
     """Simulate a capture's mail. Raises UsageError."""
     if len(given.inspectors) != 1:
@@ -61,12 +86,9 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError("-i INSPECTOR goes with a CAPTURE; without one --mta, --at and --break are wanted")
     if given.at:
         raise UsageError("--at is for the form without a capture; here the rules of the firewall say where")
-    outputs = (given.out, given.write_client, given.write_server)
-    for path in outputs:
+    for path in (given.out, given.write_client, given.write_server):
         check_output(path, [given.capture])
-    written = [path for path in outputs if path]
-    if len(set(written)) < len(written):
-        raise UsageError("-o, --write-client and --write-server: each needs a file of its own")
+    check_apart(given)
 
     from smtpinspect.simulate import bench
     from smtpinspect.simulate.captures import Asked, simulate

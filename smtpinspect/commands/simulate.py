@@ -94,6 +94,8 @@ def _without_capture(given: argparse.Namespace) -> int:
     ]
     if missing:
         raise UsageError(f"without a capture {' and '.join(missing)} must be given. Help: smtpinspect simulate --help")
+    captured.check_unused(given)
+    captured.check_apart(given)
     timeouts = bench.timeouts_of(given.timeouts)
     asked = bench.question(given.mta, given.at, given.broken, given.size, given.pipelining, timeouts, given.to)
     tried = bench.simulate(asked)

@@ -33,13 +33,15 @@ SCOPES: Final = {
 }
 KERNEL: Final = "kernel sends"  # again and again
 DUPLICATES: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
+UNKNOWN: Final = "the sender cannot know whether it was delivered (it was not)"
 
 
 def page(result: Result, asked: Question, width: int | None, style: Style) -> Iterator[str]:
     """The lines of the page."""
     sender = registry.SENDERS[result.mta]
     if result.duplicate_risk:
-        yield style(DUPLICATES, "red")
+        arrived = any(loss.accepted for loss in result.losses.values())
+        yield style(DUPLICATES, "red") if arrived else style(UNKNOWN, "yellow")
     yield style(_headline(result), "bold")
     offers = "offers" if asked.pipelining else "does not offer"
     who = RECEIVERS[asked.receiver].title if asked.receiver else "a scripted server"
@@ -58,8 +60,8 @@ def page(result: Result, asked: Question, width: int | None, style: Style) -> It
             yield from log_lines(lines or ("(nothing)",), width, "    ")
     else:
         yield style("THE RECEIVER LOGS", "bold")
-        why = "nothing: it has not heard of the connection"
-        yield f"  {why if result.receiver_log else 'its refusal, in words that depend on its policy'}"
+        policy = "not told: how a server logs a reply of its own depends on its policy"
+        yield f"  {'nothing: it has not heard of the connection' if result.receiver_log else policy}"
     yield ""
     yield style("FATE", "bold")
     for line in _fate(result):

@@ -33,8 +33,8 @@ def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterato
     yield ""
     lead = style("OBSERVED", "bold")
     yield f"{lead}  in the capture: {safe(story.observed)}   ({mail.why})"
-    how = "as recorded" if story.mode == "recorded" else "sent anew"
-    yield f"{style('WOULD HAPPEN', 'bold')} behind {safe(story.inspector)}   ({how})"
+    doubts = ", ".join(_doubts(story, asked))
+    yield f"{style('WOULD HAPPEN', 'bold')} behind {safe(story.inspector)}   ({doubts})"
     for line in _verdict(story):
         yield from wrapped(line, width, "  ")
     yield ""
@@ -61,6 +61,17 @@ def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterato
     for path, side, packets in _views(story, asked):
         yield f"written: {safe(path)}, {count(packets, 'packet')} as the {side} sees them"
     yield f"Next: {_next(story, asked)}"
+
+
+def _doubts(story: Story, asked: Asked) -> Iterator[str]:
+    yield "as recorded" if story.mode == "recorded" else "sent anew"
+    yield "an emulation"
+    if isinstance(asked.inspector, str) and ":" in story.inspector and ":" not in asked.inspector.partition(",")[0]:
+        yield "the profile assumed: you did not say which"
+
+
+def _given(story: Story, asked: Asked) -> str:
+    return asked.inspector if isinstance(asked.inspector, str) else story.inspector
 
 
 def _title(story: Story) -> str:
@@ -121,7 +132,7 @@ def _views(story: Story, asked: Asked) -> Iterator[tuple[str, str, int]]:
 def _next(story: Story, asked: Asked) -> str:
     if story.hit is not None and story.mode == "re-enacted":
         return f"{program()} rules {story.hit.rule}"
-    words = [program(), "simulate", shlex.quote(str(asked.capture)), "-i", shlex.quote(story.inspector)]
+    words = [program(), "simulate", shlex.quote(str(asked.capture)), "-i", shlex.quote(_given(story, asked))]
     words.append("--re-enact")
     if story.mode == "re-enacted":
         words += ["--mta", next(name for name in registry.SENDERS if name != story.result.mta)]

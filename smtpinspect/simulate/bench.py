@@ -17,6 +17,7 @@ from smtpinspect.simulate.result import Result, retries_of, stage_of
 SIZE: Final = 2_000
 SIZES: Final = (0, 100_000_000)
 MIDDLE: Final = 20_000  # octets of the body before a break at datamid, half of a smaller one
+WITH_MIDDLE: Final = 71  # octets: of a smaller one `mta.base.submitted` makes no line
 REPLY: Final = "reply="
 SCRIPTED: Final = "scripted"  # who answers when nobody is named: replies as in the reference laboratory, no log
 RECEIVERS: Final[Mapping[str, Receiver]] = {
@@ -152,10 +153,12 @@ def _once(asked: Question, sender: Sender, receiver: Receiver) -> Attempt:
     overrides: dict[str, str] = {}
     box = None
     if asked.broken.startswith(REPLY):
-        overrides[REPLIES[asked.phase]] = asked.broken.removeprefix(REPLY)
+        step = REPLIES[asked.phase]
+        overrides["helo" if step == "ehlo" and not sender.esmtp else step] = asked.broken.removeprefix(REPLY)
     else:
         kind: Kind = asked.broken  # type: ignore[assignment]
-        box = box_at(asked.phase, kind, min(MIDDLE, asked.size // 2))
+        phase: Phase = "databody" if asked.phase == "datamid" and asked.size < WITH_MIDDLE else asked.phase
+        box = box_at(phase, kind, min(MIDDLE, asked.size // 2))
     return attempt(
         sender,
         Letter(envelope, text, STARTED),

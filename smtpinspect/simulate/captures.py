@@ -239,7 +239,7 @@ def _enacted(
 
 
 def _spec(inspector: Inspector) -> str:
-    return inspector.name if inspector.profile == inspector.default_profile else f"{inspector.name}:{inspector.profile}"
+    return f"{inspector.name}:{inspector.profile}" if len(inspector.profiles) > 1 else inspector.name
 
 
 ALTERING: Final = frozenset({"rewrite", "answer"})
