@@ -105,3 +105,17 @@ def test_a_firewalls_answer_is_quoted(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["simulate", zipped, "-i", "sonicwall", "--re-enact", "--mta", "sendmail"]) == 0
     page = capsys.readouterr().out
     assert "firewall  answers the client itself: 552 5.7.0 Message blocked by gateway anti-virus" in page
+
+
+def test_a_chunk_that_is_not_the_last_one_is_no_mail(capsys: pytest.CaptureFixture[str]) -> None:
+    """SonicWall's 552 comes amid the second BDAT: the server has answered the first one only."""
+    macro = str(PCAPS / "office-macro.pcap")
+    assert main(["simulate", macro, "-i", "sonicwall", "--format", "json"]) == 0
+    story = json.loads(capsys.readouterr().out)
+    assert story["fate"] == "bounced"
+    assert not any("<=" in line for line in story["receiver_log"]["exim"])
+
+
+def test_a_rewriting_firewall_stands_in_the_timeline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", str(PCAPS / "clean-delivery.pcap"), "-i", "mailguard:pix-6", "--re-enact"]) == 0
+    assert "firewall  mailguard.banner-masked: rewrite" in capsys.readouterr().out

@@ -117,8 +117,8 @@ class Inline:
         self._lost = 0
         self._fatal: BaseException | None = None
         self._sockets = _Sockets(mark)
-        self._netfilter: NetfilterQueue = NetfilterQueue()
         try:
+            self._netfilter: NetfilterQueue = NetfilterQueue()
             self._netfilter.bind(queue, self._one(), max_len=length, sock_len=SOCKET)
         except OSError as error:
             self._sockets.close()

@@ -31,7 +31,8 @@ SCOPES: Final = {
     "host": "all mail to that server waits with it",
     "address": "this recipient alone",
 }
-KERNEL: Final = "kernel sends"  # again and again
+# What is told once, with the times at which it happens again.
+AGAIN: Final = ("kernel sends", "sends an RST", "sends a FIN", "sends an acknowledgment", "gets an RST")
 DUPLICATES: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
 UNKNOWN: Final = "the sender cannot know whether it was delivered (it was not)"
 
@@ -78,7 +79,7 @@ def _headline(result: Result) -> str:
 
 
 def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[str]:
-    """What a kernel repeats is one line, up to the next thing that somebody does."""
+    """What is repeated is one line, up to the next thing that somebody does."""
     rows: list[tuple[Happened, list[float]]] = []
     repeated: dict[tuple[str, str], list[float]] = {}
     for happened in timeline:
@@ -86,11 +87,12 @@ def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[
         if key in repeated:
             repeated[key].append(happened.t)
             continue
-        if not happened.event.startswith(KERNEL):
+        again = happened.event.startswith(AGAIN)
+        if not again:
             repeated.clear()
         times: list[float] = []
         rows.append((happened, times))
-        if happened.event.startswith(KERNEL):
+        if again:
             repeated[key] = times
     for happened, times in rows:
         shown = [f"{t:,.1f}" for t in times]

@@ -14,6 +14,7 @@ from smtpinspect.simulate.captures import Asked
 from smtpinspect.simulate.story import Story
 
 DONE: Final = {"deferred": "deferred", "bounced": "returned to its sender", "delivered": "delivered"}
+REFUSES: Final = "refuses it: the firewall answers in the server's place"
 BREAKS: Final = {
     "drop": "nobody is told: nothing passes any more",
     "rst": "the client gets an RST",
@@ -94,8 +95,10 @@ def _verdict(story: Story) -> Iterator[str]:
         yield f"{teardown}" if teardown else f"the flow hangs ({hit.action})"
     elif not story.altered:
         yield "nothing changes"
+    refused = hit is None and story.result.ending.cause == "reply" and story.observed != "refused"
     for rule in story.altered:
-        yield f"{rule} alters what passes"
+        refuses = refused and rule == story.altered[-1]
+        yield f"{rule} {REFUSES if refuses else 'alters what passes'}"
 
 
 def _fate(story: Story) -> Iterator[str]:

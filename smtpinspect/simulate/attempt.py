@@ -58,7 +58,7 @@ class _Log:
 
     def crossing(self, crossed: Crossing) -> None:
         fate = crossed.fate
-        if fate.kind in ("pass", "edit") and not fate.injected:
+        if fate.kind in ("pass", "edit") and not fate.injected and not fate.alerts:
             return
         segment = parse(crossed.ip)
         if segment is None:
@@ -69,6 +69,9 @@ class _Log:
             self.blocked += 1
             if self.blocked == 1:
                 self.say("firewall", f"drops {what} of the {crossed.side}, and all that follows")
+        for alert in fate.alerts:
+            if alert.action in ("rewrite", "answer"):
+                self.say("firewall", f"{alert.rule}: {alert.action}")
         for to, ip in fate.injected:
             made = parse(ip)
             if made is not None:

@@ -376,13 +376,17 @@ class ServerPlayer(_Player):
                 socket.write(reply.octets[max(0, self.sent - reply.at) :])
                 self.sent = reply.end
                 since = self.clock.now
-            if turn.step == "dot" and turn.mail == self.mail and reply is not None:
+            if turn.step == "dot" and turn.mail == self.mail and reply is not None and self._last(turn):
                 self.accepted = (reply.code or 0) // 100 == 2
             if turn.step == "quit":
                 self._lost("quit")
                 return
         step = self._step()
         self._wait(self.receiver.read_timeout(step, self.timeouts), since, self._silent)
+
+    def _last(self, turn: Turn) -> bool:
+        """The end of the text? A chunk that is not the last one is answered, too."""
+        return self.mail is not None and self.mail.text_end is not None and turn.end >= self.mail.text_end
 
     def _step(self) -> Step:
         """The last step that it has answered, or `body`, `dot` in a text."""

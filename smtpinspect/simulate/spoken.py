@@ -13,7 +13,7 @@ def shown(command: Command) -> str:
         return "(answer in the AUTH dialogue)"
     if command.verb in ("AUTH", "X-EXPS"):
         return " ".join(command.text.split()[:2])
-    return cut(command.text)
+    return cut(command.text) or "(an empty line)"
 
 
 def cut(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from smtpinspect._core.views import Alert
 from smtpinspect.simulate.clock import MILLISECOND, Clock
 from smtpinspect.simulate.views import View
 
@@ -22,6 +23,8 @@ class Decided(Protocol):
     def octets(self) -> bytes | None: ...
     @property
     def injected(self) -> tuple[tuple[Side, bytes], ...]: ...
+    @property
+    def alerts(self) -> tuple[Alert, ...]: ...
     @property
     def why(self) -> str: ...
 
