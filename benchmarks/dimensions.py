@@ -444,7 +444,7 @@ def fragments_lost(n: int) -> Iterator[bytes]:
     yield from Talk(1).hello().frames
 
 
-@dimension(8, files=True)
+@dimension(16, files=True)
 def files(n: int) -> Iterator[bytes]:
     """Captures that are read as one; each holds the same number of frames."""
     for i in range(n * 20):
