@@ -50,6 +50,8 @@ $(VENV)/ready:
 	  || { echo "Python 3.11 or later is wanted; PYTHON=... names another one" >&2; exit 1; }
 	@echo '#include <zlib.h>' | $(CC) -E - >/dev/null 2>&1 \
 	  || { echo "A C compiler and zlib's header are wanted. On Debian: apt-get install gcc zlib1g-dev" >&2; exit 1; }
+	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_paths()["include"])')/Python.h" \
+	  || { echo "Python's headers are wanted. On Debian: apt-get install python3-dev" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "No virtual environment. On Debian: apt-get install python3-venv python3-dev gcc zlib1g-dev" >&2; exit 1; }
 	@printf '[build_ext]\nparallel = %s\n' $(SMTPINSPECT_JOBS) > $(VENV)/build.cfg

@@ -138,7 +138,7 @@ def test_what_the_teller_raises_ends_the_run(queue):
 
 def test_without_the_binding_its_packages_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "netfilterqueue", None)
-    with pytest.raises(UsageError, match=r"smtpinspect\[inline\].*libnetfilter-queue-dev"):
+    with pytest.raises(UsageError, match=r"libnetfilter-queue-dev.* -m pip install NetfilterQueue"):
         inline.Inline(Box(), 5)
 
 

@@ -21,6 +21,7 @@ SUBJECT = str(PCAPS / "subject-8bit.pcap")
         ([SUBJECT], "takes one -i INSPECTOR, not 0"),
         ([SUBJECT, "-i", "mailguard", "-i", "sonicwall"], "takes one -i INSPECTOR, not 2"),
         (["-i", "mailguard"], "goes with a CAPTURE"),
+        ([SUBJECT, "-i", "mailguard", "--size", "10"], "--size and --pipelining are for the form without"),
         ([SUBJECT, "-i", "mailguard", "--at", "dot"], "--at is for the form without a capture"),
         ([SUBJECT, "-i", "mailguard", "--break", "rest"], "unknown break 'rest'"),
         ([SUBJECT, "-i", "mailguard", "--mta", "exom"], "unknown mail server 'exom'"),

@@ -84,6 +84,8 @@ def run(given: argparse.Namespace) -> int:
         raise UsageError(f"simulate takes one -i INSPECTOR, not {len(given.inspectors)}: the flow passes one firewall")
     if not given.capture:
         raise UsageError("-i INSPECTOR goes with a CAPTURE; without one --mta, --at and --break are wanted")
+    if given.size is not None or given.pipelining:
+        raise UsageError("--size and --pipelining are for the form without a capture; here the capture says both")
     if given.at:
         raise UsageError("--at is for the form without a capture; here the rules of the firewall say where")
     for path in (given.out, given.write_client, given.write_server):

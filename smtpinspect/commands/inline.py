@@ -320,5 +320,7 @@ def _report(made: Inline, fired: Fired) -> None:
 
     counts = fired.watch.counts if fired.watch else {}
     _say(f"queue {made.queue} is over", "\n".join(counters(described(made), counts)))
+    if not made.counts.seen:
+        _say("no packet came: are the rules in force? --print-rules prints them")
     if made.error is not None:
         complain(f"the first error: {made.error!r}", DONE)

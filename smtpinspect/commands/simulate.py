@@ -64,7 +64,7 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--at", default="", metavar="PHASE", help="where the flow breaks")
     parser.add_argument("--break", dest="broken", default="", metavar="BREAK", help="drop, rst, fin or reply=TEXT")
     parser.add_argument(
-        "--size", type=number(0, 100_000_000), default=2_000, metavar="OCTETS", help="of the body (2000)"
+        "--size", type=number(0, 100_000_000), metavar="OCTETS", help="of the body (2000)"
     )
     parser.add_argument("--pipelining", action="store_true", help="the server offers PIPELINING")
     parser.add_argument(
@@ -74,7 +74,10 @@ def _arguments(parser: Parser) -> None:
         help="of the sender: connect command data final; a setting that it does not have is ignored",
     )
     parser.add_argument(
-        "--to", default="", metavar="MTA", help="the mail server that receives (default: a scripted one, and all logs)"
+        "--to",
+        default="",
+        metavar="MTA",
+        help="who receives: postfix exim sendmail opensmtpd qmail (default: a scripted server, and all logs)",
     )
     parser.add_argument("--write-client", metavar="FILE", help="write what the client's network card sees, a pcap")
     parser.add_argument("--write-server", metavar="FILE", help="the same of the server's")
@@ -97,7 +100,8 @@ def _without_capture(given: argparse.Namespace) -> int:
     captured.check_unused(given)
     captured.check_apart(given)
     timeouts = bench.timeouts_of(given.timeouts)
-    asked = bench.question(given.mta, given.at, given.broken, given.size, given.pipelining, timeouts, given.to)
+    size = bench.SIZE if given.size is None else given.size
+    asked = bench.question(given.mta, given.at, given.broken, size, given.pipelining, timeouts, given.to)
     tried = bench.simulate(asked)
     _write(tried.attempt, given)
     with text_out(given.out) as (out, width, style):

@@ -225,6 +225,14 @@ def sound(ip: bytes) -> bool:
     return _sum(_pseudo(ip, at.end - at.tcp) + ip[at.tcp : at.end]) == 0xFFFF
 
 
+def filled(ip: bytes) -> bytes:
+    """A copy with right checksums, that of IPv4 too. Raises ValueError for what is no TCP packet."""
+    at = layout(ip)
+    if at is None:
+        raise ValueError("no TCP segment")
+    return edited(ip, payload=ip[at.payload : at.end])
+
+
 def _write_length(out: bytearray) -> None:
     """The length of the packet, and with it IPv4's own checksum."""
     if out[0] >> 4 == 6:

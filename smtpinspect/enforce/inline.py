@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,8 +33,8 @@ _FAIL_OPEN: Final = 1
 _REQUEST: Final = 1  # NLM_F_REQUEST
 
 LACKING: Final = (
-    "inline needs the Python package NetfilterQueue: pip install 'smtpinspect[inline]'. It is built from source: on "
-    "Debian and Ubuntu, apt install build-essential python3-dev libnetfilter-queue-dev"
+    "inline needs the Python package NetfilterQueue, which is built from source. On Debian and Ubuntu: apt-get install "
+    "build-essential python3-dev libnetfilter-queue-dev libnfnetlink-dev, then"
 )
 
 
@@ -106,7 +107,7 @@ class Inline:
         try:
             from netfilterqueue import NetfilterQueue
         except ImportError as error:
-            raise UsageError(f"{LACKING} ({error})") from None
+            raise UsageError(f"{LACKING}: {sys.executable} -m pip install NetfilterQueue ({error})") from None
         self.box = box
         self.queue = queue
         self.fail: Final = fail

@@ -20,7 +20,10 @@ def attempts(wait: Wait, life: float, seconds: float = 0.0, every: int = 0) -> l
         if end > life:
             return starts
         after = end + wait(end, gap)
-        following = ceil(after / every) * every if every else after
+        # a queue runner counts whole seconds, and the start is as good as any
+        following = ceil(int(after) / every) * every if every else after
+        if following <= at:
+            following += every
         gap, at = following - at, following
         starts.append(round(at))
 

@@ -131,6 +131,11 @@ class End:
             self.last_got = ns
             self._accept(unwrap(segment.seq, self.rcv), segment.payload, bool(segment.flags & FIN))
 
+    def lacks(self, seq: int) -> None:
+        """Nothing from this sequence number of its peer on has reached it."""
+        first = unwrap(seq, self.rcv)
+        self.rcv, self.acked = min(self.rcv, first), min(self.acked, first)
+
     def _acknowledged(self, ack: int) -> None:
         if not self.una < ack <= self.nxt:
             return

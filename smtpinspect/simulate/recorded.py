@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from smtpinspect._core.views import Mail as Record
-from smtpinspect.enforce.craft import FIN, RST, edited, parse, sound
+from smtpinspect.enforce.craft import ACK, FIN, RST, edited, filled, parse, sound
 from smtpinspect.mta.base import Ending, Loss, Receiver, Sender
 from smtpinspect.simulate.adopt import SIDES, Ends, Side, other
 from smtpinspect.simulate.clock import SECOND, Clock
@@ -106,6 +106,7 @@ class Recording:
         self._crossed = 0
         self._withheld: list[tuple[int, int]] = []
         self._players: tuple[ClientPlayer, ServerPlayer] | None = None
+        self._kept: dict[Side, set[int]] = {"client": set(), "server": set()}  # sequence numbers
 
     def play(self, packets: Iterable[Captured]) -> Played:
         """Every packet as it was, until one breaks the flow; then on without the capture."""
@@ -113,12 +114,13 @@ class Recording:
         last = made.began
         for packet in packets:
             side: Side = "client" if packet.by_client else "server"
-            ip = self._sound(packet)
+            ip = self._possible(side, self._sound(packet))
             last = packet.ns
             made.packets += 1
             self._say(side, packet.ns, ip)
             crossing = self.way.cross(side, packet.ns, ip)
             self._note(crossing)
+            self._keep(crossing)
             self.ends.sent(side, packet.ns, ip)
             if made.alert is not None or self._withheld:
                 self._go_on(crossing)
@@ -143,8 +145,38 @@ class Recording:
             made.cut += 1
         elif parse(packet.ip) is not None and not sound(packet.ip):
             made.filled += 1
-            return edited(packet.ip)
+            return filled(packet.ip)
         return packet.ip
+
+    def _possible(self, side: Side, ip: bytes) -> bytes:
+        """The packet, but that it acknowledges nothing that the box has kept back."""
+        kept = self._kept[other(side)]
+        segment = parse(ip) if kept else None
+        if segment is None or not segment.flags & ACK:
+            return ip
+        low = _lowest(kept, segment.ack)
+        return edited(ip, ack=low) if 0 < (segment.ack - low) & 0xFFFFFFFF < 1 << 31 else ip
+
+    def _keep(self, crossing: Crossing) -> None:
+        """Note what the box keeps back, and what it lets go after all."""
+        kept = self._kept[crossing.side]
+        fate = crossing.fate
+        for ip, decided in fate.released:
+            for each in (ip, decided.octets):
+                if each is not None and (segment := parse(each)) is not None:
+                    kept.discard(segment.seq)
+        for to, ip in fate.injected:  # what waited for the other side
+            if (segment := parse(ip)) is not None:
+                self._kept[other(to)].discard(segment.seq)
+        segment = parse(crossing.ip)
+        if segment is None or not (segment.payload or segment.flags & FIN):
+            return
+        if fate.kind in ("hold", "drop"):
+            kept.add(segment.seq)
+        elif fate.kind == "edit" and fate.octets is not None:
+            part = parse(fate.octets)  # the rest is kept back
+            if part is not None and len(part.payload) < len(segment.payload):
+                kept.add((segment.seq + len(part.payload)) & 0xFFFFFFFF)
 
     def _note(self, crossing: Crossing) -> None:
         """Count what the box did, and tell the loud parts."""
@@ -182,6 +214,10 @@ class Recording:
     def _go_on(self, crossing: Crossing) -> None:
         made = self.made
         clock = Clock(crossing.ns)
+        for side in SIDES:
+            # A capture may hold an acknowledgment before what it acknowledges.
+            if kept := self._kept[other(side)]:
+                self.ends.of[side].lacks(_lowest(kept, self.ends.of[side].rcv & 0xFFFFFFFF))
         ends: dict[Side, Endpoint] = {side: self._end(side, clock) for side in SIDES}
         client, server = self.ends.of["client"], self.ends.of["server"]
         mail = made.mail = self._open_mail(client.sent_octets, client.got_octets)
@@ -268,6 +304,11 @@ class Recording:
             made.left_out += 1
             return
         made.timeline.append(Line(round((ns - made.began) / SECOND, 6), actor, event))
+
+
+def _lowest(numbers: set[int], near: int) -> int:
+    """The first of these sequence numbers, none of them half the circle away from `near`."""
+    return min(numbers, key=lambda number: (number - near + (1 << 31)) & 0xFFFFFFFF)
 
 
 def _decided(mail: Transaction | None, got: int) -> bool:

@@ -55,7 +55,7 @@ def main() -> int:
     took = f"{len(rows)} runs in {time.monotonic() - begin:.0f} s.\n"
     (BUILD / "report.txt").write_text(text + took)
     agreement.write(judgements, BUILD / "report.json")
-    print(text + took, end="")
+    print(text + took + f"The report: {BUILD / 'report.txt'}; what each run left lies beside it.")
     return 1 if any(each.wrong and each.row.name not in EXPLAINED for each in judgements) else 0
 
 
