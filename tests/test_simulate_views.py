@@ -12,7 +12,7 @@ from typing import Any
 import dpkt
 import pytest
 
-from smtpinspect.enforce.craft import FIN, SYN, parse, sound
+from smtpinspect.enforce.craft import ACK, FIN, SYN, Segment, build, parse, sound
 from smtpinspect.errors import UsageError
 from smtpinspect.simulate.captures import Asked, simulate
 from smtpinspect.simulate.packets import unwrap
@@ -116,3 +116,35 @@ def test_a_view_that_cannot_be_written(tmp_path: Path) -> None:
     counted = View()
     counted.add(0, b"")
     assert counted.packets == 1
+
+
+EARLY = b"HELO a\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.\r\n"
+REPLIES = b"220 mx ESMTP\r\n250 mx\r\n250 Ok\r\n250 Ok\r\n354 go on\r\n"
+
+
+def early_text(path: Path) -> None:
+    """A client that waits for nothing: the text comes with DATA, and is acknowledged before any reply. The host leaves
+    the checksums of IPv4 to its network card."""
+    turns = [
+        (True, SYN, 0, 0, b""),
+        (False, SYN | ACK, 0, 1, b""),
+        (True, ACK, 1, 1, b""),
+        (True, ACK, 1, 1, EARLY),
+        (False, ACK, 1, 1 + len(EARLY), b""),
+        (False, ACK, 1, 1 + len(EARLY), REPLIES),
+        (True, ACK, 1 + len(EARLY), 1 + len(REPLIES), b""),
+        (False, ACK, 1 + len(REPLIES), 1 + len(EARLY), b"250 queued\r\n"),
+    ]
+    with View(path) as view:
+        for n, (by_client, flags, seq, ack, payload) in enumerate(turns):
+            ends = ("192.0.2.1", "192.0.2.2", 4000, 25) if by_client else ("192.0.2.2", "192.0.2.1", 25, 4000)
+            ip = build(Segment(*ends, seq, ack, flags, 500, b"", payload, 64, n))
+            view.add(1_700_000_000_000_000_000 + n * 10**7, ip[:10] + b"\0\0" + ip[12:])
+
+
+@pytest.mark.parametrize("inspector", ["mailguard:pix-6", "mailguard:asa-8", "stormshield", "sonicwall"])
+def test_no_end_acknowledges_what_the_box_keeps_back(inspector: str, tmp_path: Path) -> None:
+    capture = tmp_path / "early.pcap"
+    early_text(capture)
+    for path in written(capture, inspector, "", False, tmp_path):
+        check(path)
