@@ -40,7 +40,7 @@ class Job:
 
     def source(self) -> Input:
         """Opened when the output is there."""
-        raise NotImplementedError
+        raise NotImplementedError  # the one method that a job must have; this class is none
 
     def line(self, engine: Engine, out: BinaryIO | None) -> AbstractContextManager[object]:
         """Shows a person how far it is."""
