@@ -35,7 +35,7 @@ ORDER = (
     "transcripts | measure | enforce",  # transcripts: a second face of the engine, what is above may want dialogues too
     "mta",
     "simulate",
-    "diagnose",  # to come
+    "diagnose",
     "report",
     "smtpinspect",  # the face: loads what is asked for
     "commands",
@@ -107,6 +107,22 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             ),
         ),
     },
+    "diagnose": {
+        "all": (
+            (),
+            (
+                "trace",
+                "model",
+                "observe | reading",
+                "survey",
+                "paths",
+                "lookalikes | contrast",
+                "causes",
+                "stored | impact | compare | anonymise | probe | export",
+                "face | record",
+            ),
+        ),
+    },
     "commands": {
         "all": (
             (),
@@ -114,7 +130,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "console",
                 "arguments",
                 "reporting | captured",
-                "replay | live | transcript | simulate | inline | rules | config | bench",
+                "replay | live | transcript | diagnose | simulate | inline | rules | config | bench",
             ),
         ),
     },
@@ -123,7 +139,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (),
             (
                 "terminal | progress | vendor_logs | peers",
-                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text | diagnose_page",
                 "story_page",
                 "summary",
                 "text",

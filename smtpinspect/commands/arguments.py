@@ -8,7 +8,9 @@ from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
-COMMANDS: Final = ("replay", "live", "transcript", "simulate", "inline", "rules", "config", "bench")
+COMMANDS: Final = (
+    "replay", "live", "transcript", "diagnose", "simulate", "inline", "rules", "config", "bench",
+)  # fmt: skip
 PORTS: Final = (25, 587, 465, 2525)
 
 

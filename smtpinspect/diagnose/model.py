@@ -1,0 +1,227 @@
+"""What the steps of a diagnosis hand on: a case per mail, and what each step finds out about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from smtpinspect._core.views import Alert, Flow, Mail
+
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.trace import Trace
+    from smtpinspect.simulate.script import Script, Transaction
+
+# Three degrees of truth that never mix. Only the first and the last may be called certain.
+Degree = Literal["proved", "fits", "confirmed"]
+Confidence = Literal["certain", "likely", "possible", "unlikely"]
+CauseKind = Literal["rule", "look-alike", "unknown-filter"]
+BreakKind = Literal["drop", "rst", "fin", "reply", "none"]
+By = Literal["client", "server", "middlebox", "unknown"]
+Where = Literal["sender", "receiver", "between", "unknown"]
+
+# Defined once, for `--help` and for every page; weakest last.
+CONFIDENCE: Final[Mapping[Confidence, str]] = {
+    "certain": "the packets themselves, or the firewall's own log, show it",
+    "likely": "the break and a fingerprint of that product on this path fit, and no accepted mail speaks against it",
+    "possible": "the break fits; nothing on this path tells which product it is",
+    "unlikely": "it could be, but something in the capture speaks against it",
+}
+DEGREES: Final[Mapping[Degree, str]] = {
+    "proved": "proved by the packets",
+    "fits": "fits our emulation",
+    "confirmed": "confirmed by the firewall's own log",
+}
+
+
+class Sign(NamedTuple):
+    """Something that was seen: in which packet (1-based, None: in none or in many), at which point of capture."""
+
+    packet: int | None
+    text: str
+    point: str = ""
+
+
+class Break(NamedTuple):
+    """How the flow of a mail ended. `packet`: the one that ended it (of a drop: the first that was not answered).
+
+    `at`: the client's stream offset from which on nothing got through; None where none was lost. `signs` tell why
+    `by` says whom it says.
+    """
+
+    kind: BreakKind = "none"
+    by: By = "unknown"
+    packet: int | None = None
+    at: int | None = None
+    signs: tuple[Sign, ...] = ()
+
+
+class Moment(NamedTuple):
+    """A phase of the dialogue: capture time in ns when it began and ended, the packets of that."""
+
+    phase: str
+    begin_ns: int
+    end_ns: int
+    packet: int
+    told: str  # the command and its reply, in short
+
+
+class Vantage(NamedTuple):
+    """Where the capture was taken, and whether somebody said so."""
+
+    where: Where = "unknown"
+    told: bool = False
+    signs: tuple[Sign, ...] = ()
+
+
+class Observed(NamedTuple):
+    """What the packets show of a mail. `outcome`, `phase`, `stage`, `confidence` are words of the records.
+
+    `accepted` of `recipients` were taken; `reply` decided it ("" for none). `octets_acknowledged` counts octets of
+    the client's stream from its ISN + 1, `text_acknowledged` those of the mail's text among them (None: no text).
+    `silence` is in seconds.
+    """
+
+    outcome: str = "unknown"
+    accepted: int = 0
+    recipients: int = 0
+    reply: str = ""
+    phase: str | None = None
+    stage: str | None = None
+    broken: Break = Break()
+    octets_acknowledged: int = 0
+    text_acknowledged: int | None = None
+    silence: float = 0.0
+    timeline: tuple[Moment, ...] = ()
+    vantage: Vantage = Vantage()
+    confidence: tuple[str, ...] = ()
+
+
+class Fingerprint(NamedTuple):
+    """A sign of a product on a path. `profiles`: the generations that do this, empty: all, or not known."""
+
+    product: str  # mailguard, stormshield, sonicwall; "" for some box
+    what: str  # banner-starred, verb-xed, keyword-xed, ok-to-nonsense, starttls-removed, answer-552, ttl-step, ...
+    text: str
+    profiles: tuple[str, ...] = ()
+    signs: tuple[Sign, ...] = ()
+
+
+class Remedy(NamedTuple):
+    """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
+
+    where: Literal["sender", "receiver", "firewall", "network"]
+    title: str
+    commands: tuple[str, ...] = ()
+    loses: str = ""
+    check: str = ""
+    undo: str = ""
+
+
+class Cause(NamedTuple):
+    """Why it broke, perhaps. `cause`: a rule's full id, a look-alike's name, or `unknown-filter`.
+
+    Causes of the same `rank` share a place (0 is the first).
+    """
+
+    cause: str
+    kind: CauseKind
+    confidence: Confidence
+    title: str
+    evidence: tuple[Sign, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    degree: Degree = "fits"
+    rank: int = 0
+    alert: Alert | None = None  # of a rule: what would have fired
+    inspector: str = ""  # of a rule: the spec under which it fires
+    product: str = ""
+
+
+class Against(NamedTuple):
+    """A cause that is out, and why: by packets (ruled out), or by mails that were accepted (refuted)."""
+
+    cause: str
+    kind: Literal["ruled-out", "refuted"]
+    text: str
+    signs: tuple[Sign, ...] = ()
+
+
+class Contrast(NamedTuple):
+    """A property of mails crossed with what became of them, on this path and elsewhere."""
+
+    property: str  # raw 8-bit Subject
+    cut: int
+    accepted: int
+    cut_without: int
+    accepted_without: int
+    cut_elsewhere: int = 0
+    accepted_elsewhere: int = 0
+
+
+class WhatIf(NamedTuple):
+    """What would let this mail pass: rules to relax on the firewall, or a change at the sender."""
+
+    relax: tuple[str, ...] = ()
+    passes: bool = False
+    changes: tuple[Remedy, ...] = ()
+    sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
+
+
+@dataclass(slots=True)
+class Case:
+    """A mail, or a connection without one, and what was found out about it."""
+
+    flow: Flow
+    mail: Mail | None
+    alerts: tuple[Alert, ...] = ()  # of emulated rules: its own, and the earlier ones of its connection
+    trace: Trace | None = None  # its packets; None where nobody looks closer
+    script: Script | None = None  # its connection's dialogue
+    transaction: Transaction | None = None  # its part of that
+    observed: Observed = Observed()
+    fingerprints: tuple[Fingerprint, ...] = ()
+    causes: list[Cause] = field(default_factory=list)
+    against: list[Against] = field(default_factory=list)
+    contrast: list[Contrast] = field(default_factory=list)
+    what_if: WhatIf = WhatIf()
+    questions: tuple[str, ...] = ()  # what to ask whom, ready to send
+
+    @property
+    def failed(self) -> bool:
+        """Is there something to explain?"""
+        return self.observed.outcome not in ("accepted", "encrypted", "aborted")
+
+
+class Reading(NamedTuple):
+    """What a line of a mail server's log, or a bounce, tells. `phases`: the narrowest interval that the text proves.
+
+    `mta` is a name that `--mta` takes; `broken` a BreakKind or "" where it does not tell; `when` in seconds since 1970.
+    """
+
+    line: str
+    mta: str = ""
+    phases: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    stage: str | None = None
+    seconds: float | None = None
+    fate: str = ""  # deferred, bounced, delivered
+    host: str = ""
+    ip: str = ""
+    recipient: str = ""
+    queue_id: str = ""
+    octets: int | None = None
+    when: float | None = None
+    side: Literal["sender", "receiver"] = "sender"
+    text: str = ""  # the phrase that told
+    means: str = ""
+    cannot_tell: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """All that `diagnose` found."""
+
+    cases: list[Case] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

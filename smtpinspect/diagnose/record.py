@@ -1,0 +1,59 @@
+"""A diagnosis as the object of `--format json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smtpinspect.diagnose.model import Case, Cause, Diagnosis, Reading
+
+
+def record(diagnosis: Diagnosis) -> dict[str, Any]:
+    """`{mails, logs}`, as the contract has them; causes best first."""
+    return {
+        "mails": [_mail(case) for case in diagnosis.cases],
+        "logs": [_reading(reading) for reading in diagnosis.readings],
+    }
+
+
+def _mail(case: Case) -> dict[str, Any]:
+    mail, seen = case.mail, case.observed
+    return {
+        "client": case.flow.client,
+        "server": case.flow.server,
+        "mail_from": None if mail is None else mail.mail_from,
+        "rcpt_to": None if mail is None else mail.rcpt_to,
+        "outcome": seen.outcome,
+        "stage": seen.stage,
+        "phase": seen.phase,
+        "break": {"kind": seen.broken.kind, "by": seen.broken.by},
+        "octets_acknowledged": seen.octets_acknowledged,
+        "silence": round(seen.silence, 3),
+        "confidence": list(seen.confidence),
+        "causes": [_cause(cause) for cause in case.causes],
+        "relax": list(case.what_if.relax),
+    }
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    return {
+        "cause": cause.cause,
+        "kind": cause.kind,
+        "confidence": cause.confidence,
+        "degree": cause.degree,
+        "title": cause.title,
+        "rank": cause.rank,
+        "evidence": [{"packet": sign.packet, "text": sign.text} for sign in cause.evidence],
+        "remedy": [remedy.title for remedy in cause.remedies],
+    }
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "line": reading.line,
+        "mta": reading.mta,
+        "phases": list(reading.phases),
+        "break": list(reading.broken),
+        "stage": reading.stage,
+        "seconds": reading.seconds,
+        "causes": [_cause(cause) for cause in reading.causes],
+    }
