@@ -32,7 +32,7 @@ commands:
   bench        how fast a capture is read, and what each rule costs
 
   -h, --help   this text; smtpinspect COMMAND --help for a command
-  --version    the version
+  -V, --version   the version
 
 examples:
   smtpinspect mail.pcap
@@ -90,7 +90,7 @@ def _dispatch(words: list[str]) -> int:
             return _command(words[1])(["--help"])
         print(MAIN_HELP, end="")
         return DONE
-    if first == "--version":
+    if first in ("-V", "--version"):
         print(f"{PROG} {smtpinspect.__version__}")
         return DONE
     if not words:
