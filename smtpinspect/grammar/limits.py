@@ -82,6 +82,8 @@ TRACE_HEAD: Final = 4_096  # packets kept of a connection: a dialogue, and 5 MB 
 TRACE_TAIL: Final = 2_048  # and from its end: hours of retransmissions
 TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT of each packet's payload
 TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
+LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivered are looked at, too
+LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 
 # --- a firewall's configuration --------------------------------------------------------------------

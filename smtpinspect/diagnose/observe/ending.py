@@ -18,7 +18,7 @@ NAMES: Final = {True: "client", False: "server"}
 
 
 class Ending(NamedTuple):
-    """`place`: None where nothing broke. `silence`: seconds for which nothing came from the side that was waited for."""
+    """`place`: None where nothing broke. `silence`: seconds without anything from the side that was waited for."""
 
     broken: Break
     place: Place | None = None
@@ -59,7 +59,8 @@ class _Flow:
 
     def _signs(self, n: int, packet: Packet) -> tuple[Sign, ...]:
         before = [other for other in self.all[:n] if other.by_client == packet.by_client]
-        signs = forged(packet, habits(before))
+        opens = bool(n) and all(other.flags & SYN and other.by_client != packet.by_client for other in self.all[:n])
+        signs = forged(packet, habits(before), opens)
         later = [other for other in self.all[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
         name = NAMES[packet.by_client]
         if packet.flags & RST and before and any(other.flags & ACK and not other.flags & SYN for other in later[:3]):
@@ -103,7 +104,7 @@ def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
     made = _forged(flow) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow) or _closed(flow)
-    return (made or Ending(Break())).__class__(*(made or Ending(Break())))._replace(acked=flow.acked[True])
+    return (made or Ending(Break()))._replace(acked=flow.acked[True])
 
 
 def _only_syn(flow: _Flow) -> bool:
@@ -148,7 +149,7 @@ def _no_connection(flow: _Flow) -> Ending | None:
     if closer is not None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
         return Ending(Break("rst", "server", closer.number, None, (Sign(closer.number, text),)), place)
-    text = f"{len(syns)} SYN{'s' if len(syns) > 1 else ''} and no answer: not even an RST, which a host that is up sends"
+    text = f"{len(syns)} SYN{'s' if len(syns) > 1 else ''} unanswered; a host that is up sends an RST at least"
     by: By = "middlebox" if len(syns) > 1 else "unknown"
     return Ending(Break("drop", by, syns[0].number, None, (Sign(syns[-1].number, text),)), place, _since(syns[0], flow))
 
@@ -222,6 +223,8 @@ def _silent(flow: _Flow) -> Ending | None:
     owed = flow.owed(True)
     if closer is not None and not closer.by_client:
         return None  # it is the server that ends it
+    if closer is not None and closer.flags & FIN and closer.length:
+        closer = None  # it has said all that it has to say, and still listens
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Sign
@@ -17,7 +18,7 @@ WIDER: Final = 4  # times as large a window as any before it: no end opens it at
 class Habits(NamedTuple):
     """Of one end's packets that are beyond doubt: its SYN, and what it said before.
 
-    `stamps`: all that are no SYN carry timestamps; `ids`: its last IP id, where it counts them up; `windows`: header
+    `stamps`: all carry timestamps; `ids`: its last IP id, where it counts them up; `windows`: header
     fields of its windows, SYN aside.
     """
 
@@ -32,41 +33,40 @@ def habits(packets: Sequence[Packet]) -> Habits:
     """Of these packets of one end."""
     plain = [packet for packet in packets if not packet.flags & (SYN | RST)]
     ids = [packet.ip_id for packet in plain if packet.ip_id is not None]
-    steps = [(second - first) % 65_536 for first, second in zip(ids, ids[1:], strict=False)]
+    steps = [(second - first) % 65_536 for first, second in pairwise(ids)]
     counts = len(ids) > 1 and all(0 < step <= NEAR for step in steps)
     return Habits(
         ttls=frozenset(packet.ttl for packet in packets),
-        stamps=bool(plain) and all(_stamped(packet) for packet in plain),
+        stamps=bool(packets) and all(_stamped(packet) for packet in packets if not packet.flags & RST),
         ids=ids[-1] if counts else None,
         windows=tuple(packet.field for packet in plain),
         packets=len(packets),
     )
 
 
-def forged(packet: Packet, before: Habits) -> tuple[Sign, ...]:
+def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[Sign, ...]:
     """What tells that another one than this end sent it; empty: nothing does.
 
     An RST may come from a kernel that knows no such connection: without timestamps, its window 0 (RFC 9293 3.10.7.1;
     Linux, the BSDs and Windows alike), its IP id 0. One from the connection itself looks like all its packets. What is
-    neither, no kernel made.
+    neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end.
     """
     strong: list[str] = []
-    weak: list[str] = []  # one alone is no proof: a busy host's counter leaps, an old kernel's RST has a window
+    weak: list[str] = []  # one alone is no proof: a busy host's counter leaps, a window opens
     name = "client" if packet.by_client else "server"
-    reset = bool(packet.flags & RST)
-    bare = reset and packet.field == 0
+    bare = bool(packet.flags & RST) and packet.field == 0
     if before.ttls and packet.ttl not in before.ttls:
         seen = " or ".join(str(ttl) for ttl in sorted(before.ttls))
         strong.append(f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}")
     if before.stamps and not bare and not _stamped(packet):
-        (weak if reset else strong).append(f"it has no timestamps, which all packets of the {name} carry")
+        strong.append(f"it has no timestamps, which all packets of the {name} carry")
     if before.ids is not None and packet.ip_id is not None and not bare:
         step = (packet.ip_id - before.ids) % 65_536
         if not 0 < step <= NEAR:
             weak.append(f"its IP id is {packet.ip_id}, the {name} counts and was at {before.ids}")
     if before.windows and packet.field > WIDER * max(before.windows):
         weak.append(f"its window field is {packet.field}, the {name}'s were {max(before.windows)} at most")
-    if not before.packets:
+    if answers_syn:
         strong += _unasked(packet)
     if not strong and len(weak) < 2:
         return ()
@@ -74,7 +74,7 @@ def forged(packet: Packet, before: Habits) -> tuple[Sign, ...]:
 
 
 def _unasked(packet: Packet) -> list[str]:
-    """Of the first packet of an end, where it answers a SYN: only SYN and ACK, or RST without a window, do."""
+    """Of a packet that answers a SYN: only SYN and ACK, or RST without a window, do."""
     if packet.flags & RST and packet.field:
         return [f"a host that refuses a connection announces no window; this RST has {packet.field}"]
     if packet.flags & FIN and not packet.flags & SYN:

@@ -8,21 +8,29 @@ from typing import Final
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
 from smtpinspect.diagnose.observe.ending import Ending, ending
 from smtpinspect.diagnose.observe.habits import forged, habits
-from smtpinspect.diagnose.observe.place import stage
+from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.spoken import TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.grammar import limits
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
 GOOD: Final = ("accepted", "encrypted", "aborted")
 QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
-def worth_a_look(case: Case) -> bool:
-    """Is there something that only its packets can tell? True of a delivered mail whose connection did not end well."""
-    flow = case.flow
-    last = case.mail is None or case.mail.tx_id + 1 >= flow.mails
-    return case.failed or (last and (flow.state != "closed" or flow.closer not in ("none", "client", "server")))
+def closer_look(cases: Sequence[Case]) -> list[Case]:
+    """Those whose packets tell more than their records: the failed ones. Of a capture that is not large also the
+    delivered ones, whose connections may have been broken behind the mail."""
+    failed = [case for case in cases if case.failed]
+    octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
+    if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
+        return failed
+    return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case))]
+
+
+def _is_last(case: Case) -> bool:
+    return case.mail is None or case.mail.tx_id + 1 >= case.flow.mails
 
 
 def observe(case: Case, taken: Where | None = None) -> Observed:
@@ -32,13 +40,12 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     packets = case.trace.packets
     said = dialogue(packets)
     where = vantage(packets, taken)
-    last = case.mail is None or case.mail.tx_id + 1 >= case.flow.mails
     steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
     if refused is not None:
         return _with_text(base, refused, steps)
-    if not last:
+    if not _is_last(case):
         return base
     found = ending(packets, said, where.where == "receiver")
     if said.tls_at is not None and found.place is not None:
@@ -100,11 +107,11 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
     if case.mail is not None:
         if case.mail.outcome != "refused":
             return None
-        phase = case.mail.phase or "mail"
+        phase: str = case.mail.phase or "mail"
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
     else:
-        answers = [("greeting", said.greeting), *((step.phase, step.answer) for step in said.steps if step.verb != "QUIT")]
-        told = [(phase, answer) for phase, answer in answers if answer is not None and answer.code is not None]
+        answers = [("greeting", said.greeting), *((each.phase, each.answer) for each in steps if each.verb != "QUIT")]
+        told = [(at, reply) for at, reply in answers if reply is not None and reply.code is not None]
         if not told or (told[-1][1].code or 0) < 400:
             return None
         phase, answer = told[-1]
@@ -115,8 +122,6 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
         signs = forged(answer.packet, habits(before)) if before else ()
         by = "middlebox" if signs else "server"
     number = answer.packet.number if answer is not None else None
-    from smtpinspect.diagnose.observe.place import Place
-
     return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, min(acked, said.sent[0]))
 
 

@@ -139,9 +139,9 @@ def dialogue(packets: Sequence[Packet]) -> Dialogue:
     client, server = _Side(packets, True), _Side(packets, False)
     mss = _mss(packets)
     answers = _answers(server)
-    greeting = next(answers, None)
-    if greeting is not None and greeting.code != 220 and not any(packet.flags & SYN for packet in packets):
-        greeting, answers = None, chain((greeting,), answers)  # it began in the middle
+    greeting = first = next(answers, None)
+    if first is not None and first.code != 220 and not any(packet.flags & SYN for packet in packets):
+        greeting, answers = None, chain((first,), answers)  # it began in the middle
     reader = _Reader(client, answers, mss)
     reader.read()
     return Dialogue(greeting, tuple(reader.steps), (client.sent, server.sent), mss, reader.tls_at)

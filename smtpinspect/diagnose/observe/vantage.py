@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Sign, Vantage, Where
@@ -10,6 +10,9 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, SYN
 
 INITIAL: Final = frozenset({32, 64, 128, 255})  # TTLs that systems begin with: nothing took one off
+_BY_TTL: Final[Mapping[tuple[bool, bool], Where]] = {
+    (True, False): "sender", (False, True): "receiver", (False, False): "between",
+}  # fmt: skip
 CLOSER: Final = 4  # times as long on one side: the capture was taken on the other
 
 
@@ -33,8 +36,7 @@ def _ttls(packets: Sequence[Packet]) -> tuple[Where, Sign | None]:
         return "unknown", None
     text = f"TTL {client.ttl} of the client, {server.ttl} of the server"
     near = client.ttl in INITIAL, server.ttl in INITIAL
-    where: dict[tuple[bool, bool], Where] = {(True, False): "sender", (False, True): "receiver", (False, False): "between"}
-    return where.get(near, "unknown"), Sign(server.number, text)
+    return _BY_TTL.get(near, "unknown"), Sign(server.number, text)
 
 
 def _timing(packets: Sequence[Packet]) -> tuple[Where, Sign | None]:
