@@ -76,6 +76,11 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter
