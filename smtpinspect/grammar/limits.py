@@ -83,6 +83,10 @@ TRACE_TAIL: Final = 2_048  # and from its end: hours of retransmissions
 TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT of each packet's payload
 TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
