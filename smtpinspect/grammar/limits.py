@@ -76,6 +76,9 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- diagnose (octets, counts) ---------------------------------------------------------------------
+MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter
