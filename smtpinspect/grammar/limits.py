@@ -87,6 +87,8 @@ TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
 DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+# --- diagnose (octets, counts) ---------------------------------------------------------------------
+MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
