@@ -302,7 +302,7 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would."""
     seen = case.observed
-    if seen.vantage.where == "receiver" and seen.broken.kind in ("drop", "none", "rst", "fin") and case.mail is not None:
+    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None:
         yield BEHIND
     if tls(case) == "TLS":
         begins = _tls_packet(case)
