@@ -130,7 +130,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "console",
                 "arguments",
                 "reporting | captured",
-                "replay | live | transcript | diagnose | simulate | inline | rules | config | bench",
+                "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
+                "| config | bench",
+                "fitting",
             ),
         ),
     },
@@ -139,11 +141,11 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (),
             (
                 "terminal | progress | vendor_logs | peers",
-                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text"
-                " | diagnose_page",
-                "story_page",
-                "summary",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "story_page | diagnose_words",
+                "summary | diagnose_page | html",
                 "text",
+                "check_page | impact_page | compare_page",
             ),
         ),
     },

@@ -85,6 +85,12 @@ TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
 LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivered are looked at, too
 LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+# --- diagnose (octets, counts) ---------------------------------------------------------------------
+MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
