@@ -51,8 +51,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     if said.tls_at is not None and found.place is not None:
         found = found._replace(place=None)
     if base.outcome in GOOD and case.mail is not None and (found.place is None or found.place.phase != "quit"):
-        lost_reply = found.broken.kind == "drop" and found.place is not None and found.place.phase == "dotreply"
-        if not lost_reply:
+        if found.broken.by != "middlebox" or found.place is None or found.place.phase != "dotreply":
             return _with_text(base, Ending(Break(), None, 0.0, found.acked), steps)
     return _with_text(base, found, steps, case)
 
@@ -98,7 +97,7 @@ def _quiet(base: Observed, steps: Sequence[Step]) -> str:
     """A connection without a mail that nothing broke."""
     if "one-direction" in base.confidence or "mid-stream" in base.confidence:
         return "unknown"
-    return "aborted"
+    return "aborted" if steps else "unknown"
 
 
 def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
