@@ -14,6 +14,7 @@ from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 
 NANO: Final = 1_000_000_000
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
+REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 NAMES: Final = {True: "client", False: "server"}
 
 
@@ -265,6 +266,10 @@ def _closed(flow: _Flow) -> Ending | None:
     kind: BreakKind = "rst" if closer.flags & RST else "fin"
     by: By = "client" if closer.by_client else "server"
     place = _place_of(flow, closer)
+    step = flow.said.steps[-1] if flow.said.steps else None
+    if by == "server" and step is not None and step.answer is not None and (step.answer.code or 0) >= REFUSES:
+        place = Place(step.phase, stage(step.phase), None, step)
+        return Ending(Break("reply", "server", step.answer.packet.number), place)
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
 
