@@ -43,7 +43,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
-    found = ending(packets, said, where.where == "receiver") if _is_last(case) else None
+    open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
+    found = ending(packets, said, where.where == "receiver") if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
     if found is None:
