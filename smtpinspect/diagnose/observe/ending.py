@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign
-from smtpinspect.diagnose.observe.habits import forged, habits
+from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
@@ -27,6 +27,7 @@ class Ending(NamedTuple):
     place: Place | None = None
     silence: float = 0.0
     acked: int = 0  # octets of the client that the server acknowledged
+    heard: int = 0  # octets of the server that the client acknowledged
 
 
 class _Owed(NamedTuple):
@@ -61,6 +62,8 @@ class _Flow:
                     self.forged = packet, signs
             if self.forged is None or packet.number != self.forged[0].number:
                 self.own.append(packet)
+        if self.forged is not None:
+            self.own = genuine(self.own, self.forged[0])
         self.acked = {side: self._acked(side) for side in (True, False)}
 
     def _signs(self, n: int, packet: Packet) -> tuple[Sign, ...]:
@@ -115,7 +118,7 @@ def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False)
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
     made = _forged(flow, at_receiver) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow)
     made = made or _closed(flow) or _idle(flow) or Ending(Break())
-    return made._replace(acked=flow.acked[True])
+    return made._replace(acked=flow.acked[True], heard=flow.acked[False])
 
 
 def _only_syn(flow: _Flow) -> bool:
@@ -132,6 +135,11 @@ def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
     if kind == "fin" and owed is not None and owed.repeated and owed.copies[-1].ns > packet.ns:
         signs = (*signs, Sign(owed.copies[-1].number, "behind it the server answers nothing"))
     place = _place_of(flow, packet, at_receiver)
+    own = {each.number for each in flow.own}
+    for step in flow.said.steps:
+        answer = step.answer
+        if answer is not None and (answer.code or 0) >= REFUSES and answer.packet.number not in own:
+            return Ending(Break("reply", "middlebox", answer.packet.number, place.at, signs), place)
     return Ending(Break(kind, "middlebox", packet.number, place.at, signs), place)
 
 
