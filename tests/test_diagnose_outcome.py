@@ -360,8 +360,21 @@ def test_a_route_that_changes_forges_nothing() -> None:
 
 def test_a_frame_that_was_captured_twice_was_sent_once() -> None:
     made = segments(HELLO + MAIL + DATA + TEXT)
-    twice = [copy for segment in made for copy in (segment, segment.but(ttl=segment.ttl - 1))]
+    twice = [copy for segment in made for copy in (segment, segment.but(ttl=(segment.ttl or 1) - 1))]
     assert told(case_of(twice))[1:] == ("drop", "unknown")
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(3, "stalled"), (0, "encrypted")])
+def test_tls_hides_the_phase_but_not_the_break(times: int, outcome: str) -> None:
+    made = segments(HELLO + "C: STARTTLS\nS: 220 go\n")
+    last = made[-1]
+    octets = b"\x16\x03\x01\x02\x00" + bytes(512)
+    hello = Segment("C", last.ack, last.seq + 8, PSH | ACK, octets, last.time + 0.1, ttl=64)
+    case = case_of([*made, hello, *again(hello, *(0.3 * n for n in range(1, times)))])
+    assert case.observed.outcome == outcome
+    assert case.failed == (times > 1)
+    assert (case.observed.phase, case.observed.stage) == (None, None)
+    assert case.observed.broken.kind == ("drop" if times > 1 else "none")
 
 
 def test_a_lost_quit_breaks_no_mail() -> None:

@@ -86,12 +86,12 @@ class _Flow:
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        return min(max(told, default=0), self.said.sent[0 if by_client else 1])
+        return min(max([0, *told]), self.said.sent[0 if by_client else 1])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        at = max(told, default=0)
+        at = max([0, *told])
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):
