@@ -42,7 +42,7 @@ def diagnose(asked: Asked) -> Told:
         fault = seen.fault
         for case in seen.cases:
             case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+        closer = [case for case in seen.cases if case.failed or case.observed.outcome == "aborted"]
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)

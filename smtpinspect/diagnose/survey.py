@@ -75,7 +75,7 @@ def survey(
             elif isinstance(record, Flow):
                 fired = alerts.pop(record.flow_id, [])
                 for case in _cases(record, mails.pop(record.flow_id, []), fired):
-                    failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted", "aborted")
+                    failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
                     if kept[failed] >= (DIAGNOSED_ACCEPTED, DIAGNOSED_FAILED)[failed]:
                         left[failed] += 1
                         continue
