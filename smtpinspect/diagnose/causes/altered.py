@@ -12,7 +12,6 @@ from smtpinspect.diagnose.causes.masks import Trail, command_of, trace_of, trail
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.causes.wire import Look
 from smtpinspect.diagnose.model import Case, Sign
-from smtpinspect.simulate.script import Command
 
 # What of it ended the mail, the nearest first.
 REFUSED: Final = 2  # this command itself was refused
@@ -78,14 +77,8 @@ def _place(case: Case, alert: Alert) -> int:
         return OFFERED
     if command is not None and command.verb in HELLOS:
         return GREETED
-    return REFUSED if command is not None and command == _refused(case) else BESIDE
-
-
-def _refused(case: Case) -> Command | None:
-    """The last command that was refused."""
-    assert case.script is not None
-    found = [each for each in case.script.commands if each.reply is not None and (each.reply.code or 500) >= 400]
-    return found[-1] if found else None
+    refused = command is not None and command.reply is not None and (command.reply.code or 500) >= 400
+    return REFUSED if refused else BESIDE
 
 
 # What a masked octet was cannot be told on the far side: the rule by which it fires there, and what it may have been.

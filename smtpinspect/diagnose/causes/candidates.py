@@ -89,6 +89,8 @@ def _ends(alert: Alert) -> bool:
 
 def _through(alert: Alert, scene: Scene) -> bool:
     """Did the octet that decides come through, and the dialogue go on?"""
+    if alert.row.action.strength == Strength.REWRITE:
+        return scene.client.sent > 0  # the greeting passes, in another form
     return alert.offset + alert.length <= scene.half(alert.direction).through and scene.kind != "reply"
 
 
@@ -111,6 +113,9 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     look = fit(alert.row, scene)
     if look is None or alert.offset >= half.sent:
         return None
+    if alert.row.action.strength == Strength.REWRITE:
+        text = "the client says nothing behind the greeting"
+        return Candidate(alert, look, FIRST, (Sign(alert.packet, text),)) if not scene.client.sent else None
     at = alert.offset
     what = f"{excerpt(alert.octets)[:60]} at octet {at:,} of the {alert.direction}'s stream decides"
     if scene.kind == "reply":

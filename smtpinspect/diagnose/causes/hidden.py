@@ -3,6 +3,7 @@ side, those of the segment that was cut."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -20,8 +21,9 @@ PLACES: Final[Mapping[str, frozenset[str]]] = {
     "command": frozenset({"Command", "Path", "EmptyLine", "Line", "Count"}),
     "text": BODY | {"Field"},
     "body": BODY,
-    "reply": frozenset({"Reply", "ReplyLine", "Line"}),
+    "reply": frozenset({"Reply", "ReplyLine", "Line", "Count"}),
 }
+_ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
@@ -48,7 +50,9 @@ def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> t
     found: dict[str, Hidden] = {}
     for label, spec in case.specs.items():
         rows = _rows(spec)
-        for each in (*_replies(case, scene, label, rows), *_cut(case, scene, label, rows)):
+        for each in (
+            *_greeting(case, scene, label, rows), *_replies(case, scene, label, rows), *_cut(case, scene, label, rows)
+        ):  # fmt: skip
             known = found.get(each.rule)
             if (label, each.rule) not in out and (known is None or _better(each) < _better(known)):
                 found[each.rule] = each
@@ -69,6 +73,19 @@ def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
         _TABLES.clear() if len(_TABLES) > 64 else None
         _TABLES[spec] = registry.load(spec).table()
     return _TABLES[spec]
+
+
+def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    """A greeting whose last line is lost in its mask: the client waits for more."""
+    greeting = case.script.greeting if case.script is not None else None
+    if greeting is None or scene.client.sent or not _ENDLESS.match(greeting.octets) or b"\n220 " in greeting.octets:
+        return
+    for row in rows:
+        if row.breaks and row.when.kind.name == "Greeting":
+            look = fit(row, scene)
+            text = "the greeting is masked with stars, and its last line is none: the client waits for it"
+            if look is not None:
+                yield Hidden(row.id, row.title, label, look, True, True, (Sign(None, text),))
 
 
 def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
@@ -112,13 +129,13 @@ def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
 
 # Kinds of facts that are born in more than one place, and those of their rules.
 _SHARED: Final = frozenset({"Line", "Count"})
-_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "invalid-recipients", "rate-limit")
+_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "rate-limit")
 
 
 def _where(row: Rule) -> tuple[str, ...]:
     if row.id.endswith(_COMMANDS):
         return ("command",)
-    if row.id.endswith(".reply"):
+    if row.id.endswith((".reply", "invalid-recipients")):
         return ("reply",)
     return ("text", "body") if ".body" in row.id else ("text",)
 

@@ -12,6 +12,7 @@ from smtpinspect.diagnose.causes.candidates import Candidate, candidates
 from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.survey import EVERY
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 
@@ -20,8 +21,9 @@ WORDS: Final[tuple[Confidence, ...]] = tuple(CONFIDENCE)
 PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
 
-# Among causes of one confidence: what was proved, rules whose octet fits, look-alikes, what nobody knows, guesses.
-PROVED, OCTET, STRONG, LOOKALIKE, NOBODY, GUESS = range(6)
+# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, look-alikes, rules of the
+# product that the user named, what nobody knows, and rules whose octet nobody has seen.
+PROVED, OCTET, STRONG, LOOKALIKE, NAMED, NOBODY, GUESS = range(7)
 
 
 class Contrasts(Protocol):
@@ -60,7 +62,8 @@ def rank(
         out = {(alert.inspector, alert.rule) for alert in found.passed}
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
-        rules += [(STRONG if each.strong else GUESS, not each.default, _hidden(each)) for each in more]
+        guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
+        rules += [(STRONG if each.strong else guess, not each.default, _hidden(each)) for each in more]
     sure = any(each.confidence == "certain" for each in alike)
     confirmed = [each for each in alike if each.degree == "confirmed"]
     alike = [each for each in alike if each.degree != "confirmed"]
@@ -92,7 +95,7 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     made: list[Cause] = []
     before: tuple[int, int, int] | None = None
     for confidence, sort, place, cause in placed:
-        same = before == (confidence, sort, place) and sort in (OCTET, STRONG, GUESS)
+        same = before == (confidence, sort, place) and sort in (OCTET, STRONG, NAMED, GUESS)
         number = 0 if not made else made[-1].rank if same else len(made)
         before = (confidence, sort, place)
         made.append(cause._replace(rank=number))

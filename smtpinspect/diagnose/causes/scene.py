@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ Side = Literal["sender", "receiver", "unknown"]
 Direction = Literal["client", "server"]
 CLOSING: Final = 421  # RFC 5321 4.2.2: the server gives up and closes
 PATIENT: Final = 30_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5)
+_REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
 
 
@@ -134,11 +136,18 @@ def _side(case: Case, client: Half, server: Half, reset: Packet | None) -> Side:
         return "receiver"
     if client.lost and client.hole is None and (client.again or not server.lost):
         return "sender"
-    if client.hole is not None or server.lost:
+    if client.hole is not None or (server.lost and server.again):
         return "receiver"
     if reset is not None:
         return "receiver" if reset.by_client else "sender"
     return "unknown"
+
+
+def _refuses(packets: Sequence[Packet]) -> bool:
+    """Are the server's last octets a refusal, amid a text too?"""
+    said = [p.payload for p in packets if not p.by_client and p.length]
+    last = next((octets for octets in reversed(said) if not octets.startswith(b"2")), b"")
+    return bool(_REFUSAL.match(last)) and not last.startswith(b"%d" % CLOSING)
 
 
 def _waited(packets: Sequence[Packet]) -> bool:
@@ -151,6 +160,8 @@ def _waited(packets: Sequence[Packet]) -> bool:
 def _kind(case: Case, packets: Sequence[Packet], reset: Packet | None, client: Half) -> BreakKind:
     if case.mail is not None and case.mail.reply == CLOSING and (client.lost or _waited(packets)):
         return "drop"  # the server waited for what was lost, and told so
+    if not (client.lost and client.again) and _refuses(packets):
+        return "reply"
     told = case.observed.broken.kind
     if told != "none":
         return told
