@@ -12,12 +12,12 @@ from smtpinspect.diagnose.causes.masks import Trail, command_of, trace_of, trail
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.causes.wire import Look
 from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.simulate.script import Command
 
 # What of it ended the mail, the nearest first.
 REFUSED: Final = 2  # this command itself was refused
 GREETED: Final = 3  # the client's EHLO, or that it sent none
 OFFERED: Final = 4  # what the server offers
-BESIDE: Final = 5
 LOOK: Final = Look("pass", "pass")
 HELLOS: Final = ("EHLO", "HELO", "LHLO")
 
@@ -62,23 +62,42 @@ def _candidate(case: Case, scene: Scene, alert: Alert) -> Candidate | None:
     if seen is None or not seen[0]:
         return None
     place = _place(case, alert)
+    if place is None:
+        return None
     evidence = (Sign(alert.packet, f"{excerpt(alert.octets).rstrip()[:60]}: {seen[1]}"),)
     return Candidate(alert, LOOK, place, evidence)
 
 
-def _place(case: Case, alert: Alert) -> int:
-    name = alert.rule.partition(".")[2]
-    command = command_of(case, alert)
+def _place(case: Case, alert: Alert) -> int | None:
+    """None: the mail ended of something else."""
     assert case.script is not None
-    if name == "banner-masked":
-        hello = next((each.verb for each in case.script.commands if each.verb in HELLOS), "")
-        return GREETED if hello == "HELO" else BESIDE
+    commands = case.script.commands
+    # EHLO is refused often, and HELO comes behind it
+    refused = [each for each in commands if each.verb != "EHLO" and each.reply and (each.reply.code or 500) >= 400]
+    tried = any(each.verb == "MAIL" for each in commands)
+    command = command_of(case, alert)
+    name = alert.rule.partition(".")[2]
+    if name == "banner-masked" or (command is not None and command.verb in HELLOS):
+        first = next((each.verb for each in commands if each.verb in HELLOS), "")
+        if name == "banner-masked" and first != "HELO":
+            return None  # the client said EHLO all the same
+        return GREETED if not tried or (refused and _unheard(refused[0])) else None
     if alert.direction == "server":
-        return OFFERED
-    if command is not None and command.verb in HELLOS:
-        return GREETED
-    refused = command is not None and command.reply is not None and (command.reply.code or 500) >= 400
-    return REFUSED if refused else BESIDE
+        return None if tried else OFFERED
+    if command is None or command not in refused:
+        return None
+    behind = {each.reply.code for each in refused[refused.index(command) + 1 :] if each.reply}
+    return REFUSED if behind <= _FOLLOWS else None
+
+
+# Replies to what comes behind a command that was not understood (RFC 5321 4.2.4; 554: no valid recipients).
+_FOLLOWS: Final = frozenset({None, 500, 502, 503, 554})
+
+
+def _unheard(command: Command) -> bool:
+    """Is it refused since the server has heard no EHLO or HELO?"""
+    assert command.reply is not None
+    return command.verb in HELLOS or (command.verb == "MAIL" and command.reply.code == 503)
 
 
 # What a masked octet was cannot be told on the far side: the rule by which it fires there, and what it may have been.

@@ -16,6 +16,7 @@ Direction = Literal["client", "server"]
 CLOSING: Final = 421  # RFC 5321 4.2.2: the server gives up and closes
 PATIENT: Final = 30_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5)
 _REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
+TEXT: Final = ("databody", "datamid", "dot", "dotreply")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
 
 
@@ -150,6 +151,11 @@ def _refuses(packets: Sequence[Packet]) -> bool:
     return bool(_REFUSAL.match(last)) and not last.startswith(b"%d" % CLOSING)
 
 
+def _spoken(packets: Sequence[Packet]) -> bool:
+    """Did the client say more behind the server's last octets?"""
+    return next((p.by_client for p in reversed(packets) if p.length), False)
+
+
 def _waited(packets: Sequence[Packet]) -> bool:
     """Did the server's last octets come behind a long silence of the client?"""
     last = next((p for p in reversed(packets) if not p.by_client and p.length), None)
@@ -160,7 +166,8 @@ def _waited(packets: Sequence[Packet]) -> bool:
 def _kind(case: Case, packets: Sequence[Packet], reset: Packet | None, client: Half) -> BreakKind:
     if case.mail is not None and case.mail.reply == CLOSING and (client.lost or _waited(packets)):
         return "drop"  # the server waited for what was lost, and told so
-    if not (client.lost and client.again) and _refuses(packets):
+    text = case.mail is not None and case.mail.phase in TEXT
+    if not (client.lost and client.again) and _refuses(packets) and (reset is None or text or not _spoken(packets)):
         return "reply"
     told = case.observed.broken.kind
     if told != "none":
