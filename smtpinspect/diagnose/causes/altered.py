@@ -86,7 +86,12 @@ def _place(case: Case, alert: Alert) -> int | None:
         return None if tried else OFFERED
     if command is None or command not in refused:
         return None
-    behind = {each.reply.code for each in refused[refused.index(command) + 1 :] if each.reply}
+    again = next((each.at for each in commands if each.verb == "MAIL" and each.at > command.at), None)
+    behind = {
+        each.reply.code
+        for each in refused[refused.index(command) + 1 :]
+        if each.reply and (again is None or each.at < again)
+    }
     return REFUSED if behind <= _FOLLOWS else None
 
 
