@@ -75,10 +75,16 @@ def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
     return _TABLES[spec]
 
 
-def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
-    """A greeting whose last line is lost in its mask: the client waits for more."""
+def endless(case: Case, scene: Scene) -> bool:
+    """Is the greeting's last line lost in its mask, and does the client wait for more?"""
     greeting = case.script.greeting if case.script is not None else None
-    if greeting is None or scene.client.sent or not _ENDLESS.match(greeting.octets) or b"\n220 " in greeting.octets:
+    if greeting is None or scene.client.sent:
+        return False
+    return bool(_ENDLESS.match(greeting.octets)) and b"\n220 " not in greeting.octets
+
+
+def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    if not endless(case, scene):
         return
     for row in rows:
         if row.breaks and row.when.kind.name == "Greeting":
