@@ -32,6 +32,7 @@ EVERY: Final = (
     "stormshield:high,preset=rfc5321,scope=message+envelope,filter_chunked_extension=on,filter_exchange_extensions=on,"
     "filter_turning_extensions=on,filter_pipelining_extension=on,bdat_size=102400,xexch50_size=102400,"
     "bare_lf_is_invalid=on,mime_headers=on,reply_codes=500+502+504+555,blank_is_empty=on",
+    "mailguard:pix-5,eod_split=crlfdotcrlf",
     "mailguard:asa-8,special_character=on,body-line-length.action=drop-connection",
     "sonicwall,extended_packers=on,block_multiple_compress_files=on",
 )

@@ -99,9 +99,8 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost:
         return
-    unsure = waiting not in CORE and not _offered(case.script, waiting)
     for row in _possible(rows, "reply", scene):
-        strong = unsure and row.when.kind.name == "Reply"
+        strong = unsure(case) and row.when.kind.name == "Reply"
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
         yield _made(row, label, scene, strong, text + ASK["server"])
@@ -146,6 +145,12 @@ def _where(row: Rule) -> tuple[str, ...]:
     return ("text", "body") if ".body" in row.id else ("text",)
 
 
+def unsure(case: Case) -> bool:
+    """Does a command wait for its reply that the server need not know?"""
+    waiting = _waiting(case)
+    return bool(waiting) and waiting not in CORE and not _offered(case.script, waiting)
+
+
 def _waiting(case: Case) -> str:
     """What has no reply: the verb of a command, or the end of data; "" for nothing."""
     if case.script is None:
@@ -159,7 +164,8 @@ def _offered(script: Script | None, verb: str) -> bool:
     if script is None:
         return False
     offered = {word.split()[0].upper().partition("=")[0] for word in script.keywords if word}
-    return {"EHLO": False, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
+    greeting = script.greeting.text.upper() if script.greeting is not None else ""
+    return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
 
 
 def _place(case: Case) -> str:

@@ -132,7 +132,7 @@ def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:
 
 def _nothing(case: Case, scene: Scene) -> bool:
     """No mail was tried, all was answered, and the client took its leave: a probe, or a monitor."""
-    if case.mail is not None or case.script is None or scene.client.lost or absent.endless(case, scene):
+    if case.mail is not None or case.script is None or scene.client.lost or scene.server.again:
         return False
     said = case.script.commands
     return bool(said) and said[-1].verb == "QUIT" and all(each.reply is not None for each in said)
