@@ -22,7 +22,7 @@ QUOTED: Final = 60  # characters of a command or reply in the timeline
 def closer_look(cases: Sequence[Case]) -> list[Case]:
     """Those whose packets tell more than their records: the failed ones. Of a capture that is not large also the
     delivered ones, whose connections may have been broken behind the mail."""
-    failed = [case for case in cases if case.failed]
+    failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
     octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
     if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
         return failed
