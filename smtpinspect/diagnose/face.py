@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -42,14 +43,14 @@ def diagnose(asked: Asked) -> Told:
         fault = seen.fault
         for case in seen.cases:
             case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case)
+        for case in (case for case in closer if case.failed):
             _read(case, asked.ports)
-        for case in closer:
-            rank(case)
+            rank(case, None, judge(case, seen))
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases
