@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from collections.abc import Callable
 
 import pytest
@@ -16,22 +17,25 @@ from smtpinspect.diagnose.model import Against, Case, Cause
 from smtpinspect.diagnose.observe.outcome import observe
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.diagnose.trace import traces
+from smtpinspect.errors import CaptureError
 from smtpinspect.simulate.script import script_of
 
 FIRST = 1460  # octets of a full segment
 CLOSED = Ends(client_port=40113)
 
 
-def judged(*connections: Connection, snaplen: int = capture.SNAPLEN) -> dict[str, Cause | Against]:
+def judged(*connections: Connection, snaplen: int = capture.SNAPLEN, cut: int = 0) -> dict[str, Cause | Against]:
     """What is said of the mail of the first connection, by name."""
     packets = sorted((p for each in connections for p in each.packets), key=lambda p: p.time)
     octets = capture.pcap(capture.records(packets, snaplen=snaplen))
+    octets = octets[: len(octets) - cut]
     seen = survey(io.BytesIO(octets), [])
     found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
     client = connections[0].ends.names()[0]
     for each in seen.cases:
         each.trace = found[each.flow.flow_id]
-        each.script = script_of(io.BytesIO(octets), each.flow.first_packet)
+        with suppress(CaptureError):
+            each.script = script_of(io.BytesIO(octets), each.flow.first_packet)
         each.transaction = each.script.mails[-1] if each.script is not None and each.script.mails else None
         each.observed = observe(each)
     case = next(case for case in seen.cases if case.flow.client == client)
@@ -180,8 +184,8 @@ def stops() -> Connection:
     return Connection().envelope().say("C", message(600)[:200], acked=True)
 
 
-def goes_on() -> list[Connection]:
-    return [stops(), Connection(CLOSED, start=1_700_000_060.0).delivered()]
+def goes_on(seconds: float) -> list[Connection]:
+    return [stops(), Connection(CLOSED, start=1_700_000_000.0 + seconds).delivered()]
 
 
 def one_sided(side: str) -> Connection:
@@ -262,8 +266,9 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("outage", "likely", lambda: outage(2)),
     ("outage", "possible", lambda: outage(1)),
     ("outage", "ruled out", meanwhile),
-    ("capture-stopped", "certain", stops),
-    ("capture-stopped", "ruled out", goes_on),
+    ("capture-stopped", "possible", stops),
+    ("capture-stopped", "likely", lambda: goes_on(0)),
+    ("capture-stopped", "ruled out", lambda: goes_on(60)),
     ("capture-stopped", "ruled out", small_lost),
     ("capture-one-way", "certain", lambda: one_sided("C")),
     ("capture-one-way", "ruled out", small_lost),
@@ -291,6 +296,10 @@ def test_one_server_of_several() -> None:
     assert said(judged(*several(1, 62)), "one-bad-mx") == "possible"
     assert said(judged(*several(2, 57)), "one-bad-mx") == "ruled out"
     assert said(judged(*several(2, 62)[:2]), "one-bad-mx") == "nothing"
+
+
+def test_a_damaged_capture_ends_too_early() -> None:
+    assert said(judged(stops(), cut=20), "capture-stopped") == "certain"
 
 
 def test_a_short_snap_length_is_told() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.lookalikes.table import TABLE
-from smtpinspect.diagnose.lookalikes.view import Found, View, path_of
+from smtpinspect.diagnose.lookalikes.view import Found, Out, View, path_of
 from smtpinspect.diagnose.lookalikes.wire import measure
-from smtpinspect.diagnose.model import Against, Case, Cause, Confidence
+from smtpinspect.diagnose.model import Against, Case, Cause, Confidence, Sign
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "judge"]
 
 NEIGHBOURS: Final = 32  # connections of the same path whose packets are compared
+# What a box on the way that ends a connection in the server's name leaves open.
+BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
 ORDER: Final[tuple[Confidence, ...]] = ("certain", "likely", "possible", "unlikely")
 
 
@@ -26,10 +28,14 @@ def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
     if case.trace is None:
         return [], []
     view = view_of(case, survey)
+    ended = case.observed.broken
+    box = None
+    if ended.by == "middlebox" and ended.kind != "drop":
+        box = Out(f"a box on the way sent what ended it ({ended.kind})", (Sign(ended.packet, "not the server's"),))
     causes: list[Cause] = []
     against: list[Against] = []
     for row in TABLE:
-        said = row.test(view)
+        said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
             made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, row.remedies, said.degree)
             causes.append(made)
@@ -48,4 +54,4 @@ def view_of(case: Case, survey: Survey) -> View:
         if each.trace is not None and each.flow.flow_id != case.flow.flow_id
     ]  # fmt: skip
     last = max((each.flow.end_ns for each in survey.cases), default=case.flow.end_ns)
-    return View(case, measure(case.trace), others, traced[:NEIGHBOURS], last)
+    return View(case, measure(case.trace), others, traced[:NEIGHBOURS], last, survey.fault is not None)

@@ -19,12 +19,15 @@ def stopped(view: View) -> Said:
     if wire.ended is not None:
         return Out("the end of the connection is in the capture")
     last = wire.packets[-1]
-    unheard = [*wire.client.lost, *wire.server.lost]
+    unheard = [*wire.client.lost, *wire.server.lost, *([] if wire.greeted else wire.syns)]
     silent = max(view.last_ns, last.ns) - min((p.ns for p in unheard), default=last.ns)
     if silent >= NEAR_NS:
         return Out(f"the capture goes on for {seconds(silent)} after the last answer")
+    if view.damaged:
+        text = f"the capture is cut off {seconds(silent)} behind this packet, and nobody had closed"
+        return Found("certain", (Sign(last.number, text),), "proved")
     text = f"the capture ends {seconds(silent)} behind this packet, and nobody had closed"
-    return Found("certain", (Sign(last.number, text),), "proved")
+    return Found("likely" if view.last_ns > last.ns else "possible", (Sign(last.number, text),))
 
 
 def one_direction(view: View) -> Said:

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
 
-EVERY_HOST: Final = 576  # octets that every IPv4 host takes (RFC 1122 3.3.2): a black hole of sizes lies above
+EVERY_PATH: Final = 1280  # octets that every path of IPv6 carries (RFC 8200 5) and nearly every tunnel of IPv4
 FEW: Final = 3  # segments that were lost and came through later: loss, not chance
 STEADY: Final = 4  # times that one segment was lost while no other was
 RATE: Final = 0.03  # of segments sent again: TCP suffers
@@ -41,8 +41,8 @@ def path_mtu(view: View) -> Said:
     passed = max((p for p in way.firsts.values() if _first_try(way, p)), key=size_of, default=None)
     if hole is not None:
         return _unseen(view, way, hole, passed)
-    lost = [p for p in way.lost if size_of(p) > EVERY_HOST]
-    small = [p for p in way.lost if size_of(p) <= EVERY_HOST]
+    lost = [p for p in way.lost if size_of(p) > EVERY_PATH]
+    small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
@@ -56,7 +56,7 @@ def path_mtu(view: View) -> Said:
         if behind:
             text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
             return Out(text, (Sign(behind[0].number, text),))
-    told = f"{plural(len(lost), 'packet')} of {size_of(lost[0]):,} octets never acknowledged, the first sent "
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, the first sent "
     told += f"{way.tries[lost[0].at or 0]} times"
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
@@ -90,7 +90,7 @@ def _unseen(view: View, way: Way, hole: tuple[int, int], passed: Packet | None) 
     """Seen at the receiver: large packets are missing, what lay behind them came."""
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
-    if octets + 40 <= max(EVERY_HOST, largest):
+    if octets + 40 <= max(EVERY_PATH, largest):
         return Out(f"the {octets:,} octets that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
     wide = max((size_of(p) for p in behind), default=0)
@@ -141,12 +141,12 @@ def loss(view: View) -> Said:
         strong = both or len(came) >= 2 * FEW
         return Found("likely" if strong else "possible", (Sign(came[0].number, text),))
     tries = max((way.tries.get(p.at or 0, 0) for way in ways for p in way.lost), default=0)
-    if came:
+    if came and view.case.observed.broken.kind == "drop":
         return Found("possible", (Sign(came[0].number, f"{listed(came)}: came through only when sent again"),))
     if tries >= STEADY and lost:
         others = sent - repeats - len(lost)
         return Out(f"one segment was lost {tries} times, and none of the {others:,} before it", _signs(lost[:1]))
-    return Out("nothing had to be sent again") if not lost else None
+    return Out("nothing had to be sent again") if not lost and not came else None
 
 
 def idle(view: View) -> Said:

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import IN_TEXT, Found, Out, Said, View, plural, seconds
+from smtpinspect.diagnose.lookalikes.view import IN_TEXT, STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.lookalikes.wire import SECOND
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
@@ -14,7 +14,6 @@ from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.simulate.observed import refusal
 
 SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody takes
-STALLED_NS: Final = 3 * SECOND
 LONG_NS: Final = 30 * SECOND
 SLOW_NS: Final = 4 * SECOND  # a reply that takes longer is slow on purpose, or by overload
 SOON_NS: Final = 60 * SECOND
@@ -33,7 +32,8 @@ MILTER: Final = re.compile(
     re.I | re.S,
 )
 GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|try again later|come back|deferred for|delayed)", re.I | re.S)
-CLOSING: Final = re.compile(r"^421\b", re.S)
+# It goes; not that it has waited for the client too long, or lost it.
+CLOSING: Final = re.compile(r"^421\b(?!.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12]))", re.I | re.S)
 # A refusal that a box in the path writes itself: SonicWall's, and whatever names a firewall.
 BOX: Final = re.compile(r"^552\b|gateway anti-?virus|firewall|fortigate|sophos|sonicwall", re.I | re.S)
 
@@ -73,15 +73,14 @@ def slow_scanner(view: View) -> Said:
     if end is None or wire.client.acked < end:
         return Out("the server never acknowledged the end of the text")
     taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
-    closed = view.closed_by_client
+    closed = view.gave_up
     if wire.server.lost and (closed is None or wire.server.lost[0].ns < closed.ns):
         reply = wire.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        ended = wire.ended
-        if ended is not None:
-            return Out("the server closed the connection before the sender gave up")
+        if wire.ended is not None:
+            return None if wire.ended.by_client else Out("the connection was closed before the sender gave up")
         silent = wire.packets[-1].ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
@@ -198,7 +197,9 @@ def _by_text(view: View, words: re.Pattern[str]) -> Said:
 def refused(view: View) -> Said:
     """Some other reply of the server."""
     reply = _reply(view)
-    if not reply or any(words.search(reply) for words in (FULL, MILTER, GREY, BOX, CLOSING)):
+    if view.phase == "ehlo" or view.case.observed.broken.kind != "reply":
+        return None  # a client goes on with HELO
+    if not reply or reply.startswith("421") or any(words.search(reply) for words in (FULL, MILTER, GREY, BOX)):
         return None
     return Found("likely", (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
 
@@ -215,7 +216,7 @@ def tarpit(view: View) -> Said:
         return None
     took = _delays(view)
     slow = [each for each in took if each[0] >= SLOW_NS]
-    closed = view.closed_by_client
+    closed = view.gave_up
     if not wire.server.sent:
         if closed is not None and view.answers(closed.ns) and closed.ns - wire.greeted[0].ns >= STALLED_NS:
             text = f"no greeting within {seconds(closed.ns - wire.greeted[0].ns)}, though the server's TCP answers"

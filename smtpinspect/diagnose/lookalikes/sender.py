@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import END_MARK, IN_TEXT, Found, Out, Said, View, seconds
+from smtpinspect.diagnose.lookalikes.view import END_MARK, IN_TEXT, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.lookalikes.wire import SECOND
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.enforce.craft import RST
 from smtpinspect.mta import registry
 from smtpinspect.mta.base import Step
 
-STALLED_NS: Final = 3 * SECOND
 # End marks that are none (RFC 5321 4.1.1.4), at the end of what the client sent.
 OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
 _STEPS: Final[Mapping[str, Step]] = {

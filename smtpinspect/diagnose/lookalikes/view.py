@@ -11,6 +11,7 @@ from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
 
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
+STALLED_NS: Final = 3 * SECOND  # who closes sooner has not waited
 IN_TEXT: Final = ("databody", "datamid", "dot", "dotreply")
 BROKEN: Final = ("stalled", "reset", "closed")
 
@@ -42,6 +43,7 @@ class View:
     others: Sequence[Case]
     wires: Sequence[tuple[Case, Wire]]
     last_ns: int  # of the captures: the end of the connection that lasted longest
+    damaged: bool = False  # the capture could not be read to its end
 
     @property
     def phase(self) -> str:
@@ -83,6 +85,12 @@ class View:
         """The FIN or RST of the client, where it was the first to close."""
         first = self.wire.ended
         return first if first is not None and first.by_client else None
+
+    @property
+    def gave_up(self) -> Packet | None:
+        """The same, where it had waited; some close with QUIT behind a pipelined group, and wait for replies."""
+        closed = self.closed_by_client
+        return closed if closed is not None and self.waited_ns >= STALLED_NS else None
 
     def answers(self, ns: int) -> list[Packet]:
         """What the server sent later than that."""
