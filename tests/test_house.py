@@ -111,6 +111,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
+                "notices",
                 "trace",
                 "model",
                 "observe | reading",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.survey import source_of, survey
@@ -51,7 +52,7 @@ def diagnose(asked: Asked) -> Told:
         for case in failed:
             _read(case, asked.ports)
         for case in failed:
-            rank(case)
+            rank(case, None, judge(case, seen))
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases
