@@ -8,6 +8,8 @@ from typing import NamedTuple
 from smtpinspect.diagnose.causes import questions, rank, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
 from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -24,6 +26,8 @@ class Asked(NamedTuple):
     inspectors: tuple[str, ...] | None = None
     taken: Where | None = None
     ports: Sequence[int] = PORTS
+    points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
+    firewall_logs: tuple[str, ...] = ()
 
 
 class Told(NamedTuple):
@@ -48,8 +52,15 @@ def diagnose(asked: Asked) -> Told:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case)
             _read(case, asked.ports)
+        fingerprints.of(seen.cases)
+        if len(asked.points) > 1:
+            made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+            proof.of(seen.cases)
+        logged = firewall_log.join(seen.cases, asked.firewall_logs)
+        made.notes += logged.notes
         for case in closer:
             rank(case)
+            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases

@@ -10,6 +10,7 @@ from smtpinspect._core.views import Alert, excerpt
 from smtpinspect.diagnose.model import Break, Case, Cause, Difference, Fingerprint, Sign
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
+from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
@@ -55,10 +56,7 @@ def break_of(case: Case) -> Break | None:
         gone = [one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "client"]
         at = min((one.at for one in gone if one.what in ("octets", "connection")), default=None)
         packet = next(iter(each.near or each.far), None)
-        return Break(
-            "rst" if how == "rst" else "fin" if how == "fin" else "drop", "middlebox", packet, at,
-            tuple(_sign(case, one, False) for one in told(case)[:4]),
-        )  # fmt: skip
+        return Break("rst" if how == "rst" else "fin" if how == "fin" else "drop", "middlebox", packet, at)
     return None
 
 
@@ -105,8 +103,8 @@ def _dropped(case: Case, each: Difference, secrets: bool) -> str:
         return f"the {each.direction}'s {each.what} left {one}{often} and never reached {two}"
     more = each.length - each.first
     behind = f", nor did the {more:,} bytes behind {'it' if each.first else 'them'}" if more > 0 else ""
-    quote = quoted(case, each, each.before, secrets)
-    return f"{_octets(case, each, each.first or each.length)} left {one}{often} and never reached {two}{behind}: {quote}"
+    which, quote = _octets(case, each, each.first or each.length), quoted(case, each, each.before, secrets)
+    return f"{which} left {one}{often} and never reached {two}{behind}: {quote}"
 
 
 def _injected(case: Case, each: Difference, secrets: bool) -> str:
@@ -144,9 +142,8 @@ def _octets(case: Case, each: Difference, length: int) -> str:
 
 
 def _packets(each: Difference) -> str:
-    one, two = each.between
-    found = [f"packet {numbers[0]} at {name}" for name, numbers in ((one, each.near), (two, each.far)) if numbers]
-    return f" ({', '.join(found)})" if found else ""
+    """Its packet at the second point; that at the first is the sign's."""
+    return f" as packet {each.far[0]:,} at {each.between[1]}" if each.near and each.far else ""
 
 
 def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
@@ -154,7 +151,7 @@ def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
     if not octets:
         return ""
     shown = octets[:SHOWN]
-    if each.direction == "client" and not secrets:
+    if each.direction == "client" and not secrets and not set(octets) <= set(b"X \r\n"):
         if _answers(case, each.at, octets):
             return "(not shown)"
         found = _AUTH.match(octets)
@@ -191,7 +188,9 @@ def fingerprints(found: Sequence[Difference]) -> Iterator[Fingerprint]:
 
 
 def _short(each: Difference) -> str:
-    after = excerpt(each.after[:SHOWN])
+    after = excerpt(each.after[:SHOWN].rstrip())
+    if not each.before:
+        return after
     if each.direction == "client" and not _verb(each.before):
         return f"the client's bytes from {each.at:,} on became {after}"
     return f"{excerpt(each.before.split(None, 1)[0] if _verb(each.before) else each.before[:SHOWN])} became {after}"
@@ -221,7 +220,9 @@ def _rewritten(each: Difference, signs: tuple[Sign, ...]) -> Iterator[Fingerprin
             yield Fingerprint(PRODUCT, "keyword-xed", text, profiles, signs)
         return
     if re.fullmatch(rb"X+", after):
-        styles = ["xxxx-all"] if len(after) > 4 else ["xxxx-verb", "xxxx-all"]
+        # of EHLO, and of the head of a longer verb, more would be overwritten by one that overwrites all
+        part = before.upper() == b"EHLO" or before.upper() not in NUMBER
+        styles = ["xxxx-all"] if len(after) > 4 else ["xxxx-verb"] if part else ["xxxx-verb", "xxxx-all"]
         text = "a command was overwritten with X between two points"
         yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), signs)
     elif after.startswith(b"NOOP") and before.split(None, 1)[0].upper() != b"NOOP":
@@ -240,13 +241,11 @@ def _masks_tls(each: generations.Traits) -> bool:
 
 
 def causes(case: Case) -> list[Cause]:
-    """Rules that would have done just what was done between two points: proved, since both octets are there."""
+    """Rules that would have done just what was done between two points: proved, since the octets are there."""
     made: dict[str, Cause] = {}
-    for each in case.differences:
-        if each.kind != "rewritten":
-            continue
+    for each in case.differences if case.failed else ():
         for alert in case.alerts:
-            if alert.action == "rewrite" and _meets(alert, each) and alert.rule not in made:
+            if alert.rule not in made and (_rewrites(alert, each) or _answered(alert, each)):
                 numbers = each.far or each.near
                 sign = Sign(numbers[0] if numbers else None, line(case, each), each.between[1])
                 made[alert.rule] = Cause(
@@ -256,8 +255,18 @@ def causes(case: Case) -> list[Cause]:
     return list(made.values())
 
 
-def _meets(alert: Alert, each: Difference) -> bool:
-    """The same side, and an octet in common."""
+def _answered(alert: Alert, each: Difference) -> bool:
+    """Are these octets, which the server never sent, the words of this rule?"""
+    if alert.action != "answer" or each.kind != "injected" or each.direction != "server" or not each.after:
+        return False
+    deed = deed_of(alert.row)
+    return each.after in {reply for reply in (deed.reply, deed.ending.reply if deed.ending else b"") if reply}
+
+
+def _rewrites(alert: Alert, each: Difference) -> bool:
+    """The same side, an octet in common, and what a product of that name does."""
+    if alert.action != "rewrite" or each.kind != "rewritten":
+        return False
     end = alert.offset + max(alert.length, 1)
     same = alert.direction == each.direction and alert.offset < each.at + max(each.length, 1) and each.at < end
     product = alert.rule.partition(".")[0]
