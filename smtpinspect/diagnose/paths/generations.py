@@ -17,6 +17,7 @@ class Traits(NamedTuple):
     """The settings of a profile that show in a dialogue, by the names of its knobs."""
 
     profile: str
+    inspect: str  # the configuration keyword
     banner: str
     deny_style: str
     esmtp: bool  # EHLO passes
@@ -34,6 +35,7 @@ def traits() -> tuple[Traits, ...]:
         made.append(
             Traits(
                 profile=profile,
+                inspect=found.inspect,
                 banner=found.banner,
                 deny_style=found.deny_style,
                 esmtp="EHLO" in found.allowed_verbs,

@@ -19,16 +19,21 @@ from smtpinspect.source import Input, open_source
 SHORT: Final = 6  # octets of a line that may be anybody's
 SAME_NUMBERS: Final = 1_000.0  # what the sequence numbers of the SYN weigh, in lines that nobody else has
 SAME_ENDS: Final = 50.0
+_NAMING: Final = (b"EHLO", b"HELO", b"MAIL", b"RCPT")
 NEAR_NS: Final = 2_000_000_000  # how far two starts lie apart at most where only time tells
 
 
 class Digest:
-    """What a connection is known by: hashes of its first lines by side, its ends, its SYNs, its start."""
+    """What a connection is known by: hashes of its first lines by side, its ends, its SYNs, its start.
+
+    `said`: those of EHLO, HELO, MAIL and RCPT, without what a box may blank in an address.
+    """
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self.ends = ends(flow)
         self.lines: set[int] = set()
+        self.said: set[int] = set()
         self.numbers: dict[bool, int] = {}
 
     def feed(self, by_client: bool, flags: int, seq: int, payload: bytes) -> None:
@@ -39,6 +44,8 @@ class Digest:
                 return
             if len(line) >= SHORT:
                 self.lines.add(hash((by_client, line)))
+                if by_client and line[:4].upper() in _NAMING:
+                    self.said.add(hash(line.translate(None, b"|<> \r")))
 
 
 class Pair(NamedTuple):
@@ -78,7 +85,9 @@ def digests(source: Input, flows: Iterable[Flow]) -> list[Digest]:
 
 def pairs(ones: Sequence[Digest], twos: Sequence[Digest]) -> list[Pair]:
     """The connections of `ones` found among `twos`; each is used once. Clocks may differ by any constant."""
-    scores = _scores(ones, twos)
+    scores = {
+        (a, b): score for (a, b), score in _scores(ones, twos).items() if not _strange(ones[a], twos[b])
+    }
     best: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for (a, b), score in scores.items():
         best[a].append((score, b))
@@ -121,6 +130,11 @@ def _scores(ones: Sequence[Digest], twos: Sequence[Digest]) -> dict[tuple[int, i
     return scores
 
 
+def _strange(one: Digest, two: Digest) -> bool:
+    """Do both name somebody whom the other does not? A box takes out of a dialogue, and adds none of these."""
+    return bool(one.said - two.said) and bool(two.said - one.said)
+
+
 def _alone(rows: list[tuple[float, int]]) -> bool:
     first = sorted(rows, reverse=True)[:2]
     return len(first) == 1 or first[0][0] > 1.5 * first[1][0]
@@ -139,12 +153,12 @@ def _by(one: Digest, two: Digest) -> str:
 def _by_time(left: Sequence[Digest], rest: Sequence[Digest], offset: float | None) -> list[Pair]:
     """Connections with nothing in common: where one end says nothing that the other one hears."""
     if offset is None:
-        only = len(left) == 1 == len(rest)
+        only = len(left) == 1 == len(rest) and not _strange(left[0], rest[0])
         return [Pair(left[0].flow, rest[0].flow, "being the only one")] if only else []
     found = []
     free = list(rest)
     for one in left:
-        near = [two for two in free if abs(_apart(one, two) - offset) <= NEAR_NS]
+        near = [two for two in free if not _strange(one, two) and abs(_apart(one, two) - offset) <= NEAR_NS]
         if len(near) == 1:
             free.remove(near[0])
             found.append(Pair(one.flow, near[0].flow, "time"))

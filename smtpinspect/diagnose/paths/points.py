@@ -96,15 +96,20 @@ def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]
         if all(each.kind == "rewritten" for each in found):  # else what a box keeps back is sent again, too
             yield from lost
     names = [name for name, _ in way]
-    if present and present[-1][0] != names[-1]:
+    if present and present[-1][0] != names[-1] and not _answered(present[-1][1]):
         last, seen = present[-1]
         missing = names[names.index(last) + 1]
         numbers = tuple(packet.number for packet in seen.packets if packet.by_client)[:PACKETS]
         yield Difference("dropped", (last, missing), "client", 0, near=numbers, what="connection")
-        for flag, name in FLAGS:
+        for flag, name in FLAGS[1:]:
             forged = tuple(p.number for p in seen.packets if not p.by_client and p.flags & flag)[:PACKETS]
             if forged:
                 yield Difference("injected", (missing, last), "server", 0, far=forged, what=name)
+
+
+def _answered(trace: Trace) -> bool:
+    """Did the server take the connection? Then a capture without it was taken elsewhere, or at another time."""
+    return any(not p.by_client and (p.flags & SYN or p.length) for p in trace.packets)
 
 
 def _reversed(one: Trace, two: Trace) -> bool:

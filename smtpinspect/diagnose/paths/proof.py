@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
 from smtpinspect.diagnose.model import Break, Case, Cause, Difference, Fingerprint, Sign
@@ -12,6 +12,7 @@ from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
 
@@ -259,7 +260,7 @@ def _answered(alert: Alert, each: Difference) -> bool:
     """Are these octets, which the server never sent, the words of this rule?"""
     if alert.action != "answer" or each.kind != "injected" or each.direction != "server" or not each.after:
         return False
-    deed = deed_of(alert.row)
+    deed = deed_of(cast(Rule, alert.row))
     return each.after in {reply for reply in (deed.reply, deed.ending.reply if deed.ending else b"") if reply}
 
 
