@@ -108,6 +108,30 @@ class Fingerprint(NamedTuple):
     signs: tuple[Sign, ...] = ()
 
 
+class Difference(NamedTuple):
+    """Octets, or a packet without any, that are not the same at two points of a path; `between`: the sender's first.
+
+    `at`: the stream offset of its sender, `direction` whose octets they are. Dropped: they never arrived; withheld:
+    what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
+    packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
+    are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
+    the first segment had, and `times` how often it was sent.
+    """
+
+    kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
+    between: tuple[str, str]
+    direction: Literal["client", "server"]
+    at: int
+    length: int = 0
+    before: bytes = b""
+    after: bytes = b""
+    near: tuple[int, ...] = ()
+    far: tuple[int, ...] = ()
+    what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
+    first: int = 0
+    times: int = 0
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -180,6 +204,9 @@ class Case:
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
+    differences: tuple[Difference, ...] = ()  # between points of its path
+    proved: tuple[Sign, ...] = ()  # what these prove, in words
+    logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)
     against: list[Against] = field(default_factory=list)
     contrast: list[Contrast] = field(default_factory=list)

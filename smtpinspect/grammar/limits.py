@@ -108,3 +108,10 @@ CONFIG_PARTS: Final = 1_024  # contexts, and match lines of one map; a firewall 
 LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet
 LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; a longer line is not read
 LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line
+
+# --- several captures of one path (octets, counts) ---------------------------------------------------
+POINT_OCTETS: Final = 16 << 20  # of each side of a connection that are compared
+POINT_CHANGES: Final = 4_096  # steps of such a comparison
+POINT_CASES: Final = 64  # connections that are compared: those that failed first
+POINT_LINES: Final = 512  # lines of a connection by which it is found at another point
+LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
