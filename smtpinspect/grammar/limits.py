@@ -78,6 +78,7 @@ SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simula
 
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
