@@ -111,6 +111,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
+                "notices",
                 "trace",
                 "model",
                 "observe | reading",
@@ -141,10 +142,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (),
             (
                 "terminal | progress | vendor_logs | peers",
-                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text"
-                " | diagnose_page",
-                "story_page",
-                "summary",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "story_page | diagnose_words",
+                "summary | diagnose_page | html",
                 "text",
                 "check_page | impact_page | compare_page | anonymise_page",
             ),

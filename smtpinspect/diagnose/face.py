@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose.model import Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
-from smtpinspect.diagnose.survey import survey
+from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.lookalikes import judge
+from smtpinspect.diagnose.model import Case, Diagnosis, Where
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
+from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
+from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 
 
@@ -39,11 +42,28 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
+            case.observed = observe(case, asked.taken)
+        failed = [case for case in closer if case.failed]
+        for case in failed:
+            _read(case, asked.ports)
+        for case in failed:
+            rank(case, None, judge(case, seen))
+            case.what_if = what_if(case, ports=asked.ports)
+            case.questions = questions(case)
         made.cases = seen.cases
     return Told(made, fault)
+
+
+def _read(case: Case, ports: Sequence[int]) -> None:
+    """Its dialogue, from the packets of its connection."""
+    if case.trace is None or not case.trace.packets:
+        return
+    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
+    case.script = script
+    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
+        case.transaction = script.mails[case.mail.tx_id]

@@ -76,6 +76,22 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- diagnose (packets, octets, connections) ---------------------------------------------------------
+TRACES: Final = 1_024  # connections of a capture whose packets are looked at one by one
+TRACE_HEAD: Final = 4_096  # packets kept of a connection: a dialogue, and 5 MB of a text
+TRACE_TAIL: Final = 2_048  # and from its end: hours of retransmissions
+TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT of each packet's payload
+TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
+LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivered are looked at, too
+LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
+TRACES_PACKETS: Final = 400_000  # of all connections; behind that TRACE_FEW of the begin and of the end of each
+TRACE_FEW: Final = 64  # packets: a short dialogue, and how it ended
+CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what came before
+TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
