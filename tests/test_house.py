@@ -146,7 +146,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "story_page | diagnose_words",
                 "summary | diagnose_page | probe_page | html",
                 "text",
-                "check_page | impact_page | compare_page",
+                "check_page | impact_page | compare_page | anonymise_page",
             ),
         ),
     },

@@ -94,6 +94,7 @@ DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
