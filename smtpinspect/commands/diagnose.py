@@ -49,6 +49,11 @@ def run(words: list[str]) -> int:
         if given.format == "json":
             json.dump(record(told.diagnosis), out, indent=1)
             out.write("\n")
+        elif given.format == "html":
+            from smtpinspect.report.html.document import document
+
+            for line in document(told.diagnosis, given.captures, secrets=given.show_secrets):
+                print(line, file=out)
         else:
             from smtpinspect.report import diagnose_page
 

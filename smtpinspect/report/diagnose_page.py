@@ -65,7 +65,8 @@ def next_command(blocks: Sequence[Block], captures: Sequence[str]) -> str:
     """What to do next, ready to paste."""
     given = " ".join(shlex.quote(path) for path in captures)
     if given and len(given) <= PASTED:
-        return f"{program()} diagnose {given} --format html -o diagnosis.html" if blocks else f"{program()} replay {given}"
+        command, more = ("diagnose", " --format html -o diagnosis.html") if blocks else ("replay", "")
+        return f"{program()} {command} {given}{more}"
     rules = [cause.cause for cause in blocks[0].first.causes if cause.kind == "rule"] if blocks else []
     return f"{program()} rules {' '.join(rules[:1])}".rstrip()
 
