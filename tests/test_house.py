@@ -142,6 +142,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
                 "story_page | diagnose_words",
                 "summary | diagnose_page | html",
+                "evidence_page",
                 "text",
             ),
         ),

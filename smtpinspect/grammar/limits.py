@@ -76,6 +76,13 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- captures to show others (octets, counts) -------------------------------------------------------
+EXPORT_BLOCK: Final = 17 << 20  # of a block that is copied: the largest record that is read, with its options
+EXPORT_FILES: Final = 64  # captures that are open for writing at once
+EXPORT_MAILS: Final = 10_000  # captures that --extract writes; a directory with more is slow to list
+EXPORT_FRAGMENTS: Final = 4_096  # IP fragments held until it is known whose they are
+EXPORT_CASES: Final = 100  # connections that --evidence holds
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter

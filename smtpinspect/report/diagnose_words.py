@@ -179,6 +179,15 @@ def placed(sign: Sign) -> str:
 
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
+    yield from shown(case)
+    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
+    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
+        yield vantage(case)
+
+
+def shown(case: Case) -> Iterator[str]:
+    """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
     if seen.reply:
         yield f'the answer that decided: "{excerpt(seen.reply.encode())}"'
@@ -199,10 +208,6 @@ def proved(case: Case) -> Iterator[str]:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
-    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
-        yield vantage(case)
 
 
 def _pointed(signs: Sequence[Sign]) -> str:

@@ -35,7 +35,7 @@ def document(diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: boo
     """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown."""
     blocks = words.folded(diagnosis)
     named = ", ".join(safe(path) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
-    yield from _opening(f"Diagnosis: {named}" if named else "Diagnosis")
+    yield from opened(f"Diagnosis: {named}" if named else "Diagnosis")
     yield f"<header><h1>{_text(f'What happened to the mail in {named}' if named else 'What happened to the mail')}</h1>"
     if len(diagnosis.cases) != 1:
         yield f"<p>{_text(words.sums(diagnosis))}</p>"
@@ -50,10 +50,12 @@ def document(diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: boo
         yield from _list(diagnosis.notes)
         yield "</section></article>"
     yield "</main>"
-    yield from _closing()
+    yield from _words()
+    yield from closed()
 
 
-def _opening(title: str) -> Iterator[str]:
+def opened(title: str) -> Iterator[str]:
+    """The head of a page, up to its body."""
     policy = (
         f"default-src 'none'; style-src '{_digest(STYLE)}'; script-src '{_digest(SCRIPT)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -67,12 +69,16 @@ def _opening(title: str) -> Iterator[str]:
     yield f"<style>{STYLE}</style></head><body>"
 
 
-def _closing() -> Iterator[str]:
+def closed() -> Iterator[str]:
+    """The script, and the end of the page."""
+    yield f"<script>{SCRIPT}</script></body></html>"
+
+
+def _words() -> Iterator[str]:
     yield "<footer><h3>Words</h3><dl>"
     yield from (f"<dt>{word.upper()}</dt><dd>{_text(means)}</dd>" for word, means in DEGREES.items())
     yield from (f"<dt>{word}</dt><dd>{_text(means)}</dd>" for word, means in CONFIDENCE.items())
     yield "</dl><p>Times are UTC. Made by smtpinspect.</p></footer>"
-    yield f"<script>{SCRIPT}</script></body></html>"
 
 
 def _digest(text: str) -> str:
