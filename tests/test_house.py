@@ -130,7 +130,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "console",
                 "arguments",
                 "reporting | captured",
-                "replay | live | transcript | diagnose | simulate | inline | rules | config | bench",
+                "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
+                "| config | bench",
+                "fitting",
             ),
         ),
     },
@@ -144,6 +146,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "summary | diagnose_page | html",
                 "evidence_page",
                 "text",
+                "check_page | impact_page | compare_page",
             ),
         ),
     },
