@@ -262,7 +262,7 @@ def fits(place: Place) -> str:
 def told(place: Place, shown: int = 3) -> Iterator[str]:
     """The evidence of a place, each sign once."""
     signs = dict.fromkeys(placed(sign) for cause in place.causes for sign in cause.evidence)
-    for alert in (cause.alert for cause in place.causes if cause.alert is not None):
+    for alert in (cause.alert for cause in place.causes if cause.alert is not None and not cause.evidence):
         side = SIDES[alert.direction]
         signs[f'{side}\'s byte {alert.offset:,} (packet {alert.packet:,}): "{evidence(alert)}"'] = None
     yield from list(signs)[:shown]

@@ -129,10 +129,10 @@ class _Sorter:
         self.waiting: OrderedDict[int, Block] = OrderedDict()
 
     def sort(self, frame: Block) -> Iterator[tuple[_File, Block]]:
-        held = self.joiner.octets
+        before = self.joiner.waiting
         fields = self.joiner.feed(frame.link, frame.data, frame.ns, frame.wirelen)
         if fields is None:
-            if self.joiner.octets > held:
+            if self.joiner.waiting:  # it may be a fragment of what waits
                 self.waiting[frame.number] = frame
                 if len(self.waiting) > limits.EXPORT_FRAGMENTS:
                     self.waiting.popitem(last=False)
@@ -143,7 +143,8 @@ class _Sorter:
         mine = [file for file in self.ends.get(key, ()) if self._during(file.wanted, frame)]
         if not mine:
             return
-        parts = self._fragments(fields["src"] + fields["dst"]) if self.joiner.octets < held else []
+        whole = self.joiner.waiting >= before
+        parts = [] if whole else self._fragments(frame, fields["src"] + fields["dst"])
         for file in mine:
             yield from ((file, part) for part in parts)
             yield file, frame
@@ -155,9 +156,18 @@ class _Sorter:
             return False
         return wanted.until_ns is None or frame.ns < wanted.until_ns
 
-    def _fragments(self, pair: bytes) -> list[Block]:
-        """The earlier fragments from one of these addresses to the other."""
-        found = [part for part in self.waiting.values() if pair in part.data[:HEADERS]]
+    def _fragments(self, last: Block, pair: bytes) -> list[Block]:
+        """The fragments before this one, of the same packet."""
+        wanted = _identity(last.data, pair)
+        found = [part for part in self.waiting.values() if _identity(part.data, pair) == wanted]
         for part in found:
             del self.waiting[part.number]
         return found
+
+
+def _identity(frame: bytes, pair: bytes) -> bytes:
+    """Of IPv4 the identification (RFC 791 3.1), of IPv6 the kind of the first header behind it (RFC 8200 3)."""
+    at = frame.find(pair, 0, HEADERS + len(pair))
+    if at < 8:
+        return b""
+    return frame[at - 8 : at - 6] if len(pair) == 8 else frame[at - 2 : at - 1]
