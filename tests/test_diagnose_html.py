@@ -11,10 +11,12 @@ import pytest
 
 from browsing import Browser
 from dealing import connection
-from diagnosed import QUESTION, by_hand, cut_capture, looked_at
-from kit import capture
+from diagnosed import PCAPS, QUESTION, by_hand, cut_capture, looked_at
+from kit import capture, wire
+from kit.segment import RST, Segment
 from smtpinspect import cli
-from smtpinspect.diagnose.model import Break, Cause, Diagnosis, Sign
+from smtpinspect.diagnose.model import Break, By, Cause, Diagnosis, Sign
+from smtpinspect.diagnose.trace import traces
 from smtpinspect.report.html.document import document
 from smtpinspect.report.html.ladder import rungs
 
@@ -118,6 +120,45 @@ def test_many_mails_before_this_one_are_left_out(folder: Path) -> None:
     found = rungs(case)
     assert len(found) < 40
     assert any(rung.side == "note" and "earlier mails" in rung.label for rung in found)
+
+
+def test_a_lost_text_is_one_rung_behind_its_first_segment(folder: Path) -> None:
+    turns = "C: " + "x" * 700 + "\n--\n"
+    path = folder / "lost.pcap"
+    path.write_bytes(capture.pcap(connection(1, HOSTILE.replace("C: http", turns * 9 + "C: http"))))
+    (case,) = looked_at(path).cases
+    assert case.trace is not None
+    texts = [packet for packet in case.trace.packets if packet.by_client and packet.length == 702]
+    lost = texts[3].at
+    assert lost is not None
+    case.observed = case.observed._replace(broken=Break("drop", "middlebox", texts[3].number, lost))
+    told = [(rung.packets, rung.fate) for rung in rungs(case) if rung.packets[0] >= texts[0].number]
+    numbers = [packet.number for packet in texts]
+    assert told[0] == ((numbers[0], numbers[2]), "through")
+    assert told[1] == ((numbers[3],) * 2, "cut")
+    assert told[2][0][0] == numbers[4] and told[2][0][1] >= numbers[-1] and told[2][1] == "cut"
+
+
+@pytest.mark.parametrize("by", ["server", "middlebox"])
+def test_a_forged_reset_comes_from_the_middle(folder: Path, by: By) -> None:
+    path = folder / f"reset-{by}.pcap"
+    whole = connection(1, HOSTILE.partition("S: 354")[0])
+    reset = Segment("S", 1, 0, RST, time=whole[-1].time + 1)
+    packet = wire.packet(reset, wire.Ends(client="192.0.2.2", client_port=20_001))
+    path.write_bytes(capture.pcap([*whole[:-4], *capture.records([packet])]))
+    (case,) = looked_at(path).cases
+    case.observed = case.observed._replace(broken=Break("rst", by, len(whole) - 3))
+    last = rungs(case)[-1]
+    assert (last.side, last.fate) == ("server", "forged" if by == "middlebox" else "ends")
+    page = "\n".join(document(Diagnosis([case])))
+    assert ("sent by a box in the server" in page) is (by == "middlebox")
+
+
+def test_what_is_encrypted_is_one_rung() -> None:
+    (case,) = looked_at(PCAPS / "starttls.pcap").cases
+    case.trace = case.trace or traces(str(PCAPS / "starttls.pcap"), [case.flow])[case.flow.flow_id]
+    (sealed,) = [rung for rung in rungs(case) if rung.label.startswith("TLS: ")]
+    assert sealed.side == "note" and not sealed.lines
 
 
 def test_secrets_are_masked_unless_wanted(hostile: Diagnosis) -> None:

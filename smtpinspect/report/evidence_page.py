@@ -63,10 +63,10 @@ def _html(exhibits: Sequence[Exhibit]) -> Iterator[str]:
     yield "<header><h1>Mail that did not get through: what the packets show</h1>"
     yield f"<p>{INTRODUCTION}</p><p>{CHECK.replace(': ', ': <code>', 1)}</code></p></header><main>"
     for exhibit in exhibits:
-        yield f'<article><div class="head"><h2>{html.escape(exhibit.name)}</h2></div><section><dl>'
+        yield f'<article><div class="head"><h2>{html.escape(exhibit.name)}</h2><dl>'
         for name, value in exhibit.fields.items():
             yield f"<dt>{html.escape(name)}</dt><dd>{html.escape(safe(value))}</dd>"
-        yield "</dl></section><section><h3>What the packets show</h3><ul class=\"plain\">"
+        yield "</dl></div><section><h3>What the packets show</h3><ul class=\"plain\">"
         yield from (f"<li>{html.escape(safe(fact))}</li>" for fact in exhibit.facts)
         lines = "\n".join(html.escape(safe(line)) for line in exhibit.question.split("\n"))
         yield "</ul></section><section><h3>Our question</h3>"

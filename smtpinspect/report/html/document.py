@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -25,16 +26,17 @@ ROWS: Final = 500  # of the table of what is left
 LONG: Final = 60.0  # seconds: a wait that a person notices
 WAY: Final = 1_000  # units of a bar
 SIDES: Final = {"client": "client", "server": "server", "note": "note_"}
-FATES: Final = {"through": "through", "cut": "cut", "ends": "ends_"}
+FATES: Final = {"through": "through", "cut": "cut", "ends": "ends_", "forged": "forged"}
 DEGREES_SHOWN: Final = (("confirmed", "Confirmed", "by the firewall's own log"), ("fits", "Fits", "our emulation"))
 BOX: Final = "✕ cut here by a box on the way"
+FORGED: Final = "✕ a box on the way"
 LOST: Final = "✕ lost on the way"
 
 
 def document(diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False) -> Iterator[str]:
     """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown."""
     blocks = words.folded(diagnosis)
-    named = ", ".join(safe(path) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
+    named = ", ".join(safe(os.path.basename(path)) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
     yield from opened(f"Diagnosis: {named}" if named else "Diagnosis")
     yield f"<header><h1>{_text(f'What happened to the mail in {named}' if named else 'What happened to the mail')}</h1>"
     if len(diagnosis.cases) != 1:
@@ -98,7 +100,9 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
-    yield from _section("Proved", "by the packets", _list(words.proved(case)), _notes(case))
+    proved, notes = [*words.proved(case)], [*_notes(case)]
+    if proved or notes:
+        yield from _section("Proved", "by the packets", _list(proved), notes)
     found = rungs(case, secrets=secrets)
     if found:
         yield from _section("Dialogue", "bytes of each stream counted from 0", _ladder(case, found))
@@ -161,7 +165,7 @@ def _notes(case: Case) -> Iterator[str]:
 
 def _cause(place: Place) -> str:
     first = place.causes[0]
-    name = f"<b>{_text(place.names)}</b>: " if first.kind != "unknown-filter" else ""
+    name = f"<b>{_text(place.names())}</b>: " if first.kind != "unknown-filter" else ""
     why = "".join(f"<div>{_text(sign)}</div>" for sign in words.told(place, 6))
     return (
         f'<div class="cause"><span class="badge {first.confidence}">{first.confidence}</span>'
@@ -250,7 +254,9 @@ def _rung(case: Case, rung: Rung) -> Iterator[str]:
     if rung.lines:
         yield '<div class="octets">' + "".join(map(_line, rung.lines)) + "</div>"
     yield '</div><div class="arrow"></div>'
-    if rung.fate == "cut":
+    if rung.fate == "forged":
+        yield f'<span class="box">{FORGED}</span>'
+    elif rung.fate == "cut":
         yield f'<span class="box">{BOX if case.observed.broken.by == "middlebox" else LOST}</span>'
     yield "</div></li>"
 

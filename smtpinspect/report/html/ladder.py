@@ -11,7 +11,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 
 Side = Literal["client", "server", "note"]
-Fate = Literal["through", "cut", "ends"]
+Fate = Literal["through", "cut", "ends", "forged"]  # forged: sent by a box in this side's name
 
 RUNGS: Final = 90  # of one ladder; what is left out is told
 OPENING: Final = 12  # of them before the mail that is meant
@@ -107,41 +107,62 @@ class _Ladder:
         self.secret = False  # the client's next line answers a 334
         self.tls = False
         self.again: list[Packet] = []
-        broken = case.observed.broken
-        self.lost = broken.at if broken.kind == "drop" else None
+        self.lost = case.observed.broken.at
+        self.sealed: list[Packet] = []
 
     def rungs(self) -> Iterator[Rung]:
         text: list[Packet] = []
         for packet in self.packets:
-            if packet.length and not packet.flags & (SYN | RST):
-                if packet.at is not None and packet.at + packet.length <= self.reach[packet.by_client]:
-                    self.again.append(packet)
-                    continue
-                if self._plain_text(packet) and not packet.flags & FIN:
-                    if text and (not self._plain_text(text[-1]) or self.again):
-                        yield from self._run(text)
-                        text = []
-                        yield from self._repeated()
-                    text.append(packet)
-                    self._seen(packet)
-                    continue
-            yield from self._run(text)
-            text = []
-            if not packet.length and not packet.flags & (SYN | RST | FIN):
+            data = packet.length and not packet.flags & (SYN | RST)
+            if not data and not packet.flags & (SYN | RST | FIN):
                 continue
-            yield from self._repeated()
-            yield from self._one(packet)
+            if data and packet.at is not None and packet.at + packet.length <= self.reach[packet.by_client]:
+                self.again.append(packet)
+                continue
+            if data and self._sealed(packet):
+                self.sealed.append(packet)
+            elif data and self._plain_text(packet) and not packet.flags & FIN:
+                if self.again or (text and self._cut(text[-1]) != self._cut(packet)):
+                    yield from self._run(text)
+                    text = []
+                    yield from self._repeated()
+                text.append(packet)
+            else:
+                yield from self._run(text)
+                text = []
+                yield from self._repeated()
+                yield from self._tls()
+                yield from self._one(packet)
+            self._seen(packet)
         yield from self._run(text)
         yield from self._repeated()
+        yield from self._tls()
+
+    def _sealed(self, packet: Packet) -> bool:
+        """Is it TLS, or behind its beginning?"""
+        tls_at = self.case.script.tls_at if self.case.script is not None else None
+        begun = tls_at is not None and packet.by_client and packet.at is not None and packet.at >= tls_at
+        self.tls = self.tls or begun or TLS_RECORD.match(packet.payload) is not None
+        return self.tls
+
+    def _tls(self) -> Iterator[Rung]:
+        if not self.sealed:
+            return
+        first, last = self.sealed[0], self.sealed[-1]
+        client, server = (sum(p.length for p in self.sealed if p.by_client == side) for side in (True, False))
+        told = f"TLS: {client:,} bytes from the sender, {server:,} from the server"
+        self.sealed = []
+        yield Rung("note", self._since(first), (first.number, last.number), told)
 
     def _plain_text(self, packet: Packet) -> bool:
-        """A client's segment of the message in which nothing is marked and from which nothing was lost."""
+        """A client's segment of the message in which nothing is marked, and not the first one that was lost."""
         mail = self.case.transaction
         if not packet.by_client or packet.at is None or mail is None or mail.text_at is None:
             return False
         end = mail.text_end if mail.complete and mail.text_end is not None else None
         inside = packet.at > mail.text_at and (end is None or packet.at + packet.length < end)
-        return inside and not self._cut(packet) and not self._marked(packet)
+        first_lost = self.lost is not None and packet.at <= self.lost < packet.at + packet.length
+        return inside and not first_lost and not self._marked(packet)
 
     def _marked(self, packet: Packet) -> bool:
         at = packet.at or 0
@@ -152,13 +173,14 @@ class _Ladder:
         return self.lost is not None and packet.by_client and end is not None and end > self.lost
 
     def _run(self, packets: Sequence[Packet]) -> Iterator[Rung]:
-        """Segments of the message that came through and of which there is nothing to tell."""
+        """Segments of the message of which there is nothing else to tell."""
         if not packets:
             return
         first, last = packets[0], packets[-1]
         told = f"message, bytes {self._byte(first.at)}-{self._byte((last.at or 0) + last.length - 1)}"
         many = f", {len(packets):,} segments" if len(packets) > 1 else ""
-        yield Rung("client", self._since(first), (first.number, last.number), told + many)
+        fate: Fate = "cut" if self._cut(first) else "through"
+        yield Rung("client", self._since(first), (first.number, last.number), told + many, (), fate)
 
     def _repeated(self) -> Iterator[Rung]:
         """Retransmissions since the last rung, by side."""
@@ -184,14 +206,22 @@ class _Ladder:
             told = "SYN: opens the connection" if packet.by_client else "SYN ACK"
             yield Rung(side, self._since(packet), place, told)
         elif packet.flags & RST:
-            yield Rung(side, self._since(packet), place, "RST: the connection is gone", (), "ends")
+            yield self._end(packet, "RST: the connection is gone")
         if packet.length and not packet.flags & (SYN | RST):
             label, lines = self._said(packet)
             fate: Fate = "cut" if self._cut(packet) else "through"
             yield Rung(side, self._since(packet), place, label, lines, fate)
-            self._seen(packet)
         if packet.flags & FIN:
-            yield Rung(side, self._since(packet), place, "FIN: closes its side", (), "ends")
+            yield self._end(packet, "FIN: closes its side")
+
+    def _end(self, packet: Packet, told: str) -> Rung:
+        broken = self.case.observed.broken
+        forged = broken.by == "middlebox" and broken.packet == packet.number
+        name = "sender" if packet.by_client else "server"
+        label = f"{told[:3]}: sent by a box in the {name}'s name" if forged else told
+        side: Side = "client" if packet.by_client else "server"
+        fate: Fate = "forged" if forged else "ends"
+        return Rung(side, self._since(packet), (packet.number, packet.number), label, (), fate)
 
     def _seen(self, packet: Packet) -> None:
         if packet.at is not None:
@@ -209,11 +239,6 @@ class _Ladder:
 
     def _said(self, packet: Packet) -> tuple[str, tuple[Line, ...]]:
         payload, at = packet.payload, packet.at or 0
-        tls_at = self.case.script.tls_at if self.case.script is not None else None
-        if (tls_at is not None and packet.by_client and at >= tls_at) or TLS_RECORD.match(payload):
-            self.tls = True
-        if self.tls:
-            return f"TLS, {packet.length:,} bytes", ()
         mail = self.case.transaction
         in_text = (
             packet.by_client and mail is not None and mail.text_at is not None

@@ -109,7 +109,12 @@ border-inline-end:8px solid var(--server);border-inline-start-color:transparent}
 background:var(--bad);
 color:var(--card);font-size:.75rem;font-weight:600;border-radius:.3rem;padding:.15rem .6rem;white-space:nowrap}
 .cut .lane{padding-bottom:.85rem}
-.ends_ .label{color:var(--bad);font-weight:600}
+.forged .arrow{width:50%;border-color:var(--bad)}
+.client.forged .arrow{margin-inline-start:50%}
+.client.forged .arrow::after{border-inline-start-color:var(--bad)}
+.server.forged .arrow::after{border-inline-end-color:var(--bad)}
+.forged .lane{padding-bottom:.85rem}
+.ends_ .label,.forged .label{color:var(--bad);font-weight:600}
 .note_ .lane{border-inline-style:dotted;text-align:center;color:var(--soft);font-size:.8125rem}
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 summary{cursor:pointer;color:var(--soft)}
