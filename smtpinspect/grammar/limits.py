@@ -76,6 +76,12 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- captures to show others (octets, counts) -------------------------------------------------------
+EXPORT_BLOCK: Final = 17 << 20  # of a block that is copied: the largest record that is read, with its options
+EXPORT_FILES: Final = 64  # captures that are open for writing at once
+EXPORT_MAILS: Final = 10_000  # captures that --extract writes; a directory with more is slow to list
+EXPORT_FRAGMENTS: Final = 4_096  # IP fragments held until it is known whose they are
+EXPORT_CASES: Final = 100  # connections that --evidence holds
 # --- diagnose (packets, octets, connections) ---------------------------------------------------------
 TRACES: Final = 1_024  # connections of a capture whose packets are looked at one by one
 TRACE_HEAD: Final = 4_096  # packets kept of a connection: a dialogue, and 5 MB of a text
