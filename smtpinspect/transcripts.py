@@ -22,6 +22,8 @@ from smtpinspect.source import Input
 ARG = 400  # octets of an argument that are shown
 SUBJECT = 1_000  # characters of a raw subject that are shown
 BLANK = b" \t\r"
+REPLY = 4_000  # octets of a reply's text that are kept
+UNREAD = 1 << 16  # octets of the server that wait to be told as a reply
 HOLES = 1 << 30  # octets of holes that are hashed as zeros; a connection with more has no hash
 
 
@@ -66,6 +68,8 @@ class _Talk:
     by_ordinal: dict[int, dict[str, Any]] = field(default_factory=dict)
     replies: dict[int, int | None] = field(default_factory=dict)
     codes: list[int | None] = field(default_factory=list)
+    unread: bytearray = field(default_factory=bytearray)  # of the server: what no reply has been made of
+    said: list[tuple[str, int | None]] = field(default_factory=list)  # a text per reply, the command's ordinal
     messages: list[_Message] = field(default_factory=list)
     open: _Message | None = None
     gaps: list[dict[str, Any]] = field(default_factory=list)
@@ -90,6 +94,9 @@ class Tape:
         talk.have[side] += len(octets)
         talk.octets[side] += len(octets)
         talk.hashes[side].update(octets)
+        if side and talk.starttls is None:
+            talk.unread += octets
+            del talk.unread[:-UNREAD]
 
     def stream_gap(self, conn: int, side: int, at: int, n: int, _: Any) -> None:
         talk = self.of(conn)
@@ -125,6 +132,7 @@ class Tape:
     def reply(self, conn: int, code: int | None, ordinal: int | None, *_: Any) -> None:
         talk = self.of(conn)
         talk.codes.append(code)
+        talk.said.append((_text_of(talk.unread, code), ordinal))
         if ordinal is not None:
             talk.replies[ordinal] = code
             if (command := talk.by_ordinal.get(ordinal)) is not None:
@@ -232,6 +240,7 @@ def _object(client: str, server: str, talk: _Talk) -> dict[str, Any]:
         "messages": [_message(m, talk) for m in talk.messages],
         "starttls": None,
         "gaps": talk.gaps,
+        "replies": [] if talk.implicit else _replies(talk),
     }
     if talk.starttls is not None:
         made["starttls"] = {
@@ -239,6 +248,32 @@ def _object(client: str, server: str, talk: _Talk) -> dict[str, Any]:
             "client_tls_bytes": max(0, talk.have[0] - talk.starttls[0]),
             "server_tls_bytes": max(0, talk.have[1] - talk.starttls[1]),
         }
+    return made
+
+
+def _text_of(unread: bytearray, code: int | None) -> str:
+    """The next reply's lines, joined by LF; they are taken out. Lines of other codes in front of it are no replies."""
+    lines: list[bytes] = []
+    last = b"" if code is None else b"%03d" % code
+    while (end := unread.find(b"\n")) >= 0:
+        line = bytes(unread[:end]).rstrip(b"\r")
+        del unread[: end + 1]
+        lines.append(line)
+        if not last or (line.startswith(last) and line[3:4] != b"-"):
+            break
+    return b"\n".join(lines)[:REPLY].decode("latin-1")
+
+
+def _replies(talk: _Talk) -> list[dict[str, Any]]:
+    """The replies in order: code, text, and the place of the command or message that it answers."""
+    commands = {id(made): place for place, made in enumerate(talk.commands)}
+    messages = {message.command: place for place, message in enumerate(talk.messages) if message.command is not None}
+    made = []
+    for code, (text, ordinal) in zip(talk.codes, talk.said, strict=True):
+        command = None if ordinal is None else talk.by_ordinal.get(ordinal)
+        place = None if command is None else commands[id(command)]
+        message = None if ordinal is None else messages.get(ordinal)
+        made.append({"code": code, "text": text, "command": place, "message": message})
     return made
 
 

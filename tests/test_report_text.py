@@ -321,7 +321,9 @@ def test_ladder() -> None:
     text = ladder_of(DELIVERY)
     assert text.splitlines()[0] == "192.0.2.10:40000 to 198.51.100.25:25"
     assert "  S: 220" in text
-    assert "  C: DATA                         354" in text
+    assert "  C: DATA                         354 " in text  # as the server said it
+    replies = smtpinspect.transcript(frames(DELIVERY))[0]["replies"]
+    assert [reply["text"] for reply in replies if reply["message"] == 0] == ["250 2.0.0 Ok: queued as 1"]
     assert "     text by DATA: " in text
     assert "; 250" in text
 

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from smtpinspect.actions import Action, Strength
+from smtpinspect.cli import main
 from smtpinspect.errors import UsageError
 from smtpinspect.facts import GREETING
 from smtpinspect.inspectors import registry
@@ -306,3 +307,10 @@ def test_a_third_party_without_pages() -> None:
     assert "a manual" in text
     assert "-i plain,off=greeting" in text
     assert "plain.greeting" in listing([Plain()])
+
+
+def test_a_products_name_lists_its_rules_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "stormshield"]) == 0
+    told = capsys.readouterr().out
+    assert "stormshield.smtp-231" in told
+    assert "mailguard." not in told

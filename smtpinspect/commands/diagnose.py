@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from smtpinspect.commands.arguments import PORTS, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import DONE, text_out, unreadable
 from smtpinspect.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 DIAGNOSE_HELP: Final = """\
 exit status: 0 done; 2 wrong usage; 3 a capture could not be read to its end
@@ -19,8 +16,12 @@ exit status: 0 done; 2 wrong usage; 3 a capture could not be read to its end
 
 def run(words: list[str]) -> int:
     """Run `smtpinspect diagnose` with these words; its exit status."""
+    from smtpinspect.report.diagnose_words import legend
+
     parser = parser_of(
-        "diagnose", "Which rule of which firewall broke this mail, how sure, and what to change.", DIAGNOSE_HELP
+        "diagnose",
+        "Which rule of which firewall broke this mail, how sure, and what to change.",
+        "\n".join([*legend(), "", DIAGNOSE_HELP]),
     )
     parser.add_argument("captures", nargs="*", metavar="CAPTURE", help="pcap or pcapng, plain or packed")
     inspectors_of(parser)
@@ -51,6 +52,6 @@ def run(words: list[str]) -> int:
         else:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style):
+            for line in diagnose_page.page(told.diagnosis, width, style, given.captures):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)

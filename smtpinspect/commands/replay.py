@@ -158,7 +158,7 @@ def _look_at(captures: Sequence[str]) -> None:
             from smtpinspect._core.pcapfile import looks_like
 
             why = f"{path}: not a capture: {looks_like(head)}."
-            more = "This version reads captures: pcap and pcapng, plain or packed."
+            more = "Read are captures (pcap and pcapng), messages and mail logs, plain or packed, each kind by itself."
             if title := _configuration(path):
                 import shlex
 

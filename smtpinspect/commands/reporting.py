@@ -146,7 +146,7 @@ def report_log(engine: Engine, given: argparse.Namespace, job: Job) -> int:
             status = unreadable(error)
         except KeyboardInterrupt:
             status = _stopped(engine)
-    if not (written or status) and sys.stderr is not None and sys.stderr.isatty():
+    if not (written or status) and sys.stderr is not None:
         print(f"{PROG}: nothing that {', '.join(log.inspectors)} would log", file=sys.stderr)
     return status or matched(engine, stats, given.fail_on)
 

@@ -10,10 +10,11 @@ from smtpinspect.commands.console import DONE, columns
 
 RULES_HELP: Final = """\
 RULE is a full id (stormshield.smtp-217.header), a family (stormshield.smtp-217)
-or a short form (smtp-217, smtp:217, 217).
+or a short form (smtp-217, smtp:217, 217); a product's name lists its rules.
 
 examples:
   smtpinspect rules
+  smtpinspect rules stormshield
   smtpinspect rules -i mailguard:asa-8
   smtpinspect rules stormshield.smtp-231
 """
@@ -39,6 +40,12 @@ def run(words: list[str]) -> int:
     if not given.rules:
         print(rules_page.listing(registry.every() if made is None else made, width), end="")
     # All pages are made before one is printed: a wrong name gives an error and nothing else.
-    pages = [rules_page.page(rule, made, width, given.inspectors or ()) for rule in given.rules]
+    pages = []
+    for word in given.rules:
+        product = [one for one in registry.every() if one.name == word.lower()] if made is None else []
+        if product:
+            pages.append(rules_page.listing(product, width))
+        else:
+            pages.append(rules_page.page(word, made, width, given.inspectors or ()))
     print("\n".join(pages), end="")
     return DONE

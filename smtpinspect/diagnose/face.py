@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose.model import Diagnosis, Where
+from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.model import Case, Diagnosis, Where
 from smtpinspect.diagnose.observe.outcome import observe
-from smtpinspect.diagnose.survey import survey
+from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
+from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 
 
@@ -45,5 +47,20 @@ def diagnose(asked: Asked) -> Told:
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case)
+            _read(case, asked.ports)
+        for case in closer:
+            rank(case)
+            case.what_if = what_if(case, ports=asked.ports)
+            case.questions = questions(case)
         made.cases = seen.cases
     return Told(made, fault)
+
+
+def _read(case: Case, ports: Sequence[int]) -> None:
+    """Its dialogue, from the packets of its connection."""
+    if case.trace is None or not case.trace.packets:
+        return
+    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
+    case.script = script
+    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
+        case.transaction = script.mails[case.mail.tx_id]

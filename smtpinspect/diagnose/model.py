@@ -10,6 +10,7 @@ from smtpinspect._core.views import Alert, Flow, Mail
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.trace import Trace
+    from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
 
 # Three degrees of truth that never mix. Only the first and the last may be called certain.
@@ -184,6 +185,7 @@ class Case:
     contrast: list[Contrast] = field(default_factory=list)
     what_if: WhatIf = WhatIf()
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
+    specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
 
     @property
     def failed(self) -> bool:

@@ -76,6 +76,20 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- diagnose (packets, octets, connections) ---------------------------------------------------------
+TRACES: Final = 1_024  # connections of a capture whose packets are looked at one by one
+TRACE_HEAD: Final = 4_096  # packets kept of a connection: a dialogue, and 5 MB of a text
+TRACE_TAIL: Final = 2_048  # and from its end: hours of retransmissions
+TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT of each packet's payload
+TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
+TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+# --- diagnose (octets, counts) ---------------------------------------------------------------------
+MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter

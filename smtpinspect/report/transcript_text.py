@@ -37,8 +37,10 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
         yield f"  gap: {gap['direction']}'s bytes {gap['offset']:,} to {last:,} are not in the capture"
     commands = talk["commands"]
     codes = talk["reply_codes"]
+    to_command = {reply["command"]: reply["text"] for reply in talk["replies"]}
+    to_message = {reply["message"]: reply["text"] for reply in talk["replies"]}
     if codes and codes[0] in _GREETINGS and len(codes) > sum(c["reply"] is not None for c in commands):
-        yield f"  S: {codes[0]}"
+        yield from wrapped(_said(codes[0], talk["replies"][0]["text"]), width, "  S: ")
     elif not codes:
         yield "  no reply of the server is in the capture" if commands else "  no dialogue is in the capture"
     messages = list(talk["messages"])
@@ -48,12 +50,18 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
     column = min(max(map(wide, texts), default=0), _ARROW)
     for number, (command, text) in enumerate(zip(commands, texts, strict=True)):
         reply = command["reply"]
-        answer = "" if command["verb"] == "." else "no reply" if reply is None else str(reply)
-        yield f"  C: {padded(text, max(column, wide(text)))}  {style(answer, _colour(reply))}".rstrip()
+        told = _said(reply, to_command.get(number, ""))
+        answer = "" if command["verb"] == "." else told.split("; ")[0]
+        room = None if width is None else max(width - max(column, wide(text)) - 7, 3)
+        shown = answer if room is None else cut(answer, room)
+        yield f"  C: {padded(text, max(column, wide(text)))}  {style(shown, _colour(reply))}".rstrip()
+        if more := told.partition("; ")[2]:
+            yield from wrapped(more, width, "       ")
         if messages and _carries(command, commands[number + 1 :]):
-            yield from _message(messages.pop(0), width, style)
+            place = len(talk["messages"]) - len(messages)
+            yield from _message(messages.pop(0), to_message.get(place, ""), width, style)
     for message in messages:
-        yield from _message(message, width, style)
+        yield from _message(message, "", width, style)
     if talk["starttls"]:
         tls = talk["starttls"]
         sent = f"{count(tls['client_tls_bytes'], 'byte')} from the client"
@@ -80,12 +88,24 @@ def _carries(command: Mapping[str, Any], later: Sequence[Mapping[str, Any]]) -> 
     return False
 
 
-def _message(message: Mapping[str, Any], width: int | None, style: Style) -> Iterator[str]:
+def _said(code: int | None, text: str) -> str:
+    """A reply as it was said; what its further lines say stands behind semicolons, without their codes."""
+    if not text:
+        return "no reply" if code is None else str(code)
+    first, *rest = [safe(readable(line)) for line in text.split("\n")]
+    if rest and first.startswith(f"{code}-"):
+        first = first[:3] + " " + first[4:]
+    mark = str(code)
+    return "; ".join([first, *(line[4:] if line.startswith(mark) else line for line in rest)])
+
+
+def _message(message: Mapping[str, Any], text: str, width: int | None, style: Style) -> Iterator[str]:
     whole = "" if message["terminated"] else ", its end is not in the capture"
     reply = message["final_reply"]
-    answer = "no reply" if reply is None else str(reply)
+    answer = _said(reply, text)
     size = count(message["bytes_wire"], "byte")
-    yield f"     text by {message['via']}: {size}{whole}; {style(answer, _colour(reply))}"
+    for line in wrapped(f"text by {message['via']}: {size}{whole}; {answer}", width, "     "):
+        yield line.replace(answer, style(answer, _colour(reply)))
     told = []
     if message["subject_decoded"] is not None:
         decoded, raw = readable(message["subject_decoded"]), readable(message["subject_raw"])

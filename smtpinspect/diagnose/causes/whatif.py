@@ -1,0 +1,130 @@
+"""What would have let a mail pass: the connection judged once more with rules off, or under other limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from smtpinspect._core.views import Alert, Mail
+from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.sender import changes
+from smtpinspect.diagnose.model import Case, Cause, WhatIf
+from smtpinspect.diagnose.survey import source_of
+from smtpinspect.engine import PORTS, Engine
+from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.inspectors import registry
+from smtpinspect.inspectors.base import Inspector
+from smtpinspect.inspectors.settings import parse
+from smtpinspect.source import Input
+
+STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
+VALUES: Final = 12  # of a sweep
+
+
+def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
+    """For the rule that ranks best: which rules of its inspector must be off, and what the sender can change."""
+    first = next((cause for cause in case.causes if cause.kind == "rule"), None)
+    if first is None or first.confidence == "unlikely":
+        return WhatIf()
+    relax, passes = _relax(case, first, ports)
+    return WhatIf(relax=relax, passes=passes, changes=changes(case, first.cause))
+
+
+def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, ...], bool]:
+    """Off, one after the other, until nothing of this inspector cuts or refuses the mail. Nothing can be left out:
+    each rule in it cuts by itself."""
+    spec = _spec(case, cause)
+    off = [cause.cause]
+    if not isinstance(spec, str) or case.trace is None:
+        return tuple(off), False
+    for _ in range(STEPS):
+        left = _cutting(case, f"{spec},off={'+'.join(off)}", ports, cause)
+        if left is None:
+            return tuple(off), False
+        if not left:
+            return tuple(off), True
+        off.append(left[0])
+    return tuple(off), False
+
+
+def _spec(case: Case, cause: Cause) -> str | Inspector:
+    label = cause.alert.inspector if cause.alert is not None else cause.inspector
+    return case.specs.get(label, cause.inspector)
+
+
+def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[str] | None:
+    """Rules of this inspector that still cut the mail, or refuse it; None: it cannot be judged so."""
+    assert case.trace is not None
+    try:
+        engine = Engine([spec], ports=(*ports, _port(case)))
+        records = list(engine.run(source_of(case.trace)))
+    except (UsageError, CaptureError):
+        return None
+    tx_id = None if case.mail is None else case.mail.tx_id
+    fired = [each for each in records if isinstance(each, Alert) and each.inspector == engine.labels[0]]
+    mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
+    refuses = cause.alert is not None and not cause.alert.breaks and cause.alert.action == "rewrite"
+    return list(dict.fromkeys(each.rule for each in mine if _cuts(each, refuses)))
+
+
+def _cuts(alert: Alert, refuses: bool) -> bool:
+    if alert.row.kind == "seen":
+        return False
+    params = alert.row.action.params
+    ends = alert.row.action.strength == Strength.ANSWER and ("client" in params or "server" in params)
+    return alert.breaks or ends or (refuses and alert.rule == "mailguard.command-not-allowed")
+
+
+def _port(case: Case) -> int:
+    return int(case.flow.server.rpartition(":")[2])
+
+
+def sweep(
+    source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS
+) -> tuple[tuple[str, int, int], ...]:
+    """Mails that each value of a limit cuts: (value, cut, mails in all), in one pass over the source.
+
+    `key` is INSPECTOR[:PROFILE].KEY, `stormshield.header_limit`. Raises UsageError for a key that is no number, or
+    that is not known.
+    """
+    spec, knob = _knob(key)
+    tried = values or _values(spec, knob)
+    engine = Engine([f"{spec},{knob}={value}" for value in tried], ports=ports)
+    cut = dict.fromkeys(engine.labels, 0)
+    mails = 0
+    for record in engine.run(source):
+        if isinstance(record, Mail):
+            mails += 1
+            for label in engine.labels:
+                cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
+    return tuple((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
+
+
+def _knob(key: str) -> tuple[str, str]:
+    """The inspector's spec and the knob's name; the last words of a name that no other has are enough."""
+    spec, dot, word = key.rpartition(".")
+    if not dot:
+        raise UsageError(f"--sweep {key}: INSPECTOR.KEY is wanted, like stormshield.header_line_limit")
+    name = parse(spec).name
+    knobs = registry.find(name).knobs
+    numbers = [each for each, knob in knobs.items() if knob.kind == "int"]
+    word = word.lower().replace("-", "_")
+    parts = set(word.split("_"))
+    fitting = [word] if word in numbers else [each for each in numbers if parts <= set(each.split("_"))]
+    if len(fitting) != 1:
+        raise UsageError(f"--sweep {key}: a limit is wanted. Of {name} there are: {' '.join(numbers)}")
+    return spec, fitting[0]
+
+
+# From strict to wide, within the knob's range.
+_LENGTHS: Final = (64, 78, 128, 256, 320, 512, 998, 1_000, 2_000, 2_048, 4_096, 8_192)
+_COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+
+
+def _values(spec: str, name: str) -> tuple[int, ...]:
+    knob = registry.find(parse(spec).name).knobs[name]
+    low, high = knob.low or 0, knob.high
+    usual: Iterable[int] = _COUNTS if "count" in name or "request" in name else _LENGTHS
+    if high is not None and high > 1 << 16:
+        usual = (low * 2**i for i in range(VALUES))
+    return tuple(value for value in usual if value >= low and (high is None or value <= high))[:VALUES]
