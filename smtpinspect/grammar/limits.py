@@ -89,3 +89,10 @@ CONFIG_PARTS: Final = 1_024  # contexts, and match lines of one map; a firewall 
 LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet
 LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; a longer line is not read
 LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line
+
+# --- a mail server's log (characters, counts) ---------------------------------------------------------
+MAIL_LOG_LINE: Final = 65_536  # of a line that are read; a reply of 1,000 lines of 60 is on one line
+MAIL_LOG_HEAD: Final = 16_384  # octets of a file that tell whether it is a log
+MAIL_LOG_MAILS: Final = 100_000  # mails of which size and sender are remembered, the latest ones
+MAIL_LOG_PENDING: Final = 10_000  # attempts whose last line has not come
+BOUNCE_OCTETS: Final = 4 << 20  # of a bounce that are read; the mail that came back may follow
