@@ -122,3 +122,9 @@ POINT_CHANGES: Final = 4_096  # steps of such a comparison
 POINT_CASES: Final = 64  # connections that are compared: those that failed first
 POINT_LINES: Final = 512  # lines of a connection by which it is found at another point
 LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
+# --- a mail server's log (characters, counts) ---------------------------------------------------------
+MAIL_LOG_LINE: Final = 65_536  # of a line that are read; a reply of 1,000 lines of 60 is on one line
+MAIL_LOG_HEAD: Final = 16_384  # octets of a file that tell whether it is a log
+MAIL_LOG_MAILS: Final = 100_000  # mails of which size and sender are remembered, the latest ones
+MAIL_LOG_PENDING: Final = 10_000  # attempts whose last line has not come
+BOUNCE_OCTETS: Final = 4 << 20  # of a bounce that are read; the mail that came back may follow
