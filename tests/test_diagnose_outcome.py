@@ -244,6 +244,14 @@ def test_no_connection(syns: int, answer: tuple[int, int] | None, expected: tupl
     assert case.observed.stage == "after-initial-connection"
 
 
+def test_a_handshake_that_only_the_server_goes_on_with() -> None:
+    syn, answer = segments(HELLO)[:2]
+    made = [syn.but(ttl=50), *(answer.but(ttl=64, time=answer.time + n) for n in range(3))]
+    case = case_of(made)
+    assert case.observed.vantage.where == "receiver"
+    assert told(case) == ("connect", "drop", "middlebox")
+
+
 @pytest.mark.parametrize(
     ("said", "lost", "phase"),
     [

@@ -116,7 +116,7 @@ def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False)
     flow = _Flow(packets, said)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
-    made = _forged(flow, at_receiver) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow)
+    made = _forged(flow, at_receiver) or _no_connection(flow, at_receiver) or _lost(flow, at_receiver) or _silent(flow)
     made = made or _closed(flow) or _idle(flow) or Ending(Break())
     return made._replace(acked=flow.acked[True], heard=flow.acked[False])
 
@@ -160,12 +160,17 @@ def _place_of(flow: _Flow, packet: Packet, at_receiver: bool = False) -> Place:
     return unanswered(flow.said)
 
 
-def _no_connection(flow: _Flow) -> Ending | None:
-    """A SYN that was not answered, or refused."""
-    if any(packet.flags & SYN for packet in flow.of(False)) or not _only_syn(flow):
+def _no_connection(flow: _Flow, at_receiver: bool) -> Ending | None:
+    """A SYN that was not answered, or refused; or its answer was not."""
+    if not _only_syn(flow):
         return None
     place = Place("connect", stage("connect"))
-    syns = flow.of(True)
+    syns, answers = flow.of(True), [packet for packet in flow.of(False) if packet.flags & SYN]
+    if answers:
+        times = f"{len(answers)} time{'s' if len(answers) > 1 else ''}"
+        sign = Sign(answers[-1].number, f"the server answered the SYN {times}, and the client went no further")
+        side: By = "unknown" if len(answers) < 2 else "middlebox" if at_receiver else "client"
+        return Ending(Break("drop", side, answers[0].number, None, (sign,)), place, _since(answers[0], flow))
     closer = flow.closer()
     if closer is not None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
