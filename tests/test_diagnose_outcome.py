@@ -442,6 +442,13 @@ def test_a_trace_keeps_its_begin_and_its_end(monkeypatch: pytest.MonkeyPatch) ->
     assert told(case) == ("databody", "drop", "middlebox")
 
 
+def test_without_its_packets_a_mail_is_told_by_its_record() -> None:
+    made = segments(HELLO + MAIL + "C: DATA\n")
+    case = case_of([*made, after(made, 0.1, RST, window=0)])
+    case.trace = None
+    assert told(Case(case.flow, case.mail, observed=observe(case)))[1:] == ("rst", "server")
+
+
 def _script() -> int:
     """Prints the table; 1 when a run is told otherwise than it was made."""
     right: Counter[tuple[str, str]] = Counter()

@@ -18,6 +18,7 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
+KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 QUOTED: Final = 60  # characters of a command or reply in the timeline
@@ -56,7 +57,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
-    found = ending(packets, said, where.where == "receiver") if open_ended else None
+    found = ending(packets, said, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets)
@@ -128,10 +129,21 @@ def _recorded(case: Case) -> Observed:
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
         stage=mail.stage,
-        broken=Break("reply", "server") if mail.outcome == "refused" else Break(),
+        broken=_as_recorded(mail),
         silence=mail.silence,
         confidence=tuple(mail.confidence),
     )
+
+
+def _as_recorded(mail: Mail) -> Break:
+    """What the record alone tells: a client that closes may have given up."""
+    kind = KINDS.get(mail.outcome)
+    if kind is None:
+        return Break()
+    if kind == "reply":
+        return Break("reply", "server")
+    told: By = "unknown" if kind == "drop" or mail.closer == "none" else mail.closer
+    return Break(kind, told)
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
