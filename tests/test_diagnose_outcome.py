@@ -288,6 +288,17 @@ def test_what_a_forged_rst_acknowledges_names_the_segment() -> None:
         assert told(case_of([*made, reset])) == (phase, "rst", "middlebox")
 
 
+@pytest.mark.parametrize(("size", "stage"), [("20000", "after-end-of-data"), ("70000", "after-sending-data-block")])
+def test_what_mail_declares_tells_what_the_socket_had_taken(size: str, stage: str) -> None:
+    lines = "".join(f"C: {'x' * 70}\n" for _ in range(60))
+    mail = MAIL.replace("MAIL FROM:<a@example.org>", f"MAIL FROM:<a@example.org> SIZE={size}")
+    made = segments(HELLO + mail + DATA + "C: Subject: a\nC: \n" + lines, mss=1000)
+    text = [segment for segment in made if segment.direction == "C" and len(segment.payload) > 200]
+    answer = after(made, 0.1, ACK)
+    case = case_of([*made, answer.but(ack=text[2].seq), *again(text[2], 0.4, 0.8)])
+    assert (told(case)[0], case.observed.stage) == ("datamid", stage)
+
+
 def test_a_snap_length_hides_the_end_mark() -> None:
     lines = "".join(f"C: {'x' * 70}\n" for _ in range(60))
     made = segments(HELLO + MAIL + DATA + "C: Subject: a\nC: \n" + lines + "C: .\n", mss=1460)
