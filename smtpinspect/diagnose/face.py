@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from smtpinspect.diagnose.causes import questions, rank, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -41,14 +41,16 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed or case.observed.outcome == "aborted"]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
+            case.observed = observe(case, asked.taken)
+        failed = [case for case in closer if case.failed]
+        for case in failed:
             _read(case, asked.ports)
-        for case in closer:
+        for case in failed:
             rank(case)
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
