@@ -47,7 +47,8 @@ def diagnose(asked: Asked) -> Told:
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case, asked.taken)
-        failed = [case for case in closer if case.failed]
+        # whether a client gave up for what a box did is told by its dialogue only
+        failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
         for case in failed:
             _read(case, asked.ports)
         for case in failed:
