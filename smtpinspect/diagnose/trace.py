@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.pcapfile import Source, records
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -17,8 +18,6 @@ from smtpinspect.simulate.flow import LONGEST, datagram, ends
 from smtpinspect.source import Input, open_source
 
 WRAP: Final = 1 << 32
-
-End = tuple[bytes, int]  # address and port
 
 
 class Packet(NamedTuple):
@@ -50,12 +49,14 @@ class Packet(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep."""
+    """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep.
+    `notices`: ICMP errors about them."""
 
     flow: Flow
     packets: tuple[Packet, ...]
     point: str = ""
     left_out: int = 0
+    notices: tuple[Notice, ...] = ()
 
 
 class _Row(NamedTuple):
@@ -78,6 +79,7 @@ class _Kept:
     def __init__(self) -> None:
         self.head: list[_Row] = []
         self.tail: deque[_Row] = deque(maxlen=limits.TRACE_TAIL)
+        self.notices: list[Notice] = []
         self.seen = 0
         self.octets = 0
 
@@ -126,7 +128,15 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     try:
         for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
             fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None or fields["kind"] != "tcp":
+            if fields is None:
+                continue
+            if fields["kind"] != "tcp":
+                about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+                for flow, by_client in wanted.get(about, ()) if about is not None else ():
+                    told = found[flow.flow_id].notices
+                    if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
+                        told.append(notice(number, ns, fields, by_client))
+                        break
                 continue
             pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
             for flow, by_client in wanted.get(pair, ()):
@@ -141,7 +151,8 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     made = {}
     for flow in flows:
         kept = found.pop(flow.flow_id)
-        made[flow.flow_id] = Trace(flow, tuple(_packets([*kept.head, *kept.tail])), left_out=kept.left_out)
+        rows = [*kept.head, *kept.tail]
+        made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
     return made
 
 

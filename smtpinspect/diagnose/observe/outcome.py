@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Final
 
+from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
-from smtpinspect.diagnose.observe.ending import Ending, ending
+from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
 from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
 GOOD: Final = ("accepted", "encrypted", "aborted")
+SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
@@ -25,8 +29,14 @@ def closer_look(cases: Sequence[Case]) -> list[Case]:
     failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
     octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
     if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
-        return failed
+        slow = (case for case in cases if not case.failed and _is_last(case) and _slow(case.mail))
+        return [*failed, *islice(slow, limits.LOOKED_AT)]
     return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case))]
+
+
+def _slow(mail: Mail | None) -> bool:
+    """May its client have given up before the reply came?"""
+    return mail is not None and mail.end_ns - mail.start_ns > SLOW * NANO
 
 
 def _is_last(case: Case) -> bool:
@@ -47,6 +57,9 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     found = ending(packets, said, where.where == "receiver") if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
+    late = _late(base, steps, packets)
+    if late is not None:
+        return _with_text(base._replace(outcome="stalled"), late, steps)
     if found is None:
         return base
     if said.tls_at is not None and found.place is not None:
@@ -71,6 +84,22 @@ def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
         return True  # the client never got that reply
     broken, reply = found.broken.packet, refused.broken.packet
     return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
+
+
+def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
+    """The server took the mail when its client had given up, who does not know of it and sends it again."""
+    text = next((step for step in steps if step.verb == TEXT and step.last and step.answer), None)
+    closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
+    if base.outcome != "accepted" or text is None or text.answer is None or closed is None:
+        return None
+    if text.answer.packet.number < closed.number or closed.ns - text.packet.ns < GAVE_UP * NANO:
+        return None
+    acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
+    sign = Sign(text.answer.packet.number, "the reply comes after the client has closed")
+    broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
+    heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
+    silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
+    return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
 
 
 def _recorded(case: Case) -> Observed:
