@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
@@ -10,7 +11,7 @@ from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.hidden import unsure
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
-from smtpinspect.diagnose.model import Case, Cause, WhatIf
+from smtpinspect.diagnose.model import Case, Cause, Sweep, WhatIf
 from smtpinspect.diagnose.survey import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
@@ -136,25 +137,27 @@ def _port(case: Case) -> int:
     return int(case.flow.server.rpartition(":")[2])
 
 
-def sweep(
-    source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS
-) -> tuple[tuple[str, int, int], ...]:
-    """Mails that each value of a limit cuts: (value, cut, mails in all), in one pass over the source.
+def sweep(source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS) -> Sweep:
+    """Mails that each value of a limit cuts, in one pass over the source.
 
     `key` is INSPECTOR[:PROFILE].KEY, `stormshield.header_limit`. Raises UsageError for a key that is no number, or
-    that is not known.
+    that is not known, and for standard input, which cannot be read twice.
     """
+    if source == "-" or (isinstance(source, (list, tuple)) and "-" in source):
+        raise UsageError(f"--sweep {key}: standard input (-) can be read once only; name a file")
     spec, knob = _knob(key)
     tried = values or _values(spec, knob)
     engine = Engine([f"{spec},{knob}={value}" for value in tried], ports=ports)
     cut = dict.fromkeys(engine.labels, 0)
     mails = 0
-    for record in engine.run(source):
-        if isinstance(record, Mail):
-            mails += 1
-            for label in engine.labels:
-                cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
-    return tuple((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
+    with suppress(CaptureError):  # whoever diagnoses has told
+        for record in engine.run(source, records={"mail"}):
+            if isinstance(record, Mail):
+                mails += 1
+                for label in engine.labels:
+                    cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
+    rows = ((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
+    return Sweep(f"{spec}.{knob}", tuple(rows))
 
 
 def _knob(key: str) -> tuple[str, str]:
