@@ -138,7 +138,7 @@ def _port(case: Case) -> int:
 
 
 def sweep(source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS) -> Sweep:
-    """Mails that each value of a limit cuts, in one pass over the source.
+    """Mails that each value of a limit cuts by the rules that depend on it, in one pass over the source.
 
     `key` is INSPECTOR[:PROFILE].KEY, `stormshield.header_limit`. Raises UsageError for a key that is no number, or
     that is not known, and for standard input, which cannot be read twice.
@@ -147,7 +147,8 @@ def sweep(source: Input, key: str, values: Sequence[int] = (), *, ports: Sequenc
         raise UsageError(f"--sweep {key}: standard input (-) can be read once only; name a file")
     spec, knob = _knob(key)
     tried = values or _values(spec, knob)
-    engine = Engine([f"{spec},{knob}={value}" for value in tried], ports=ports)
+    alone = _alone(spec, knob, tried)
+    engine = Engine([f"{spec},{knob}={value}{alone}" for value in tried], ports=ports)
     cut = dict.fromkeys(engine.labels, 0)
     mails = 0
     with suppress(CaptureError):  # whoever diagnoses has told
@@ -158,6 +159,15 @@ def sweep(source: Input, key: str, values: Sequence[int] = (), *, ports: Sequenc
                     cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
     rows = ((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
     return Sweep(f"{spec}.{knob}", tuple(rows))
+
+
+def _alone(spec: str, knob: str, values: Sequence[int]) -> str:
+    """What switches off the rules that do not depend on this limit."""
+    ends = [registry.load(f"{spec},{knob}={value}") for value in (values[0], values[-1])]
+    low, high = ({(row.id, row.when) for row in made.table()} for made in ends)
+    depend = {rule for rule, _ in low ^ high}
+    others = [rule for rule in ends[0].ids() if rule not in depend]
+    return f",off={'+'.join(others)}" if depend else ""
 
 
 def _knob(key: str) -> tuple[str, str]:
