@@ -68,7 +68,7 @@ def scene_of(case: Case) -> Scene | None:
             (p.number for p in packets if not p.by_client and p.length and p.end and p.end > server.through), None
         )
     kind = _kind(case, packets, reset, client)
-    if kind == "reply" and side != "sender" and _undelivered(packets, server):
+    if kind == "reply" and (side == "receiver" or server.again) and _undelivered(packets, server):
         kind = "drop" if reset is None else "rst"
     return Scene(client, server, side, kind, packet, _goes_on(packets, client, kind))
 
