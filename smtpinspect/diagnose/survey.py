@@ -12,7 +12,7 @@ from smtpinspect.diagnose.model import Case
 from smtpinspect.diagnose.trace import Trace
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
-from smtpinspect.grammar.limits import DIAGNOSED_ACCEPTED, DIAGNOSED_ALERTS, DIAGNOSED_FAILED
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, Source, open_source
 
@@ -77,12 +77,12 @@ def survey(
                 fired = alerts.pop(record.flow_id, [])
                 for case in _cases(record, mails.pop(record.flow_id, []), fired):
                     failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
-                    if kept[failed] >= (DIAGNOSED_ACCEPTED, DIAGNOSED_FAILED)[failed]:
+                    if kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
                         left[failed] += 1
                         continue
                     kept[failed] += 1
                     case.specs = specs
-                    case.alerts = case.alerts[:DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
+                    case.alerts = case.alerts[: limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
                     cases.append(case)
             else:
                 stats = record

@@ -97,7 +97,7 @@ CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 # --- diagnose (counts) ----------------------------------------------------------------------------
 DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
-DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+DIAGNOSED_ACCEPTED: Final = 50_000  # mails that are compared with these; some 6 KB each
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
