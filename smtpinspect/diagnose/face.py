@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from smtpinspect.diagnose import contrast
 from smtpinspect.diagnose.causes import questions, rank, what_if
 from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
@@ -43,14 +44,15 @@ def diagnose(asked: Asked) -> Told:
         fault = seen.fault
         for case in seen.cases:
             case.observed = observe(case)
-        closer = closer_look(seen.cases)
+        closer = [*closer_look(seen.cases), *(case for case in seen.cases if case.observed.outcome == "aborted")]
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case)
+        told = contrast.of(seen)
         for case in (case for case in closer if case.failed):
             _read(case, asked.ports)
-            rank(case, None, judge(case, seen))
+            rank(case, told, judge(case, seen))
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases

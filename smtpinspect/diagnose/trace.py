@@ -110,7 +110,7 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, of each
     packet TRACE_EXCERPT octets of payload once there are many (`grammar/limits`).
     """
-    flows = list(islice(flows, limits.TRACES))
+    flows = list(islice({flow.flow_id: flow for flow in flows}.values(), limits.TRACES))
     wanted: dict[tuple[End, End], list[tuple[Flow, bool]]] = {}
     for flow in flows:
         client, server = ends(flow)

@@ -8,12 +8,13 @@ from typing import Final, NamedTuple
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign
 from smtpinspect.diagnose.observe.habits import forged, habits
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
-from smtpinspect.diagnose.observe.spoken import TEXT, Dialogue
+from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 
 NANO: Final = 1_000_000_000
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
+REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 NAMES: Final = {True: "client", False: "server"}
 
 
@@ -103,15 +104,16 @@ def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False)
     flow = _Flow(packets, said)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
-    made = _forged(flow) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow) or _closed(flow)
-    return (made or Ending(Break()))._replace(acked=flow.acked[True])
+    made = _forged(flow, at_receiver) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow)
+    made = made or _closed(flow) or _idle(flow) or Ending(Break())
+    return made._replace(acked=flow.acked[True])
 
 
 def _only_syn(flow: _Flow) -> bool:
     return all(packet.flags & SYN for packet in flow.of(True))
 
 
-def _forged(flow: _Flow) -> Ending | None:
+def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
     """An RST or FIN that no end sent."""
     if flow.forged is None:
         return None
@@ -120,11 +122,11 @@ def _forged(flow: _Flow) -> Ending | None:
     owed = flow.owed(True)
     if kind == "fin" and owed is not None and owed.repeated and owed.copies[-1].ns > packet.ns:
         signs = (*signs, Sign(owed.copies[-1].number, "behind it the server answers nothing"))
-    place = _place_of(flow, packet)
+    place = _place_of(flow, packet, at_receiver)
     return Ending(Break(kind, "middlebox", packet.number, place.at, signs), place)
 
 
-def _place_of(flow: _Flow, packet: Packet) -> Place:
+def _place_of(flow: _Flow, packet: Packet, at_receiver: bool = False) -> Place:
     """Where an RST or FIN broke the dialogue. What a forged one acknowledges got as far as to the box: it names the
     segment that was the last one to pass, or the one that did not."""
     if not any(each.flags & SYN and not each.by_client for each in flow.own) and _only_syn(flow):
@@ -134,6 +136,8 @@ def _place_of(flow: _Flow, packet: Packet) -> Place:
     if told > acked:
         begin, _ = cut(flow.all, told - 1, flow.said.mss)
         return at_octet(flow.said, flow.all, max(begin, acked))
+    if packet.by_client and flow.acked[False] < flow.said.sent[1]:
+        return _reply_lost(flow, at_receiver)
     if acked < sent:
         return at_octet(flow.said, flow.all, acked)
     return unanswered(flow.said)
@@ -179,32 +183,40 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, at_receiver: bool
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
     elif alive and heard is not None:
         signs.append(Sign(heard.number, f"the {other} still sends, but does not get these octets"))
+    elif at_receiver == by_client and flow.said.greeting is not None:
+        by = "server" if by_client else "client"
+        signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
-    place = _place_lost(flow, by_client)
+    place = _place_lost(flow, by_client, at_receiver)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, flow) if heard is not None and not alive else 0.0)
     return Ending(Break("drop", by, number, place.at, tuple(signs)), place, silence)
 
 
-def _place_lost(flow: _Flow, by_client: bool) -> Place:
+def _place_lost(flow: _Flow, by_client: bool, at_receiver: bool) -> Place:
     acked, sent = flow.acked[True], flow.said.sent[0]
     if by_client and acked < sent:
         return at_octet(flow.said, flow.all, acked)
     if not by_client and flow.acked[False] < flow.said.sent[1]:
-        return _reply_lost(flow)
+        return _reply_lost(flow, at_receiver)
     return unanswered(flow.said)
 
 
-def _reply_lost(flow: _Flow) -> Place:
-    """The reply of which the client acknowledged nothing, or not all."""
+def _reply_lost(flow: _Flow, at_receiver: bool) -> Place:
+    """The reply of which the client acknowledged nothing, or not all. Behind the box it may as well be what the client
+    said next, since that carries the acknowledgment: so it was, except where no more than a QUIT comes next."""
     at = flow.acked[False]
     said = flow.said
     if said.greeting is not None and at < said.greeting.end:
         return Place("greeting", stage("greeting"))
     for step in said.steps:
         if step.answer is not None and at < step.answer.end:
-            phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
+            last = said.steps[-1]
+            if at_receiver and last.verb != TEXT and last.answer is not None:
+                phase = NEXT[last.phase]
+            else:
+                phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)
     return unanswered(said)
 
@@ -249,11 +261,27 @@ def _closed(flow: _Flow) -> Ending | None:
         return None
     if any(step.verb == "QUIT" for step in flow.said.steps):
         return None
+    if closer.by_client and not any(step.verb == "MAIL" for step in flow.said.steps):
+        return None  # it did not want to send a mail: a probe, a monitor
     kind: BreakKind = "rst" if closer.flags & RST else "fin"
     by: By = "client" if closer.by_client else "server"
     place = _place_of(flow, closer)
+    step = flow.said.steps[-1] if flow.said.steps else None
+    if by == "server" and step is not None and step.answer is not None and (step.answer.code or 0) >= REFUSES:
+        place = Place(step.phase, stage(step.phase), None, step)
+        return Ending(Break("reply", "server", step.answer.packet.number), place)
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
+
+
+def _idle(flow: _Flow) -> Ending | None:
+    """All was answered; the client does not go on, and nobody closes."""
+    place = unanswered(flow.said)
+    if flow.closer() is not None or place.phase == "quit" or flow.said.tls_at is not None:
+        return None
+    last = flow.own[-1]
+    sign = Sign(last.number, "the capture ends here, with nothing under way")
+    return Ending(Break("drop", "unknown", last.number, None, (sign,)), place)
 
 
 def _between(first: Packet, last: Packet) -> float:

@@ -11,7 +11,7 @@ from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Obser
 from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
 from smtpinspect.diagnose.observe.habits import forged, habits
 from smtpinspect.diagnose.observe.place import Place, stage
-from smtpinspect.diagnose.observe.spoken import TEXT, Answer, Dialogue, Step, dialogue
+from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
@@ -53,20 +53,18 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
-    if refused is not None:
+    found = ending(packets, said, where.where == "receiver") if _is_last(case) else None
+    if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets)
     if late is not None:
         return _with_text(base._replace(outcome="stalled"), late, steps)
-    if not _is_last(case):
+    if found is None:
         return base
-    found = ending(packets, said, where.where == "receiver")
     if said.tls_at is not None and found.place is not None:
         found = found._replace(place=None)
-    if base.outcome in GOOD and case.mail is not None and (found.place is None or found.place.phase != "quit"):
-        lost_reply = found.broken.kind == "drop" and found.place is not None and found.place.phase == "dotreply"
-        if not lost_reply:
-            return _with_text(base, Ending(Break(), None, 0.0, found.acked), steps)
+    if base.outcome in GOOD and case.mail is not None and not _behind(found):
+        found = Ending(Break(), None, 0.0, found.acked)
     return _with_text(base, found, steps, case)
 
 
@@ -84,6 +82,21 @@ def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> E
     heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
     silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
     return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
+
+
+def _behind(found: Ending) -> bool:
+    """Was the flow broken behind the mail: its last reply lost, or what comes after it?"""
+    return found.broken.by == "middlebox" and found.place is not None and found.place.phase in ("dotreply", "quit")
+
+
+def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
+    """Was the flow broken before the server said no? It does so when it has waited too long, or lost the client."""
+    if found.broken.kind not in ("drop", "rst", "fin") or found.broken.by not in ("middlebox", "unknown"):
+        return False
+    if said.unasked is not None and said.unasked.code == CLOSES:
+        return True
+    broken, reply = found.broken.packet, refused.broken.packet
+    return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
 
 
 def _recorded(case: Case) -> Observed:
@@ -115,19 +128,13 @@ def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case 
     )
     if found.place is None:
         if case is not None and case.mail is None:
-            made = made._replace(outcome=_quiet(base, steps))
+            hidden = "one-direction" in base.confidence or "mid-stream" in base.confidence
+            made = made._replace(outcome="unknown" if hidden else "aborted")
         return made
     outcome = base.outcome if base.outcome in GOOD else OUTCOMES.get(found.broken.kind, base.outcome)
     if found.broken.by == "unknown" and found.silence < 1 and base.outcome == "unknown":
         outcome = "unknown"
     return made._replace(phase=found.place.phase, stage=found.place.stage, outcome=outcome)
-
-
-def _quiet(base: Observed, steps: Sequence[Step]) -> str:
-    """A connection without a mail that nothing broke."""
-    if "one-direction" in base.confidence or "mid-stream" in base.confidence:
-        return "unknown"
-    return "aborted"
 
 
 def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
@@ -139,7 +146,8 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
         phase: str = case.mail.phase or "mail"
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
     else:
-        answers = [("greeting", said.greeting), *((each.phase, each.answer) for each in steps if each.verb != "QUIT")]
+        tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
+        answers = [("greeting", said.greeting), *((each.phase, each.answer) for each in tried)]
         told = [(at, reply) for at, reply in answers if reply is not None and reply.code is not None]
         if not told or (told[-1][1].code or 0) < 400:
             return None

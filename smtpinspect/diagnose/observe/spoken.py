@@ -13,6 +13,7 @@ from smtpinspect.enforce.craft import FIN, PSH, RST, SYN
 from smtpinspect.grammar import limits
 
 TEXT: Final = "text"
+CLOSES: Final = 421  # RFC 5321 3.8: the server closes, whatever the client was about to say
 # Where a flow stands while this command, or its reply, is under way. What is not here belongs to the step before it.
 PHASES: Final[Mapping[str, str]] = {
     "EHLO": "ehlo", "HELO": "ehlo", "LHLO": "ehlo", "STARTTLS": "ehlo", "AUTH": "ehlo", "MAIL": "mail",
@@ -55,13 +56,17 @@ class Step(NamedTuple):
 
 
 class Dialogue(NamedTuple):
-    """`sent`: the highest offset of client and server, their FIN not counted. `mss`: octets of a full segment."""
+    """`sent`: the highest offset of client and server, their FIN not counted. `mss`: octets of a full segment.
+
+    `unasked`: a reply to nothing, as of a server that waited too long.
+    """
 
     greeting: Answer | None
     steps: tuple[Step, ...]
     sent: tuple[int, int]
     mss: int
     tls_at: int | None = None  # the client's offset from which on it is TLS
+    unasked: Answer | None = None
 
     def mail(self, number: int) -> tuple[Step, ...]:
         """The steps of a mail (from 0), of its connection before it none."""
@@ -144,7 +149,9 @@ def dialogue(packets: Sequence[Packet]) -> Dialogue:
         greeting, answers = None, chain((first,), answers)  # it began in the middle
     reader = _Reader(client, answers, mss)
     reader.read()
-    return Dialogue(greeting, tuple(reader.steps), (client.sent, server.sent), mss, reader.tls_at)
+    sent = client.sent, server.sent
+    unasked = reader.unasked if reader.unasked is not None or reader.tls_at is not None else next(answers, None)
+    return Dialogue(greeting, tuple(reader.steps), sent, mss, reader.tls_at, unasked)
 
 
 def _mss(packets: Sequence[Packet]) -> int:
@@ -186,6 +193,7 @@ class _Reader:
         self.client, self.answers, self.mss = client, answers, mss
         self.steps: list[Step] = []
         self.tls_at: int | None = None
+        self.unasked: Answer | None = None
 
     def read(self) -> None:
         at, phase = 0, "ehlo"
@@ -237,6 +245,8 @@ class _Reader:
         packet = self.client.runs[n].packet
         end = self._end_mark(at, n)
         answer = next(self.answers, None)
+        if end is None and answer is not None and answer.code == CLOSES and self._visible(at):
+            self.unasked, answer = answer, None
         sure = end is not None
         if end is None and answer is not None and answer.packet.acks is not None:
             end, sure = min(max(answer.packet.acks, at), self.client.sent), True
@@ -247,7 +257,10 @@ class _Reader:
         return end
 
     def _end_mark(self, at: int, n: int) -> int | None:
-        """The offset behind CRLF.CRLF, or that of the command behind it, where that begins a segment."""
+        """The offset behind CRLF.CRLF, or that of the command behind it, where that begins a segment.
+
+        Behind a hole a segment with the dot alone is one.
+        """
         behind = b"\r\n"  # the last octets before the run; of a hole none
         expected = at
         for run in self.client.runs[n:]:
@@ -257,6 +270,8 @@ class _Reader:
                 behind = b""
             if not behind and _COMMAND.match(octets):
                 return begin
+            if not behind and octets == b".\r\n":
+                return run.end
             joined = behind + octets
             found = joined.find(b"\r\n.\r\n")
             if found >= 0:
@@ -264,6 +279,10 @@ class _Reader:
             behind = joined[-4:] if len(run.octets) == run.length else b""
             expected = run.end
         return None
+
+    def _visible(self, at: int) -> bool:
+        """Is no octet from here on hidden? Then an end mark would be seen."""
+        return all(len(run.octets) == run.length for run in self.client.runs[self.client.at(at) :])
 
     def _ran_out(self) -> bool:
         """Had the client no more to send? Its last segment is short, and pushed or the last at all."""

@@ -18,15 +18,13 @@ CLOSER: Final = 4  # times as long on one side: the capture was taken on the oth
 
 def vantage(packets: Sequence[Packet], told: Where | None = None) -> Vantage:
     """`told`: what the user says, which counts."""
-    signs: list[Sign] = []
-    votes: list[Where] = []
-    for vote, sign in (_ttls(packets), _timing(packets)):
-        if vote != "unknown":
-            votes.append(vote)
-        signs += [sign] if sign is not None else []
+    (by_ttl, first), (by_time, second) = _ttls(packets), _timing(packets)
+    signs = tuple(sign for sign in (first, second) if sign is not None)
     if told is not None:
-        return Vantage(told, True, tuple(signs))
-    return Vantage(votes[0] if len(set(votes)) == 1 else "unknown", False, tuple(signs))
+        return Vantage(told, True, signs)
+    if {by_ttl, by_time} == {"sender", "receiver"}:
+        return Vantage("unknown", False, signs)
+    return Vantage(by_time if by_ttl == "unknown" else by_ttl, False, signs)
 
 
 def _ttls(packets: Sequence[Packet]) -> tuple[Where, Sign | None]:
