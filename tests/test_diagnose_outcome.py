@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -126,9 +126,9 @@ DATA: Final = "C: DATA\nS: 354 go on\n"
 TEXT: Final = "C: Subject: a\nC: \nC: text\nC: .\n"
 
 
-def segments(text: str, **options: object) -> list[Segment]:
+def segments(text: str, **options: Any) -> list[Segment]:
     """A connection's segments, the server one hop further away than the client; nobody closes unless asked."""
-    made = wire.build(dialogue.parse(text), **{"close": "none", **options})  # type: ignore[arg-type]
+    made = wire.build(dialogue.parse(text), **{"close": "none", **options})
     return [segment.but(ttl=64 if segment.direction == "C" else 57) for segment in made]
 
 
@@ -143,7 +143,7 @@ def of_records(records: list[capture.Record], link: int = 1, taken: Where | None
         return broken(looked_at(held.name, taken))
 
 
-def after(made: list[Segment], seconds: float, flags: int, **changes: object) -> Segment:
+def after(made: list[Segment], seconds: float, flags: int, **changes: Any) -> Segment:
     """What the server sends next, `seconds` behind the last segment."""
     last = [segment for segment in made if segment.direction == "S"][-1]
     mine = [segment for segment in made if segment.direction == "C"][-1]
@@ -325,6 +325,43 @@ def test_a_reply_that_says_no_is_the_servers(text: str, phase: str) -> None:
 def test_a_reply_that_another_one_wrote_is_not_the_servers() -> None:
     made = segments(HELLO + MAIL + DATA + TEXT + "S: 552 no\n")
     assert told(case_of([*made[:-1], made[-1].but(ttl=64)])) == ("dotreply", "reply", "middlebox")
+
+
+def test_a_box_that_takes_over_acknowledges_for_nobody() -> None:
+    """It takes the text as the server would, says 552 and closes: nothing of that got through."""
+    lines = "".join(f"C: {'x' * 70}\n" for _ in range(60))
+    made = segments(HELLO + MAIL + DATA + "C: Subject: a\nC: \n" + lines, mss=1000)
+    made = [segment.but(window=5_000) for segment in made]
+    text = [segment for segment in made if segment.direction == "C" and len(segment.payload) > 200]
+    theirs = {"ttl": 64, "window": 65_000}
+    acks = [after(made, 0.1 * n, ACK, **theirs).but(ack=each.seq + 1000) for n, each in enumerate(text[:3])]
+    said = after(made, 0.5, FIN | PSH | ACK, **theirs).but(payload=b"552 5.7.0 blocked\r\n")
+    case = case_of([*made, acks[0], acks[1], said, acks[2].but(time=said.time + 0.1)])
+    assert told(case)[1:] == ("reply", "middlebox")
+    assert case.observed.text_acknowledged == 0
+
+
+def test_a_reply_that_never_reached_the_client_is_none() -> None:
+    made = segments("S: 220 mx ESMTP\nC: EHLO out.example.com\nS: 502 what\n")
+    far = [segment.but(ttl=50 if segment.direction == "C" else 64) for segment in made]
+    case = case_of([*far, *again(far[-1], 0.2, 0.6)])
+    assert told(case)[1:] == ("drop", "middlebox")
+    assert case.observed.vantage.where == "receiver"
+
+
+def test_a_route_that_changes_forges_nothing() -> None:
+    """From some reply on all packets of the server have another TTL; its IP ids go on as before."""
+    made = segments(HELLO + MAIL + "C: DATA\n")
+    other = [
+        segment.but(ttl=56) if segment.direction == "S" and n > 7 else segment for n, segment in enumerate(made)
+    ]
+    assert told(case_of([*other, after(made, 0.1, FIN | ACK, ttl=56)])) == ("reply354", "fin", "server")
+
+
+def test_a_frame_that_was_captured_twice_was_sent_once() -> None:
+    made = segments(HELLO + MAIL + DATA + TEXT)
+    twice = [copy for segment in made for copy in (segment, segment.but(ttl=segment.ttl - 1))]
+    assert told(case_of(twice))[1:] == ("drop", "unknown")
 
 
 def test_a_lost_quit_breaks_no_mail() -> None:

@@ -43,15 +43,17 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [*closer_look(seen.cases), *(case for case in seen.cases if case.observed.outcome == "aborted")]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
-        told = contrast.of(seen)
-        for case in (case for case in closer if case.failed):
+            case.observed = observe(case, asked.taken)
+        failed = [case for case in closer if case.failed]
+        for case in failed:
             _read(case, asked.ports)
+        told = contrast.of(seen)
+        for case in failed:
             rank(case, told, judge(case, seen))
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)

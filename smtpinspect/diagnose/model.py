@@ -190,7 +190,7 @@ class Case:
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted")
+        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
 
 
 class Reading(NamedTuple):

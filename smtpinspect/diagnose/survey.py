@@ -15,7 +15,7 @@ from smtpinspect.diagnose.tally import Tally
 from smtpinspect.diagnose.trace import Trace
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
-from smtpinspect.grammar.limits import DIAGNOSED_ACCEPTED, DIAGNOSED_ALERTS, DIAGNOSED_FAILED
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, Source, open_source
 
@@ -35,6 +35,7 @@ EVERY: Final = (
     "stormshield:high,preset=rfc5321,scope=message+envelope,filter_chunked_extension=on,filter_exchange_extensions=on,"
     "filter_turning_extensions=on,filter_pipelining_extension=on,bdat_size=102400,xexch50_size=102400,"
     "bare_lf_is_invalid=on,mime_headers=on,reply_codes=500+502+504+555,blank_is_empty=on",
+    "mailguard:pix-5,eod_split=crlfdotcrlf",
     "mailguard:asa-8,special_character=on,body-line-length.action=drop-connection",
     "sonicwall,extended_packers=on,block_multiple_compress_files=on",
 )
@@ -87,12 +88,12 @@ def survey(
                     if case.mail is not None:
                         tally.add(record, case.mail, [*fired, *seen])
                     failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
-                    if kept[failed] >= (DIAGNOSED_ACCEPTED, DIAGNOSED_FAILED)[failed]:
+                    if kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
                         left[failed] += 1
                         continue
                     kept[failed] += 1
                     case.specs = specs
-                    case.alerts = case.alerts[:DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
+                    case.alerts = case.alerts[:limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
                     cases.append(case)
             else:
                 stats = record

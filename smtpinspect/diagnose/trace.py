@@ -83,13 +83,18 @@ class _Kept:
         self.seen = 0
         self.octets = 0
 
-    def take(self, row: _Row) -> int:
-        """Octets that are kept of it."""
+    def take(self, row: _Row, crowded: bool) -> int:
+        """Octets that are kept of it. `crowded`: there are too many of all connections to keep more than a few."""
         self.seen += 1
-        if self.octets > limits.TRACE_OCTETS:
+        if crowded or self.octets > limits.TRACE_OCTETS:
             row = _shortened(row)
         self.octets += len(row.ip)
-        (self.head if len(self.head) < limits.TRACE_HEAD else self.tail).append(row)
+        if len(self.head) < (limits.TRACE_FEW if crowded else limits.TRACE_HEAD) and not self.tail:
+            self.head.append(row)
+        else:
+            if crowded and len(self.tail) >= limits.TRACE_FEW:
+                self.tail.popleft()
+            self.tail.append(row)
         return len(row.ip)
 
     @property
@@ -107,8 +112,8 @@ def _shortened(row: _Row) -> _Row:
 def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     """The traces of these connections by flow_id, in one pass; a damaged capture just ends.
 
-    Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, of each
-    packet TRACE_EXCERPT octets of payload once there are many (`grammar/limits`).
+    Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, TRACE_FEW
+    once there are many, of each packet then TRACE_EXCERPT octets of payload (`grammar/limits`).
     """
     flows = list(islice({flow.flow_id: flow for flow in flows}.values(), limits.TRACES))
     wanted: dict[tuple[End, End], list[tuple[Flow, bool]]] = {}
@@ -117,7 +122,7 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
         wanted.setdefault((client, server), []).append((flow, True))
         wanted.setdefault((server, client), []).append((flow, False))
     found = {flow.flow_id: _Kept() for flow in flows}
-    total = 0
+    octets = packets = 0
     joiner = Fragments()
     opened = open_source(source)
     try:
@@ -137,7 +142,9 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
             for flow, by_client in wanted.get(pair, ()):
                 if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
                     row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
-                    total += found[flow.flow_id].take(row if total < limits.TRACES_OCTETS else _shortened(row))
+                    crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
+                    octets += found[flow.flow_id].take(row, crowded)
+                    packets += 1
                     break
     finally:
         opened.close()

@@ -84,6 +84,9 @@ TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT o
 TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
 LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivered are looked at, too
 LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
+TRACES_PACKETS: Final = 400_000  # of all connections; behind that TRACE_FEW of the begin and of the end of each
+TRACE_FEW: Final = 64  # packets: a short dialogue, and how it ended
+CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what came before
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 # --- diagnose (counts) ----------------------------------------------------------------------------
 DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read

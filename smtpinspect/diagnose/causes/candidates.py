@@ -58,7 +58,7 @@ def candidates(case: Case, scene: Scene, refuted: Container[tuple[str, str]] = (
             passed.setdefault((alert.inspector, alert.rule), alert)
     trails: dict[str, Trail] = {}
     best: dict[str, Candidate] = {}
-    order = {label: i for i, label in enumerate(case.specs)}
+    order = {label: i for i, label in enumerate(sorted(case.specs, key=lambda each: not signed(case, each)))}
     for alert in _first_of_each(case.alerts, scene):
         if (alert.inspector, alert.rule) in passed:
             continue  # it let the same pass a moment ago
@@ -85,9 +85,17 @@ def candidates(case: Case, scene: Scene, refuted: Container[tuple[str, str]] = (
     return Found(found, tuple(out.values()), tuple(fallen.values()))
 
 
+def signed(case: Case, label: str) -> bool:
+    """Is there a sign of this inspector's product and generation on the path?"""
+    name, _, profile = label.partition("#")[0].partition(":")
+    return any(
+        each.product == name and (not each.profiles or profile in each.profiles) for each in case.fingerprints
+    )
+
+
 def _key(one: Candidate, order: dict[str, int]) -> tuple[int, int, int, int, int]:
     return (
-        len(one.speaks_against) > 0, one.place, bool(one.look.setting), one.alert.offset, order.get(one.label, 0),
+        len(one.speaks_against) > 0, one.place, bool(one.look.setting), order.get(one.label, 0), one.alert.offset,
     )  # fmt: skip
 
 

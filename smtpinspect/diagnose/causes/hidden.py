@@ -75,10 +75,16 @@ def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
     return _TABLES[spec]
 
 
-def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
-    """A greeting whose last line is lost in its mask: the client waits for more."""
+def endless(case: Case, scene: Scene) -> bool:
+    """Is the greeting's last line lost in its mask, and does the client wait for more?"""
     greeting = case.script.greeting if case.script is not None else None
-    if greeting is None or scene.client.sent or not _ENDLESS.match(greeting.octets) or b"\n220 " in greeting.octets:
+    if greeting is None or scene.client.sent:
+        return False
+    return bool(_ENDLESS.match(greeting.octets)) and b"\n220 " not in greeting.octets
+
+
+def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    if not endless(case, scene):
         return
     for row in rows:
         if row.breaks and row.when.kind.name == "Greeting":
@@ -93,9 +99,8 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost:
         return
-    unsure = waiting not in CORE and not _offered(case.script, waiting)
     for row in _possible(rows, "reply", scene):
-        strong = unsure and row.when.kind.name == "Reply"
+        strong = unsure(case) and row.when.kind.name == "Reply"
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
         yield _made(row, label, scene, strong, text + ASK["server"])
@@ -140,6 +145,12 @@ def _where(row: Rule) -> tuple[str, ...]:
     return ("text", "body") if ".body" in row.id else ("text",)
 
 
+def unsure(case: Case) -> bool:
+    """Does a command wait for its reply that the server need not know?"""
+    waiting = _waiting(case)
+    return bool(waiting) and waiting not in CORE and not _offered(case.script, waiting)
+
+
 def _waiting(case: Case) -> str:
     """What has no reply: the verb of a command, or the end of data; "" for nothing."""
     if case.script is None:
@@ -153,7 +164,8 @@ def _offered(script: Script | None, verb: str) -> bool:
     if script is None:
         return False
     offered = {word.split()[0].upper().partition("=")[0] for word in script.keywords if word}
-    return {"EHLO": False, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
+    greeting = script.greeting.text.upper() if script.greeting is not None else ""
+    return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
 
 
 def _place(case: Case) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.causes import hidden as absent
-from smtpinspect.diagnose.causes.altered import REFUSED, altered
+from smtpinspect.diagnose.causes.altered import altered
 from smtpinspect.diagnose.causes.candidates import Candidate, candidates
 from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
@@ -48,8 +48,9 @@ def rank(
     """
     scene = scene_of(case)
     changed = altered(case, scene) if scene is not None else ()
-    given_up = case.observed.outcome == "aborted" and any(each.place == REFUSED for each in changed)
-    if not (case.failed or given_up) or (scene is not None and not changed and _nothing(case, scene)):
+    if not case.failed and not (case.observed.outcome == "aborted" and scene and _gave_up(case, scene, changed)):
+        return
+    if scene is not None and not changed and _nothing(case, scene):
         return
     alike, against = list(lookalikes[0]), list(lookalikes[1])
     placed: list[tuple[int, int, int, Cause]] = []  # confidence, class, place
@@ -128,9 +129,14 @@ def _product(spec: str | Inspector) -> str:
     return spec.name if isinstance(spec, Inspector) else spec.partition(":")[0].partition(",")[0]
 
 
+def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:
+    """Did the client take its leave for what a box did to the dialogue?"""
+    return any(not each.speaks_against for each in changed) or absent.endless(case, scene)
+
+
 def _nothing(case: Case, scene: Scene) -> bool:
     """No mail was tried, all was answered, and the client took its leave: a probe, or a monitor."""
-    if case.mail is not None or case.script is None or scene.client.lost or scene.server.lost:
+    if case.mail is not None or case.script is None or scene.client.lost or scene.server.again:
         return False
     said = case.script.commands
     return bool(said) and said[-1].verb == "QUIT" and all(each.reply is not None for each in said)

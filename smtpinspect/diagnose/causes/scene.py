@@ -14,7 +14,7 @@ from smtpinspect.grammar.limits import WIRE_SEGMENT
 Side = Literal["sender", "receiver", "unknown"]
 Direction = Literal["client", "server"]
 CLOSING: Final = 421  # RFC 5321 4.2.2: the server gives up and closes
-PATIENT: Final = 30_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5)
+PATIENT: Final = 3_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5), a busy one says so at once
 _REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
 TEXT: Final = ("databody", "datamid", "dot", "dotreply")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
@@ -68,6 +68,8 @@ def scene_of(case: Case) -> Scene | None:
             (p.number for p in packets if not p.by_client and p.length and p.end and p.end > server.through), None
         )
     kind = _kind(case, packets, reset, client)
+    if kind == "reply" and side != "sender" and server.lost and server.again:
+        kind = "drop"  # the reply never arrived
     return Scene(client, server, side, kind, packet, _goes_on(packets, client, kind))
 
 

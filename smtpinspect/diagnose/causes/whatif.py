@@ -7,6 +7,7 @@ from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.hidden import unsure
 from smtpinspect.diagnose.causes.sender import changes
 from smtpinspect.diagnose.model import Case, Cause, WhatIf
 from smtpinspect.diagnose.survey import source_of
@@ -34,7 +35,7 @@ def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, .
     """Off, one after the other, until nothing of this inspector cuts or refuses the mail. Nothing can be left out:
     each rule in it cuts by itself."""
     spec = _spec(case, cause)
-    off = [cause.cause]
+    off = [cause.cause, *_answered(case, cause)]
     if not isinstance(spec, str) or case.trace is None:
         return tuple(off), False
     for _ in range(STEPS):
@@ -45,6 +46,17 @@ def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, .
             return tuple(off), True
         off.append(left[0])
     return tuple(off), False
+
+
+def _answered(case: Case, cause: Cause) -> list[str]:
+    """Rules that the reply would trip which the server never came to give: to a command that it may not know."""
+    alert, spec = cause.alert, _spec(case, cause)
+    if alert is None or alert.direction != "client" or alert.row.when.kind.name not in ("Command", "EmptyLine"):
+        return []
+    if alert.row.when.kind.name == "Command" and not unsure(case):
+        return []
+    rows = registry.load(spec).table() if isinstance(spec, str) else spec.table()
+    return list(dict.fromkeys(row.id for row in rows if row.action.breaks and row.when.kind.name == "Reply"))
 
 
 def _spec(case: Case, cause: Cause) -> str | Inspector:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign
-from smtpinspect.diagnose.observe.habits import forged, habits
+from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.grammar import limits
 
 NANO: Final = 1_000_000_000
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
+AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 NAMES: Final = {True: "client", False: "server"}
 
@@ -25,6 +27,7 @@ class Ending(NamedTuple):
     place: Place | None = None
     silence: float = 0.0
     acked: int = 0  # octets of the client that the server acknowledged
+    heard: int = 0  # octets of the server that the client acknowledged
 
 
 class _Owed(NamedTuple):
@@ -35,7 +38,8 @@ class _Owed(NamedTuple):
 
     @property
     def repeated(self) -> bool:
-        return len(self.copies) > 1
+        """Sent again, and not just captured twice."""
+        return len(self.copies) > 1 and self.seconds >= AGAIN
 
     @property
     def seconds(self) -> float:
@@ -49,13 +53,17 @@ class _Flow:
         self.all, self.said = packets, said
         self.forged: tuple[Packet, tuple[Sign, ...]] | None = None
         self.own: list[Packet] = []
+        closers = 0
         for n, packet in enumerate(packets):
-            if packet.flags & (RST | FIN) and self.forged is None:
+            if packet.flags & (RST | FIN) and self.forged is None and closers < limits.CLOSERS:
+                closers += 1
                 signs = self._signs(n, packet)
                 if signs:
                     self.forged = packet, signs
             if self.forged is None or packet.number != self.forged[0].number:
                 self.own.append(packet)
+        if self.forged is not None:
+            self.own = genuine(self.own, self.forged[0])
         self.acked = {side: self._acked(side) for side in (True, False)}
 
     def _signs(self, n: int, packet: Packet) -> tuple[Sign, ...]:
@@ -84,12 +92,16 @@ class _Flow:
         """What this side sent, again perhaps, and got no acknowledgment for."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
         at = max(told, default=0)
-        copies = tuple(
-            packet for packet in self.of(by_client)
-            if packet.at is not None and not packet.flags & (RST | SYN)
-            and packet.at <= at < packet.at + packet.length + (1 if packet.flags & FIN else 0)
-        )  # fmt: skip
-        return _Owed(at, copies) if copies else None
+        copies: list[Packet] = []
+        highest = 0
+        for packet in self.of(by_client):
+            if packet.at is None or packet.flags & (RST | SYN):
+                continue
+            end = packet.at + packet.length + (1 if packet.flags & FIN else 0)
+            if packet.at <= at < end or (copies and at < end <= highest):
+                copies.append(packet)  # the first of these octets, or any behind it again
+            highest = max(highest, end)
+        return _Owed(at, tuple(copies)) if copies else None
 
     def closer(self) -> Packet | None:
         """The first packet with which an end closes."""
@@ -106,7 +118,7 @@ def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False)
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
     made = _forged(flow, at_receiver) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow)
     made = made or _closed(flow) or _idle(flow) or Ending(Break())
-    return made._replace(acked=flow.acked[True])
+    return made._replace(acked=flow.acked[True], heard=flow.acked[False])
 
 
 def _only_syn(flow: _Flow) -> bool:
@@ -123,6 +135,11 @@ def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
     if kind == "fin" and owed is not None and owed.repeated and owed.copies[-1].ns > packet.ns:
         signs = (*signs, Sign(owed.copies[-1].number, "behind it the server answers nothing"))
     place = _place_of(flow, packet, at_receiver)
+    own = {each.number for each in flow.own}
+    for step in flow.said.steps:
+        answer = step.answer
+        if answer is not None and (answer.code or 0) >= REFUSES and answer.packet.number not in own:
+            return Ending(Break("reply", "middlebox", answer.packet.number, place.at, signs), place)
     return Ending(Break(kind, "middlebox", packet.number, place.at, signs), place)
 
 
@@ -222,8 +239,8 @@ def _reply_lost(flow: _Flow, at_receiver: bool) -> Place:
 
 
 def _silent(flow: _Flow) -> Ending | None:
-    """All was acknowledged, but a reply never came: until the client gave up, or the capture ends."""
-    place = unanswered(flow.said)
+    """A reply never came, until the client gave up, or the capture ends."""
+    place = _place_lost(flow, True, False)
     step = place.step
     waiting = place.phase == "greeting" or (step is not None and (step.answer is None or step.answer.code is None))
     if not waiting or place.phase == "quit":

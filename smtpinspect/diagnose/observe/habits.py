@@ -12,35 +12,39 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 
 TIMESTAMPS: Final = 8  # RFC 7323 3.2
 NEAR: Final = 2_048  # steps of an IP id between two packets of an end that counts
+FIRST: Final = 4  # packets of an end (SYN, greeting, ...) whose TTLs are its own; a box takes over later
 WIDER: Final = 4  # times as large a window as any before it: no end opens it at once, with nothing read between
 
 
 class Habits(NamedTuple):
-    """Of one end's packets that are beyond doubt: its SYN, and what it said before.
+    """Of one end's packets that are beyond doubt: those with a TTL as its first ones have it.
 
-    `stamps`: all carry timestamps; `ids`: its last IP id, where it counts them up; `windows`: header
-    fields of its windows, SYN aside.
+    `seen`: TTLs of all its packets. `stamps`: all carry timestamps; `ids`: its last IP id, where it counts them up;
+    `windows`: header fields of its windows, SYN aside.
     """
 
     ttls: frozenset[int]
+    seen: frozenset[int]
     stamps: bool
     ids: int | None
     windows: tuple[int, ...]
-    packets: int
 
 
 def habits(packets: Sequence[Packet]) -> Habits:
-    """Of these packets of one end."""
+    """Of these packets of one end, in their order from its first one on."""
+    ttls = frozenset(packet.ttl for packet in packets[:FIRST])
+    seen = frozenset(packet.ttl for packet in packets)
+    packets = [packet for packet in packets if packet.ttl in ttls]
     plain = [packet for packet in packets if not packet.flags & (SYN | RST)]
     ids = [packet.ip_id for packet in plain if packet.ip_id is not None]
     steps = [(second - first) % 65_536 for first, second in pairwise(ids)]
     counts = len(ids) > 1 and all(0 < step <= NEAR for step in steps)
     return Habits(
-        ttls=frozenset(packet.ttl for packet in packets),
+        ttls=ttls,
+        seen=seen,
         stamps=bool(packets) and all(_stamped(packet) for packet in packets if not packet.flags & RST),
         ids=ids[-1] if counts else None,
         windows=tuple(packet.field for packet in plain),
-        packets=len(packets),
     )
 
 
@@ -52,12 +56,14 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end.
     """
     strong: list[str] = []
-    weak: list[str] = []  # one alone is no proof: a busy host's counter leaps, a window opens
+    weak: list[str] = []  # one alone is no proof: a route changes, a busy host's counter leaps, a window opens
     name = "client" if packet.by_client else "server"
     bare = bool(packet.flags & RST) and packet.field == 0
     if before.ttls and packet.ttl not in before.ttls:
         seen = " or ".join(str(ttl) for ttl in sorted(before.ttls))
-        strong.append(f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}")
+        (weak if packet.ttl in before.seen else strong).append(
+            f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}"
+        )
     if before.stamps and not bare and not _stamped(packet):
         strong.append(f"it has no timestamps, which all packets of the {name} carry")
     if before.ids is not None and packet.ip_id is not None and not bare:
@@ -71,6 +77,14 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     if not strong and len(weak) < 2:
         return ()
     return tuple(Sign(packet.number, text) for text in (*strong, *weak))
+
+
+def genuine(packets: Sequence[Packet], forged: Packet) -> list[Packet]:
+    """Without what the same box sent in that end's name: a TTL like this one's, which is not the end's own."""
+    first = [packet.ttl for packet in packets if packet.by_client == forged.by_client][:FIRST]
+    if not first or forged.ttl in first:
+        return list(packets)
+    return [packet for packet in packets if packet.by_client != forged.by_client or packet.ttl != forged.ttl]
 
 
 def _unasked(packet: Packet) -> list[str]:

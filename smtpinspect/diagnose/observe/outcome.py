@@ -9,7 +9,7 @@ from typing import Final
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
 from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
-from smtpinspect.diagnose.observe.habits import forged, habits
+from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
@@ -26,7 +26,7 @@ QUOTED: Final = 60  # characters of a command or reply in the timeline
 def closer_look(cases: Sequence[Case]) -> list[Case]:
     """Those whose packets tell more than their records: the failed ones. Of a capture that is not large also the
     delivered ones, whose connections may have been broken behind the mail."""
-    failed = [case for case in cases if case.failed]
+    failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
     octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
     if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
         slow = (case for case in cases if not case.failed and _is_last(case) and _slow(case.mail))
@@ -53,7 +53,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
-    found = ending(packets, said, where.where == "receiver") if _is_last(case) else None
+    open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
+    found = ending(packets, said, where.where == "receiver") if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets)
@@ -66,6 +67,23 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
         found = Ending(Break(), None, 0.0, found.acked)
     return _with_text(base, found, steps, case)
+
+
+def _behind(found: Ending) -> bool:
+    """Was the flow broken behind the mail: its last reply lost, or what comes after it?"""
+    return found.broken.by == "middlebox" and found.place is not None and found.place.phase in ("dotreply", "quit")
+
+
+def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
+    """Was the flow broken before the server said no? It does so when it has waited too long, or lost the client."""
+    if found.broken.kind not in ("drop", "rst", "fin") or found.broken.by not in ("middlebox", "unknown"):
+        return False
+    if said.unasked is not None and said.unasked.code == CLOSES:
+        return True
+    if found.broken.kind == "drop" and found.broken.by == "middlebox" and found.heard <= refused.heard:
+        return True  # the client never got that reply
+    broken, reply = found.broken.packet, refused.broken.packet
+    return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
 
 
 def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
@@ -82,21 +100,6 @@ def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> E
     heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
     silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
     return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
-
-
-def _behind(found: Ending) -> bool:
-    """Was the flow broken behind the mail: its last reply lost, or what comes after it?"""
-    return found.broken.by == "middlebox" and found.place is not None and found.place.phase in ("dotreply", "quit")
-
-
-def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
-    """Was the flow broken before the server said no? It does so when it has waited too long, or lost the client."""
-    if found.broken.kind not in ("drop", "rst", "fin") or found.broken.by not in ("middlebox", "unknown"):
-        return False
-    if said.unasked is not None and said.unasked.code == CLOSES:
-        return True
-    broken, reply = found.broken.packet, refused.broken.packet
-    return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
 
 
 def _recorded(case: Case) -> Observed:
@@ -139,7 +142,6 @@ def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case 
 
 def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
     """A 4xx or 5xx that decided it."""
-    acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
     if case.mail is not None:
         if case.mail.outcome != "refused":
             return None
@@ -159,7 +161,10 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
         signs = forged(answer.packet, habits(before)) if before else ()
         by = "middlebox" if signs else "server"
     number = answer.packet.number if answer is not None else None
-    return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, min(acked, said.sent[0]))
+    own = genuine(packets, answer.packet) if answer is not None and signs else packets
+    acked = min(max((p.acks or 0 for p in own if not p.by_client), default=0), said.sent[0])
+    heard = answer.at if answer is not None else -1
+    return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
 
 
 def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:
