@@ -15,6 +15,7 @@ from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Fingerprint, Sign
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
 from smtpinspect.simulate import captures as simulated
 
@@ -300,7 +301,7 @@ def test_the_question_names_time_connection_and_alarm(tmp_path: Path) -> None:
 
 
 def test_a_survey_keeps_no_more_than_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveys, "DIAGNOSED_ACCEPTED", 1)
+    monkeypatch.setattr(limits, "DIAGNOSED_ACCEPTED", 1)
     found = survey(str(PCAPS / "several-mails.pcap"))
     accepted = [case for case in found.cases if case.mail is not None and case.mail.outcome == "accepted"]
     assert len(accepted) == 1

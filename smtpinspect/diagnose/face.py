@@ -10,6 +10,8 @@ from smtpinspect.diagnose.causes import questions, rank, what_if
 from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -26,6 +28,8 @@ class Asked(NamedTuple):
     inspectors: tuple[str, ...] | None = None
     taken: Where | None = None
     ports: Sequence[int] = PORTS
+    points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
+    firewall_logs: tuple[str, ...] = ()
 
 
 class Told(NamedTuple):
@@ -52,9 +56,16 @@ def diagnose(asked: Asked) -> Told:
         failed = [case for case in closer if case.failed]
         for case in failed:
             _read(case, asked.ports)
+        fingerprints.of(seen.cases)
+        if len(asked.points) > 1:
+            made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+            proof.of(seen.cases)
+        logged = firewall_log.join(seen.cases, asked.firewall_logs)
+        made.notes += logged.notes
         told = contrast.of(seen)
         for case in failed:
             rank(case, told, judge(case, seen))
+            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases
