@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from smtpinspect.commands import exports
 from smtpinspect.commands.arguments import PORTS, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import DONE, text_out, unreadable
 from smtpinspect.errors import UsageError
@@ -41,6 +42,7 @@ def run(words: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
     parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="what to print (text)")
+    exports.arguments(parser)
     outputs(parser)
     given = parser.parse_intermixed_args(words)
     points = _points(given)
@@ -50,6 +52,7 @@ def run(words: list[str]) -> int:
         raise UsageError("a capture or --log LINE|FILE is wanted")
     if given.firewall_log and not given.captures and not points:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
+    exports.check(given)
 
     from smtpinspect.diagnose.face import Asked, diagnose
     from smtpinspect.diagnose.paths.points import Point
@@ -66,14 +69,21 @@ def run(words: list[str]) -> int:
             firewall_logs=tuple(given.firewall_log),
         )
     )
+    exports.write(given, told.diagnosis)
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
             json.dump(record(told.diagnosis), out, indent=1)
             out.write("\n")
+        elif given.format == "html":
+            from smtpinspect.report.html.document import document
+
+            for line in document(told.diagnosis, given.captures, secrets=given.show_secrets):
+                print(line, file=out)
         else:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, given.captures or [file for _, file in points]):
+            files = given.captures or [file for _, file in points]
+            for line in diagnose_page.page(told.diagnosis, width, style, files):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)
 

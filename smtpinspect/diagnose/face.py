@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import source_of, survey
@@ -45,12 +46,14 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
+            case.observed = observe(case, asked.taken)
+        failed = [case for case in closer if case.failed]
+        for case in failed:
             _read(case, asked.ports)
         fingerprints.of(seen.cases)
         if len(asked.points) > 1:
@@ -58,8 +61,8 @@ def diagnose(asked: Asked) -> Told:
             proof.of(seen.cases)
         logged = firewall_log.join(seen.cases, asked.firewall_logs)
         made.notes += logged.notes
-        for case in closer:
-            rank(case)
+        for case in failed:
+            rank(case, None, judge(case, seen))
             proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)

@@ -217,13 +217,16 @@ class Case:
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted")
+        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
 
 
 class Reading(NamedTuple):
     """What a line of a mail server's log, or a bounce, tells. `phases`: the narrowest interval that the text proves.
 
-    `mta` is a name that `--mta` takes; `broken` a BreakKind or "" where it does not tell; `when` in seconds since 1970.
+    `mta` is a name that `--mta` takes; `broken` holds every BreakKind that remains possible, () where the text does
+    not tell. `when` is in seconds since 1970, `seconds` how long the attempt took. `octets`: of the text that the
+    sender's kernel, or the receiver, had taken; `size`: of the mail in the queue. `scope`: who else waits with it.
+    `tries`: seconds after the first attempt at which that MTA's defaults try again, up to `gives_up_after`.
     """
 
     line: str
@@ -245,6 +248,28 @@ class Reading(NamedTuple):
     cannot_tell: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
+    sender: str = ""
+    message_id: str = ""
+    size: int | None = None
+    reply: str = ""
+    scope: str = ""  # message, host, address
+    duplicate_risk: bool = False
+    gave_up: bool = False  # the mail had grown too old
+    waiting: bool = False  # no attempt: the host's time had not come
+    masked: bool = False  # a greeting of asterisks, or XXXX, is told of
+    tries: tuple[int, ...] = ()
+    gives_up_after: int | None = None
+    commands: tuple[str, ...] = ()  # to capture, and to send it again
+
+    @property
+    def break_kind(self) -> str | None:
+        """The one kind that remains, or None."""
+        return self.broken[0] if len(self.broken) == 1 else None
+
+    @property
+    def failed(self) -> bool:
+        """Is there something to explain?"""
+        return self.fate != "delivered"
 
 
 @dataclass(slots=True)
