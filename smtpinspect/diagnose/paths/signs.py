@@ -123,8 +123,9 @@ def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[
     told = sign(trace, False, reply.at, f"{shown(line)} got {excerpt(reply.octets[:64].rstrip())}")
     crossed = re.search(r"X{4,}(?:\s+\S)?", reply.text)
     if (reply.code or 0) >= 500 and crossed and b"XXXX" not in line.upper():
-        whole = len(crossed[0].strip()) >= len(line) > 4
-        styles = ("xxxx-all",) if whole else ("xxxx-verb", "xxxx-all")
+        run, _, argument = crossed[0].partition(" ")
+        whole = len(run) >= len(line) > 4
+        styles = ("xxxx-verb",) if argument else ("xxxx-all",) if whole else ("xxxx-verb", "xxxx-all")
         text = "the server answers a command of X that the client did not send"
         yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), (told,))
     bare = reply.code is None and _BARE_OK.fullmatch(reply.text.strip())
