@@ -18,6 +18,7 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.mailguard.profiles import PROFILES
 from smtpinspect.simulate.script import script_of
 
+FIXUP = ("pix-4.4", "pix-5", "pix-6")  # which of them denies how is in no source
 HELLO = """\
 S: 220 mx2.example.net ESMTP at 2002
 C: EHLO client.example.org
@@ -93,6 +94,19 @@ def test_a_masked_greeting_is_known_by_its_mask(greeting: bytes, style: str) -> 
     assert style in generations.styles_of(masks.banner(greeting, style))
 
 
+@pytest.mark.parametrize("greeting", [b"", b"2", b"220\r\n", b"220 \r\n", b"220 2002\r\n", b"220 mx ESMTP\r\n"])
+def test_what_is_not_masked_has_no_mask(greeting: bytes) -> None:
+    assert generations.styles_of(greeting) == ()
+
+
+def test_the_oldest_mask_is_known() -> None:
+    assert generations.styles_of(masks.cmap(b"220 mail.example.net Sendmail 8.6 ready at noon\r\n")) == ("cmap",)
+
+
+def test_a_connection_without_a_greeting_has_no_sign(tmp_path: Path) -> None:
+    assert said("C: EHLO a.example\n", tmp_path) == {}
+
+
 def test_a_two_or_a_zero_that_stayed_is_of_pix_5_and_6(tmp_path: Path) -> None:
     signs = said("S: 220 ***2*****20**\nC: QUIT\nS: 221 bye\n", tmp_path)
     assert signs["banner-starred"].profiles == ("pix-5", "pix-6")
@@ -106,16 +120,16 @@ def test_stars_that_are_decoration_are_no_mask(tmp_path: Path) -> None:
     ("command", "reply", "what", "profiles"),
     [
         ("WIZ", "OK", "ok-to-nonsense", {"pix-4.0"}),
-        ("some-fake-command", "250 OK", "ok-to-nonsense", {"pix-4.0", "pix-4.4"}),
-        ("EHLO a.example", '500 Command unrecognized: "XXXX a.example"', "verb-xed", {"pix-5", "pix-6"}),
+        ("some-fake-command", "250 OK", "ok-to-nonsense", {"pix-4.0", *FIXUP}),
+        ("EHLO a.example", '500 Command unrecognized: "XXXX a.example"', "verb-xed", {*FIXUP}),
         ("TURN me", '500 unknown "XXXXXXX"', "verb-xed", {"fwsm-3", "asa-7.0", "asa-8", "asa-9-tls"}),
-        ("XXXX a.example", "500 what?", "verb-xed", {"pix-5", "pix-6"}),
+        ("XXXX a.example", "500 what?", "verb-xed", {*FIXUP}),
         ("XXXXXXXX", "500 what?", "verb-xed", {"fwsm-3", "asa-7.0", "asa-8", "asa-9-tls"}),
-        ("EHLO a.example", "250 2.0.0 Ok", "ehlo-as-noop", {"pix-4.0", "pix-4.4"}),
+        ("EHLO a.example", "250 2.0.0 Ok", "ehlo-as-noop", {"pix-4.0", *FIXUP}),
     ],
 )
 def test_replies_that_tell(command: str, reply: str, what: str, profiles: set[str], tmp_path: Path) -> None:
-    signs = said(f"S: 220 mx\nC: {command}\nS: {reply}\nC: QUIT\nS: 221 bye\n", tmp_path)
+    signs = said(f"S: 220 mx.example.net ESMTP\nC: {command}\nS: {reply}\nC: QUIT\nS: 221 bye\n", tmp_path)
     assert set(signs[what].profiles) == profiles
 
 
@@ -124,6 +138,11 @@ def test_replies_that_tell(command: str, reply: str, what: str, profiles: set[st
 )
 def test_replies_that_do_not(command: str, reply: str, tmp_path: Path) -> None:
     assert said(f"S: 220 mx\nC: {command}\nS: {reply}\nC: QUIT\nS: 221 bye\n", tmp_path) == {}
+
+
+def test_a_server_that_does_not_say_esmtp_may_answer_ehlo_with_ok(tmp_path: Path) -> None:
+    signs = said("S: 220 test\nC: EHLO a\nS: 250 OK\nC: QUIT\nS: 221 bye\n", tmp_path)
+    assert signs["ehlo-as-noop"].product == ""
 
 
 def test_the_gateway_anti_virus_is_known_by_its_words(tmp_path: Path) -> None:

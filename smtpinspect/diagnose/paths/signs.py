@@ -103,7 +103,10 @@ def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
         elif len(reply.text.split("\n")) == 1 and _BARE_OK.fullmatch(reply.text):
             seen = sign(trace, False, reply.at, f"{command.verb} got {reply.text}")
             text = "EHLO got the reply to NOOP, without the server's name"
-            yield Fingerprint(PRODUCT, "ehlo-as-noop", text, generations.denying("noop", "local-ok"), (seen,))
+            # a server made for a test may say no more; one that calls itself ESMTP says its name (RFC 5321 4.1.1.1)
+            sure = script.greeting is not None and b"ESMTP" in script.greeting.octets.upper()
+            profiles = generations.denying("noop", "local-ok") if sure else ()
+            yield Fingerprint(PRODUCT if sure else "", "ehlo-as-noop", text, profiles, (seen,))
 
 
 def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[Fingerprint]:
