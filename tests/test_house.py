@@ -141,7 +141,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text"
                 " | diagnose_page",
-                "story_page",
+                "story_page | readings_page",
                 "summary",
                 "text",
             ),

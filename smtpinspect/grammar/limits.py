@@ -91,8 +91,12 @@ LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; 
 LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line
 
 # --- a mail server's log (characters, counts) ---------------------------------------------------------
-MAIL_LOG_LINE: Final = 65_536  # of a line that are read; a reply of 1,000 lines of 60 is on one line
+MAIL_LOG_LINE: Final = 4_096  # of a line that are read; syslog daemons cut at 1 to 8 KiB, phrases stand before
 MAIL_LOG_HEAD: Final = 16_384  # octets of a file that tell whether it is a log
 MAIL_LOG_MAILS: Final = 100_000  # mails of which size and sender are remembered, the latest ones
 MAIL_LOG_PENDING: Final = 10_000  # attempts whose last line has not come
 BOUNCE_OCTETS: Final = 4 << 20  # of a bounce that are read; the mail that came back may follow
+MONTH_HOSTS: Final = 10_000  # destinations that a month of logs is grouped by; the rest is one group
+MONTH_MAILS: Final = 200_000  # mails that have failed and may still be delivered; the first ones are settled
+MONTH_DAYS: Final = 400  # of one destination
+MONTH_ADDRESSES: Final = 16  # of one destination that are counted by themselves
