@@ -93,6 +93,8 @@ DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more woul
 DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
+DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
