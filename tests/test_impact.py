@@ -19,7 +19,7 @@ PCAPS = Path(__file__).parents[1] / "pcaps"
 
 @pytest.fixture
 def day(tmp_path: Path) -> str:
-    """A mail each ten minutes: three of nine Subjects raw 8-bit; then three more, one accepted, one refused, one lost."""
+    """A mail each ten minutes, three of nine Subjects raw 8-bit; then one such accepted, one refused, one lost."""
     mails = [Sent(f"mail {n}", "u@shop.example") if n % 3 else Sent(RAW, "u@club.example") for n in range(9)]
     mails += [Sent(RAW, "x@club.example", "198.51.100.99", received=EXIM)]
     mails += [Sent(RAW, "y@club.example", "198.51.100.99", "550 5.7.1 no"), Sent(RAW, "", reply="")]
