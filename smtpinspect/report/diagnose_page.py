@@ -85,7 +85,7 @@ class _Page:
         case = self.case
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
-        yield from self._told("", words.notes(case))
+        yield from self._told("NOTE", words.notes(case))
         if self.rich:
             yield from self._told("TIMELINE", self._timeline())
         yield from self._told("FITS", self._causes("fits"))
@@ -164,7 +164,7 @@ class _Page:
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)
-        yield from (f"{one.cause}: {one.text}" for one in listed[:LINES])
+        yield from listed[:LINES]
         if len(listed) > LINES:
             yield f"and {len(listed) - LINES:,} more"
 

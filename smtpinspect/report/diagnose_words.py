@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
-from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Against, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count
@@ -200,7 +200,7 @@ def shown(case: Case) -> Iterator[str]:
     if broken.at is not None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
-        often = f" left {times} times and" if times > 1 else ""
+        often = f" left {times} times and" if times > 1 and not broken.signs else ""
         packet = f" (first in packet {broken.packet:,})" if broken.packet and broken.kind == "drop" else ""
         yield f"{what}{often} were never acknowledged{packet}"
     if broken.kind in ("rst", "fin") and broken.packet:
@@ -271,9 +271,13 @@ def told(place: Place, shown: int = 3) -> Iterator[str]:
     yield from list(signs)[:shown]
 
 
-def against(case: Case, kind: str) -> list[Against]:
-    """Causes that are out in this way, each once."""
-    return list({(one.cause, one.text): one for one in case.against if one.kind == kind}.values())
+def against(case: Case, kind: str) -> list[str]:
+    """What is out in this way, and why; what one reason rules out stands together."""
+    found: dict[str, list[str]] = {}
+    for one in case.against:
+        if one.kind == kind:
+            found.setdefault(one.text, []).append(one.cause)
+    return [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in found.items()]
 
 
 def contrasts(case: Case) -> Iterator[str]:

@@ -120,7 +120,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     ):
         out = words.against(case, kind)
         if out:
-            yield from _section(name, why, _list(f"{one.cause}: {one.text}" for one in out))
+            yield from _section(name, why, _list(out))
     one = case.what_if
     if one.relax or one.sweep:
         yield from _section("What if", "", _list(words.what_if(case)))
