@@ -45,6 +45,8 @@ def _of(case: Case) -> Iterator[tuple[int | None, str]]:
     told = f"{seen.outcome} at {seen.phase}" if seen.phase else seen.outcome
     if broken.packet:
         yield broken.packet, _said("PROVED", f"{ENDS.get(broken.kind, 'here it ended')}{_by(broken)}; mail{who} {told}")
+    if broken.at is not None and broken.kind != "drop":
+        yield _holding(case, broken.at), _said("PROVED", f"first packet that was never acknowledged; mail{who} {told}")
     for sign in broken.signs:
         yield sign.packet, _said("PROVED", sign.text)
     for one in case.fingerprints:
@@ -61,6 +63,14 @@ def _of(case: Case) -> Iterator[tuple[int | None, str]]:
             side = "sender" if alert.direction == "client" else "server"
             where = f"the {side}'s byte {alert.offset}, {alert.length} long"
             yield alert.packet, _said(degree, f"{cause.cause} ({cause.confidence}): {cause.title}, {where}")
+
+
+def _holding(case: Case, at: int) -> int | None:
+    """The first packet with this octet of the client's."""
+    for packet in case.trace.packets if case.trace else ():
+        if packet.by_client and packet.at is not None and packet.at <= at < packet.at + packet.length:
+            return packet.number
+    return None
 
 
 def _by(broken: Break) -> str:
