@@ -90,6 +90,7 @@ class _Page:
             yield from self._told("TIMELINE", self._timeline())
         yield from self._told("FITS", self._causes("fits"))
         yield from self._told("CONFIRMED", self._causes("confirmed"))
+        yield from self._told("ITS LOG", (words.placed(sign) for sign in case.logged))
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))
         yield from self._told("RULED OUT", self._against("ruled-out"))

@@ -207,6 +207,7 @@ def shown(case: Case) -> Iterator[str]:
         word = "RST" if broken.kind == "rst" else "FIN"
         yield f"{'an' if word == 'RST' else 'a'} {word} ended the connection (packet {broken.packet:,})"
     yield from (placed(sign) for sign in broken.signs)
+    yield from (placed(sign) for sign in case.proved)
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         yield f"the server acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"

@@ -92,6 +92,16 @@ def _typed(row: Row, folder: Path) -> Judgement:
     return Judgement(row, wrong, log=replies, seconds=_result(folder)["seconds"])
 
 
+def _culprit(row: Row, folder: Path) -> Judgement:
+    """The mail does not arrive."""
+    log = _lines(folder / "sender.log") if row.client not in SENDERS else _sent_log(row, folder)
+    if row.client in SENDERS:  # a bounce may have arrived
+        arrived = any(SENDERS[row.client].sent.search(line) for line in log)
+    else:
+        arrived = _arrived(row, folder)
+    return Judgement(row, "the mail has arrived" if arrived else "", log=log, seconds=_result(folder)["seconds"])
+
+
 def _fired(row: Row, folder: Path) -> str:
     """What is wrong with what the box has reported; "" for nothing."""
     fired = [line for line in _lines(folder / "firewall.log") if FIRED.match(line)]
@@ -106,6 +116,7 @@ JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "stopped": _stopped,
     "arrives": _arrives,
     "typed": _typed,
+    "culprit": _culprit,
 }
 
 

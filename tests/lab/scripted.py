@@ -3,7 +3,8 @@
     scripted.py ADDRESS FOLDER [KEYWORD | VERB=REPLY ...]
 
 The KEYWORDs are what it offers in reply to EHLO, the REPLYs what it says instead of its own; `\\r\\n` in one is a line
-end. Each accepted text goes to FOLDER/NUMBER.eml as it came, dots doubled.
+end. For VERB the beginning of a line may stand, in capitals (the longest counts), GREETING, or TEXT, a mail's end.
+Each accepted text goes to FOLDER/NUMBER.eml as it came, dots doubled.
 """
 
 import itertools
@@ -19,9 +20,9 @@ REPLIES = {
     b"RSET": "250 2.0.0 Ok",
     b"NOOP": "250 2.0.0 Ok",
     b"QUIT": "221 2.0.0 Bye",
+    b"GREETING": "220 mx.example.net ESMTP",
+    b"TEXT": "250 2.0.0 Ok: queued as ABC123",
 }
-GREETING = "220 mx.example.net ESMTP"
-ACCEPTED = "250 2.0.0 Ok: queued as ABC123"
 UNKNOWN = "502 5.5.2 Error: command not recognized"
 
 
@@ -44,14 +45,18 @@ class Dialogue(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         try:
-            self.say(GREETING)
-            while line := self.rfile.readline(2048):
+            self.say(self.server.replies[b"GREETING"])
+            while line := self.rfile.readline(65536):
                 verb = line[:4].upper().rstrip()
-                self.say(*self.extensions() if verb == b"EHLO" else [self.server.replies.get(verb, UNKNOWN)])
+                self.say(*self.extensions() if verb == b"EHLO" else [self.reply(line)])
                 if verb == b"QUIT" or (verb == b"DATA" and not self.text()):
                     return
         except OSError:
             return
+
+    def reply(self, line: bytes) -> str:
+        fitting = [key for key in self.server.replies if line.upper().startswith(key)]
+        return self.server.replies[max(fitting, key=len)] if fitting else UNKNOWN
 
     def extensions(self) -> list[str]:
         if b"EHLO" in self.server.replies:
@@ -66,7 +71,7 @@ class Dialogue(socketserver.StreamRequestHandler):
             lines.append(line)
         if line:
             (self.server.folder / f"{next(self.server.numbers)}.eml").write_bytes(b"".join(lines))
-            self.say(ACCEPTED)
+            self.say(self.server.replies[b"TEXT"])
         return bool(line)
 
     def say(self, *lines: str) -> None:
