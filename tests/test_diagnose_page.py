@@ -43,6 +43,8 @@ def section(lines: list[str], label: str) -> str:
 def again(case: Case, **changed: object) -> Case:
     other = copy(case)
     other.observed = case.observed._replace(**changed)
+    if other.observed.outcome == "accepted":
+        other.causes = []
     return other
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import subprocess
+from copy import copy
 from pathlib import Path
 from random import Random
 
@@ -24,7 +25,7 @@ from smtpinspect._core.pcapfile import records
 from smtpinspect.diagnose.export import annotate, blocks, cut
 from smtpinspect.diagnose.export.annotate import comments
 from smtpinspect.diagnose.export.blocks import COMMENT, options
-from smtpinspect.diagnose.model import Diagnosis
+from smtpinspect.diagnose.model import Diagnosis, Sign
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.source import open_source
@@ -214,6 +215,15 @@ def test_the_verdict_stands_at_the_packets_that_decide(filled: tuple[Path, Diagn
     assert not any("certain" in text and "FITS" in text for text in said[first])
     assert all(text.isprintable() for texts in said.values() for text in texts)
     assert path.exists()
+
+
+def test_packets_of_another_point_are_not_those_of_this_capture(filled: tuple[Path, Diagnosis]) -> None:
+    _, diagnosis = filled
+    case = copy(diagnosis.cases[0])
+    case.proved = (Sign(3, "left here", "outside"), Sign(4, "never came", "inside"))
+    said = comments(Diagnosis([case]), "outside")
+    assert said[3] == ["smtpinspect PROVED: left here"]
+    assert 4 not in said
 
 
 # ---- cut to a connection

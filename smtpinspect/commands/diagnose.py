@@ -52,7 +52,9 @@ def run(words: list[str]) -> int:
         raise UsageError("a capture or --log LINE|FILE is wanted")
     if given.firewall_log and not given.captures and not points:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
-    exports.check(given)
+    files = given.captures or [file for _, file in points]
+    own = files[:1] if points else files  # packets are counted in these
+    exports.check(given, own)
 
     from smtpinspect.diagnose.face import Asked, diagnose
     from smtpinspect.diagnose.paths.points import Point
@@ -69,7 +71,7 @@ def run(words: list[str]) -> int:
             firewall_logs=tuple(given.firewall_log),
         )
     )
-    exports.write(given, told.diagnosis)
+    exports.write(given, own, told.diagnosis, points[0][0] if points else "")
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
             json.dump(record(told.diagnosis), out, indent=1)
@@ -77,12 +79,11 @@ def run(words: list[str]) -> int:
         elif given.format == "html":
             from smtpinspect.report.html.document import document
 
-            for line in document(told.diagnosis, given.captures, secrets=given.show_secrets):
+            for line in document(told.diagnosis, files, secrets=given.show_secrets):
                 print(line, file=out)
         else:
             from smtpinspect.report import diagnose_page
 
-            files = given.captures or [file for _, file in points]
             for line in diagnose_page.page(told.diagnosis, width, style, files):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)
