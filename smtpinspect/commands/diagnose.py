@@ -84,7 +84,8 @@ def run(words: list[str]) -> int:
         else:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, files):
+            named = [f"{name}={file}" for name, file in points]
+            for line in diagnose_page.page(told.diagnosis, width, style, files, named):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)
 
