@@ -193,6 +193,12 @@ def test_all_parts_are_there(filled: Diagnosis) -> None:
     assert html.escape(QUESTION) in page
 
 
+def test_what_a_log_tells_stands_there_as_text() -> None:
+    page = "\n".join(document(Diagnosis(), logs=["One line:  <script>", "\x1b[2J"]))
+    assert "One line:  &lt;script&gt;\n\\x1b[2J" in page
+    assert "Nothing failed" not in page and "Nothing failed" in "\n".join(document(Diagnosis()))
+
+
 def test_the_command_writes_it(folder: Path) -> None:
     out = folder / "out.html"
     assert cli.main(["diagnose", str(cut_capture(folder)), "--format", "html", "-o", str(out)]) == 0

@@ -33,19 +33,26 @@ FORGED: Final = "✕ a box on the way"
 LOST: Final = "✕ lost on the way"
 
 
-def document(diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False) -> Iterator[str]:
-    """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown."""
+def document(
+    diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False, logs: Sequence[str] = ()
+) -> Iterator[str]:
+    """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown; `logs`: the
+    lines of a page in text, of what log lines tell.
+    """
     blocks = words.folded(diagnosis)
     named = ", ".join(safe(os.path.basename(path)) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
     yield from opened(f"Diagnosis: {named}" if named else "Diagnosis")
     yield f"<header><h1>{_text(f'What happened to the mail in {named}' if named else 'What happened to the mail')}</h1>"
-    if len(diagnosis.cases) != 1:
+    if len(diagnosis.cases) > 1:
         yield f"<p>{_text(words.sums(diagnosis))}</p>"
     yield "</header><main>"
     for number, block in enumerate(blocks[:BLOCKS], 1):
         yield from _article(block, number, secrets)
     yield from _further(blocks[BLOCKS:])
-    if not blocks:
+    if logs:
+        text = "\n".join(map(_text, logs))
+        yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
+    elif not blocks:
         yield "<article><p class='verdict bad0'>Nothing failed: nothing to explain.</p></article>"
     if diagnosis.notes:
         yield "<article><section><h3>To be known</h3>"
