@@ -92,6 +92,7 @@ LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivere
 LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
 TRACES_PACKETS: Final = 400_000  # of all connections; behind that TRACE_FEW of the begin and of the end of each
 TRACE_FEW: Final = 64  # packets: a short dialogue, and how it ended
+TRACE_STEPS: Final = 10_000  # commands of a connection that are read; none sends as many
 CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what came before
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 # --- diagnose (counts) ----------------------------------------------------------------------------
