@@ -194,6 +194,13 @@ def test_all_parts_are_there(filled: Diagnosis) -> None:
     assert html.escape(QUESTION) in page
 
 
+def test_the_best_cause_and_the_first_step_come_first(filled: Diagnosis) -> None:
+    page = "\n".join(document(filled))
+    short = page[page.index('<section class="short">') : page.index("<h3>Proved")]
+    assert "<dt>Confirmed</dt><dd>stormshield.smtp-231 (certain)</dd>" in short
+    assert "<dd>at the sender: Encode the Subject (RFC 2047)</dd>" in short
+
+
 def test_ten_thousand_mails_are_a_page_that_opens(filled: Diagnosis) -> None:
     kinds = []
     for number in range(200):

@@ -107,6 +107,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
+    yield from _short(case)
     proved, notes = [*words.proved(case)], [*_notes(case)]
     if proved or notes:
         yield from _section("Proved", "by the packets", _list(proved), notes)
@@ -139,6 +140,22 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     if case.questions:
         yield from _section("Ask them", "ready to send", (_copied(question) for question in case.questions))
     yield "</article>"
+
+
+def _short(case: Case) -> Iterator[str]:
+    """The best cause and the first step, for who reads no further."""
+    best = words.places(case.causes, "confirmed") or words.places(case.causes, "fits")
+    todo = words.remedies(case)
+    told = []
+    if best:
+        first = best[0].causes[0]
+        name = first.title if first.kind == "unknown-filter" else best[0].names(3)
+        told.append(("Confirmed" if first.degree == "confirmed" else "Fits best", f"{name} ({first.confidence})"))
+    if todo:
+        told.append(("First step", f"{words.PLACES[todo[0].where]}: {todo[0].title}"))
+    rows = "".join(f"<dt>{head}</dt><dd>{_text(text)}</dd>" for head, text in told)
+    if rows:
+        yield f'<section class="short"><dl>{rows}</dl></section>'
 
 
 def _section(name: str, why: str, *bodies: Iterable[str]) -> Iterator[str]:
