@@ -49,6 +49,9 @@ def document(
     for number, block in enumerate(blocks[:BLOCKS], 1):
         yield from _article(block, number, secrets)
     yield from _further(blocks[BLOCKS:])
+    if diagnosis.sweep is not None:
+        text = "\n".join(map(_text, words.sweep(diagnosis)))
+        yield f'<article><section><h3>Sweep</h3><pre class="log">{text}</pre></section></article>'
     if logs:
         text = "\n".join(map(_text, logs))
         yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
