@@ -51,7 +51,9 @@ def run(words: list[str]) -> int:
     if given.impact:
         return _impact(given)
     _check(given, bool(points))
-    exports.check(given)
+    files = given.captures or [file for _, file in points]
+    own = files[:1] if points else files  # packets are counted in these
+    exports.check(given, own)
 
     from smtpinspect.diagnose.face import Asked, diagnose
     from smtpinspect.diagnose.paths.points import Point
@@ -68,8 +70,8 @@ def run(words: list[str]) -> int:
             sweep=given.sweep,
         )
     )
-    exports.write(given, told.diagnosis)
-    _report(given, told, given.captures or [file for _, file in points])
+    exports.write(given, own, told.diagnosis, points[0][0] if points else "")
+    _report(given, told, files, [f"{name}={file}" for name, file in points])
     return DONE if told.fault is None else unreadable(told.fault)
 
 
@@ -133,7 +135,7 @@ def _points(given: argparse.Namespace) -> list[tuple[str, str]]:
     return made
 
 
-def _report(given: argparse.Namespace, told: Told, files: list[str]) -> None:
+def _report(given: argparse.Namespace, told: Told, files: list[str], points: list[str]) -> None:
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
             from smtpinspect.diagnose.record import record
@@ -150,7 +152,7 @@ def _report(given: argparse.Namespace, told: Told, files: list[str]) -> None:
         if files:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, files):
+            for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
         if given.log:
             from smtpinspect.report import readings_page
