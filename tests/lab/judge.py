@@ -37,7 +37,8 @@ def judge(row: Row, build: Path) -> Judgement:
         return Judgement(row, f"could not be played: {' | '.join(last)}")
     try:
         judgement = JUDGES[row.judged](row, folder)
-        return judgement if judgement.wrong or row.phase else replace(judgement, wrong=_fired(row, folder))
+        whole = judgement.wrong or row.phase or row.judged == "relaxed"
+        return judgement if whole else replace(judgement, wrong=_fired(row, folder))
     except (RuntimeError, LookupError, ValueError) as error:
         return Judgement(row, f"could not be judged: {error}")
 
@@ -94,12 +95,23 @@ def _typed(row: Row, folder: Path) -> Judgement:
 
 def _culprit(row: Row, folder: Path) -> Judgement:
     """The mail does not arrive."""
-    log = _lines(folder / "sender.log") if row.client not in SENDERS else _sent_log(row, folder)
-    if row.client in SENDERS:  # a bounce may have arrived
-        arrived = any(SENDERS[row.client].sent.search(line) for line in log)
-    else:
-        arrived = _arrived(row, folder)
+    log, arrived = _told(row, folder)
     return Judgement(row, "the mail has arrived" if arrived else "", log=log, seconds=_result(folder)["seconds"])
+
+
+def _relaxed(row: Row, folder: Path) -> Judgement:
+    """With the rules off that diagnose has named, the mail arrives."""
+    log, arrived = _told(row, folder)
+    wrong = "" if arrived else "the mail has not arrived"
+    return Judgement(row, wrong, log=log, seconds=_result(folder)["seconds"])
+
+
+def _told(row: Row, folder: Path) -> tuple[list[str], bool]:
+    """The sender's log of the mail, and whether it has arrived, which a bounce may have, too."""
+    if row.client not in SENDERS:
+        return _lines(folder / "sender.log"), _arrived(row, folder)
+    log = _sent_log(row, folder)
+    return log, any(SENDERS[row.client].sent.search(line) for line in log)
 
 
 def _fired(row: Row, folder: Path) -> str:
@@ -117,6 +129,7 @@ JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "arrives": _arrives,
     "typed": _typed,
     "culprit": _culprit,
+    "relaxed": _relaxed,
 }
 
 

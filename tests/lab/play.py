@@ -18,9 +18,11 @@ from pathlib import Path
 import network
 import roots
 import telnet
+from lab import certify
 from network import Host, wait_until
 from receivers import RECEIVERS
 from rows import LARGE, PIECES, SCRIPTED, TIMEOUTS, TYPED, Row
+from scenarios import SERVER_KEY
 from senders import SENDERS
 from texts import compose
 
@@ -93,6 +95,8 @@ def serve(row: Row, server: Host, mails: Path) -> None:
         server.wait_for_listener()
     else:
         settings = receiver.shortened(TIMEOUTS["command"]) | dict(row.server_settings)
+        if SERVER_KEY in settings.values():
+            certify(server)
         receiver.serve(server, settings)
 
 
