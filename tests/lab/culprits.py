@@ -114,22 +114,23 @@ def _stormshield_text() -> Iterator[Row]:
             yield culprit(f"stormshield.{rule}", f"stormshield{more}", client, "drop", mail, mail=mail)
 
 
-# rule, spec behind `stormshield`, replies of the server
-_REPLIES: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("smtp-217.reply", "", {"RCPT": "250 2.1.5 " + "o" * 4200}),
-    ("smtp-217.reply", ",server_line_limit=512", {"MAIL": "250 2.1.0 " + "o" * 600}),
-    ("smtp-219.reply", "", {"RCPT": r"\r\n250 2.1.5 Ok"}),
-    ("smtp-219.reply", "", {"MAIL": r"250-2.1.0 Ok\r\n\r\n250 2.1.0 Ok"}),
-    ("smtp-223", "", {"EHLO": "502 5.5.2 Error: command not recognized"}),
-    ("smtp-223", ",reply_codes=504+555", {"MAIL": "555 5.5.4 Unsupported option"}),
+_PATIENT = ("postfix", "sendmail")  # with replies that are none
+# rule, spec behind `stormshield`, replies of the server, clients that take them
+_REPLIES: tuple[tuple[str, str, dict[str, str], tuple[str, ...]], ...] = (
+    ("smtp-217.reply", "", {"RCPT": "250 2.1.5 " + "o" * 4200}, _PATIENT),
+    ("smtp-217.reply", ",server_line_limit=512", {"MAIL": "250 2.1.0 " + "o" * 600}, CLIENTS),
+    ("smtp-219.reply", "", {"RCPT": r"\r\n250 2.1.5 Ok"}, _PATIENT),
+    ("smtp-219.reply", "", {"MAIL": r"250-2.1.0 Ok\r\n\r\n250 2.1.0 Ok"}, _PATIENT),
+    ("smtp-223", "", {"EHLO": "502 5.5.2 Error: command not recognized"}, CLIENTS),
+    ("smtp-223", ",reply_codes=504+555", {"EHLO": "504 5.5.4 Unknown"}, CLIENTS),
 )
 
 
 def _stormshield_replies() -> Iterator[Row]:
-    for number, (rule, more, replies) in enumerate(_REPLIES):
+    for number, (rule, more, replies, clients) in enumerate(_REPLIES):
         full = f"stormshield.{rule}"
-        at = next(iter(replies)).lower()
-        for client in CLIENTS:
+        at = next(iter(replies)).lower() + ("-own" if more else "")
+        for client in clients:
             teardowns = ("rst-both",) if client == "opensmtpd" else ("drop-flow", "rst-both")
             for teardown in teardowns if number % 2 == 0 else teardowns[:1]:
                 spec = f"stormshield,teardown={teardown}{more}"
@@ -346,10 +347,11 @@ _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ),
     *(
         ("mailguard.command-not-allowed", f"mailguard:{profile}", f"{profile}-{verb.strip()[:4].lower()}", "reply",
-         (_HELO, _MAIL, _RCPT, verb, *_END))
-        for profile, verb in (
-            ("pix-5", "VRFY u\r\n"), ("pix-6", "VRFY u\r\n"), ("pix-6", "HELP\r\n"), ("fwsm-3", "XEXCH50 10 2\r\n"),
-            ("asa-7.0", "XEXCH50 10 2\r\n"), ("asa-8", "X-LINK2STATE LAST CHUNK\r\n"),
+         (_HELO, _MAIL, _RCPT, verb, *more, *_END))
+        for profile, verb, *more in (
+            ("pix-5", "VRFY u\r\n"), ("pix-6", "VRFY u\r\n"), ("pix-6", "HELP\r\n"),
+            ("fwsm-3", "XEXCH50 10 2\r\n", "123456789\n"), ("asa-7.0", "XEXCH50 10 2\r\n", "123456789\n"),
+            ("asa-8", "X-LINK2STATE LAST CHUNK\r\n"),
         )
     ),
     ("mailguard.cmd-line-length", "mailguard:asa-8", "asa-8", "drop",
