@@ -43,7 +43,7 @@ def looked_at(path: Path) -> Diagnosis:
     made = diagnose(Asked(source=str(path))).diagnosis
     for case in made.cases:
         case.script = case.script or script_of(str(path), case.flow.first_packet)
-        if case.script is not None and case.mail is not None:
+        if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
             case.transaction = case.script.mails[case.mail.tx_id]
     return made
 

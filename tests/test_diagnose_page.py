@@ -96,6 +96,21 @@ def test_nothing_is_wider_than_the_terminal(found: Diagnosis, width: int) -> Non
     assert QUESTION.replace(" ", "") in text(found, width).replace("\n", "").replace(" ", "")
 
 
+def test_a_command_stays_on_its_line(found: Diagnosis) -> None:
+    (case,) = found.cases
+    command = "CONFIG PROTOCOL SMTP PROFILE ALARM UPDATE index=0 id=231 context=protocol action=pass level=minor"
+    first = case.causes[0]
+    case.causes[0] = first._replace(remedies=(first.remedies[0]._replace(commands=(command,)),))
+    assert any(line.strip() == command for line in told(found, 80))
+
+
+def test_many_rules_of_one_rank_are_counted(found: Diagnosis) -> None:
+    (case,) = found.cases
+    case.causes = [case.causes[0]._replace(cause=f"product.rule-{number}") for number in range(20)]
+    assert "product.rule-2 or 17 more: " in " ".join(text(found, 80).split())
+    assert "the same byte fits all 20" in " ".join(text(found, 80).split())
+
+
 def test_a_wide_terminal_gets_the_timeline(found: Diagnosis) -> None:
     assert "TIMELINE" in text(found, 120)
     assert "TIMELINE" not in text(found, 80)
@@ -104,7 +119,7 @@ def test_a_wide_terminal_gets_the_timeline(found: Diagnosis) -> None:
 @pytest.mark.parametrize(("phase", "arrived"), [("datamid", False), ("dot", True), ("dotreply", True)])
 def test_from_the_final_dot_on_it_may_have_been_delivered(found: Diagnosis, phase: str, arrived: bool) -> None:
     found.cases = [again(found.cases[0], phase=phase)]
-    assert ("MAY HAVE BEEN DELIVERED: retries make duplicates" in text(found)) is arrived
+    assert ("MAY HAVE BEEN DELIVERED; retries make duplicates: cut silently" in text(found)) is arrived
     assert ("NOT DELIVERED" in text(found)) is not arrived
 
 

@@ -111,6 +111,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
+                "notices",
                 "trace",
                 "model",
                 "observe | reading",
@@ -129,9 +130,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured",
+                "reporting | captured | exports",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
-                "| config | bench",
+                "| config | probe | bench",
                 "fitting",
             ),
         ),
@@ -143,9 +144,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
                 "story_page | diagnose_words",
-                "summary | diagnose_page | html",
+                "summary | diagnose_page | probe_page | html",
+                "evidence_page",
                 "text",
-                "check_page | impact_page | compare_page",
+                "check_page | impact_page | compare_page | anonymise_page",
             ),
         ),
     },

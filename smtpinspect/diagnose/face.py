@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -24,6 +27,8 @@ class Asked(NamedTuple):
     inspectors: tuple[str, ...] | None = None
     taken: Where | None = None
     ports: Sequence[int] = PORTS
+    points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
+    firewall_logs: tuple[str, ...] = ()
 
 
 class Told(NamedTuple):
@@ -41,15 +46,24 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
+            case.observed = observe(case, asked.taken)
+        failed = [case for case in closer if case.failed]
+        for case in failed:
             _read(case, asked.ports)
-        for case in closer:
-            rank(case)
+        fingerprints.of(seen.cases)
+        if len(asked.points) > 1:
+            made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+            proof.of(seen.cases)
+        logged = firewall_log.join(seen.cases, asked.firewall_logs)
+        made.notes += logged.notes
+        for case in failed:
+            rank(case, None, judge(case, seen))
+            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases

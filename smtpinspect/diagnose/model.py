@@ -108,6 +108,30 @@ class Fingerprint(NamedTuple):
     signs: tuple[Sign, ...] = ()
 
 
+class Difference(NamedTuple):
+    """Octets, or a packet without any, that are not the same at two points of a path; `between`: the sender's first.
+
+    `at`: the stream offset of its sender, `direction` whose octets they are. Dropped: they never arrived; withheld:
+    what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
+    packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
+    are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
+    the first segment had, and `times` how often it was sent.
+    """
+
+    kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
+    between: tuple[str, str]
+    direction: Literal["client", "server"]
+    at: int
+    length: int = 0
+    before: bytes = b""
+    after: bytes = b""
+    near: tuple[int, ...] = ()
+    far: tuple[int, ...] = ()
+    what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
+    first: int = 0
+    times: int = 0
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -180,6 +204,9 @@ class Case:
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
+    differences: tuple[Difference, ...] = ()  # between points of its path
+    proved: tuple[Sign, ...] = ()  # what these prove, in words
+    logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)
     against: list[Against] = field(default_factory=list)
     contrast: list[Contrast] = field(default_factory=list)
@@ -190,13 +217,16 @@ class Case:
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted")
+        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
 
 
 class Reading(NamedTuple):
     """What a line of a mail server's log, or a bounce, tells. `phases`: the narrowest interval that the text proves.
 
-    `mta` is a name that `--mta` takes; `broken` a BreakKind or "" where it does not tell; `when` in seconds since 1970.
+    `mta` is a name that `--mta` takes; `broken` holds every BreakKind that remains possible, () where the text does
+    not tell. `when` is in seconds since 1970, `seconds` how long the attempt took. `octets`: of the text that the
+    sender's kernel, or the receiver, had taken; `size`: of the mail in the queue. `scope`: who else waits with it.
+    `tries`: seconds after the first attempt at which that MTA's defaults try again, up to `gives_up_after`.
     """
 
     line: str
@@ -218,6 +248,28 @@ class Reading(NamedTuple):
     cannot_tell: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
+    sender: str = ""
+    message_id: str = ""
+    size: int | None = None
+    reply: str = ""
+    scope: str = ""  # message, host, address
+    duplicate_risk: bool = False
+    gave_up: bool = False  # the mail had grown too old
+    waiting: bool = False  # no attempt: the host's time had not come
+    masked: bool = False  # a greeting of asterisks, or XXXX, is told of
+    tries: tuple[int, ...] = ()
+    gives_up_after: int | None = None
+    commands: tuple[str, ...] = ()  # to capture, and to send it again
+
+    @property
+    def break_kind(self) -> str | None:
+        """The one kind that remains, or None."""
+        return self.broken[0] if len(self.broken) == 1 else None
+
+    @property
+    def failed(self) -> bool:
+        """Is there something to explain?"""
+        return self.fate != "delivered"
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ EVERY: Final = (
     "stormshield:high,preset=rfc5321,scope=message+envelope,filter_chunked_extension=on,filter_exchange_extensions=on,"
     "filter_turning_extensions=on,filter_pipelining_extension=on,bdat_size=102400,xexch50_size=102400,"
     "bare_lf_is_invalid=on,mime_headers=on,reply_codes=500+502+504+555,blank_is_empty=on",
+    "mailguard:pix-5,eod_split=crlfdotcrlf",
     "mailguard:asa-8,special_character=on,body-line-length.action=drop-connection",
     "sonicwall,extended_packers=on,block_multiple_compress_files=on",
 )
@@ -75,7 +76,7 @@ def survey(
             elif isinstance(record, Flow):
                 fired = alerts.pop(record.flow_id, [])
                 for case in _cases(record, mails.pop(record.flow_id, []), fired):
-                    failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted", "aborted")
+                    failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
                     if kept[failed] >= (DIAGNOSED_ACCEPTED, DIAGNOSED_FAILED)[failed]:
                         left[failed] += 1
                         continue

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.pcapfile import Source, records
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -17,8 +18,6 @@ from smtpinspect.simulate.flow import LONGEST, datagram, ends
 from smtpinspect.source import Input, open_source
 
 WRAP: Final = 1 << 32
-
-End = tuple[bytes, int]  # address and port
 
 
 class Packet(NamedTuple):
@@ -50,12 +49,14 @@ class Packet(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep."""
+    """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep.
+    `notices`: ICMP errors about them."""
 
     flow: Flow
     packets: tuple[Packet, ...]
     point: str = ""
     left_out: int = 0
+    notices: tuple[Notice, ...] = ()
 
 
 class _Row(NamedTuple):
@@ -78,16 +79,22 @@ class _Kept:
     def __init__(self) -> None:
         self.head: list[_Row] = []
         self.tail: deque[_Row] = deque(maxlen=limits.TRACE_TAIL)
+        self.notices: list[Notice] = []
         self.seen = 0
         self.octets = 0
 
-    def take(self, row: _Row) -> int:
-        """Octets that are kept of it."""
+    def take(self, row: _Row, crowded: bool) -> int:
+        """Octets that are kept of it. `crowded`: there are too many of all connections to keep more than a few."""
         self.seen += 1
-        if self.octets > limits.TRACE_OCTETS:
+        if crowded or self.octets > limits.TRACE_OCTETS:
             row = _shortened(row)
         self.octets += len(row.ip)
-        (self.head if len(self.head) < limits.TRACE_HEAD else self.tail).append(row)
+        if len(self.head) < (limits.TRACE_FEW if crowded else limits.TRACE_HEAD) and not self.tail:
+            self.head.append(row)
+        else:
+            if crowded and len(self.tail) >= limits.TRACE_FEW:
+                self.tail.popleft()
+            self.tail.append(row)
         return len(row.ip)
 
     @property
@@ -105,36 +112,47 @@ def _shortened(row: _Row) -> _Row:
 def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     """The traces of these connections by flow_id, in one pass; a damaged capture just ends.
 
-    Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, of each
-    packet TRACE_EXCERPT octets of payload once there are many (`grammar/limits`).
+    Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, TRACE_FEW
+    once there are many, of each packet then TRACE_EXCERPT octets of payload (`grammar/limits`).
     """
-    flows = list(islice(flows, limits.TRACES))
+    flows = list(islice({flow.flow_id: flow for flow in flows}.values(), limits.TRACES))
     wanted: dict[tuple[End, End], list[tuple[Flow, bool]]] = {}
     for flow in flows:
         client, server = ends(flow)
         wanted.setdefault((client, server), []).append((flow, True))
         wanted.setdefault((server, client), []).append((flow, False))
     found = {flow.flow_id: _Kept() for flow in flows}
-    total = 0
+    octets = packets = 0
     joiner = Fragments()
     opened = open_source(source)
     try:
         for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
             fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None or fields["kind"] != "tcp":
+            if fields is None:
+                continue
+            if fields["kind"] != "tcp":
+                about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+                for flow, by_client in wanted.get(about, ()) if about is not None else ():
+                    told = found[flow.flow_id].notices
+                    if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
+                        told.append(notice(number, ns, fields, by_client))
+                        break
                 continue
             pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
             for flow, by_client in wanted.get(pair, ()):
                 if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
                     row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
-                    total += found[flow.flow_id].take(row if total < limits.TRACES_OCTETS else _shortened(row))
+                    crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
+                    octets += found[flow.flow_id].take(row, crowded)
+                    packets += 1
                     break
     finally:
         opened.close()
     made = {}
     for flow in flows:
         kept = found.pop(flow.flow_id)
-        made[flow.flow_id] = Trace(flow, tuple(_packets([*kept.head, *kept.tail])), left_out=kept.left_out)
+        rows = [*kept.head, *kept.tail]
+        made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
     return made
 
 

@@ -12,7 +12,7 @@ from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count
 from smtpinspect.report.words import DOUBTS, evidence
 
-DUPLICATE: Final = "MAY HAVE BEEN DELIVERED"
+DUPLICATE: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
 # Where the flow ended, behind "cut silently", "reset", "closed".
 AT: Final = {
     "connect": "before the server answered the connection",
@@ -28,6 +28,7 @@ AT: Final = {
     "dotreply": "at the reply to the final dot",
     "quit": "at QUIT",
 }
+ENDED: Final = {"reset": "reset", "closed": "closed", "unknown": "it ended"}  # nobody knows by whom
 SIDES: Final = {
     "client": "the sender",
     "server": "the server",
@@ -77,9 +78,15 @@ class Place(NamedTuple):
 
     causes: tuple[Cause, ...]
 
-    @property
-    def names(self) -> str:
-        return " or ".join(dict.fromkeys(cause.cause for cause in self.causes))
+    def names(self, most: int = 100) -> str:
+        return listed([cause.cause for cause in self.causes], " or ", most)
+
+
+def listed(texts: Sequence[str], joint: str, most: int) -> str:
+    """Each once; of more than so many the first ones, and how many are left."""
+    once = list(dict.fromkeys(texts))
+    left = f"{joint}{len(once) - most} more" if len(once) > most else ""
+    return joint.join(once[:most]) + left
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
@@ -114,7 +121,7 @@ def headline(case: Case) -> Headline:
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
         return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
     if may_have_arrived(case):
-        return Headline(DUPLICATE, f"retries make duplicates. {_how(case, at)}", 1)
+        return Headline(DUPLICATE, _how(case, at), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
         return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
@@ -136,8 +143,7 @@ def _how(case: Case, at: str) -> str:
         case "fin":
             return f"closed by {by} {at}"
         case _:
-            silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
-            return f"{silent} {at}".rstrip()
+            return f"{ENDED.get(seen.outcome) or f'silence of {span(seen.silence)}'} {at}".rstrip()
 
 
 def where(case: Case) -> str:
@@ -179,19 +185,29 @@ def placed(sign: Sign) -> str:
 
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
+    yield from shown(case)
+    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
+    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
+        yield vantage(case)
+
+
+def shown(case: Case) -> Iterator[str]:
+    """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
     if seen.reply:
         yield f'the answer that decided: "{excerpt(seen.reply.encode())}"'
-    if broken.kind == "drop" and broken.at is not None:
+    if broken.at is not None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
         often = f" left {times} times and" if times > 1 else ""
-        packet = f" (first in packet {broken.packet:,})" if broken.packet else ""
+        packet = f" (first in packet {broken.packet:,})" if broken.packet and broken.kind == "drop" else ""
         yield f"{what}{often} were never acknowledged{packet}"
     if broken.kind in ("rst", "fin") and broken.packet:
         word = "RST" if broken.kind == "rst" else "FIN"
         yield f"{'an' if word == 'RST' else 'a'} {word} ended the connection (packet {broken.packet:,})"
     yield from (placed(sign) for sign in broken.signs)
+    yield from (placed(sign) for sign in case.proved)
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         yield f"the server acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
@@ -199,10 +215,6 @@ def proved(case: Case) -> Iterator[str]:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
-    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
-        yield vantage(case)
 
 
 def _pointed(signs: Sequence[Sign]) -> str:
@@ -242,22 +254,19 @@ def places(causes: Sequence[Cause], degree: str) -> list[Place]:
     return [Place(tuple(found[rank])) for rank in sorted(found)]
 
 
-def fits(place: Place) -> str:
+def fits(place: Place, most: int = 100) -> str:
     """What stands behind the names of the causes of a place."""
-    first = place.causes[0]
-    titles = list(dict.fromkeys(cause.title for cause in place.causes))
-    if len(place.causes) > 1 and first.alert is not None:
-        one = all(c.alert is not None and c.alert.offset == first.alert.offset for c in place.causes)
-        names = len({cause.cause for cause in place.causes})
-        both = "both" if names == 2 else f"all {names}"
-        return f"{' / '.join(titles)}{f'; the same byte fits {both}' if one and names > 1 else ''}"
-    return " / ".join(titles)
+    first = place.causes[0].alert
+    names = len({cause.cause for cause in place.causes})
+    one = first is not None and all(c.alert is not None and c.alert.offset == first.offset for c in place.causes)
+    same = f"; the same byte fits {'both' if names == 2 else f'all {names}'}" if one and names > 1 else ""
+    return listed([cause.title for cause in place.causes], " / ", most) + same
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
     """The evidence of a place, each sign once."""
     signs = dict.fromkeys(placed(sign) for cause in place.causes for sign in cause.evidence)
-    for alert in (cause.alert for cause in place.causes if cause.alert is not None):
+    for alert in (cause.alert for cause in place.causes if cause.alert is not None and not cause.evidence):
         side = SIDES[alert.direction]
         signs[f'{side}\'s byte {alert.offset:,} (packet {alert.packet:,}): "{evidence(alert)}"'] = None
     yield from list(signs)[:shown]
@@ -330,7 +339,7 @@ def sums(diagnosis: Diagnosis) -> str:
     found: dict[str, int] = {}
     for case in diagnosis.cases:
         seen = case.observed
-        word = seen.outcome if not case.failed else headline(case).word.lower()
+        word = seen.outcome if not case.failed else headline(case).word.partition(";")[0].lower()
         found[word] = found.get(word, 0) + 1
     mails = count(sum(case.mail is not None for case in diagnosis.cases), "mail")
     parts = [f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1])]

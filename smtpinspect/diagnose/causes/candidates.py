@@ -15,21 +15,23 @@ from smtpinspect.diagnose.model import Case, Sign
 # How well the octet fits, best first.
 FIRST: Final = 0  # in the first segment that did not come through
 FLIGHT: Final = 1  # in a later one that was under way
-REFUSED: Final = 2  # in what a reply refused
 
 
 class Candidate(NamedTuple):
-    """A rule that fits. `place`: FIRST, FLIGHT or REFUSED; `speaks_against`: what the capture lacks of its traces."""
+    """A rule that fits. `place`: FIRST, FLIGHT, or one of `altered`; `speaks_against`: what the capture lacks of its
+    inspector's traces; `stamped`: it has one that no other product leaves."""
 
     alert: Alert
     look: Look
     place: int
     evidence: tuple[Sign, ...] = ()
     speaks_against: tuple[Sign, ...] = ()
+    stamped: bool = False
+    named: str = ""  # a rule that the alert's octets tell as well
 
     @property
     def rule(self) -> str:
-        return self.alert.rule
+        return self.named or self.alert.rule
 
     @property
     def label(self) -> str:
@@ -51,18 +53,20 @@ def candidates(case: Case, scene: Scene) -> Found:
             passed.setdefault((alert.inspector, alert.rule), alert)
     trails: dict[str, Trail] = {}
     best: dict[str, Candidate] = {}
-    order = {label: i for i, label in enumerate(case.specs)}
+    order = {label: i for i, label in enumerate(sorted(case.specs, key=lambda each: not signed(case, each)))}
     for alert in _first_of_each(case.alerts, scene):
         if (alert.inspector, alert.rule) in passed:
             continue  # it let the same pass a moment ago
-        made = _candidate(case, alert, scene)
+        made = _candidate(alert, scene)
         if made is None:
             continue
         if alert.inspector not in trails:
             trails[alert.inspector] = trail(case, alert.inspector, scene)
         left = trails[alert.inspector]
         made = made._replace(
-            evidence=(*made.evidence, *left.found.values()), speaks_against=tuple(left.missing.values())
+            evidence=(*made.evidence, *left.found.values()),
+            speaks_against=tuple(left.missing.values()),
+            stamped=left.stamped,
         )
         known = best.get(alert.rule)
         if known is None or _key(made, order) < _key(known, order):
@@ -73,9 +77,17 @@ def candidates(case: Case, scene: Scene) -> Found:
     return Found(found, tuple(out.values()))
 
 
+def signed(case: Case, label: str) -> bool:
+    """Is there a sign of this inspector's product and generation on the path?"""
+    name, _, profile = label.partition("#")[0].partition(":")
+    return any(
+        each.product == name and (not each.profiles or profile in each.profiles) for each in case.fingerprints
+    )
+
+
 def _key(one: Candidate, order: dict[str, int]) -> tuple[int, int, int, int, int]:
     return (
-        len(one.speaks_against) > 0, one.place, bool(one.look.setting), one.alert.offset, order.get(one.label, 0),
+        len(one.speaks_against) > 0, one.place, bool(one.look.setting), order.get(one.label, 0), one.alert.offset,
     )  # fmt: skip
 
 
@@ -85,6 +97,8 @@ def _ends(alert: Alert) -> bool:
 
 def _through(alert: Alert, scene: Scene) -> bool:
     """Did the octet that decides come through, and the dialogue go on?"""
+    if alert.row.action.strength == Strength.REWRITE:
+        return scene.client.sent > 0  # the greeting passes, in another form
     return alert.offset + alert.length <= scene.half(alert.direction).through and scene.kind != "reply"
 
 
@@ -93,22 +107,23 @@ def _first_of_each(alerts: Sequence[Alert], scene: Scene) -> Iterator[Alert]:
     yield from sorted(alerts, key=lambda a: (a.direction, a.offset))
 
 
-def _candidate(case: Case, alert: Alert, scene: Scene) -> Candidate | None:
+def _candidate(alert: Alert, scene: Scene) -> Candidate | None:
     if alert.row.kind == "seen":
         return None
     if _ends(alert) or "client" in alert.row.action.params or "server" in alert.row.action.params:
         return _cut(alert, scene)
-    if alert.row.action.strength in (Strength.REWRITE, Strength.ANSWER):
-        return _refused(case, alert, scene)
     return None
 
 
 def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     """A rule that ends the flow, or refuses the mail in the server's place."""
     half = scene.half(alert.direction)
-    look = fit(alert.row, scene, alert.direction)
+    look = fit(alert.row, scene)
     if look is None or alert.offset >= half.sent:
         return None
+    if alert.row.action.strength == Strength.REWRITE:
+        text = "the client says nothing behind the greeting"
+        return Candidate(alert, look, FIRST, (Sign(alert.packet, text),)) if not scene.client.sent else None
     at = alert.offset
     what = f"{excerpt(alert.octets)[:60]} at octet {at:,} of the {alert.direction}'s stream decides"
     if scene.kind == "reply":
@@ -122,21 +137,3 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     if half.again:
         how += f", sent {half.again + 1} times"
     return Candidate(alert, look, place, (Sign(alert.packet, what + how),))
-
-
-def _refused(case: Case, alert: Alert, scene: Scene) -> Candidate | None:
-    """A command that a box rewrites or answers, and that was then refused."""
-    if case.script is None or alert.direction != "client" or scene.kind not in ("reply", "none"):
-        return None
-    command = next((each for each in case.script.commands if each.at <= alert.offset < each.end), None)
-    if command is None or command.reply is None or (command.reply.code or 500) < 400:
-        return None
-    if command.verb in ("EHLO", "HELO") and case.mail is not None:
-        return None  # HELO came behind it
-    said = command.reply.text.split("\n")[0][:60]
-    return Candidate(
-        alert,
-        Look("pass", "pass"),
-        REFUSED,
-        (Sign(alert.packet, f"{excerpt(alert.octets)[:60]} would be rewritten; the reply was {said}"),),
-    )

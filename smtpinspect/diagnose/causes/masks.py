@@ -9,26 +9,30 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from smtpinspect._core.views import Alert
+from smtpinspect._core.views import Alert, excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.simulate.script import Command
 
 STARS: Final = re.compile(rb"^2\*\*|\*{4}")
-XS: Final = re.compile(rb"^X{3,}")
+XS: Final = re.compile(rb"^(?:2\d\d[- ])?X{3,}")
 MASKED: Final = frozenset({"ehlo-param-masked", "starttls-blocked"})
 
 
 class Trail(NamedTuple):
-    """`found`: rules whose trace is there, with it; `missing`: rules whose trace should be there and is not."""
+    """`found`: rules whose trace is there, with it; `missing`: rules whose trace should be there and is not.
+    `stamped`: one that nobody else leaves is among those found."""
 
     found: dict[str, Sign]
     missing: dict[str, Sign]
+    stamped: bool = False
 
 
 def trail(case: Case, label: str, scene: Scene) -> Trail:
     """Of the rules of one inspector that fired before the break and rewrite or answer."""
     made = Trail({}, {})
+    stamped = False
     for alert in case.alerts:
         if alert.inspector != label or alert.breaks or alert.row.kind == "seen":
             continue
@@ -37,13 +41,19 @@ def trail(case: Case, label: str, scene: Scene) -> Trail:
         half = scene.half(alert.direction)
         if alert.offset >= half.through and half.lost:
             continue  # it did not come as far
-        seen = _seen(case, alert, scene)
+        seen = trace_of(case, alert, scene)
         if seen is not None:
             (made.found if seen[0] else made.missing).setdefault(alert.rule, Sign(alert.packet, seen[1]))
-    return made
+            stamped = stamped or (seen[0] and stamp(alert, scene))
+    return made._replace(stamped=stamped)
 
 
-def _seen(case: Case, alert: Alert, scene: Scene) -> tuple[bool, str] | None:
+def stamp(alert: Alert, scene: Scene) -> bool:
+    """Stars and X are left by nobody else; a command that is refused may just not be known."""
+    return alert.direction == "server" or scene.side == "receiver"
+
+
+def trace_of(case: Case, alert: Alert, scene: Scene) -> tuple[bool, str] | None:
     """Is the trace of this rewriting there? None: this capture cannot tell."""
     name = alert.rule.partition(".")[2]
     script = case.script
@@ -53,7 +63,8 @@ def _seen(case: Case, alert: Alert, scene: Scene) -> tuple[bool, str] | None:
         if name.startswith("banner"):
             return _greeting(script.greeting.octets if script and script.greeting else alert.octets)
         if name in MASKED:
-            return False, f"the EHLO keyword {_word(alert.octets)} came through"
+            masked = bool(XS.match(alert.octets))
+            return masked, f"the reply to EHLO has {excerpt(alert.octets).strip()[:40]}"
         return None
     if scene.side == "receiver":
         masked = bool(XS.match(alert.octets)) or alert.octets[:4].upper() == b"NOOP"
@@ -70,9 +81,7 @@ def _greeting(octets: bytes) -> tuple[bool, str]:
 
 def _reply(case: Case, alert: Alert) -> tuple[bool, str] | None:
     """A command that was rewritten is refused, or answered by the box, by a lone 250."""
-    if case.script is None:
-        return None
-    command = next((each for each in case.script.commands if each.at <= alert.offset < each.end), None)
+    command = command_of(case, alert)
     if command is None or command.reply is None:
         return None
     code, text = command.reply.code, command.reply.text
@@ -82,6 +91,13 @@ def _reply(case: Case, alert: Alert) -> tuple[bool, str] | None:
     if alert.row.action.how == "space":
         return (code or 0) >= 400, f"{_word(command.line)} was answered: {said}"
     return (code or 500) >= 500, f"{_word(command.line)} was answered: {said}"
+
+
+def command_of(case: Case, alert: Alert) -> Command | None:
+    """The command in which the alert's octets lie."""
+    if case.script is None or alert.direction != "client":
+        return None
+    return next((each for each in case.script.commands if each.at <= alert.offset < each.end), None)
 
 
 def _word(octets: bytes) -> str:

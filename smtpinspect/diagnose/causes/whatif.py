@@ -7,6 +7,7 @@ from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.hidden import unsure
 from smtpinspect.diagnose.causes.sender import changes
 from smtpinspect.diagnose.model import Case, Cause, WhatIf
 from smtpinspect.diagnose.survey import source_of
@@ -24,7 +25,7 @@ VALUES: Final = 12  # of a sweep
 def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     """For the rule that ranks best: which rules of its inspector must be off, and what the sender can change."""
     first = next((cause for cause in case.causes if cause.kind == "rule"), None)
-    if first is None or first.confidence == "unlikely":
+    if first is None or first.confidence == "unlikely" or (first.alert is None and first.rank > 0):
         return WhatIf()
     relax, passes = _relax(case, first, ports)
     return WhatIf(relax=relax, passes=passes, changes=changes(case, first.cause))
@@ -34,7 +35,7 @@ def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, .
     """Off, one after the other, until nothing of this inspector cuts or refuses the mail. Nothing can be left out:
     each rule in it cuts by itself."""
     spec = _spec(case, cause)
-    off = [cause.cause]
+    off = [cause.cause, *_answered(case, cause)]
     if not isinstance(spec, str) or case.trace is None:
         return tuple(off), False
     for _ in range(STEPS):
@@ -45,6 +46,17 @@ def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, .
             return tuple(off), True
         off.append(left[0])
     return tuple(off), False
+
+
+def _answered(case: Case, cause: Cause) -> list[str]:
+    """Rules that the reply would trip which the server never came to give: to a command that it may not know."""
+    alert, spec = cause.alert, _spec(case, cause)
+    if alert is None or alert.direction != "client" or alert.row.when.kind.name not in ("Command", "EmptyLine"):
+        return []
+    if alert.row.when.kind.name == "Command" and not unsure(case):
+        return []
+    rows = registry.load(spec).table() if isinstance(spec, str) else spec.table()
+    return list(dict.fromkeys(row.id for row in rows if row.action.breaks and row.when.kind.name == "Reply"))
 
 
 def _spec(case: Case, cause: Cause) -> str | Inspector:
@@ -63,16 +75,15 @@ def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[
     tx_id = None if case.mail is None else case.mail.tx_id
     fired = [each for each in records if isinstance(each, Alert) and each.inspector == engine.labels[0]]
     mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
-    refuses = cause.alert is not None and not cause.alert.breaks and cause.alert.action == "rewrite"
-    return list(dict.fromkeys(each.rule for each in mine if _cuts(each, refuses)))
+    return list(dict.fromkeys(each.rule for each in mine if _cuts(each)))
 
 
-def _cuts(alert: Alert, refuses: bool) -> bool:
+def _cuts(alert: Alert) -> bool:
     if alert.row.kind == "seen":
         return False
     params = alert.row.action.params
     ends = alert.row.action.strength == Strength.ANSWER and ("client" in params or "server" in params)
-    return alert.breaks or ends or (refuses and alert.rule == "mailguard.command-not-allowed")
+    return alert.breaks or ends
 
 
 def _port(case: Case) -> int:
@@ -107,7 +118,7 @@ def _knob(key: str) -> tuple[str, str]:
         raise UsageError(f"--sweep {key}: INSPECTOR.KEY is wanted, like stormshield.header_line_limit")
     name = parse(spec).name
     knobs = registry.find(name).knobs
-    numbers = [each for each, knob in knobs.items() if knob.kind == "int"]
+    numbers = [each for each, knob in knobs.items() if knob.type == "int"]
     word = word.lower().replace("-", "_")
     parts = set(word.split("_"))
     fitting = [word] if word in numbers else [each for each in numbers if parts <= set(each.split("_"))]
@@ -123,8 +134,8 @@ _COUNTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 def _values(spec: str, name: str) -> tuple[int, ...]:
     knob = registry.find(parse(spec).name).knobs[name]
-    low, high = knob.low or 0, knob.high
+    low, high = knob.low, knob.high
     usual: Iterable[int] = _COUNTS if "count" in name or "request" in name else _LENGTHS
-    if high is not None and high > 1 << 16:
+    if low > _LENGTHS[-1]:
         usual = (low * 2**i for i in range(VALUES))
-    return tuple(value for value in usual if value >= low and (high is None or value <= high))[:VALUES]
+    return tuple(value for value in usual if low <= value <= high)[:VALUES]

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from smtpinspect.actions import DROP_FLOW, RESET, Action, Strength
-from smtpinspect.diagnose.causes.scene import Direction, Scene, Side
+from smtpinspect.diagnose.causes.scene import Scene, Side
 from smtpinspect.diagnose.model import BreakKind
 from smtpinspect.enforce.plan import Ending, deed_of
 from smtpinspect.inspectors.base import Rule
 
+if TYPE_CHECKING:
+    from smtpinspect._core.rows import _Rule
+
 
 class Look(NamedTuple):
     """What each end is told when a rule fires: drop (nothing at all), rst, fin, reply, or `pass`: the dialogue goes
-    on. `setting`: the setting under which it does so; "" for the one that was judged."""
+    on. `setting`: the setting under which it does so; "" for the one that was judged. `alone`: only that segment is
+    lost, with its repetitions."""
 
     client: str
     server: str
     setting: str = ""
+    alone: bool = False
 
     def on(self, side: Side) -> tuple[str, ...]:
         return {"sender": (self.client,), "receiver": (self.server,)}.get(side, (self.client, self.server))
@@ -30,7 +35,11 @@ _SONICWALL: Final = (
     Look("rst", "rst", "smtp_responses=off"),
     Look("drop", "drop", "on_match=drop"),
 )
-_STORMSHIELD: Final = (Look("drop", "drop", "teardown=drop-flow"), Look("rst", "rst", "teardown=rst-both"))
+_STORMSHIELD: Final = (
+    Look("drop", "drop", "teardown=drop-flow"),
+    Look("drop", "drop", "teardown=drop", alone=True),
+    Look("rst", "rst", "teardown=rst-both"),
+)
 _MAILGUARD: Final = (
     Look("drop", "rst", "drop_rst=server"),
     Look("rst", "rst", "drop_rst=client+server"),
@@ -43,23 +52,24 @@ SETTINGS: Final[Mapping[str, tuple[Look, ...]]] = {
 }
 
 
-def looks(row: Rule) -> tuple[Look, ...]:
+def looks(row: Rule | _Rule) -> tuple[Look, ...]:
     """As judged first, then under the product's other settings; none for what leaves the flow alone."""
     own = _own(row, row.action)
     if own is None:
         return ()
     others: tuple[Look, ...] = ()
-    if row.action.strength in (Strength.DROP_FLOW, Strength.RESET) or own.client == "reply":
+    ends = row.action.strength in (Strength.DROP_FLOW, Strength.RESET) or own.client == "reply"
+    if ends or row.id.startswith("stormshield.smtp-"):
         others = SETTINGS.get(row.id.partition(".")[0], ())
-    return (own, *(look for look in others if look[:2] != own[:2]))
+    return (own, *(look for look in others if (look[:2], look.alone) != (own[:2], own.alone)))
 
 
-def _own(row: Rule, action: Action) -> Look | None:
-    deed = deed_of(row)
+def _own(row: Rule | _Rule, action: Action) -> Look | None:
+    deed = deed_of(cast(Rule, row))
     if deed.ending is not None:
         return Look(_told(deed.ending, True), _told(deed.ending, False))
     if deed.lost:
-        return Look("drop", "drop")
+        return Look("drop", "drop", alone=True)
     if deed.rewrite is not None:
         return Look("drop", "drop") if row.breaks else Look("pass", "pass")
     if deed.reply:
@@ -84,13 +94,12 @@ _SEEN: Final[Mapping[str, frozenset[BreakKind]]] = {
 }
 
 
-def fit(row: Rule, scene: Scene, direction: Direction) -> Look | None:
+def fit(row: Rule | _Rule, scene: Scene) -> Look | None:
     """The look of this row that was seen here, or None."""
     for look in looks(row):
         told = look.on(scene.side)
+        if "drop" in told and scene.goes_on is not None and look.alone != scene.goes_on:
+            continue
         if any(scene.kind in _SEEN.get(each, frozenset()) for each in told):
             return look
-        # of a lost segment the other packets go on: the server may time out and say so
-        if row.action.strength == Strength.DROP and scene.kind in ("reply", "rst"):
-            return look if scene.half(direction).lost else None
     return None
