@@ -41,6 +41,10 @@ def run(words: list[str]) -> int:
         help="the firewall's own log (ASA, Stormshield, SonicWall), plain or gzipped",
     )  # fmt: skip
     parser.add_argument("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
+    parser.add_argument(
+        "--sweep", metavar="KEY", default="",
+        help="how many mails each value of a limit would cut, as stormshield.header_limit, mailguard:asa-8.rcpt_count",
+    )  # fmt: skip
     parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="what to print (text)")
     exports.arguments(parser)
     outputs(parser)
@@ -52,6 +56,8 @@ def run(words: list[str]) -> int:
         raise UsageError("a capture or --log LINE|FILE is wanted")
     if given.firewall_log and not given.captures and not points:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
+    if given.sweep and not given.captures and not points:
+        raise UsageError("--sweep counts the mails of a capture; name one")
     exports.check(given)
 
     from smtpinspect.diagnose.face import Asked, diagnose
@@ -67,6 +73,7 @@ def run(words: list[str]) -> int:
             ports=given.port or PORTS,
             points=tuple(Point(name, file) for name, file in points),
             firewall_logs=tuple(given.firewall_log),
+            sweep=given.sweep,
         )
     )
     exports.write(given, told.diagnosis)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose.causes import questions, rank, what_if
+from smtpinspect.diagnose import contrast
+from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
@@ -29,6 +30,7 @@ class Asked(NamedTuple):
     ports: Sequence[int] = PORTS
     points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
     firewall_logs: tuple[str, ...] = ()
+    sweep: str = ""  # INSPECTOR[:PROFILE].KNOB: a limit whose values are tried
 
 
 class Told(NamedTuple):
@@ -52,7 +54,8 @@ def diagnose(asked: Asked) -> Told:
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
             case.observed = observe(case, asked.taken)
-        failed = [case for case in closer if case.failed]
+        # whether a client gave up for what a box did is told by its dialogue only
+        failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
         for case in failed:
             _read(case, asked.ports)
         fingerprints.of(seen.cases)
@@ -61,12 +64,15 @@ def diagnose(asked: Asked) -> Told:
             proof.of(seen.cases)
         logged = firewall_log.join(seen.cases, asked.firewall_logs)
         made.notes += logged.notes
+        told = contrast.of(seen)
         for case in failed:
-            rank(case, None, judge(case, seen))
+            rank(case, told, judge(case, seen))
             proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases
+        if asked.sweep:
+            made.sweep = sweep(asked.source, asked.sweep, ports=asked.ports)
     return Told(made, fault)
 
 

@@ -192,6 +192,13 @@ class WhatIf(NamedTuple):
     sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
 
 
+class Sweep(NamedTuple):
+    """Mails that each value of a limit cuts, over a whole capture. `key`: INSPECTOR[:PROFILE].KNOB."""
+
+    key: str
+    rows: tuple[tuple[str, int, int], ...]  # value, mails cut, mails in all
+
+
 @dataclass(slots=True)
 class Case:
     """A mail, or a connection without one, and what was found out about it."""
@@ -278,4 +285,5 @@ class Diagnosis:
 
     cases: list[Case] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

@@ -8,11 +8,15 @@ from smtpinspect.diagnose.model import Case, Cause, Diagnosis, Reading
 
 
 def record(diagnosis: Diagnosis) -> dict[str, Any]:
-    """`{mails, logs}`, as the contract has them; causes best first."""
-    return {
+    """`{mails, logs}`, as the contract has them; causes best first. With a sweep also that."""
+    made: dict[str, Any] = {
         "mails": [_mail(case) for case in diagnosis.cases],
         "logs": [_reading(reading) for reading in diagnosis.readings],
     }
+    if diagnosis.sweep is not None:
+        rows = [{"value": value, "cut": cut, "mails": mails} for value, cut, mails in diagnosis.sweep.rows]
+        made["sweep"] = {"key": diagnosis.sweep.key, "rows": rows}
+    return made
 
 
 def _mail(case: Case) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def page(diagnosis: Diagnosis, width: int | None, style: Style, captures: Sequen
         yield from _Page(block.first, width, style).lines(block)
         yield ""
     yield from _brief(blocks[WHOLE:], width)
+    yield from words.sweep(diagnosis)
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
     if not blocks:
         yield "Nothing failed: nothing to explain." if not one else _fine(diagnosis.cases[0])

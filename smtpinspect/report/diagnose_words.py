@@ -300,6 +300,20 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{value}: {cut:,} of {count(mails, 'mail')} cut"
 
 
+def sweep(diagnosis: Diagnosis) -> Iterator[str]:
+    """Mails that each value of a limit cuts."""
+    found = diagnosis.sweep
+    if found is None:
+        return
+    mails = found.rows[0][2] if found.rows else 0
+    yield f"SWEEP of {found.key}: mails that each limit would cut, of {count(mails, 'mail')}"
+    width = max((len(value) for value, _, _ in found.rows), default=0)
+    for value, cut, _ in found.rows:
+        share = f"{cut / mails:>7.1%}" if mails else ""
+        yield f"  {value:>{width}}  {cut:>9,}  {share}".rstrip()
+    yield ""
+
+
 def remedies(case: Case) -> list[Remedy]:
     """What to do, each once: the sender's side first, then by place, from the smallest to the whole inspection."""
     best = [cause for cause in case.causes if cause.rank == 0] or case.causes[:1]
