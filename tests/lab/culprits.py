@@ -11,6 +11,7 @@ from typing import Any
 
 from rows import CLIENTS, PIECES, SCRIPTED, STEP_BY_STEP, Row
 from scenarios import SERVER_KEY
+from texts import MAILS
 
 GROUP = "culprits"
 NOT_OPENSMTPD = ("exim", "postfix", "sendmail")  # OpenSMTPD waits in silence for 300 s
@@ -407,4 +408,18 @@ CULPRITS = [
     *_mailguard_addresses(),
     *_mailguard_limits(),
     *_by_hand(),
+]
+
+# --- check: each mail as it is really sent --------------------------------------------------------------
+
+CHECKED = [
+    Row(
+        name=f"checked-{mail}-{client}",
+        group="checked",
+        judged="checked",
+        client=client,
+        mail=mail,
+        settings=LENIENT.get(client, {}),
+    )
+    for mail, client in itertools.product(MAILS, CLIENTS)
 ]

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,6 +108,35 @@ def _relaxed(row: Row, folder: Path) -> Judgement:
     return Judgement(row, wrong, log=log, seconds=_result(folder)["seconds"])
 
 
+# What a stored message can be asked, with all of it on.
+CONTENT = (
+    "stormshield",
+    "stormshield,header_line_limit=256,mime_headers=on",
+    "sonicwall,extended_packers=on,block_multiple_compress_files=on",
+    "mailguard:asa-7.0",
+    "mailguard:asa-8,header_line_length=300,body_line_length=500",
+    "mailguard:asa-8,match=header to-fields count gt 4 -> reset+mime filetype regex zip -> reset+mime encoding base64 "
+    "-> reset+body length gt 3000 -> reset",
+)
+
+
+def _checked(row: Row, folder: Path) -> Judgement:
+    """`check` of the message that was queued finds the rules that `replay` finds in it as it was sent."""
+    stored = _fires(["check", str(folder / "mail.eml"), "--format", "json"])
+    (message,) = json.loads(stored)["messages"]
+    said = sorted({f"{each['inspector']} {each['rule']}" for each in message["alerts"]})
+    told = " ".join(message["not_judged"])
+    events = map(json.loads, _fires(["replay", str(folder / "client.pcap"), "--format", "eve"]).splitlines())
+    fired = [each["smtpinspect"] for each in events if each["event_type"] == "alert"]
+    sent = sorted({f"{each['inspector']} {each['rule']}" for each in fired if each["rule"] not in told})
+    return Judgement(row, "" if said == sent else "check and replay differ", sent, said, [], _result(folder)["seconds"])
+
+
+def _fires(words: list[str]) -> str:
+    command = [sys.executable, "-m", "smtpinspect", *words, *(word for spec in CONTENT for word in ("-i", spec))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def _told(row: Row, folder: Path) -> tuple[list[str], bool]:
     """The sender's log of the mail, and whether it has arrived, which a bounce may have, too."""
     if row.client not in SENDERS:
@@ -130,6 +161,7 @@ JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "typed": _typed,
     "culprit": _culprit,
     "relaxed": _relaxed,
+    "checked": _checked,
 }
 
 
