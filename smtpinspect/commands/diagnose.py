@@ -154,7 +154,7 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
-        if given.log:
+        if told.diagnosis.month is not None:
             from smtpinspect.report import readings_page
 
             print(end="\n" if files else "", file=out)

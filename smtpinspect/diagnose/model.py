@@ -220,7 +220,7 @@ class Case:
     contrast: list[Contrast] = field(default_factory=list)
     what_if: WhatIf = WhatIf()
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
-    logged: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
+    log_lines: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
     specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
 
     @property

@@ -42,7 +42,7 @@ def _mail(case: Case) -> dict[str, Any]:
             for found in case.fingerprints
         ],
         "questions": list(case.questions),
-        "logs": [reading.line for reading in case.logged],
+        "logs": [reading.line for reading in case.log_lines],
     }
 
 

@@ -13,7 +13,7 @@ NEAR: Final = 30  # seconds that a line may come behind the end of its attempt
 
 
 def join(cases: Iterable[Case], readings: Sequence[Reading]) -> None:
-    """Fill in `case.logged`: lines with this server's address and, where they name one, this mail's recipient.
+    """Fill in `case.log_lines`: lines with this server's address and, where they name one, this mail's recipient.
 
     Where a line has a time, it lies behind the beginning of the connection and near its end, or off by a time zone.
     """
@@ -29,7 +29,7 @@ def join(cases: Iterable[Case], readings: Sequence[Reading]) -> None:
             if (not reading.recipient or not recipients or reading.recipient.lower() in recipients)
             and _fits(case, reading)
         ]  # fmt: skip
-        case.logged = tuple(found)
+        case.log_lines = tuple(found)
 
 
 def _fits(case: Case, reading: Reading) -> bool:
