@@ -222,6 +222,9 @@ class _Refuting:
         told = cause.cause == "stormshield.smtp-231"
         return Against(cause.cause, "refuted", "mail 4 trips it and was accepted here") if told else None
 
+    def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
+        return {}
+
 
 def test_a_rule_that_an_accepted_mail_trips_is_out(tmp_path: Path) -> None:
     client, _ = broken(tmp_path, "subject-8bit", "stormshield")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from smtpinspect.diagnose import contrast
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Where
@@ -63,8 +64,9 @@ def diagnose(asked: Asked) -> Told:
             proof.of(seen.cases)
         logged = firewall_log.join(seen.cases, asked.firewall_logs)
         made.notes += logged.notes
+        told = contrast.of(seen)
         for case in failed:
-            rank(case, None, judge(case, seen))
+            rank(case, told, judge(case, seen))
             proof.firm(case, [*logged.causes(case), *proof.causes(case)])
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from smtpinspect._core.views import excerpt
@@ -33,6 +33,8 @@ class Contrasts(Protocol):
 
     def refutes(self, case: Case, cause: Cause) -> Against | None: ...
 
+    def refuted(self, case: Case) -> Mapping[tuple[str, str], Against]: ...
+
 
 def rank(
     case: Case,
@@ -54,7 +56,9 @@ def rank(
     placed: list[tuple[int, int, int, Cause]] = []  # confidence, class, place
     rules: list[tuple[int, int, Cause]] = []
     if scene is not None:
-        found = candidates(case, scene)
+        fallen = contrasts.refuted(case) if contrasts is not None else {}
+        found = candidates(case, scene, fallen)
+        against += [fallen[alert.inspector, alert.rule] for alert in found.refuted]
         fits = (*found.fits, *(each for each in changed if each.rule not in {one.rule for one in found.fits}))
         rules += [(OCTET, each.place, _rule(case, each)) for each in fits]
         against += [_passed(alert) for alert in found.passed[:PASSED]]
