@@ -131,7 +131,8 @@ def _product(spec: str | Inspector) -> str:
 
 def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:
     """Did the client take its leave for what a box did to the dialogue?"""
-    return any(not each.speaks_against for each in changed) or absent.endless(case, scene)
+    hangs = not scene.client.sent and any(alert.breaks for alert in case.alerts)
+    return hangs or any(not each.speaks_against for each in changed) or absent.endless(case, scene)
 
 
 def _nothing(case: Case, scene: Scene) -> bool:
