@@ -225,8 +225,9 @@ class Case:
 
     @property
     def failed(self) -> bool:
-        """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
+        """Is there something to explain? Of what a client gave up only where a cause was found."""
+        outcome = self.observed.outcome
+        return outcome not in ("accepted", "encrypted", "aborted") or (outcome == "aborted" and bool(self.causes))
 
 
 class Reading(NamedTuple):
