@@ -120,6 +120,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "paths",
                 "lookalikes | contrast",
                 "causes",
+                "heads",
                 "stored | impact | compare | anonymise | probe | export",
                 "face | record",
             ),

@@ -97,13 +97,15 @@ CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 # --- diagnose (counts) ----------------------------------------------------------------------------
 DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
-DIAGNOSED_ACCEPTED: Final = 50_000  # mails that are compared with these; some 6 KB each
+DIAGNOSED_READINGS: Final = 2_000  # failures of a log that are told one by one; the sums count all
 DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
 CONTRAST_PATHS: Final = 20_000  # of which accepted and cut mails are compared; some 10 KB each at most
 CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
 CONTRAST_NAMED: Final = 3  # of these mails, that a page names
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
+DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
