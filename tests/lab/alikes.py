@@ -2,8 +2,8 @@
 
     alikes.py [--only PATTERN] [--jobs N] [--judge]
 
-A table goes to standard output and build/lab/alikes.txt; what each run left lies in build/lab/alikes/NAME/. Exit status:
-0 each is found at or near the top and no rule is more than possible, 1 not each, 3 it cannot run here.
+A table goes to standard output and build/lab/alikes.txt; what each run left lies in build/lab/alikes/NAME/.
+Exit status: 0 each is found at or near the top and no rule is more than possible, 1 not each, 3 it cannot run here.
 """
 
 import argparse
