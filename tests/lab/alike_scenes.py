@@ -253,7 +253,7 @@ SCENES = (
           client=("tarpit", "sender-timeout"), server=("tarpit", "sender-timeout"), linger=12),
     Scene(name="idle-forgotten", receiver="exim", prepare=forgets,
           server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"} | STEPS,
-          client=("idle-timeout", "slow-scanner"), server=("idle-timeout",)),
+          client=("idle-timeout", "slow-scanner"), server=None),
     Scene(name="loss", prepare=filters("-A FORWARD -p tcp -m statistic --mode random --probability 0.35 -j DROP"),
           size=200_000, client=("loss",), server=("loss",), settings={"connect_timeout": "30s"} | PATIENT),
     Scene(name="line-down", prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
