@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,31 @@ def test_all_parts_are_there(filled: Diagnosis) -> None:
         "Ask them",
     ]  # fmt: skip
     assert html.escape(QUESTION) in page
+
+
+def test_the_best_cause_and_the_first_step_come_first(filled: Diagnosis) -> None:
+    page = "\n".join(document(filled))
+    short = page[page.index('<section class="short">') : page.index("<h3>Proved")]
+    assert "<dt>Confirmed</dt><dd>stormshield.smtp-231 (certain)</dd>" in short
+    assert "<dd>at the sender: Encode the Subject (RFC 2047)</dd>" in short
+
+
+def test_ten_thousand_mails_are_a_page_that_opens(filled: Diagnosis) -> None:
+    kinds = []
+    for number in range(200):
+        case = copy(filled.cases[0])
+        broken = Break("reply", "server")
+        case.observed = case.observed._replace(reply=f"{400 + number} no", outcome="refused", broken=broken)
+        kinds += [case] * 50
+    page = "\n".join(document(Diagnosis(kinds)))
+    assert page.count("<article") == 26 and len(page) < 1_000_000
+    assert "175 further kinds of failure" in page and "10,000 mails: 5,000 deferred, 5,000 rejected" in page
+
+
+def test_what_a_log_tells_stands_there_as_text() -> None:
+    page = "\n".join(document(Diagnosis(), logs=["One line:  <script>", "\x1b[2J"]))
+    assert "One line:  &lt;script&gt;\n\\x1b[2J" in page
+    assert "Nothing failed" not in page and "Nothing failed" in "\n".join(document(Diagnosis()))
 
 
 def test_the_command_writes_it(folder: Path) -> None:

@@ -8,7 +8,9 @@ import re
 import shutil
 import struct
 import subprocess
+from copy import copy
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -23,8 +25,8 @@ from smtpinspect._core.pcapfile import records
 from smtpinspect.diagnose.export import annotate, blocks, cut
 from smtpinspect.diagnose.export.annotate import comments
 from smtpinspect.diagnose.export.blocks import COMMENT, options
-from smtpinspect.diagnose.model import Diagnosis
-from smtpinspect.errors import UsageError
+from smtpinspect.diagnose.model import Diagnosis, Sign
+from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.source import open_source
 
@@ -139,6 +141,39 @@ def test_a_damaged_capture_is_written_as_far_as_it_goes(name: str, tmp_path: Pat
         assert made.packets <= len(connection(1)) * 2
 
 
+def read(path: Path) -> list[tuple[int, int, bytes, int]]:
+    """As `held`, up to the damage."""
+    found: list[tuple[int, int, bytes, int]] = []
+    try:
+        with open_source(str(path)) as source:
+            for record in records(source):
+                found.append(record)
+    except CaptureError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("name", ["pcap", "big-endian-nanoseconds", "pcapng", "pcapng-big-endian"])
+def test_whatever_is_damaged_what_was_read_is_written(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    rng = Random(None if request.config.getoption("--deep") else name)
+    path = tmp_path / "in"
+    for _ in range(2_000 if request.config.getoption("--deep") else 30):
+        octets = bytearray(CAPTURES[name])
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(24, len(octets))
+            if rng.random() < 0.6:
+                octets[at] = rng.choice((0, 1, 255, rng.randrange(256)))
+            elif rng.random() < 0.5:
+                del octets[at : at + rng.randint(1, 8)]
+            else:
+                octets[at:at] = bytes(rng.randint(1, 8))
+        path.write_bytes(octets)
+        out, _ = annotated(path, {1: ["x"], 3: ["y"]})
+        assert (read(out) if out.stat().st_size else []) == read(path), octets.hex()
+
+
 def test_a_long_comment_is_cut_at_a_character(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(CAPTURES["pcap"])
@@ -180,6 +215,15 @@ def test_the_verdict_stands_at_the_packets_that_decide(filled: tuple[Path, Diagn
     assert not any("certain" in text and "FITS" in text for text in said[first])
     assert all(text.isprintable() for texts in said.values() for text in texts)
     assert path.exists()
+
+
+def test_packets_of_another_point_are_not_those_of_this_capture(filled: tuple[Path, Diagnosis]) -> None:
+    _, diagnosis = filled
+    case = copy(diagnosis.cases[0])
+    case.proved = (Sign(3, "left here", "outside"), Sign(4, "never came", "inside"))
+    said = comments(Diagnosis([case]), "outside")
+    assert said[3] == ["smtpinspect PROVED: left here"]
+    assert 4 not in said
 
 
 # ---- cut to a connection

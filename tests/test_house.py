@@ -120,6 +120,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "paths",
                 "lookalikes | contrast",
                 "causes",
+                "heads",
                 "stored | impact | compare | anonymise | probe | export",
                 "face | record",
             ),
@@ -144,7 +145,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
-                "story_page | diagnose_words",
+                "story_page | diagnose_words | readings_page",
                 "summary | diagnose_page | probe_page | html",
                 "evidence_page",
                 "text",

@@ -17,8 +17,8 @@ gone, IP fragments are joined.
 kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
           TTL, TCP options; SMTP commands, keywords and reply codes; names of
           known header fields, MIME types, charsets, encodings; file extensions;
-          numbers of one or two digits and years; what of attachments the rules
-          go by (records of a ZIP, directory of a compound file, a program's
+          times, days and years, versions, status codes; what of attachments the
+          rules go by (records of a ZIP, directory of a compound file, a program's
           headers and entry point)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smtpinspect.commands.arguments import Parser, source_of
@@ -17,27 +18,27 @@ if TYPE_CHECKING:
 
 def arguments(parser: Parser) -> None:
     parser.add_argument(
-        "--annotate", metavar="OUT.pcapng", help="write the capture with a comment on each packet that decides"
+        "--annotate", metavar="OUT.pcapng", help="write the capture with comments for Wireshark on packets that decide"
     )
     parser.add_argument(
         "--evidence", metavar="DIR", help="write a folder for the other side: a page, the connections, digests"
     )
 
 
-def check(given: argparse.Namespace) -> None:
-    """Wrong usage is told before anything is read."""
+def check(given: argparse.Namespace, files: Sequence[str]) -> None:
+    """Wrong usage is told before anything is read. `files`: the captures; of several points those of the first."""
     for option, path in (("--annotate", given.annotate), ("--evidence", given.evidence)):
-        if path and (not given.captures or "-" in given.captures):
+        if path and (not files or "-" in files):
             raise UsageError(f"{option}: a capture in a file is wanted; it is read once more")
-    check_output(given.annotate, given.captures, "--annotate")
-    check_output(given.out, given.captures)
+    check_output(given.annotate, files, "--annotate")
+    check_output(given.out, files)
     if given.evidence:
         from smtpinspect.diagnose.export.cut import empty_folder
 
         empty_folder(given.evidence, "--evidence")
 
 
-def write(given: argparse.Namespace, diagnosis: Diagnosis) -> None:
+def write(given: argparse.Namespace, files: Sequence[str], diagnosis: Diagnosis, point: str = "") -> None:
     """What is written beside the report; said on standard error, which no reader of the report takes for it."""
     from smtpinspect.report.terminal import count
 
@@ -46,7 +47,7 @@ def write(given: argparse.Namespace, diagnosis: Diagnosis) -> None:
         from smtpinspect.diagnose.export.annotate import annotate, comments
 
         with binary(given.annotate, "--annotate") as out:
-            made = annotate(source_of(given.captures), comments(diagnosis), out)
+            made = annotate(source_of(files), comments(diagnosis, point), out)
         told = f"{count(made.packets, 'packet')}, {count(made.comments, 'of them', 'of them')} with a comment"
         print(f"written: {given.annotate}, {told}; in Wireshark: frame.comment", file=sys.stderr)
     if given.evidence and failed:
@@ -54,7 +55,7 @@ def write(given: argparse.Namespace, diagnosis: Diagnosis) -> None:
         from smtpinspect.report.diagnose_words import shown
         from smtpinspect.report.evidence_page import pages
 
-        exhibits = evidence(source_of(given.captures), failed, given.evidence, lambda case: [*shown(case)], pages)
+        exhibits = evidence(source_of(files), failed, given.evidence, lambda case: [*shown(case)], pages)
         told = count(len(exhibits), "connection")
         print(f"written: {given.evidence}, {told}; begin with README.txt. It holds the mails' text", file=sys.stderr)
     elif given.evidence:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from smtpinspect._core.views import Alert, Flow, Mail
 
 if TYPE_CHECKING:
+    from smtpinspect.diagnose.reading.month import Month
     from smtpinspect.diagnose.trace import Trace
     from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
@@ -192,6 +193,13 @@ class WhatIf(NamedTuple):
     sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
 
 
+class Sweep(NamedTuple):
+    """Mails that each value of a limit cuts, over a whole capture. `key`: INSPECTOR[:PROFILE].KNOB."""
+
+    key: str
+    rows: tuple[tuple[str, int, int], ...]  # value, mails cut, mails in all
+
+
 @dataclass(slots=True)
 class Case:
     """A mail, or a connection without one, and what was found out about it."""
@@ -212,6 +220,7 @@ class Case:
     contrast: list[Contrast] = field(default_factory=list)
     what_if: WhatIf = WhatIf()
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
+    log_lines: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
     specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
 
     @property
@@ -278,4 +287,6 @@ class Diagnosis:
 
     cases: list[Case] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    month: Month | None = None  # what the logs tell in sum; None without a log
+    sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

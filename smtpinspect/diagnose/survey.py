@@ -93,7 +93,7 @@ def survey(
                         continue
                     kept[failed] += 1
                     case.specs = specs
-                    case.alerts = case.alerts[:limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
+                    case.alerts = case.alerts[: limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
                     cases.append(case)
             else:
                 stats = record

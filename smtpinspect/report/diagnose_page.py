@@ -22,10 +22,16 @@ PASTED: Final = 400  # characters of captures' names in a command
 COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
 
 
-def page(diagnosis: Diagnosis, width: int | None, style: Style, captures: Sequence[str] = ()) -> Iterator[str]:
+def page(
+    diagnosis: Diagnosis,
+    width: int | None,
+    style: Style,
+    captures: Sequence[str] = (),
+    points: Sequence[str] = (),
+) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are, and with all there is to tell.
 
-    `captures` are the arguments of the command, for the next one.
+    `captures`, and `points` as NAME=FILE, are those of the command, for the next one.
     """
     blocks = words.folded(diagnosis)
     if not diagnosis.cases:
@@ -39,10 +45,11 @@ def page(diagnosis: Diagnosis, width: int | None, style: Style, captures: Sequen
         yield from _Page(block.first, width, style).lines(block)
         yield ""
     yield from _brief(blocks[WHOLE:], width)
+    yield from words.sweep(diagnosis)
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
     if not blocks:
         yield "Nothing failed: nothing to explain." if not one else _fine(diagnosis.cases[0])
-    yield from wrapped(f"Next: {next_command(blocks, captures)}", None)
+    yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
 
 
 def _fine(case: Case) -> str:
@@ -62,12 +69,13 @@ def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
         yield f"  and {len(blocks) - BRIEF:,} more: --format json has all"
 
 
-def next_command(blocks: Sequence[Block], captures: Sequence[str]) -> str:
+def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Sequence[str] = ()) -> str:
     """What to do next, ready to paste."""
-    given = " ".join(shlex.quote(path) for path in captures)
+    files = " ".join(shlex.quote(path) for path in captures)
+    given = " ".join(f"--point {shlex.quote(point)}" for point in points) or files
     if given and len(given) <= PASTED:
-        command, more = ("diagnose", " --format html -o diagnosis.html") if blocks else ("replay", "")
-        return f"{program()} {command} {given}{more}"
+        diagnosed = f"{program()} diagnose {given} --format html -o diagnosis.html"
+        return diagnosed if blocks else f"{program()} replay {files}"
     rules = [cause.cause for cause in blocks[0].first.causes if cause.kind == "rule"] if blocks else []
     return f"{program()} rules {' '.join(rules[:1])}".rstrip()
 
@@ -85,7 +93,7 @@ class _Page:
         case = self.case
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
-        yield from self._told("", words.notes(case))
+        yield from self._told("NOTE", words.notes(case))
         if self.rich:
             yield from self._told("TIMELINE", self._timeline())
         yield from self._told("FITS", self._causes("fits"))
@@ -165,7 +173,7 @@ class _Page:
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)
-        yield from (f"{one.cause}: {one.text}" for one in listed[:LINES])
+        yield from listed[:LINES]
         if len(listed) > LINES:
             yield f"and {len(listed) - LINES:,} more"
 

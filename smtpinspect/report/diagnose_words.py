@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
-from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Against, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count
@@ -28,7 +28,7 @@ AT: Final = {
     "dotreply": "at the reply to the final dot",
     "quit": "at QUIT",
 }
-ENDED: Final = {"reset": "reset", "closed": "closed", "unknown": "it ended"}  # nobody knows by whom
+ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
 SIDES: Final = {
     "client": "the sender",
     "server": "the server",
@@ -90,12 +90,15 @@ def listed(texts: Sequence[str], joint: str, most: int) -> str:
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
-    """The failed cases, alike ones together; the largest block first, then in the order of the capture."""
+    """The failed cases, alike ones together: mails before connections without one, the largest block first, then in
+    the order of the capture.
+    """
     found: dict[tuple[object, ...], list[Case]] = {}
     for case in diagnosis.cases:
         if case.failed:
             found.setdefault(_alike(case), []).append(case)
-    return [Block(tuple(cases)) for cases in sorted(found.values(), key=lambda cases: -len(cases))]
+    ordered = sorted(found.values(), key=lambda cases: (cases[0].mail is None, -len(cases)))
+    return [Block(tuple(cases)) for cases in ordered]
 
 
 def _alike(case: Case) -> tuple[object, ...]:
@@ -111,7 +114,7 @@ def headline(case: Case) -> Headline:
     seen, kind = case.observed, case.observed.broken.kind
     at = where(case)
     if case.mail is None:
-        return Headline("NO MAIL WAS SENT", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
+        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if seen.outcome == "accepted":
         some = seen.recipients and seen.accepted < seen.recipients
         partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
@@ -143,7 +146,8 @@ def _how(case: Case, at: str) -> str:
         case "fin":
             return f"closed by {by} {at}"
         case _:
-            return f"{ENDED.get(seen.outcome) or f'silence of {span(seen.silence)}'} {at}".rstrip()
+            silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
+            return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
 
 
 def where(case: Case) -> str:
@@ -196,11 +200,11 @@ def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
     if seen.reply:
-        yield f'the answer that decided: "{excerpt(seen.reply.encode())}"'
+        yield f'the answer that decided: "{_reply(case)}"'
     if broken.at is not None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
-        often = f" left {times} times and" if times > 1 else ""
+        often = f" left {times} times and" if times > 1 and not broken.signs else ""
         packet = f" (first in packet {broken.packet:,})" if broken.packet and broken.kind == "drop" else ""
         yield f"{what}{often} were never acknowledged{packet}"
     if broken.kind in ("rst", "fin") and broken.packet:
@@ -215,6 +219,15 @@ def shown(case: Case) -> Iterator[str]:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
+
+
+def _reply(case: Case) -> str:
+    """Its text where only the code was told and the dialogue has it."""
+    reply = case.observed.reply
+    if len(reply) == 3 and case.script is not None:
+        own = [one for one in case.script.replies if one.code == int(reply)] if reply.isdecimal() else []
+        return excerpt(own[-1].octets.rstrip(b"\r\n")) if own else reply
+    return excerpt(reply.encode())
 
 
 def _pointed(signs: Sequence[Sign]) -> str:
@@ -232,6 +245,8 @@ def vantage(case: Case) -> str:
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
+    if taken.where == "unknown":
+        return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
     return f"{TAKEN[taken.where]} (guessed: {why})" if why else TAKEN[taken.where]
 
 
@@ -272,9 +287,13 @@ def told(place: Place, shown: int = 3) -> Iterator[str]:
     yield from list(signs)[:shown]
 
 
-def against(case: Case, kind: str) -> list[Against]:
-    """Causes that are out in this way, each once."""
-    return list({(one.cause, one.text): one for one in case.against if one.kind == kind}.values())
+def against(case: Case, kind: str) -> list[str]:
+    """What is out in this way, and why; what one reason rules out stands together."""
+    found: dict[str, list[str]] = {}
+    for one in case.against:
+        if one.kind == kind:
+            found.setdefault(one.text, []).append(one.cause)
+    return [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in found.items()]
 
 
 def contrasts(case: Case) -> Iterator[str]:
@@ -298,6 +317,20 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{' and '.join(one.relax)} on pass: {does}"
     for value, cut, mails in one.sweep:
         yield f"{value}: {cut:,} of {count(mails, 'mail')} cut"
+
+
+def sweep(diagnosis: Diagnosis) -> Iterator[str]:
+    """Mails that each value of a limit cuts."""
+    found = diagnosis.sweep
+    if found is None:
+        return
+    mails = found.rows[0][2] if found.rows else 0
+    yield f"SWEEP of {found.key}: mails that each limit would cut, of {count(mails, 'mail')}"
+    width = max((len(value) for value, _, _ in found.rows), default=0)
+    for value, cut, _ in found.rows:
+        share = f"{cut / mails:>7.1%}" if mails else ""
+        yield f"  {value:>{width}}  {cut:>9,}  {share}".rstrip()
+    yield ""
 
 
 def remedies(case: Case) -> list[Remedy]:
@@ -335,15 +368,19 @@ def _tls_packet(case: Case) -> int | None:
 
 
 def sums(diagnosis: Diagnosis) -> str:
-    """All cases in a line."""
+    """All cases in a line; connections without a mail are no mails."""
+    mails = [case for case in diagnosis.cases if case.mail is not None]
+    others = len(diagnosis.cases) - len(mails)
+    return f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+
+
+def _counted(cases: Sequence[Case]) -> str:
     found: dict[str, int] = {}
-    for case in diagnosis.cases:
-        seen = case.observed
-        word = seen.outcome if not case.failed else headline(case).word.partition(";")[0].lower()
+    for case in cases:
+        word = headline(case).word.partition(";")[0].lower() if case.failed else case.observed.outcome
         found[word] = found.get(word, 0) + 1
-    mails = count(sum(case.mail is not None for case in diagnosis.cases), "mail")
-    parts = [f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1])]
-    return f"{mails}: {', '.join(parts)}" if parts else mails
+    parts = ", ".join(f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1]))
+    return f"{count(len(cases), 'mail')}{': ' if parts else ''}{parts}"
 
 
 def legend(width: int = 79) -> Iterator[str]:

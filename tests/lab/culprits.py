@@ -5,10 +5,13 @@ what no server here says by itself (an empty line, a reply of 4,200 octets, ...)
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rows import CLIENTS, PIECES, SCRIPTED, STEP_BY_STEP, Row
+from scenarios import SERVER_KEY
+from texts import MAILS
 
 GROUP = "culprits"
 NOT_OPENSMTPD = ("exim", "postfix", "sendmail")  # OpenSMTPD waits in silence for 300 s
@@ -28,6 +31,7 @@ TLS_REQUIRED = {
     "exim": {"hosts_avoid_tls": "", "hosts_require_tls": "*"},
     "postfix": {"smtp_tls_security_level": "encrypt"},
 }
+TLS: dict[str, Any] = {"server": "exim", "server_settings": {"tls_advertise_hosts": "*", "tls_certificate": SERVER_KEY}}
 CHUNKING = {"chunking_advertise_hosts": "*"}
 SERVERS = ("exim", "postfix", "sendmail", "opensmtpd")
 
@@ -54,6 +58,14 @@ def culprit(
     parts += [str(row.size)] * (row.size == MIDDLE)
     name = "-".join(part for part in parts if part)
     return Row(**{**vars(row), "name": f"culprit-{name}", "settings": own})
+
+
+def relaxed(row: Row, rules: Sequence[str]) -> Row:
+    """The same mail through the same box with these rules off."""
+    words = [word for word in row.box[1].split(",") if not word.startswith("off=")]
+    before = [word.removeprefix("off=") for word in row.box[1].split(",") if word.startswith("off=")]
+    spec = ",".join([*words, "off=" + "+".join([*before, *rules])])
+    return replace(row, name=f"{row.name}-relaxed", judged="relaxed", kind="", fires="", box=("-i", spec))
 
 
 # --- Stormshield ----------------------------------------------------------------------------------------
@@ -103,22 +115,23 @@ def _stormshield_text() -> Iterator[Row]:
             yield culprit(f"stormshield.{rule}", f"stormshield{more}", client, "drop", mail, mail=mail)
 
 
-# rule, spec behind `stormshield`, replies of the server
-_REPLIES: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("smtp-217.reply", "", {"RCPT": "250 2.1.5 " + "o" * 4200}),
-    ("smtp-217.reply", ",server_line_limit=512", {"MAIL": "250 2.1.0 " + "o" * 600}),
-    ("smtp-219.reply", "", {"RCPT": r"\r\n250 2.1.5 Ok"}),
-    ("smtp-219.reply", "", {"MAIL": r"250-2.1.0 Ok\r\n\r\n250 2.1.0 Ok"}),
-    ("smtp-223", "", {"EHLO": "502 5.5.2 Error: command not recognized"}),
-    ("smtp-223", ",reply_codes=504+555", {"MAIL": "555 5.5.4 Unsupported option"}),
+_PATIENT = ("postfix", "sendmail")  # with replies that are none
+# rule, spec behind `stormshield`, replies of the server, clients that take them
+_REPLIES: tuple[tuple[str, str, dict[str, str], tuple[str, ...]], ...] = (
+    ("smtp-217.reply", "", {"RCPT": "250 2.1.5 " + "o" * 4200}, _PATIENT),
+    ("smtp-217.reply", ",server_line_limit=512", {"MAIL": "250 2.1.0 " + "o" * 600}, CLIENTS),
+    ("smtp-219.reply", "", {"RCPT": r"\r\n250 2.1.5 Ok"}, _PATIENT),
+    ("smtp-219.reply", "", {"MAIL": r"250-2.1.0 Ok\r\n\r\n250 2.1.0 Ok"}, _PATIENT),
+    ("smtp-223", "", {"EHLO": "502 5.5.2 Error: command not recognized"}, CLIENTS),
+    ("smtp-223", ",reply_codes=504+555", {"EHLO": "504 5.5.4 Unknown"}, CLIENTS),
 )
 
 
 def _stormshield_replies() -> Iterator[Row]:
-    for number, (rule, more, replies) in enumerate(_REPLIES):
+    for number, (rule, more, replies, clients) in enumerate(_REPLIES):
         full = f"stormshield.{rule}"
-        at = next(iter(replies)).lower()
-        for client in CLIENTS:
+        at = next(iter(replies)).lower() + ("-own" if more else "")
+        for client in clients:
             teardowns = ("rst-both",) if client == "opensmtpd" else ("drop-flow", "rst-both")
             for teardown in teardowns if number % 2 == 0 else teardowns[:1]:
                 spec = f"stormshield,teardown={teardown}{more}"
@@ -215,13 +228,11 @@ def _mailguard_dialogue() -> Iterator[Row]:
         own = settings | EHLO_TO_ALL.get(client, {})
         for profile in ESMTP:
             spec = f"mailguard:{profile}"
-            yield culprit("mailguard.starttls-blocked", spec, client, "quit", profile, own, offers=("STARTTLS",))
+            yield culprit("mailguard.starttls-blocked", spec, client, "quit", profile, own, **TLS)
         rule = "mailguard.ehlo-blocked"
-        yield culprit(rule, "mailguard:pix-6", client, "quit", "tls", own, offers=("STARTTLS",))
-    yield culprit(
-        "mailguard.banner-masked", "mailguard:asa-8", "postfix", "quit", "tls", TLS_REQUIRED["postfix"],
-        offers=("STARTTLS",),
-    )  # fmt: skip
+        yield culprit(rule, "mailguard:pix-6", client, "quit", "tls", own, **TLS)
+    required = TLS_REQUIRED["postfix"]
+    yield culprit("mailguard.banner-masked", "mailguard:asa-9-tls", "postfix", "quit", "tls", required, **TLS)
     utf8 = {"smtputf8_enable": "yes", "smtp_pix_workarounds": ""}
     for profile in (*ESMTP, "asa-9-tls"):
         yield culprit(
@@ -240,7 +251,7 @@ def _mailguard_addresses() -> Iterator[Row]:
         spec = f"mailguard:{profile}"
         pipe = ("lists|archive@example.net",)
         yield culprit("mailguard.address-pipe", spec, client, "reply", profile, recipients=pipe, replies=PIPE)
-        real: dict[str, Any] = {"recipients": pipe, "server": "opensmtpd" if client == "postfix" else "postfix"}
+        real: dict[str, Any] = {"recipients": pipe, "server": "postfix"}
         yield culprit("mailguard.address-pipe", spec, client, "reply", profile, **real)
     for client, profile in zip(("exim", "postfix"), ("pix-5", "asa-7.0"), strict=True):
         angle: dict[str, Any] = {"recipients": ('"a<b"@example.net',), "replies": ANGLE}
@@ -312,7 +323,11 @@ def _mailguard_limits() -> Iterator[Row]:
 _HELO, _MAIL, _RCPT = "HELO out.example.com\r\n", "MAIL FROM:<a@example.org>\r\n", "RCPT TO:<u@example.net>\r\n"
 _TEXT = "From: <a@example.org>\r\nTo: <u@example.net>\r\nSubject: test\r\n\r\nhello\r\n.\r\n"
 _END = ("DATA\r\n", _TEXT)
-# rule, spec, tag, kind, pieces, offers
+_LARGE = 102_500  # just above the lowest limit of a chunk
+_LINES_OF_70 = ("Subject: test\r\n\r\n" + ("x" * 68 + "\r\n") * (_LARGE // 70))[: _LARGE - 2]
+_CHUNK = f"BDAT {_LARGE} LAST\r\n{_LINES_OF_70.ljust(_LARGE - 2, 'x')}\r\n"
+_BLOCK = (f"XEXCH50 {_LARGE} 2\r\n", "x" * (_LARGE - 1) + "\n")
+# rule, spec, tag, kind, pieces
 _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     *(
         ("mailguard.command-split", f"mailguard:{profile}", profile, kind, (_HELO, "MA", _MAIL[2:], _RCPT, *_END))
@@ -333,10 +348,11 @@ _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ),
     *(
         ("mailguard.command-not-allowed", f"mailguard:{profile}", f"{profile}-{verb.strip()[:4].lower()}", "reply",
-         (_HELO, _MAIL, _RCPT, verb, *_END))
-        for profile, verb in (
-            ("pix-5", "VRFY u\r\n"), ("pix-6", "VRFY u\r\n"), ("pix-6", "HELP\r\n"), ("fwsm-3", "XEXCH50 10 2\r\n"),
-            ("asa-7.0", "XEXCH50 10 2\r\n"), ("asa-8", "X-LINK2STATE LAST CHUNK\r\n"),
+         (_HELO, _MAIL, _RCPT, verb, *more, *_END))
+        for profile, verb, *more in (
+            ("pix-5", "VRFY u\r\n"), ("pix-6", "VRFY u\r\n"), ("pix-6", "HELP\r\n"),
+            ("fwsm-3", "XEXCH50 10 2\r\n", "123456789\n"), ("asa-7.0", "XEXCH50 10 2\r\n", "123456789\n"),
+            ("asa-8", "X-LINK2STATE LAST CHUNK\r\n"),
         )
     ),
     ("mailguard.cmd-line-length", "mailguard:asa-8", "asa-8", "drop",
@@ -344,13 +360,13 @@ _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("stormshield.smtp-217.command", "stormshield", "widest", "drop",
      (_HELO, f"MAIL FROM:<a@example.org>{' ' * 4200}\r\n", _RCPT, *_END)),
     ("stormshield.smtp-217.bdat", "stormshield,bdat_size=102400", "bdat", "drop",
-     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "BDAT 204800 LAST\r\n")),
+     ("EHLO out.example.com\r\n", _MAIL, _RCPT, _CHUNK)),
     ("stormshield.smtp-217.bdat", "stormshield,bdat_size=102400,teardown=rst-both", "bdat-rst-both", "rst",
-     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "BDAT 204800 LAST\r\n")),
+     ("EHLO out.example.com\r\n", _MAIL, _RCPT, _CHUNK)),
     ("stormshield.smtp-217.xexch50", "stormshield,xexch50_size=102400", "xexch50", "drop",
-     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "XEXCH50 204800 2\r\n")),
+     ("EHLO out.example.com\r\n", _MAIL, _RCPT, *_BLOCK, *_END)),
     ("stormshield.smtp-217.xexch50", "stormshield,xexch50_size=102400,teardown=rst-both", "xexch50-rst-both", "rst",
-     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "XEXCH50 204800 2\r\n")),
+     ("EHLO out.example.com\r\n", _MAIL, _RCPT, *_BLOCK, *_END)),
     ("stormshield.smtp-219.command", "stormshield", "drop-flow", "drop", (_HELO, "\r\n", _MAIL, _RCPT, *_END)),
     ("stormshield.smtp-219.command", "stormshield,teardown=drop", "drop", "drop",
      (_HELO, _MAIL, "\r\n", _RCPT, *_END)),
@@ -360,11 +376,11 @@ _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
      (_HELO, _MAIL, "  \r\n", _RCPT, *_END)),
     ("stormshield.smtp-223", "stormshield,mode=advertised", "advertised", "drop",
      ("EHLO out.example.com\r\n", "ETRN example.com\r\n", _MAIL, _RCPT, *_END)),
-    ("stormshield.smtp-223", "stormshield", "vrfy", "drop", (_HELO, "VRFY u\r\n", _MAIL, _RCPT, *_END)),
+    ("stormshield.smtp-223", "stormshield", "vrfy", "drop", (_HELO, "?VRFY u\r\n", _MAIL, _RCPT, *_END)),
     ("stormshield.smtp-223", "stormshield,teardown=rst-both", "vrfy-rst-both", "rst",
-     (_HELO, _MAIL, "VRFY u\r\n", _RCPT, *_END)),
+     (_HELO, _MAIL, "?VRFY u\r\n", _RCPT, *_END)),
     ("stormshield.filter-exchange", "stormshield,filter_exchange_extensions=on", "xexch50", "drop",
-     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "XEXCH50 20 2\r\n", *_END)),
+     ("EHLO out.example.com\r\n", _MAIL, _RCPT, "XEXCH50 20 2\r\n", "x" * 19 + "\n", *_END)),
     ("stormshield.filter-exchange", "stormshield,filter_exchange_extensions=on", "x-link2state", "drop",
      ("EHLO out.example.com\r\n", "X-LINK2STATE LAST CHUNK\r\n", _MAIL, _RCPT, *_END)),
     ("stormshield.filter-turning", "stormshield,filter_turning_extensions=on", "etrn", "drop",
@@ -374,7 +390,7 @@ _BY_HAND: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 # Without the box, these servers know the verbs, so that a mail follows.
 _KNOWN = {"VRFY": "252 2.1.5 Send it", "HELP": "214 2.0.0 RFC 5321", "ETRN": "250 2.0.0 Ok", "ATRN": "250 2.0.0 Ok"}
-_KNOWN |= {"XEXC": "250 2.0.0 Ok", "X-LI": "250 2.0.0 Ok", "\r\n": "250 2.0.0 Ok", "  \r\n": "250 2.0.0 Ok"}
+_KNOWN |= {"X-LI": "250 2.0.0 Ok", "\r\n": "250 2.0.0 Ok", "  \r\n": "250 2.0.0 Ok"}
 
 
 def _by_hand() -> Iterator[Row]:
@@ -392,4 +408,18 @@ CULPRITS = [
     *_mailguard_addresses(),
     *_mailguard_limits(),
     *_by_hand(),
+]
+
+# --- check: each mail as it is really sent --------------------------------------------------------------
+
+CHECKED = [
+    Row(
+        name=f"checked-{mail}-{client}",
+        group="checked",
+        judged="checked",
+        client=client,
+        mail=mail,
+        settings=LENIENT.get(client, {}),
+    )
+    for mail, client in itertools.product(MAILS, CLIENTS)
 ]

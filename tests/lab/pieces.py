@@ -3,7 +3,8 @@
     pieces.py HOST SECONDS < PIECES
 
 PIECES is a JSON list. A piece that ends with a line end waits for the reply to it, so many SECONDS at most; a refusal
-(4xx or 5xx) is the end, with QUIT. Standard output tells what was said, as a mail program's log would.
+(4xx or 5xx) is the end, with QUIT, unless `?` stands before the piece. Standard output tells what was said, as a mail
+program's log would.
 """
 
 import json
@@ -23,11 +24,12 @@ def main() -> None:
             replies = connection.makefile("rb")
             reply(replies)
             for piece in [*pieces, "QUIT\r\n"]:
+                may_fail, piece = piece.startswith("?"), piece.removeprefix("?")
                 said = piece if len(piece) < 80 else f"{piece[:60]}... ({len(piece)} octets)"
                 connection.sendall(piece.encode("latin-1"))
                 if not piece.endswith("\n"):
                     time.sleep(0.1)
-                elif reply(replies)[:1] in (b"4", b"5"):
+                elif reply(replies)[:1] in (b"4", b"5") and not may_fail:
                     connection.sendall(b"QUIT\r\n")
                     reply(replies)
                     return

@@ -18,9 +18,11 @@ from pathlib import Path
 import network
 import roots
 import telnet
+from lab import certify
 from network import Host, wait_until
 from receivers import RECEIVERS
 from rows import LARGE, PIECES, SCRIPTED, TIMEOUTS, TYPED, Row
+from scenarios import SERVER_KEY
 from senders import SENDERS
 from texts import compose
 
@@ -52,7 +54,7 @@ def main() -> None:
         stand_between(row)
         with recorded(row, client, folder), recorded(row, server, folder):
             begin = time.monotonic()
-            said = send(row, client)
+            said = send(row, client, folder)
             seconds = time.monotonic() - begin
             wait_for_server(row, server)
             time.sleep(0.5)  # what is logged a moment later, and the last segments
@@ -93,6 +95,8 @@ def serve(row: Row, server: Host, mails: Path) -> None:
         server.wait_for_listener()
     else:
         settings = receiver.shortened(TIMEOUTS["command"]) | dict(row.server_settings)
+        if SERVER_KEY in settings.values():
+            certify(server)
         receiver.serve(server, settings)
 
 
@@ -134,8 +138,11 @@ def recorded(row: Row, host: Host, folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def send(row: Row, client: Host) -> str:
-    """Have the mail sent, until its client knows how the attempt ended; what a typed dialogue was answered."""
+def send(row: Row, client: Host, folder: Path | None = None) -> str:
+    """Have the mail sent, until its client knows how the attempt ended; what a typed dialogue was answered.
+
+    The mail as it was queued goes to FOLDER/mail.eml.
+    """
     if row.client == TYPED:
         return telnet.type_lines(client, SERVER, row.typed)
     if row.client == PIECES:
@@ -144,6 +151,8 @@ def send(row: Row, client: Host) -> str:
     sender = SENDERS[row.client]
     recipient = "u@example.net" if row.server == SCRIPTED else "bob@example.net"
     mail = compose(row.mail, row.size, row.mail_from or f"a@{client.hostname}", *(row.recipients or (recipient,)))
+    if folder is not None:
+        (folder / "mail.eml").write_bytes(mail.data)
     sender.deliver(client, SERVER, [mail], sender.shortened(TIMEOUTS) | dict(row.settings), user="root")
     wait_until(lambda: sender.is_over(client, row.phase), "the attempt ends", sender.patience)
     return ""

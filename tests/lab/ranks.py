@@ -1,23 +1,31 @@
 """Where `diagnose` ranks the rule that really broke a mail, by what it is told and where the capture was taken."""
 
+import io
 import json
 import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rows import Row
+from smtpinspect import cli
 
-# What diagnose is given: the files of a run by vantage, and whether it is told which firewall it is.
+# What diagnose is given: the files of a run by vantage.
 VANTAGES: dict[str, tuple[str, ...]] = {
-    "sender": ("client.pcap",),
-    "receiver": ("server.pcap",),
+    "sender": ("{folder}/client.pcap",),
+    "receiver": ("{folder}/server.pcap",),
+    "both": ("--outside", "{folder}/client.pcap", "--inside", "{folder}/server.pcap"),
 }
+# Rules that the server's octets trip: where the box drops or rewrites those, the sender's side never sees them.
+BY_SERVER = frozenset({
+    "stormshield.smtp-217.reply", "stormshield.smtp-219.reply", "stormshield.smtp-223", "mailguard.invalid-recipients",
+    "mailguard.banner-masked", "mailguard.banner-multiline-broken", "mailguard.starttls-blocked",
+    "mailguard.ehlo-param-masked",
+})  # fmt: skip
 FINE = ("accepted", "encrypted")
 FIRST, THREE = 0, 2
 
@@ -38,14 +46,15 @@ class Rank:
 
 
 def ranks(rows: Sequence[Row], build: Path) -> list[Rank]:
-    """Every run from every vantage, told and not told."""
-    asked = [(row, vantage, told) for row in rows for vantage in VANTAGES for told in (False, True)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda each: _rank(*each, build), asked))
+    """Every run from every vantage, told and not told which firewall it is."""
+    asked = [(row, vantage, told, build) for row in rows for vantage in VANTAGES for told in (False, True)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_rank, asked, chunksize=8))
 
 
-def _rank(row: Row, vantage: str, told: bool, build: Path) -> Rank:
-    files = [str(build / row.name / file) for file in VANTAGES[vantage]]
+def _rank(asked: tuple[Row, str, bool, Path]) -> Rank:
+    row, vantage, told, build = asked
+    files = [word.format(folder=build / row.name) for word in VANTAGES[vantage]]
     try:
         mail = failed(diagnose(files, row.box[1] if told else None))
     except (RuntimeError, ValueError) as error:
@@ -59,13 +68,14 @@ def _rank(row: Row, vantage: str, told: bool, build: Path) -> Rank:
 
 
 def diagnose(files: Sequence[str], spec: str | None) -> dict[str, Any]:
-    """The record of `diagnose --format json`. Raises RuntimeError when it fails."""
-    command = [sys.executable, "-m", "smtpinspect", "diagnose", *files, "--format", "json"]
-    command += [] if spec is None else ["-i", spec]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"status {done.returncode}: {done.stderr.strip()[-300:]}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    """The record of `smtpinspect diagnose --format json`. Raises RuntimeError when it fails."""
+    said = io.StringIO()
+    words = ["diagnose", *files, "--format", "json", *([] if spec is None else ["-i", spec])]
+    with redirect_stdout(said):
+        status = cli.main(words)
+    if status:
+        raise RuntimeError(f"{' '.join(words)}: status {status}")
+    result: dict[str, Any] = json.loads(said.getvalue())
     return result
 
 

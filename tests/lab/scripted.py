@@ -20,6 +20,7 @@ REPLIES = {
     b"RSET": "250 2.0.0 Ok",
     b"NOOP": "250 2.0.0 Ok",
     b"QUIT": "221 2.0.0 Bye",
+    b"XEXCH50": "354 Send binary data",
     b"GREETING": "220 mx.example.net ESMTP",
     b"TEXT": "250 2.0.0 Ok: queued as ABC123",
 }
@@ -48,7 +49,13 @@ class Dialogue(socketserver.StreamRequestHandler):
             self.say(self.server.replies[b"GREETING"])
             while line := self.rfile.readline(65536):
                 verb = line[:4].upper().rstrip()
+                if verb == b"BDAT":
+                    self.chunk(line.split())
+                    continue
                 self.say(*self.extensions() if verb == b"EHLO" else [self.reply(line)])
+                if verb == b"XEXC":
+                    self.rfile.read(int(line.split()[1]))
+                    self.say("250 2.0.0 Ok")
                 if verb == b"QUIT" or (verb == b"DATA" and not self.text()):
                     return
         except OSError:
@@ -70,9 +77,20 @@ class Dialogue(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline()) not in (b".\r\n", b""):
             lines.append(line)
         if line:
-            (self.server.folder / f"{next(self.server.numbers)}.eml").write_bytes(b"".join(lines))
-            self.say(self.server.replies[b"TEXT"])
+            self.take(b"".join(lines))
         return bool(line)
+
+    def chunk(self, words: list[bytes]) -> None:
+        """The mail is what its last chunk holds."""
+        octets = self.rfile.read(int(words[1]))
+        if words[-1].upper() == b"LAST":
+            self.take(octets)
+        else:
+            self.say("250 2.0.0 Ok")
+
+    def take(self, text: bytes) -> None:
+        (self.server.folder / f"{next(self.server.numbers)}.eml").write_bytes(text)
+        self.say(self.server.replies[b"TEXT"])
 
     def say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())

@@ -16,9 +16,12 @@ from smtpinspect.diagnose.anonymise.words import KEPT
 _LOWER: Final = b"bcdfghjklmnpqrstvwxz"
 _UPPER: Final = _LOWER.upper()
 _TOKEN: Final = re.compile(
-    rb"(?P<address>" + TEXT.pattern + rb")"
+    # times, zones, days of a date, versions and status codes; the digits of utf-8, filename*0, iso-8859-1
+    rb"(?P<time>(?<![\w:])\d\d?:\d\d(?::\d\d)?(?![\w:])|(?<=:\d\d )[+-]\d{4}\b"
+    rb"|(?<!\w)\d\d?(?= (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) )"
+    rb"|(?<![\w.])\d(?:\.\d{1,3}){1,2}(?![\w.]*\d)|(?:(?<=[A-Za-z]-)|(?<=8859-)|(?<=\*))\d\d?(?!\w))"
+    rb"|(?P<address>" + TEXT.pattern + rb")"
     rb"|(?P<count>\b(?i:(?:SIZE[ =]|BDAT |XEXCH50 )\d+|BODY=8BITMIME))"
-    rb"|(?P<zone>(?<=:\d\d )[+-]\d{4}\b)"
     rb"|(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
     rb"|(?P<hex>(?<!(?i:boundary))(?<!(?i:charset))=[0-9A-F]{2}|%[0-9A-Fa-f]{2})"
     rb"|(?P<word>[A-Za-z0-9\x80-\xff]+)"
@@ -72,7 +75,7 @@ class Texts:
         if kind == "address":
             told = self.addresses.told(text)
             return told if told != text or b":" not in text else self._words(text)
-        if kind in ("count", "zone"):
+        if kind in ("count", "time"):
             return text
         if kind == "encoded":
             return text[:2] + self.line(text[2:-3]) + text[-3:]
@@ -88,9 +91,9 @@ class Texts:
         return re.sub(rb"[A-Za-z0-9]+", lambda found: self.word(found[0]), text)
 
     def word(self, word: bytes) -> bytes:
-        """Another word for this one; words that name nobody, short numbers and years stay."""
+        """Another word for this one; words that name nobody and years stay."""
         if word.isdigit():
-            if len(word) <= 2 or _YEAR.fullmatch(word) or word.decode() in KEPT:
+            if _YEAR.fullmatch(word) or word.decode() in KEPT:
                 return word
         elif word.isascii() and word.lower().decode() in KEPT:
             return word

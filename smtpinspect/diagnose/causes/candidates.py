@@ -107,7 +107,7 @@ def _through(alert: Alert, scene: Scene) -> bool:
     """Did the octet that decides come through, and the dialogue go on?"""
     if alert.row.action.strength == Strength.REWRITE:
         return scene.client.sent > 0  # the greeting passes, in another form
-    return alert.offset + alert.length <= scene.half(alert.direction).through and scene.kind != "reply"
+    return alert.offset + max(alert.length, 1) <= scene.half(alert.direction).through and scene.kind != "reply"
 
 
 def _first_of_each(alerts: Sequence[Alert], scene: Scene) -> Iterator[Alert]:
@@ -138,7 +138,7 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
         if look.client != "reply":
             return None
         return Candidate(alert, look, FIRST, (Sign(alert.packet, what),))
-    if at < half.through and at + alert.length <= half.through:
+    if at + max(alert.length, 1) <= half.through:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
     how = f"; nothing from octet {half.through:,} on came through"

@@ -21,9 +21,9 @@ WORDS: Final[tuple[Confidence, ...]] = tuple(CONFIDENCE)
 PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
 
-# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, look-alikes, rules of the
-# product that the user named, what nobody knows, and rules whose octet nobody has seen.
-PROVED, OCTET, STRONG, LOOKALIKE, NAMED, NOBODY, GUESS = range(7)
+# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
+# user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
+PROVED, OCTET, STRONG, NAMED, LOOKALIKE, NOBODY, GUESS = range(7)
 
 
 class Contrasts(Protocol):

@@ -26,41 +26,55 @@ class Written(NamedTuple):
     left_out: int
 
 
-def comments(diagnosis: Diagnosis) -> dict[int, list[str]]:
-    """What is said of which packet, proved things first; the degree of truth stands before each."""
+def comments(diagnosis: Diagnosis, point: str = "") -> dict[int, list[str]]:
+    """What is said of which packet, proved things first; the degree of truth stands before each.
+
+    `point`: where the capture was taken; what was seen elsewhere has packets of other captures.
+    """
     found: dict[int, list[str]] = {}
     for case in diagnosis.cases:
         if not case.failed:
             continue
-        for number, text in _of(case):
+        for number, text in _of(case, ("", point)):
             if number is not None and text not in found.setdefault(number, []):
                 found[number].append(text)
     return found
 
 
-def _of(case: Case) -> Iterator[tuple[int | None, str]]:
+def _of(case: Case, points: Sequence[str]) -> Iterator[tuple[int | None, str]]:
     seen = case.observed
     broken = seen.broken
     who = "" if case.mail is None else f" ({case.mail.mail_from or '<>'})"
     told = f"{seen.outcome} at {seen.phase}" if seen.phase else seen.outcome
     if broken.packet:
         yield broken.packet, _said("PROVED", f"{ENDS.get(broken.kind, 'here it ended')}{_by(broken)}; mail{who} {told}")
-    for sign in broken.signs:
-        yield sign.packet, _said("PROVED", sign.text)
+    if broken.at is not None and broken.kind != "drop":
+        yield _holding(case, broken.at), _said("PROVED", f"first packet that was never acknowledged; mail{who} {told}")
+    for sign in (*broken.signs, *case.proved):
+        if sign.point in points:
+            yield sign.packet, _said("PROVED", sign.text)
     for one in case.fingerprints:
-        for sign in one.signs:
+        for sign in (sign for sign in one.signs if sign.point in points):
             yield sign.packet, _said("PROVED", f"{one.text}{f' ({one.product})' if one.product else ''}")
     for cause in case.causes:
         if cause.rank >= CAUSES:
             continue
         degree = cause.degree.upper()
-        for sign in cause.evidence:
+        for sign in (sign for sign in cause.evidence if sign.point in points):
             yield sign.packet, _said(degree, f"{cause.cause} ({cause.confidence}): {sign.text}")
         alert = cause.alert
         if alert is not None:
             side = "sender" if alert.direction == "client" else "server"
             where = f"the {side}'s byte {alert.offset}, {alert.length} long"
             yield alert.packet, _said(degree, f"{cause.cause} ({cause.confidence}): {cause.title}, {where}")
+
+
+def _holding(case: Case, at: int) -> int | None:
+    """The first packet with this octet of the client's."""
+    for packet in case.trace.packets if case.trace else ():
+        if packet.by_client and packet.at is not None and packet.at <= at < packet.at + packet.length:
+            return packet.number
+    return None
 
 
 def _by(broken: Break) -> str:

@@ -211,7 +211,7 @@ def _pcapng(reader: _Reader) -> Iterator[Block]:
         if total < 12 + len(before) or total % 4 or total > limits.EXPORT_BLOCK:
             return
         rest = reader.take(total - 8 - len(before))
-        if rest is None:
+        if rest is None or rest[-4:] != size:  # the reader of captures stops there, too
             return
         found = Block(struct.unpack(f"{order}I", kind)[0], kind + size + before + rest, order)
         if found.kind == INTERFACE and total >= 20:

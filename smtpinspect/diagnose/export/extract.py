@@ -42,12 +42,13 @@ def extract(engine: Engine, source: Input, folder: str) -> Extracted:
 def _broken(engine: Engine, source: Input) -> tuple[list[_Found], int]:
     found: list[_Found] = []
     waiting: dict[int, list[Mail]] = {}  # broken mails of open connections
-    begins: dict[int, dict[int, int]] = {}  # of these: where each later mail begins, by tx_id
+    begins: dict[int, dict[int, int]] = {}  # of these: where the next mail begins, by its tx_id
     taken = left_out = 0
     try:
         for record in engine.run(source):
             if isinstance(record, Mail):
-                if record.flow_id in begins:
+                before = waiting.get(record.flow_id)
+                if before and before[-1].tx_id == record.tx_id - 1:
                     begins[record.flow_id][record.tx_id] = record.start_ns
                 if not record.broken_by:
                     continue

@@ -11,6 +11,7 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.mailguard.profiles import BANNER, PRODUCTS, PROFILES
 
 PRODUCT: Final = "mailguard"
+STARS: Final = 3  # fewer may be anybody's; a name and a word behind the code are longer
 
 
 class Traits(NamedTuple):
@@ -53,8 +54,10 @@ def having(test: Callable[[Traits], bool]) -> tuple[str, ...]:
 
 
 def denying(*styles: str) -> tuple[str, ...]:
-    """The profiles that treat a command they do not allow so."""
-    return having(lambda each: each.deny_style in styles)
+    """The profiles that treat a command they do not allow so, and those of the same configuration keyword: no source
+    says which build of `fixup` makes it NOOP, and which one X."""
+    families = {each.inspect for each in traits() if each.deny_style in styles}
+    return having(lambda each: each.inspect in families)
 
 
 def masking_keywords(tls: bool) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ def masking_keywords(tls: bool) -> tuple[str, ...]:
 
 def styles_of(greeting: bytes) -> tuple[str, ...]:
     """The masks that may have made this greeting: to mask it once more changes nothing. None: it is in clear."""
-    if greeting.count(b"*") < 3 and masks.cmap(greeting) != greeting:
+    if greeting.count(b"*") < STARS and b"cmap_" not in greeting:
         return ()
     return tuple(style for style in BANNER if _kept(greeting, style))
 

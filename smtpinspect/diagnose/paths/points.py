@@ -187,13 +187,24 @@ def _flags(near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change]
                 left.remove(match)
                 both += 1
         direction: Literal["client", "server"] = "client" if near.by_client else "server"
-        if came and (flag == RST or not both):
+        if flag == SYN and came + left and _goes_on(near) and _goes_on(far):
+            continue  # one capture has it not, the connection has
+        if came and (flag == RST or not both) and not (flag == FIN and _acked(near, came[0])):
             numbers = tuple(p.number for p in came[:PACKETS])
             yield Difference("injected", ends, direction, came[0].end or 0, far=numbers, what=name)
-        acked = any(p.acks is not None and p.acks > (left[0].end or 0) for p in _answers(near)) if left else False
-        if left and not both and not (acked and flag == FIN):
+        if left and not both and not (flag == FIN and _acked(near, left[0])):
             numbers = tuple(p.number for p in left[:PACKETS])
             yield Difference("dropped", ends, direction, left[0].end or 0, near=numbers, what=name)
+
+
+def _goes_on(side: Side) -> bool:
+    """Has this side sent more than a SYN?"""
+    return any(p.by_client == side.by_client and not p.flags & SYN for p in side.trace.packets)
+
+
+def _acked(side: Side, fin: Packet) -> bool:
+    """Has the other end's acknowledgement of this FIN come to where it was sent from?"""
+    return fin.end == side.top and any(p.acks is not None and p.acks > side.top for p in _answers(side))
 
 
 def _answers(side: Side) -> list[Packet]:

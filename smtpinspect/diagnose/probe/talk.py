@@ -169,7 +169,8 @@ class Talk:
                 if (found and found[2] != b"-") or (not found and not _CODED.match(octets)):
                     return self._made(octets, "", begin, before)
                 continue
-            if len(self._left) + len(octets) > LONGEST:
+            tls = not octets and self._left[:2] in (b"\x15\x03", b"\x16\x03")  # RFC 8446 5.1: no line will come
+            if tls or len(self._left) + len(octets) > LONGEST:
                 octets, self._left = octets + self._left, b""
                 return self._made(octets[:LONGEST], "too long", begin, before)
             ended = self._more(begin + seconds - self._clock())

@@ -21,6 +21,7 @@ from smtpinspect.diagnose.reading import (
 from smtpinspect.diagnose.reading.lines import Line, line_of
 from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.reading.state import State, reading
+from smtpinspect.grammar import limits
 
 Reader = Callable[[Line, State], Iterator[Reading]]
 
@@ -78,7 +79,7 @@ class LogReader:
         """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too."""
         if not text:
             return
-        line = line_of(text, self._now)
+        line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
         readers, found = self._of(line), False
         for reader in readers:
             for told in reader(line, self._state):
@@ -97,7 +98,7 @@ class LogReader:
 
     def knows(self, text: str) -> bool:
         """Is it a line of a mail server?"""
-        line = line_of(text, self._now)
+        line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
         if text.startswith("#Software: Microsoft Exchange"):
             return True
         readers = self._of(line)

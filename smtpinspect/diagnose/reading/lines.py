@@ -21,6 +21,10 @@ _PREFIX: Final = re.compile(
     r"|(?P<unix>\d{9,10}\.\d{3,6}))"
     r"[ ,]?"
 )
+# What most lines begin with, in one go.
+_USUAL: Final = re.compile(
+    r"([A-Z][a-z]{2} [ \d]\d) (\d\d:\d\d:\d\d) [\w.-]+ ([A-Za-z][\w./-]*)(?:\[\d+\])?: (?!\[ID )"
+)
 _PROGRAM: Final = re.compile(
     r"(?:(?P<host>[\w.:-]+) )?(?:mail\.\w+ )?"
     r"(?P<program>[A-Za-z][\w./-]*?)(?:\[(?P<pid>\d+)\])?: (?:\[ID \d+ [\w.]+\] )?"
@@ -40,6 +44,10 @@ class Line(NamedTuple):
 
 def line_of(whole: str, now: float | None = None) -> Line:
     """A line taken apart. A time without a year is of the year before `now` (default: today), without a zone UTC."""
+    if usual := _USUAL.match(whole):
+        start = _bsd_day(usual[1], _today() if now is None else int(now // _DAY))
+        moment = None if start is None else float(start + _clock(usual[2]))
+        return Line(whole, moment, usual[3], whole[usual.end() :])
     match = _PREFIX.match(whole)
     when, rest = None, whole
     if match:
@@ -51,6 +59,10 @@ def line_of(whole: str, now: float | None = None) -> Line:
     if named and (match or named["pid"]):
         return Line(whole, when, named["program"], rest[named.end() :])
     return Line(whole, when, "", rest)
+
+
+def _today() -> int:
+    return int(time.time() // _DAY)
 
 
 def _when(match: re.Match[str], now: float | None) -> float | None:
@@ -66,7 +78,7 @@ def _when(match: re.Match[str], now: float | None) -> float | None:
 def bsd_time(text: str, now: float | None = None) -> float | None:
     """`Nov 22 11:02:05` (RFC 3164 4.1.2): of the last year in which that is not in the future."""
     whole, _, clock = text.rpartition(" ")
-    start = _bsd_day(whole, int((time.time() if now is None else now) // _DAY))
+    start = _bsd_day(whole, _today() if now is None else int(now // _DAY))
     return None if start is None else start + _clock(clock)
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Cause, Reading
+from smtpinspect.diagnose.reading.phrases import PHASES_OF
 from smtpinspect.mta.registry import SENDERS
 
 _HANDSHAKE: Final = frozenset({"connect", "greeting", "ehlo"})
@@ -79,10 +80,15 @@ class Told(NamedTuple):
     causes: tuple[Cause, ...]
 
 
-def elapsed(seconds: float | None) -> str:
-    """The rule of thumb for this many seconds; "" where none fits."""
+def elapsed(told: Reading) -> str:
+    """Which time-out this many seconds are: that MTA's own, else by the rule of thumb; "" where none fits."""
+    seconds, model = told.seconds, SENDERS.get(told.mta)
     if seconds is None:
         return ""
+    for timer in model.timers if model is not None and "drop" in told.broken else ():
+        fits = any(phase in told.phases for step in timer.steps for phase in PHASES_OF[step])
+        if fits and timer.seconds and abs(seconds - timer.seconds) <= max(3.0, timer.seconds * _SLACK):
+            return f"its {timer.setting or 'time-out'}, {timer.seconds:,} s by default"
     for limit, words in _TIMES:
         slack = 2.0 if limit < 10 else 20.0 if limit == 943.0 else max(3.0, limit * _SLACK)
         if abs(seconds - limit) <= slack:
@@ -185,6 +191,9 @@ _ASK_TEXT: Final = (
     'is {message} logged as accepted? yes: b or c. "timeout after DATA (n bytes)" or "lost connection after DATA (n '
     'bytes)": a, cut near byte n'
 )
+_ASK_COUNT: Final = (
+    'do you log "timeout after DATA (n bytes)" or "lost connection after DATA (n bytes)"? it was cut near byte n'
+)
 
 
 @lru_cache(maxsize=1024)
@@ -204,15 +213,17 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
         return Told(means, tuple(cannot), tuple(ask), (*rules, _FILTER))
     if at & _TEXT or at & _END:
         rules += _CONTENT
-        if at & _TEXT:
-            cannot.append("(a) the text was cut on the way")
-        if at & _END:
+        rules += _ENDS if at & _END else ()
+        if side == "receiver":
+            cannot.append("whether the sender stopped, or something between cut off what followed")
+        elif at & _END:
+            cannot += ["(a) the text was cut on the way"] if at & _TEXT else []
             cannot.append("(b) the reply was lost: the mail may have ARRIVED")
-            rules += _ENDS
-            if "drop" in broken:
-                cannot.append("(c) a receiver that scans for longer than the sender waits")
-        if side == "sender":
-            ask.append(_ASK_TEXT)
+            cannot += ["(c) a receiver that scans for longer than the sender waits"] if "drop" in broken else []
+            ask.append(_ASK_TEXT if "drop" in broken else _ASK_TEXT.replace("b or c", "b"))
+        else:
+            cannot.append("where in the text: only a capture, or the receiver's count, tells")
+            ask.append(_ASK_COUNT)
     if at & _ENVELOPE:
         rules += _COMMANDS
         if len(at & _ENVELOPE) > 2 and mta in ("exim", "postfix", "rfc5321"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from smtpinspect.grammar.words import PHASES
@@ -106,6 +106,11 @@ def phrases_of(name: str) -> tuple[Phrase, ...]:
 
 def sense(name: str, text: str, *, anywhere: int = 0) -> Sense | None:
     """What a text means when this MTA has written it as a whole; `anywhere`: fixed letters that allow more around."""
+    return (_sense if len(text) < 512 else _sense.__wrapped__)(name, text, anywhere)
+
+
+@lru_cache(maxsize=4_096)
+def _sense(name: str, text: str, anywhere: int) -> Sense | None:
     text = text.rstrip(" ")
     for phrase in phrases_of(name):
         if anywhere and phrase.literal < anywhere:

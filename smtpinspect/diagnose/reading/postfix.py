@@ -49,7 +49,7 @@ def normal(text: str) -> str:
 
 def sense(text: str) -> Sense | None:
     """The meaning of what stands in the brackets of a status."""
-    return phrases.sense(NAME, normal(text))
+    return phrases.sense(NAME, text) or phrases.sense(NAME, normal(text))
 
 
 def read(line: Line, state: State) -> Iterator[Reading]:
@@ -61,7 +61,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
             yield from state.hold(f"connect {found.held.get('ip', '')}", reading(line, NAME, found))
         return
     queue_id, rest = match["id"], match["rest"]
-    if rest.startswith("to=<"):
+    if rest.startswith("to=<"):  # the most frequent ones first
         yield from _status(line, queue_id, rest, state)
     elif queued := _QUEUED.match(rest):
         state.know(queue_id, sender=queued["sender"], size=int(queued["size"]))

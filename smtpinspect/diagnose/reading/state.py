@@ -11,6 +11,7 @@ from smtpinspect.diagnose.reading.lines import Line
 from smtpinspect.diagnose.reading.phrases import Meant, Sense
 from smtpinspect.grammar import limits
 
+Phases = tuple[str, ...]
 STAGES: Final = {
     "body": "after-sending-data-block",
     "dot": "after-end-of-data",

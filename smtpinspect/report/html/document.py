@@ -33,19 +33,29 @@ FORGED: Final = "✕ a box on the way"
 LOST: Final = "✕ lost on the way"
 
 
-def document(diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False) -> Iterator[str]:
-    """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown."""
+def document(
+    diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False, logs: Sequence[str] = ()
+) -> Iterator[str]:
+    """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown; `logs`: the
+    lines of a page in text, of what log lines tell.
+    """
     blocks = words.folded(diagnosis)
     named = ", ".join(safe(os.path.basename(path)) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
     yield from opened(f"Diagnosis: {named}" if named else "Diagnosis")
     yield f"<header><h1>{_text(f'What happened to the mail in {named}' if named else 'What happened to the mail')}</h1>"
-    if len(diagnosis.cases) != 1:
+    if len(diagnosis.cases) > 1:
         yield f"<p>{_text(words.sums(diagnosis))}</p>"
     yield "</header><main>"
     for number, block in enumerate(blocks[:BLOCKS], 1):
         yield from _article(block, number, secrets)
     yield from _further(blocks[BLOCKS:])
-    if not blocks:
+    if diagnosis.sweep is not None:
+        text = "\n".join(map(_text, words.sweep(diagnosis)))
+        yield f'<article><section><h3>Sweep</h3><pre class="log">{text}</pre></section></article>'
+    if logs:
+        text = "\n".join(map(_text, logs))
+        yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
+    elif not blocks:
         yield "<article><p class='verdict bad0'>Nothing failed: nothing to explain.</p></article>"
     if diagnosis.notes:
         yield "<article><section><h3>To be known</h3>"
@@ -100,6 +110,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
+    yield from _short(case)
     proved, notes = [*words.proved(case)], [*_notes(case)]
     if proved or notes:
         yield from _section("Proved", "by the packets", _list(proved), notes)
@@ -112,6 +123,8 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         listed = words.places(case.causes, degree)
         if listed:
             yield from _section(name, why, map(_cause, listed))
+    if case.logged:
+        yield from _section("Its log", "the firewall's own", _list(map(words.placed, case.logged)))
     if case.contrast:
         yield from _section("Contrast", "other mail as the control group", _contrast(case))
     for kind, name, why in (
@@ -120,7 +133,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     ):
         out = words.against(case, kind)
         if out:
-            yield from _section(name, why, _list(f"{one.cause}: {one.text}" for one in out))
+            yield from _section(name, why, _list(out))
     one = case.what_if
     if one.relax or one.sweep:
         yield from _section("What if", "", _list(words.what_if(case)))
@@ -130,6 +143,22 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     if case.questions:
         yield from _section("Ask them", "ready to send", (_copied(question) for question in case.questions))
     yield "</article>"
+
+
+def _short(case: Case) -> Iterator[str]:
+    """The best cause and the first step, for who reads no further."""
+    best = words.places(case.causes, "confirmed") or words.places(case.causes, "fits")
+    todo = words.remedies(case)
+    told = []
+    if best:
+        first = best[0].causes[0]
+        name = first.title if first.kind == "unknown-filter" else best[0].names(3)
+        told.append(("Confirmed" if first.degree == "confirmed" else "Fits best", f"{name} ({first.confidence})"))
+    if todo:
+        told.append(("First step", f"{words.PLACES[todo[0].where]}: {todo[0].title}"))
+    rows = "".join(f"<dt>{head}</dt><dd>{_text(text)}</dd>" for head, text in told)
+    if rows:
+        yield f'<section class="short"><dl>{rows}</dl></section>'
 
 
 def _section(name: str, why: str, *bodies: Iterable[str]) -> Iterator[str]:

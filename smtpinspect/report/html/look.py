@@ -67,7 +67,8 @@ align-items:flex-start}
 .copy button{margin:.4rem;font:inherit;font-size:.8125rem;color:var(--ink);background:var(--card);cursor:pointer;
 border:1px solid var(--line);border-radius:.3rem;padding:.15rem .7rem}
 .copy button:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--client);outline-offset:2px}
-.sums{display:flex;flex-wrap:wrap;gap:.5rem 2rem;margin:.6rem 0 0;padding:0;list-style:none}
+.short{padding-block:.7rem}.short dl{margin:0;font-size:1rem}
+.log{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 th,td{text-align:start;padding:.3rem .8rem .3rem 0;border-top:1px solid var(--faint);vertical-align:top;
 overflow-wrap:anywhere}
