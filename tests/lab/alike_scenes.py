@@ -52,19 +52,22 @@ class Scene:
     prepare: Step | None = None
     meanwhile: Step | None = None
     linger: float = 1.0
+    box: tuple[str, ...] = ()  # arguments of `smtpinspect inline`
+    letters: tuple[tuple[str, str], ...] = ()  # names of mails and the server's address for each; none: plain mails
 
     @property
     def row(self) -> Row:
         return Row(
             name=self.name, group="alikes", judged="", client=PIECES if self.pieces else self.sender,
             server=self.receiver, size=self.size, typed=self.pieces, settings=self.settings,
-            server_settings=self.server_settings,
+            server_settings=self.server_settings, box=self.box,
         )  # fmt: skip
 
 
 def mail_of(scene: Scene, client: Host, number: int) -> Mail:
     recipient = "u@example.net" if scene.receiver == "scripted" else "bob@example.net"
-    return compose("", scene.size, f"a{number}@{client.hostname}", recipient)
+    name = scene.letters[number][0] if scene.letters else ""
+    return compose(name, scene.size, f"a{number}@{client.hostname}", recipient)
 
 
 # --- the way ---------------------------------------------------------------------------------------------------
@@ -91,6 +94,14 @@ def narrow_told(lab: Lab) -> None:
     filters("-A OUTPUT -p icmp -j ACCEPT")(lab)
     subprocess.run("ip link set dev inside mtu 1280".split(), check=True)
     lab.client.run("sysctl", "-qw", "net.ipv4.route.min_pmtu=1500", check=False)
+
+
+def second_way(lab: Lab) -> None:
+    """To another address of the server the box is not asked."""
+    for part in ("-n server address add 10.9.2.3/24 dev eth0", "route replace 10.9.2.3/32 dev inside",
+                 "-n client route add 10.9.2.3/32 dev eth0 via 10.9.1.254 onlink"):  # fmt: skip
+        subprocess.run(["ip", *part.split()], check=True)
+    filters("-t mangle -I FORWARD -d 10.9.2.3 -j ACCEPT", "-t mangle -I FORWARD -s 10.9.2.3 -j ACCEPT")(lab)
 
 
 def slow(lab: Lab) -> None:
@@ -268,4 +279,13 @@ SCENES = (
     Scene(name="port-prohibited", client=("port-filter",), server=None, prepare=filters(
           "-A FORWARD -p tcp --dport 25 -j REJECT --reject-with icmp-admin-prohibited")),
     Scene(name="port-closed", serves=False, client=("port-filter",), server=("port-filter",)),
+)  # fmt: skip
+
+# One way cuts raw 8-bit Subjects and lets long lines pass, the other is healthy.
+CUT, HEALTHY = "10.9.2.2", "10.9.2.3"
+CONTRAST = Scene(
+    name="contrast", box=("-i", "stormshield,217.action=pass"), prepare=second_way,
+    settings={"message_linelength_limit": "10000"},
+    letters=(("minutes", CUT), ("long-line", CUT), ("raw-subject", HEALTHY), ("raw-subject-long", CUT),
+             ("long-line", CUT), ("minutes", HEALTHY), ("raw-subject-long", HEALTHY)),
 )  # fmt: skip
