@@ -60,15 +60,14 @@ def packets(index: int, text: Iterable[bytes], port: int, utf8: bool) -> Iterato
     for command, reply in commands(utf8):
         yield talk.client(command)
         yield talk.server(reply)
-    held, last = bytearray(), b"\r\n"
+    held = bytearray()
     for piece in text:
         held += piece
         # The end mark goes with the octets before it, in one segment.
         while len(held) > SEGMENT + len(_END):
             yield talk.client(bytes(held[:SEGMENT]))
             del held[:SEGMENT]
-        last = bytes(held[-2:])
-    end = _END[2:] if last.endswith(b"\r\n") else _END
+    end = _END[2:] if not held or held.endswith(b"\r\n") else _END
     yield talk.client(bytes(held) + end)
     yield talk.server(b"250 2.0.0 Ok\r\n")
     yield talk.client(b"QUIT\r\n")
