@@ -106,6 +106,26 @@ def test_a_retransmission_stays_one(tmp_path: Path) -> None:
     assert b"".join(new for _, _, new in out) == TEXTS.line(b"MAIL FROM:<alice@example.org>\r\nDA")
 
 
+def through(octets: bytes, *, replies: bool = False) -> bytes:
+    made = bytearray()
+    stream = Stream(TEXTS, lambda at, old, new: made.extend(new), replies=replies)
+    stream.feed(0, octets)
+    stream.flush()
+    return bytes(made)
+
+
+def test_secrets_keep_their_length_only() -> None:
+    """The classes of a password's octets would tell a part of it."""
+    dialogue = b"AUTH PLAIN AGZvbwBhYWFhYWFhYWE=\nAUTH LOGIN\nAAAAAAAA\nc2VjcmV0c2VjcmV0\nMAIL FROM:<>\n"
+    made = through(dialogue.replace(b"\n", b"\r\n"))
+    lines = made.split(b"\r\n")
+    assert (lines[1], lines[4]) == (b"AUTH LOGIN", b"MAIL FROM:<>")
+    assert re.fullmatch(rb"AUTH PLAIN [A-Za-z0-9+/]{19}=", lines[0]) and b"YWFhYWFh" not in lines[0]
+    assert not lines[2].isupper() and len(lines[2]) == 8 and len(lines[3]) == 16
+    assert through(b"334 VXNlcm5hbWU6\r\n", replies=True) != b"334 VXNlcm5hbWU6\r\n"
+    assert through(b"QUIT\r\nAAAAAAAA\r\n").split(b"\r\n")[1].isupper()
+
+
 def kind(octet: int) -> str:
     return "8-bit" if octet > 127 else "letter" if chr(octet).isalpha() else "digit" if 48 <= octet < 58 else chr(octet)
 
@@ -150,7 +170,8 @@ def odd(segments: list[Segment], tmp_path: Path, **more: int) -> None:
     hidden(whole, tmp_path)
 
 
-MAIL = DELIVERY.replace("C: Subject: ", "C: Subject: R\\xc3\\xa9union ").replace("C: .\n", "C: Yours sincerely, Alicia Miller\nC: .\n")
+MAIL = DELIVERY.replace("C: Subject: ", "C: Subject: R\\xc3\\xa9union ")
+MAIL = MAIL.replace("C: .\n", "C: Yours sincerely, Alicia Miller\nC: .\n")
 
 
 @pytest.mark.parametrize("seed", range(4))
