@@ -20,7 +20,7 @@ usage: smtpinspect COMMAND ...
                                     of logs diagnose, of messages check
 
 Reads SMTP out of captures and tells which rule of which mail firewall would
-alter or break which mail, with the evidence. Nothing is sent, but by inline.
+alter or break which mail, with the evidence. Only inline and probe send.
 
 commands:
   replay       what happened to each mail, and what would behind each firewall
@@ -33,6 +33,7 @@ commands:
   inline       enforces one firewall's rules upon what passes this machine
   rules        the rules of the emulated firewalls; one of them on a screen
   config       what a firewall's own configuration says about SMTP
+  probe        is a MailGuard on the way to a server, and which generation
   bench        how fast a capture is read, and what each rule costs
 
   -h, --help   this text; smtpinspect COMMAND --help for a command

@@ -43,7 +43,7 @@ def looked_at(path: Path) -> Diagnosis:
     made = diagnose(Asked(source=str(path))).diagnosis
     for case in made.cases:
         case.script = case.script or script_of(str(path), case.flow.first_packet)
-        if case.script is not None and case.mail is not None:
+        if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
             case.transaction = case.script.mails[case.mail.tx_id]
     return made
 
@@ -64,7 +64,7 @@ def fill(case: Case) -> None:
     (hit,) = [alert for alert in case.alerts if alert.rule == RULES[0]][:1] or [None]
     case.observed = case.observed._replace(
         outcome="stalled", phase="databody", stage="after-end-of-data", recipients=1, silence=605.2,
-        broken=Break("drop", "middlebox", first.number, at, (Sign(first.number, "sent six times"),)),
+        broken=Break("drop", "middlebox", first.number, at),
         octets_acknowledged=at, text_acknowledged=0,
         timeline=(
             Moment("connect", trace.packets[0].ns, trace.packets[2].ns, 1, "connected"),
@@ -87,6 +87,7 @@ def fill(case: Case) -> None:
     ]
     case.against = [
         Against("stormshield.smtp-217", "refuted", "at limit 1000: mails 4 and 9 trip it and were accepted here"),
+        Against("zero-window", "ruled-out", "segments of 1,448 bytes were acknowledged before"),
         Against("path-mtu", "ruled-out", "segments of 1,448 bytes were acknowledged before"),
     ]
     case.contrast = [Contrast("raw 8-bit Subject", 3, 0, 0, 112, 0, 38)]

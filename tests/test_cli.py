@@ -108,7 +108,7 @@ def on_terminal(*words: object, columns: int = 80, **environment: str) -> tuple[
 def test_help_tells_what_it_does() -> None:
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("replay", "transcript", "rules", "examples", "exit status", "Nothing is sent, but by inline"):
+    for word in ("replay", "transcript", "rules", "examples", "exit status", "Only inline and probe send"):
         assert word in done.stdout
     assert run("help").stdout == run("-h").stdout == done.stdout
 

@@ -244,6 +244,14 @@ def test_no_connection(syns: int, answer: tuple[int, int] | None, expected: tupl
     assert case.observed.stage == "after-initial-connection"
 
 
+def test_a_handshake_that_only_the_server_goes_on_with() -> None:
+    syn, answer = segments(HELLO)[:2]
+    made = [syn.but(ttl=50), *(answer.but(ttl=64, time=answer.time + n) for n in range(3))]
+    case = case_of(made)
+    assert case.observed.vantage.where == "receiver"
+    assert told(case) == ("connect", "drop", "middlebox")
+
+
 @pytest.mark.parametrize(
     ("said", "lost", "phase"),
     [
@@ -278,6 +286,17 @@ def test_what_a_forged_rst_acknowledges_names_the_segment() -> None:
     for segment, phase in ((text[0], "databody"), (text[2], "datamid"), (text[-1], "dot")):
         reset = after(made, 0.1, RST | ACK, ttl=60).but(ack=segment.seq + len(segment.payload))
         assert told(case_of([*made, reset])) == (phase, "rst", "middlebox")
+
+
+@pytest.mark.parametrize(("size", "stage"), [("20000", "after-end-of-data"), ("70000", "after-sending-data-block")])
+def test_what_mail_declares_tells_what_the_socket_had_taken(size: str, stage: str) -> None:
+    lines = "".join(f"C: {'x' * 70}\n" for _ in range(60))
+    mail = MAIL.replace("MAIL FROM:<a@example.org>", f"MAIL FROM:<a@example.org> SIZE={size}")
+    made = segments(HELLO + mail + DATA + "C: Subject: a\nC: \n" + lines, mss=1000)
+    text = [segment for segment in made if segment.direction == "C" and len(segment.payload) > 200]
+    answer = after(made, 0.1, ACK)
+    case = case_of([*made, answer.but(ack=text[2].seq), *again(text[2], 0.4, 0.8)])
+    assert (told(case)[0], case.observed.stage) == ("datamid", stage)
 
 
 def test_a_snap_length_hides_the_end_mark() -> None:
@@ -360,8 +379,21 @@ def test_a_route_that_changes_forges_nothing() -> None:
 
 def test_a_frame_that_was_captured_twice_was_sent_once() -> None:
     made = segments(HELLO + MAIL + DATA + TEXT)
-    twice = [copy for segment in made for copy in (segment, segment.but(ttl=segment.ttl - 1))]
+    twice = [copy for segment in made for copy in (segment, segment.but(ttl=(segment.ttl or 1) - 1))]
     assert told(case_of(twice))[1:] == ("drop", "unknown")
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(3, "stalled"), (0, "encrypted")])
+def test_tls_hides_the_phase_but_not_the_break(times: int, outcome: str) -> None:
+    made = segments(HELLO + "C: STARTTLS\nS: 220 go\n")
+    last = made[-1]
+    octets = b"\x16\x03\x01\x02\x00" + bytes(512)
+    hello = Segment("C", last.ack, last.seq + 8, PSH | ACK, octets, last.time + 0.1, ttl=64)
+    case = case_of([*made, hello, *again(hello, *(0.3 * n for n in range(1, times)))])
+    assert case.observed.outcome == outcome
+    assert case.failed == (times > 1)
+    assert (case.observed.phase, case.observed.stage) == (None, None)
+    assert case.observed.broken.kind == ("drop" if times > 1 else "none")
 
 
 def test_a_lost_quit_breaks_no_mail() -> None:
@@ -419,6 +451,13 @@ def test_a_trace_keeps_its_begin_and_its_end(monkeypatch: pytest.MonkeyPatch) ->
     assert case.trace.left_out == 29 - 2 - 5
     assert case.trace.packets[-1].number == len(lost)
     assert told(case) == ("databody", "drop", "middlebox")
+
+
+def test_without_its_packets_a_mail_is_told_by_its_record() -> None:
+    made = segments(HELLO + MAIL + "C: DATA\n")
+    case = case_of([*made, after(made, 0.1, RST, window=0)])
+    case.trace = None
+    assert told(Case(case.flow, case.mail, observed=observe(case)))[1:] == ("rst", "server")
 
 
 def _script() -> int:

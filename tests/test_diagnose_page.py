@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diagnosed import QUESTION, RULES, by_hand, cut_capture
+from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture, looked_at
 from smtpinspect.diagnose.model import Break, Case, Diagnosis, Vantage
 from smtpinspect.report import diagnose_page, diagnose_words
 from smtpinspect.report.terminal import Style, wide
@@ -43,6 +43,8 @@ def section(lines: list[str], label: str) -> str:
 def again(case: Case, **changed: object) -> Case:
     other = copy(case)
     other.observed = case.observed._replace(**changed)
+    if other.observed.outcome == "accepted":
+        other.causes = []
     return other
 
 
@@ -86,7 +88,7 @@ def test_what_would_help_and_what_to_ask(found: Diagnosis) -> None:
     assert section(lines, "WHAT IF").startswith(f"{RULES[0]} and {RULES[1]} on pass: this mail goes through")
     assert section(lines, "ASK THEM") == QUESTION
     assert "3 of 3 cut" in section(lines, "CONTRAST") and "112 of 112 accepted" in section(lines, "CONTRAST")
-    assert "path-mtu: segments of 1,448" in section(lines, "RULED OUT")
+    assert "zero-window, path-mtu: segments of 1,448" in section(lines, "RULED OUT")
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -94,6 +96,21 @@ def test_nothing_is_wider_than_the_terminal(found: Diagnosis, width: int) -> Non
     long = [line for line in told(found, width) if wide(line) > width and not line.startswith("Next:")]
     assert not long
     assert QUESTION.replace(" ", "") in text(found, width).replace("\n", "").replace(" ", "")
+
+
+def test_a_command_stays_on_its_line(found: Diagnosis) -> None:
+    (case,) = found.cases
+    command = "CONFIG PROTOCOL SMTP PROFILE ALARM UPDATE index=0 id=231 context=protocol action=pass level=minor"
+    first = case.causes[0]
+    case.causes[0] = first._replace(remedies=(first.remedies[0]._replace(commands=(command,)),))
+    assert any(line.strip() == command for line in told(found, 80))
+
+
+def test_many_rules_of_one_rank_are_counted(found: Diagnosis) -> None:
+    (case,) = found.cases
+    case.causes = [case.causes[0]._replace(cause=f"product.rule-{number}") for number in range(20)]
+    assert "product.rule-2 or 17 more: " in " ".join(text(found, 80).split())
+    assert "the same byte fits all 20" in " ".join(text(found, 80).split())
 
 
 def test_a_wide_terminal_gets_the_timeline(found: Diagnosis) -> None:
@@ -104,7 +121,7 @@ def test_a_wide_terminal_gets_the_timeline(found: Diagnosis) -> None:
 @pytest.mark.parametrize(("phase", "arrived"), [("datamid", False), ("dot", True), ("dotreply", True)])
 def test_from_the_final_dot_on_it_may_have_been_delivered(found: Diagnosis, phase: str, arrived: bool) -> None:
     found.cases = [again(found.cases[0], phase=phase)]
-    assert ("MAY HAVE BEEN DELIVERED: retries make duplicates" in text(found)) is arrived
+    assert ("MAY HAVE BEEN DELIVERED; retries make duplicates: cut silently" in text(found)) is arrived
     assert ("NOT DELIVERED" in text(found)) is not arrived
 
 
@@ -119,6 +136,13 @@ def test_a_reply_is_told_with_who_gave_it(found: Diagnosis, reply: str, by: str,
     found.cases = [again(found.cases[0], outcome="refused", reply=reply, phase="dotreply", broken=Break("reply", by))]
     assert words in text(found)
     assert "MAY HAVE BEEN" not in text(found)
+
+
+def test_a_reply_is_quoted_whole_where_the_dialogue_has_it() -> None:
+    (case,) = looked_at(PCAPS / "refused-recipient.pcap").cases
+    lines = told(Diagnosis([case]))
+    assert lines[1] == "REJECTED: the server answered 550 at RCPT"
+    assert 'the answer that decided: "550 Unrouteable address"' in section(lines, "PROVED")
 
 
 def test_a_reset_is_told_with_who_sent_it(found: Diagnosis) -> None:
@@ -155,6 +179,17 @@ def test_alike_mails_are_one_block(found: Diagnosis) -> None:
     assert "and 40 more mails to 203.0.113.25:25" in "\n".join(lines)
 
 
+def test_connections_without_a_mail_come_last_and_are_no_mails(found: Diagnosis) -> None:
+    (case,) = found.cases
+    empty = again(case, outcome="unknown", broken=Break())
+    empty.mail = None
+    found.cases = [empty, empty, case]
+    lines = told(found)
+    assert lines[0] == "1 mail: 1 not delivered; and 2 connections without a mail"
+    heads = [line.split(":")[0] for line in lines if line.startswith(("NOT ", "NO "))]
+    assert heads == ["NOT DELIVERED", "NO MAIL SEEN"]
+
+
 def test_ten_thousand_mails_of_many_kinds_make_a_page_that_can_be_read(found: Diagnosis) -> None:
     (case,) = found.cases
     fine = again(case, outcome="accepted")
@@ -178,6 +213,11 @@ def test_nothing_failed(found: Diagnosis) -> None:
     ]
     found.cases = []
     assert told(found) == ["no SMTP found: nothing to diagnose"]
+
+
+def test_the_next_command_names_points_as_points(found: Diagnosis) -> None:
+    lines = list(diagnose_page.page(found, None, Style(False), ["a b.pcap", "c.pcap"], ["x=a b.pcap", "y=c.pcap"]))
+    assert lines[-1].startswith("Next: smtpinspect diagnose --point 'x=a b.pcap' --point y=c.pcap --format html")
 
 
 def test_strangers_move_no_cursor(found: Diagnosis) -> None:

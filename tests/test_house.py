@@ -114,7 +114,8 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "notices",
                 "trace",
                 "model",
-                "observe | reading",
+                "observe | reading | properties",
+                "tally",
                 "survey",
                 "paths",
                 "lookalikes | contrast",
@@ -131,9 +132,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured",
+                "reporting | captured | exports",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
-                "| config | bench",
+                "| config | probe | bench",
                 "fitting",
             ),
         ),
@@ -144,8 +145,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
-                "story_page | diagnose_words",
-                "summary | diagnose_page | html",
+                "story_page | diagnose_words | readings_page",
+                "summary | diagnose_page | probe_page | html",
+                "evidence_page",
                 "text",
                 "check_page | impact_page | compare_page | anonymise_page",
             ),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 

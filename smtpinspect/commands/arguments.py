@@ -10,7 +10,7 @@ from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
 COMMANDS: Final = (
     "replay", "live", "transcript", "diagnose", "check", "compare", "anonymise", "simulate",
-    "inline", "rules", "config", "bench",
+    "inline", "rules", "config", "probe", "bench",
 )  # fmt: skip
 PORTS: Final = (25, 587, 465, 2525)
 

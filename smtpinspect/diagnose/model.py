@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from smtpinspect._core.views import Alert, Flow, Mail
 
 if TYPE_CHECKING:
+    from smtpinspect.diagnose.reading.month import Month
     from smtpinspect.diagnose.trace import Trace
     from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
@@ -108,6 +109,30 @@ class Fingerprint(NamedTuple):
     signs: tuple[Sign, ...] = ()
 
 
+class Difference(NamedTuple):
+    """Octets, or a packet without any, that are not the same at two points of a path; `between`: the sender's first.
+
+    `at`: the stream offset of its sender, `direction` whose octets they are. Dropped: they never arrived; withheld:
+    what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
+    packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
+    are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
+    the first segment had, and `times` how often it was sent.
+    """
+
+    kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
+    between: tuple[str, str]
+    direction: Literal["client", "server"]
+    at: int
+    length: int = 0
+    before: bytes = b""
+    after: bytes = b""
+    near: tuple[int, ...] = ()
+    far: tuple[int, ...] = ()
+    what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
+    first: int = 0
+    times: int = 0
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -168,6 +193,13 @@ class WhatIf(NamedTuple):
     sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
 
 
+class Sweep(NamedTuple):
+    """Mails that each value of a limit cuts, over a whole capture. `key`: INSPECTOR[:PROFILE].KNOB."""
+
+    key: str
+    rows: tuple[tuple[str, int, int], ...]  # value, mails cut, mails in all
+
+
 @dataclass(slots=True)
 class Case:
     """A mail, or a connection without one, and what was found out about it."""
@@ -180,11 +212,15 @@ class Case:
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
+    differences: tuple[Difference, ...] = ()  # between points of its path
+    proved: tuple[Sign, ...] = ()  # what these prove, in words
+    logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)
     against: list[Against] = field(default_factory=list)
     contrast: list[Contrast] = field(default_factory=list)
     what_if: WhatIf = WhatIf()
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
+    log_lines: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
     specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
 
     @property
@@ -196,7 +232,10 @@ class Case:
 class Reading(NamedTuple):
     """What a line of a mail server's log, or a bounce, tells. `phases`: the narrowest interval that the text proves.
 
-    `mta` is a name that `--mta` takes; `broken` a BreakKind or "" where it does not tell; `when` in seconds since 1970.
+    `mta` is a name that `--mta` takes; `broken` holds every BreakKind that remains possible, () where the text does
+    not tell. `when` is in seconds since 1970, `seconds` how long the attempt took. `octets`: of the text that the
+    sender's kernel, or the receiver, had taken; `size`: of the mail in the queue. `scope`: who else waits with it.
+    `tries`: seconds after the first attempt at which that MTA's defaults try again, up to `gives_up_after`.
     """
 
     line: str
@@ -218,6 +257,28 @@ class Reading(NamedTuple):
     cannot_tell: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
+    sender: str = ""
+    message_id: str = ""
+    size: int | None = None
+    reply: str = ""
+    scope: str = ""  # message, host, address
+    duplicate_risk: bool = False
+    gave_up: bool = False  # the mail had grown too old
+    waiting: bool = False  # no attempt: the host's time had not come
+    masked: bool = False  # a greeting of asterisks, or XXXX, is told of
+    tries: tuple[int, ...] = ()
+    gives_up_after: int | None = None
+    commands: tuple[str, ...] = ()  # to capture, and to send it again
+
+    @property
+    def break_kind(self) -> str | None:
+        """The one kind that remains, or None."""
+        return self.broken[0] if len(self.broken) == 1 else None
+
+    @property
+    def failed(self) -> bool:
+        """Is there something to explain?"""
+        return self.fate != "delivered"
 
 
 @dataclass(slots=True)
@@ -226,4 +287,6 @@ class Diagnosis:
 
     cases: list[Case] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    month: Month | None = None  # what the logs tell in sum; None without a log
+    sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

@@ -9,10 +9,13 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.properties import NAME as PROPERTIES
+from smtpinspect.diagnose.properties import Properties
+from smtpinspect.diagnose.tally import Tally
 from smtpinspect.diagnose.trace import Trace
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
-from smtpinspect.grammar.limits import DIAGNOSED_ACCEPTED, DIAGNOSED_ALERTS, DIAGNOSED_FAILED
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input, Source, open_source
 
@@ -52,6 +55,7 @@ class Survey(NamedTuple):
     fault: CaptureError | None
     specs: Mapping[str, str | Inspector] = {}
     left_out: tuple[int, int] = (0, 0)
+    tally: Tally = Tally()
 
 
 def survey(
@@ -59,9 +63,11 @@ def survey(
 ) -> Survey:
     """`inspectors` None: all of EVERY. Raises UsageError like Engine.run."""
     given = tuple(EVERY if inspectors is None else inspectors)
-    engine = Engine(given, ports=ports)
-    specs = dict(zip(engine.labels, given, strict=True))
+    engine = Engine([*given, Properties()], ports=ports)
+    specs = dict(zip(engine.labels, given, strict=False))
+    tally = Tally()
     mails: dict[int, list[Mail]] = {}
+    marks: dict[int, list[Alert]] = {}  # of Properties
     alerts: dict[int, list[Alert]] = {}
     cases: list[Case] = []
     kept, left = [0, 0], [0, 0]  # by: is there something to explain?
@@ -69,26 +75,31 @@ def survey(
     try:
         for record in engine.run(source):
             if isinstance(record, Mail):
+                tally.number(record)
                 mails.setdefault(record.flow_id, []).append(record)
             elif isinstance(record, Alert):
-                if record.action not in ("pass", "alarm"):
+                if record.inspector == PROPERTIES:
+                    marks.setdefault(record.flow_id, []).append(record)
+                elif record.action not in ("pass", "alarm"):
                     alerts.setdefault(record.flow_id, []).append(record)
             elif isinstance(record, Flow):
-                fired = alerts.pop(record.flow_id, [])
+                fired, seen = alerts.pop(record.flow_id, []), marks.pop(record.flow_id, [])
                 for case in _cases(record, mails.pop(record.flow_id, []), fired):
+                    if case.mail is not None:
+                        tally.add(record, case.mail, [*fired, *seen])
                     failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
-                    if kept[failed] >= (DIAGNOSED_ACCEPTED, DIAGNOSED_FAILED)[failed]:
+                    if kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
                         left[failed] += 1
                         continue
                     kept[failed] += 1
                     case.specs = specs
-                    case.alerts = case.alerts[:DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
+                    case.alerts = case.alerts[: limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
                     cases.append(case)
             else:
                 stats = record
     except CaptureError as error:
         fault = error
-    return Survey(cases, stats, fault, specs, (left[0], left[1]))
+    return Survey(cases, stats, fault, specs, (left[0], left[1]), tally)
 
 
 def _cases(flow: Flow, mails: Sequence[Mail], fired: Sequence[Alert]) -> list[Case]:

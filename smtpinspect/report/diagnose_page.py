@@ -16,15 +16,22 @@ RICH: Final = 110  # columns from which on there is room for the timeline and fo
 WHOLE: Final = 12  # blocks that are told in full
 BRIEF: Final = 30  # further ones in a line each
 PLACES: Final = 6  # ranks of causes
+NAMES: Final = 6  # rules that share a rank
 LINES: Final = 8  # of one sort: what is ruled out, what is refuted, questions
 PASTED: Final = 400  # characters of captures' names in a command
 COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
 
 
-def page(diagnosis: Diagnosis, width: int | None, style: Style, captures: Sequence[str] = ()) -> Iterator[str]:
+def page(
+    diagnosis: Diagnosis,
+    width: int | None,
+    style: Style,
+    captures: Sequence[str] = (),
+    points: Sequence[str] = (),
+) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are, and with all there is to tell.
 
-    `captures` are the arguments of the command, for the next one.
+    `captures`, and `points` as NAME=FILE, are those of the command, for the next one.
     """
     blocks = words.folded(diagnosis)
     if not diagnosis.cases:
@@ -38,10 +45,11 @@ def page(diagnosis: Diagnosis, width: int | None, style: Style, captures: Sequen
         yield from _Page(block.first, width, style).lines(block)
         yield ""
     yield from _brief(blocks[WHOLE:], width)
+    yield from words.sweep(diagnosis)
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
     if not blocks:
         yield "Nothing failed: nothing to explain." if not one else _fine(diagnosis.cases[0])
-    yield from wrapped(f"Next: {next_command(blocks, captures)}", None)
+    yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
 
 
 def _fine(case: Case) -> str:
@@ -61,11 +69,13 @@ def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
         yield f"  and {len(blocks) - BRIEF:,} more: --format json has all"
 
 
-def next_command(blocks: Sequence[Block], captures: Sequence[str]) -> str:
+def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Sequence[str] = ()) -> str:
     """What to do next, ready to paste."""
-    given = " ".join(shlex.quote(path) for path in captures)
+    files = " ".join(shlex.quote(path) for path in captures)
+    given = " ".join(f"--point {shlex.quote(point)}" for point in points) or files
     if given and len(given) <= PASTED:
-        return f"{program()} diagnose {given} --format html -o diagnosis.html" if blocks else f"{program()} replay {given}"
+        diagnosed = f"{program()} diagnose {given} --format html -o diagnosis.html"
+        return diagnosed if blocks else f"{program()} replay {files}"
     rules = [cause.cause for cause in blocks[0].first.causes if cause.kind == "rule"] if blocks else []
     return f"{program()} rules {' '.join(rules[:1])}".rstrip()
 
@@ -83,11 +93,12 @@ class _Page:
         case = self.case
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
-        yield from self._told("", words.notes(case))
+        yield from self._told("NOTE", words.notes(case))
         if self.rich:
             yield from self._told("TIMELINE", self._timeline())
         yield from self._told("FITS", self._causes("fits"))
         yield from self._told("CONFIRMED", self._causes("confirmed"))
+        yield from self._told("ITS LOG", (words.placed(sign) for sign in case.logged))
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))
         yield from self._told("RULED OUT", self._against("ruled-out"))
@@ -110,8 +121,8 @@ class _Page:
                 alike = alike.replace("mail", "connection", 1)
             yield from wrapped(f"{alike} {clock(last)} UTC", self.width)
         head = words.headline(case)
-        for number, line in enumerate(wrapped(safe(str(head)), self.width)):
-            yield self.style(line, COLOURS[head.bad] if number == 0 else "bold")
+        for line in wrapped(safe(str(head)), self.width):
+            yield self.style(line, COLOURS[head.bad])
 
     def _flowed(self, parts: Iterable[str]) -> Iterator[str]:
         """Parts side by side with three blanks, as many on a line as there is room for."""
@@ -125,13 +136,16 @@ class _Page:
         yield line
 
     def _told(self, label: str, texts: Iterable[str]) -> Iterator[str]:
-        """Each text behind the label, which stands once. A line break in a text begins a deeper line."""
+        """Each text behind the label, which stands once. A line break in a text begins a deeper line, a carriage
+        return one that is to be pasted and therefore not wrapped.
+        """
         head = self.style(padded(label, LABEL), "bold")
         room = None if self.width is None else self.width - LABEL
         for text in texts:
             for number, part in enumerate(text.split("\n")):
                 indent = "  " if number else ""
-                for line in wrapped(safe(part), room, indent):
+                pasted = part.startswith("\r")
+                for line in wrapped(safe(part[pasted:]), None if pasted else room, indent):
                     yield (head + line).rstrip()
                     head = " " * LABEL
 
@@ -152,13 +166,14 @@ class _Page:
     def _cause(self, place: Place) -> str:
         first = place.causes[0]
         lead = f"{first.confidence:<9} " if first.degree == "fits" else ""
-        name = "" if first.kind == "unknown-filter" else f"{place.names}: "
+        most = NAMES if self.rich else NAMES // 2
+        name = "" if first.kind == "unknown-filter" else f"{place.names(most)}: "
         below = words.told(place, 4 if self.rich else 2)
-        return "\n".join([f"{lead}{name}{words.fits(place)}", *below])
+        return "\n".join([f"{lead}{name}{words.fits(place, most)}", *below])
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)
-        yield from (f"{one.cause}: {one.text}" for one in listed[:LINES])
+        yield from listed[:LINES]
         if len(listed) > LINES:
             yield f"and {len(listed) - LINES:,} more"
 
@@ -175,7 +190,7 @@ class _Page:
 
 
 def _remedy(number: int, remedy: Remedy) -> str:
-    lines = [f"{number}  {remedy.title}", *remedy.commands]
+    lines = [f"{number}  {remedy.title}", *(f"\r{command}" for command in remedy.commands)]
     for word, text in (("you lose", remedy.loses), ("check", remedy.check), ("undo", remedy.undo)):
         if text:
             lines.append(f"{word}: {text}")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
-from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Against, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count
 from smtpinspect.report.words import DOUBTS, evidence
 
-DUPLICATE: Final = "MAY HAVE BEEN DELIVERED"
+DUPLICATE: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
 # Where the flow ended, behind "cut silently", "reset", "closed".
 AT: Final = {
     "connect": "before the server answered the connection",
@@ -28,6 +28,7 @@ AT: Final = {
     "dotreply": "at the reply to the final dot",
     "quit": "at QUIT",
 }
+ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
 SIDES: Final = {
     "client": "the sender",
     "server": "the server",
@@ -77,18 +78,27 @@ class Place(NamedTuple):
 
     causes: tuple[Cause, ...]
 
-    @property
-    def names(self) -> str:
-        return " or ".join(dict.fromkeys(cause.cause for cause in self.causes))
+    def names(self, most: int = 100) -> str:
+        return listed([cause.cause for cause in self.causes], " or ", most)
+
+
+def listed(texts: Sequence[str], joint: str, most: int) -> str:
+    """Each once; of more than so many the first ones, and how many are left."""
+    once = list(dict.fromkeys(texts))
+    left = f"{joint}{len(once) - most} more" if len(once) > most else ""
+    return joint.join(once[:most]) + left
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
-    """The failed cases, alike ones together; the largest block first, then in the order of the capture."""
+    """The failed cases, alike ones together: mails before connections without one, the largest block first, then in
+    the order of the capture.
+    """
     found: dict[tuple[object, ...], list[Case]] = {}
     for case in diagnosis.cases:
         if case.failed:
             found.setdefault(_alike(case), []).append(case)
-    return [Block(tuple(cases)) for cases in sorted(found.values(), key=lambda cases: -len(cases))]
+    ordered = sorted(found.values(), key=lambda cases: (cases[0].mail is None, -len(cases)))
+    return [Block(tuple(cases)) for cases in ordered]
 
 
 def _alike(case: Case) -> tuple[object, ...]:
@@ -104,7 +114,7 @@ def headline(case: Case) -> Headline:
     seen, kind = case.observed, case.observed.broken.kind
     at = where(case)
     if case.mail is None:
-        return Headline("NO MAIL WAS SENT", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
+        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if seen.outcome == "accepted":
         some = seen.recipients and seen.accepted < seen.recipients
         partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
@@ -114,7 +124,7 @@ def headline(case: Case) -> Headline:
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
         return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
     if may_have_arrived(case):
-        return Headline(DUPLICATE, f"retries make duplicates. {_how(case, at)}", 1)
+        return Headline(DUPLICATE, _how(case, at), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
         return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
@@ -137,7 +147,7 @@ def _how(case: Case, at: str) -> str:
             return f"closed by {by} {at}"
         case _:
             silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
-            return f"{silent} {at}".rstrip()
+            return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
 
 
 def where(case: Case) -> str:
@@ -179,19 +189,29 @@ def placed(sign: Sign) -> str:
 
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
+    yield from shown(case)
+    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
+    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
+        yield vantage(case)
+
+
+def shown(case: Case) -> Iterator[str]:
+    """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
     if seen.reply:
-        yield f'the answer that decided: "{excerpt(seen.reply.encode())}"'
-    if broken.kind == "drop" and broken.at is not None:
+        yield f'the answer that decided: "{_reply(case)}"'
+    if broken.at is not None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
-        often = f" left {times} times and" if times > 1 else ""
-        packet = f" (first in packet {broken.packet:,})" if broken.packet else ""
+        often = f" left {times} times and" if times > 1 and not broken.signs else ""
+        packet = f" (first in packet {broken.packet:,})" if broken.packet and broken.kind == "drop" else ""
         yield f"{what}{often} were never acknowledged{packet}"
     if broken.kind in ("rst", "fin") and broken.packet:
         word = "RST" if broken.kind == "rst" else "FIN"
         yield f"{'an' if word == 'RST' else 'a'} {word} ended the connection (packet {broken.packet:,})"
     yield from (placed(sign) for sign in broken.signs)
+    yield from (placed(sign) for sign in case.proved)
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         yield f"the server acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
@@ -199,10 +219,15 @@ def proved(case: Case) -> Iterator[str]:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
-    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
-        yield vantage(case)
+
+
+def _reply(case: Case) -> str:
+    """Its text where only the code was told and the dialogue has it."""
+    reply = case.observed.reply
+    if len(reply) == 3 and case.script is not None:
+        own = [one for one in case.script.replies if one.code == int(reply)] if reply.isdecimal() else []
+        return excerpt(own[-1].octets.rstrip(b"\r\n")) if own else reply
+    return excerpt(reply.encode())
 
 
 def _pointed(signs: Sequence[Sign]) -> str:
@@ -220,6 +245,8 @@ def vantage(case: Case) -> str:
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
+    if taken.where == "unknown":
+        return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
     return f"{TAKEN[taken.where]} (guessed: {why})" if why else TAKEN[taken.where]
 
 
@@ -242,30 +269,31 @@ def places(causes: Sequence[Cause], degree: str) -> list[Place]:
     return [Place(tuple(found[rank])) for rank in sorted(found)]
 
 
-def fits(place: Place) -> str:
+def fits(place: Place, most: int = 100) -> str:
     """What stands behind the names of the causes of a place."""
-    first = place.causes[0]
-    titles = list(dict.fromkeys(cause.title for cause in place.causes))
-    if len(place.causes) > 1 and first.alert is not None:
-        one = all(c.alert is not None and c.alert.offset == first.alert.offset for c in place.causes)
-        names = len({cause.cause for cause in place.causes})
-        both = "both" if names == 2 else f"all {names}"
-        return f"{' / '.join(titles)}{f'; the same byte fits {both}' if one and names > 1 else ''}"
-    return " / ".join(titles)
+    first = place.causes[0].alert
+    names = len({cause.cause for cause in place.causes})
+    one = first is not None and all(c.alert is not None and c.alert.offset == first.offset for c in place.causes)
+    same = f"; the same byte fits {'both' if names == 2 else f'all {names}'}" if one and names > 1 else ""
+    return listed([cause.title for cause in place.causes], " / ", most) + same
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
     """The evidence of a place, each sign once."""
     signs = dict.fromkeys(placed(sign) for cause in place.causes for sign in cause.evidence)
-    for alert in (cause.alert for cause in place.causes if cause.alert is not None):
+    for alert in (cause.alert for cause in place.causes if cause.alert is not None and not cause.evidence):
         side = SIDES[alert.direction]
         signs[f'{side}\'s byte {alert.offset:,} (packet {alert.packet:,}): "{evidence(alert)}"'] = None
     yield from list(signs)[:shown]
 
 
-def against(case: Case, kind: str) -> list[Against]:
-    """Causes that are out in this way, each once."""
-    return list({(one.cause, one.text): one for one in case.against if one.kind == kind}.values())
+def against(case: Case, kind: str) -> list[str]:
+    """What is out in this way, and why; what one reason rules out stands together."""
+    found: dict[str, list[str]] = {}
+    for one in case.against:
+        if one.kind == kind:
+            found.setdefault(one.text, []).append(one.cause)
+    return [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in found.items()]
 
 
 def contrasts(case: Case) -> Iterator[str]:
@@ -289,6 +317,20 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{' and '.join(one.relax)} on pass: {does}"
     for value, cut, mails in one.sweep:
         yield f"{value}: {cut:,} of {count(mails, 'mail')} cut"
+
+
+def sweep(diagnosis: Diagnosis) -> Iterator[str]:
+    """Mails that each value of a limit cuts."""
+    found = diagnosis.sweep
+    if found is None:
+        return
+    mails = found.rows[0][2] if found.rows else 0
+    yield f"SWEEP of {found.key}: mails that each limit would cut, of {count(mails, 'mail')}"
+    width = max((len(value) for value, _, _ in found.rows), default=0)
+    for value, cut, _ in found.rows:
+        share = f"{cut / mails:>7.1%}" if mails else ""
+        yield f"  {value:>{width}}  {cut:>9,}  {share}".rstrip()
+    yield ""
 
 
 def remedies(case: Case) -> list[Remedy]:
@@ -326,15 +368,19 @@ def _tls_packet(case: Case) -> int | None:
 
 
 def sums(diagnosis: Diagnosis) -> str:
-    """All cases in a line."""
+    """All cases in a line; connections without a mail are no mails."""
+    mails = [case for case in diagnosis.cases if case.mail is not None]
+    others = len(diagnosis.cases) - len(mails)
+    return f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+
+
+def _counted(cases: Sequence[Case]) -> str:
     found: dict[str, int] = {}
-    for case in diagnosis.cases:
-        seen = case.observed
-        word = seen.outcome if not case.failed else headline(case).word.lower()
+    for case in cases:
+        word = headline(case).word.partition(";")[0].lower() if case.failed else case.observed.outcome
         found[word] = found.get(word, 0) + 1
-    mails = count(sum(case.mail is not None for case in diagnosis.cases), "mail")
-    parts = [f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1])]
-    return f"{mails}: {', '.join(parts)}" if parts else mails
+    parts = ", ".join(f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1]))
+    return f"{count(len(cases), 'mail')}{': ' if parts else ''}{parts}"
 
 
 def legend(width: int = 79) -> Iterator[str]:

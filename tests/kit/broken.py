@@ -121,8 +121,16 @@ class Connection:
             self.say("C", command, acked=True).wait(delay).say("S", reply, acked=True)
         return self
 
-    def delivered(self, octets: int = 600) -> Connection:
+    def cut(self, text: bytes) -> Connection:
+        """The text is dropped, again and again, and all behind it."""
+        at = self.envelope().sent["C"]
+        self.say("C", text, arrives=False)
+        for n in range(5):
+            self.wait(0.4 * 2**n).again("C", at, min(len(text), self.mss))
+        return self.wait(2).close("C", answered=False)
+
+    def delivered(self, octets: int = 600, text: bytes = b"") -> Connection:
         """A mail that was accepted, whole."""
-        self.envelope().say("C", message(octets), acked=True).say("S", b"250 2.0.0 Ok\r\n", acked=True)
+        self.envelope().say("C", text or message(octets), acked=True).say("S", b"250 2.0.0 Ok\r\n", acked=True)
         self.say("C", b"QUIT\r\n").say("S", b"221 Bye\r\n").close("S")
         return self.close("C")

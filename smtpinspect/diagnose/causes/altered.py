@@ -120,5 +120,5 @@ def _twin(case: Case, one: Candidate, rule: str) -> Candidate | None:
         first = case.script.commands[0] if case.script.commands else None
         if first is None or not first.at <= one.alert.offset < first.end:
             return None
-        return one._replace(named=rule, place=GREETED)
+        return one._replace(named=rule)
     return one._replace(named=rule)

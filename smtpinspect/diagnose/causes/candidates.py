@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, excerpt
@@ -39,14 +39,19 @@ class Candidate(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best of each rule; and rules whose octet came through, with it."""
+    """The best of each rule; rules whose octet came through, with it; and those that would fit but are refuted."""
 
     fits: tuple[Candidate, ...]
     passed: tuple[Alert, ...]
+    refuted: tuple[Alert, ...] = ()
 
 
-def candidates(case: Case, scene: Scene) -> Found:
-    """Rules whose deciding octet is in the capture, at or behind the last one that came through."""
+def candidates(case: Case, scene: Scene, refuted: Container[tuple[str, str]] = ()) -> Found:
+    """Rules whose deciding octet is in the capture, at or behind the last one that came through.
+
+    `refuted`: inspectors' labels and rules that accepted mails speak against; under other settings it may still fit.
+    """
+    fallen: dict[tuple[str, str], Alert] = {}
     passed: dict[tuple[str, str], Alert] = {}
     for alert in case.alerts:
         if _ends(alert) and _through(alert, scene):
@@ -59,6 +64,9 @@ def candidates(case: Case, scene: Scene) -> Found:
             continue  # it let the same pass a moment ago
         made = _candidate(alert, scene)
         if made is None:
+            continue
+        if (alert.inspector, alert.rule) in refuted:
+            fallen.setdefault((alert.inspector, alert.rule), alert)
             continue
         if alert.inspector not in trails:
             trails[alert.inspector] = trail(case, alert.inspector, scene)
@@ -74,7 +82,7 @@ def candidates(case: Case, scene: Scene) -> Found:
     found = tuple(sorted(best.values(), key=lambda each: _key(each, order)))
     names = {each.rule for each in found}
     out = {alert.rule: alert for alert in passed.values() if alert.rule not in names}
-    return Found(found, tuple(out.values()))
+    return Found(found, tuple(out.values()), tuple(fallen.values()))
 
 
 def signed(case: Case, label: str) -> bool:
@@ -99,7 +107,7 @@ def _through(alert: Alert, scene: Scene) -> bool:
     """Did the octet that decides come through, and the dialogue go on?"""
     if alert.row.action.strength == Strength.REWRITE:
         return scene.client.sent > 0  # the greeting passes, in another form
-    return alert.offset + alert.length <= scene.half(alert.direction).through and scene.kind != "reply"
+    return alert.offset + max(alert.length, 1) <= scene.half(alert.direction).through and scene.kind != "reply"
 
 
 def _first_of_each(alerts: Sequence[Alert], scene: Scene) -> Iterator[Alert]:
@@ -130,7 +138,7 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
         if look.client != "reply":
             return None
         return Candidate(alert, look, FIRST, (Sign(alert.packet, what),))
-    if at < half.through and at + alert.length <= half.through:
+    if at + max(alert.length, 1) <= half.through:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
     how = f"; nothing from octet {half.through:,} on came through"

@@ -45,7 +45,8 @@ def trail(case: Case, label: str, scene: Scene) -> Trail:
         if seen is not None:
             (made.found if seen[0] else made.missing).setdefault(alert.rule, Sign(alert.packet, seen[1]))
             stamped = stamped or (seen[0] and stamp(alert, scene))
-    return made._replace(stamped=stamped)
+    left = {rule: sign for rule, sign in made.missing.items() if rule not in made.found}
+    return Trail(made.found, left, stamped)
 
 
 def stamp(alert: Alert, scene: Scene) -> bool:

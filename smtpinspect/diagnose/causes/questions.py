@@ -37,7 +37,8 @@ def questions(case: Case) -> tuple[str, ...]:
         f"please search your firewall log at {_clock(begin)}..{_clock(end, begin)} UTC, "
         f"src {client} dst {server} (TCP): {asked}; or anything else that dropped, reset or closed this connection"
     )
-    found = [network]
+    other = case.causes[0].kind == "look-alike" and case.causes[0].confidence in ("certain", "likely")
+    found = [] if other else [network]
     mail = case.mail
     if mail is not None and case.observed.phase in ("dot", "dotreply", "datamid", "databody"):
         who = f"message-id {mail.message_id}" if mail.message_id else f"from <{mail.mail_from or ''}>"

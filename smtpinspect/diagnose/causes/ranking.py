@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from smtpinspect._core.views import excerpt
@@ -21,9 +21,9 @@ WORDS: Final[tuple[Confidence, ...]] = tuple(CONFIDENCE)
 PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
 
-# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, look-alikes, rules of the
-# product that the user named, what nobody knows, and rules whose octet nobody has seen.
-PROVED, OCTET, STRONG, LOOKALIKE, NAMED, NOBODY, GUESS = range(7)
+# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
+# user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
+PROVED, OCTET, STRONG, NAMED, LOOKALIKE, NOBODY, GUESS = range(7)
 
 
 class Contrasts(Protocol):
@@ -32,6 +32,8 @@ class Contrasts(Protocol):
     def of_case(self, case: Case) -> list[Contrast]: ...
 
     def refutes(self, case: Case, cause: Cause) -> Against | None: ...
+
+    def refuted(self, case: Case) -> Mapping[tuple[str, str], Against]: ...
 
 
 def rank(
@@ -54,7 +56,9 @@ def rank(
     placed: list[tuple[int, int, int, Cause]] = []  # confidence, class, place
     rules: list[tuple[int, int, Cause]] = []
     if scene is not None:
-        found = candidates(case, scene)
+        fallen = contrasts.refuted(case) if contrasts is not None else {}
+        found = candidates(case, scene, fallen)
+        against += [fallen[alert.inspector, alert.rule] for alert in found.refuted]
         fits = (*found.fits, *(each for each in changed if each.rule not in {one.rule for one in found.fits}))
         rules += [(OCTET, each.place, _rule(case, each)) for each in fits]
         against += [_passed(alert) for alert in found.passed[:PASSED]]

@@ -68,8 +68,8 @@ def scene_of(case: Case) -> Scene | None:
             (p.number for p in packets if not p.by_client and p.length and p.end and p.end > server.through), None
         )
     kind = _kind(case, packets, reset, client)
-    if kind == "reply" and side != "sender" and server.lost and server.again:
-        kind = "drop"  # the reply never arrived
+    if kind == "reply" and (side == "receiver" or server.again) and _undelivered(packets, server):
+        kind = "drop" if reset is None else "rst"
     return Scene(client, server, side, kind, packet, _goes_on(packets, client, kind))
 
 
@@ -144,6 +144,12 @@ def _side(case: Case, client: Half, server: Half, reset: Packet | None) -> Side:
     if reset is not None:
         return "receiver" if reset.by_client else "sender"
     return "unknown"
+
+
+def _undelivered(packets: Sequence[Packet], server: Half) -> bool:
+    """Did the client never acknowledge the server's last refusal?"""
+    said = [p for p in packets if not p.by_client and p.length and _REFUSAL.match(p.payload)]
+    return bool(said) and said[-1].at is not None and said[-1].at >= server.through
 
 
 def _refuses(packets: Sequence[Packet]) -> bool:

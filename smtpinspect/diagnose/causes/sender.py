@@ -63,6 +63,13 @@ _NO_ESMTP: Final = Change(
     loses="TLS, SIZE and delivery notifications on request, to this peer",
     check="the next capture shows HELO",
 )
+_SAY_EHLO: Final = Change(
+    "say EHLO behind a greeting of stars, too (a PIX refuses it, an ASA does not)",
+    {"postfix": ("smtp_pix_workarounds = delay_dotcrlf",)},
+    loses="nothing; behind a PIX one round trip, EHLO is refused and HELO comes behind it",
+    check="the next capture shows EHLO",
+    undo="postconf -# smtp_pix_workarounds",
+)
 _NO_AUTH: Final = Change("a shorter AUTH mechanism (PLAIN or LOGIN over TLS in place of GSSAPI, NTLM or OAuth)")
 _SLOW_DOT: Final = Change(
     "let the end of data travel in a segment of its own",
@@ -127,6 +134,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "mailguard.command-not-allowed": _NO_ESMTP,
     "mailguard.ehlo-blocked": _NO_ESMTP,
     "mailguard.cmd-verb": _NO_ESMTP,
+    "mailguard.banner-masked": _SAY_EHLO,
     "mailguard.starttls-blocked": _TLS,
     "mailguard.ehlo-param-masked": _TLS,
     "mailguard.rcpt-count": _FEWER,
@@ -142,12 +150,13 @@ CHANGES: Final[Mapping[str, Change]] = {
     "sonicwall.packed-exe-extended": _UNPACKED,
     "sonicwall.nested-archive": _ONE_ARCHIVE,
 }
+_GREETS: Final = frozenset({"mailguard.ehlo-blocked", "mailguard.banner-masked"})
 _ORDER: Final = ("postfix", "exim", "sendmail", "opensmtpd", "exchange", "qmail")
 
 
 def changes(case: Case, rule: str) -> tuple[Remedy, ...]:
     """What the sender can do by itself: the mail server that sent it first; nothing where only the firewall can."""
-    change = CHANGES.get(rule)
+    change = _TLS if rule in _GREETS and _wants_tls(case) else CHANGES.get(rule)
     if change is None:
         said = _page(rule)
         return (Remedy("sender", said),) if said else ()
@@ -156,6 +165,14 @@ def changes(case: Case, rule: str) -> tuple[Remedy, ...]:
     named = [mta] if mta in change.by else [name for name in _ORDER if name in change.by]
     lines = tuple(f"{name}: {line.replace('PEER', peer)}" for name in named if name for line in change.by[name])
     return (Remedy("sender", change.title, lines, change.loses, change.check, change.undo),)
+
+
+def _wants_tls(case: Case) -> bool:
+    """Is the client greeted, and leaves without a mail?"""
+    if case.script is None or case.mail is not None:
+        return False
+    said = [each for each in case.script.commands if each.verb in ("EHLO", "HELO") and each.reply is not None]
+    return bool(said) and said[-1].reply is not None and said[-1].reply.code == 250
 
 
 @cache

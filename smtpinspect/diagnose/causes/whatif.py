@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.hidden import unsure
+from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
-from smtpinspect.diagnose.model import Case, Cause, WhatIf
+from smtpinspect.diagnose.model import Case, Cause, Sweep, WhatIf
 from smtpinspect.diagnose.survey import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector
+from smtpinspect.inspectors.base import Inspector, Rule
 from smtpinspect.inspectors.settings import parse
+from smtpinspect.simulate.script import Command
 from smtpinspect.source import Input
 
 STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
+GUESSED: Final = 4  # rules of which one did it, and that are off together
 VALUES: Final = 12  # of a sweep
 
 
@@ -27,15 +31,20 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     first = next((cause for cause in case.causes if cause.kind == "rule"), None)
     if first is None or first.confidence == "unlikely" or (first.alert is None and first.rank > 0):
         return WhatIf()
-    relax, passes = _relax(case, first, ports)
+    off = [first.cause, *_answered(case, first), *_offered(case, first)]
+    if first.alert is None:
+        # which of them it was is not in this capture
+        off = [each.cause for each in case.causes if each.rank == first.rank and each.product == first.product]
+        if len(off) > GUESSED:
+            return WhatIf(changes=changes(case, first.cause))
+    relax, passes = _relax(case, first, off, ports)
     return WhatIf(relax=relax, passes=passes, changes=changes(case, first.cause))
 
 
-def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, ...], bool]:
-    """Off, one after the other, until nothing of this inspector cuts or refuses the mail. Nothing can be left out:
-    each rule in it cuts by itself."""
+def _relax(case: Case, cause: Cause, off: list[str], ports: Sequence[int]) -> tuple[tuple[str, ...], bool]:
+    """More of them off, one after the other, until nothing of this inspector cuts or refuses the mail: each of these
+    cuts by itself."""
     spec = _spec(case, cause)
-    off = [cause.cause, *_answered(case, cause)]
     if not isinstance(spec, str) or case.trace is None:
         return tuple(off), False
     for _ in range(STEPS):
@@ -48,6 +57,37 @@ def _relax(case: Case, cause: Cause, ports: Sequence[int]) -> tuple[tuple[str, .
     return tuple(off), False
 
 
+# What a client does once it is greeted in clear, or its EHLO passes: it uses what the server offers, and other rules
+# are in its way. What was offered is not in a capture that shows the refusal.
+_BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
+    "mailguard.ehlo-blocked": ("mailguard.starttls-blocked", "mailguard.command-not-allowed"),
+    "mailguard.banner-masked": (
+        "mailguard.ehlo-blocked", "mailguard.starttls-blocked", "mailguard.command-not-allowed",
+    ),
+    "mailguard.ehlo-param-masked": ("mailguard.starttls-blocked",),
+    "mailguard.starttls-blocked": ("mailguard.ehlo-param-masked",),
+}  # fmt: skip
+
+
+def _offered(case: Case, cause: Cause) -> list[str]:
+    """Those of them that are in force."""
+    behind = _BEHIND.get(cause.cause, ())
+    if not behind:
+        return []
+    if cause.cause == "mailguard.starttls-blocked" and not any(
+        each.cause in behind and each.rank == cause.rank for each in case.causes
+    ):
+        return []  # what was masked is in the capture
+    force = {row.id for row in _table(_spec(case, cause))}
+    if "mailguard.ehlo-blocked" not in force and "mailguard.ehlo-blocked" in behind:
+        behind = ("mailguard.starttls-blocked",)  # EHLO passes, what it offers else is masked
+    return [rule for rule in behind if rule in force]
+
+
+def _table(spec: str | Inspector) -> Sequence[Rule]:
+    return registry.load(spec).table()
+
+
 def _answered(case: Case, cause: Cause) -> list[str]:
     """Rules that the reply would trip which the server never came to give: to a command that it may not know."""
     alert, spec = cause.alert, _spec(case, cause)
@@ -55,8 +95,7 @@ def _answered(case: Case, cause: Cause) -> list[str]:
         return []
     if alert.row.when.kind.name == "Command" and not unsure(case):
         return []
-    rows = registry.load(spec).table() if isinstance(spec, str) else spec.table()
-    return list(dict.fromkeys(row.id for row in rows if row.action.breaks and row.when.kind.name == "Reply"))
+    return list(dict.fromkeys(row.id for row in _table(spec) if row.action.breaks and row.when.kind.name == "Reply"))
 
 
 def _spec(case: Case, cause: Cause) -> str | Inspector:
@@ -75,7 +114,15 @@ def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[
     tx_id = None if case.mail is None else case.mail.tx_id
     fired = [each for each in records if isinstance(each, Alert) and each.inspector == engine.labels[0]]
     mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
-    return list(dict.fromkeys(each.rule for each in mine if _cuts(each)))
+    line = command_of(case, cause.alert) if cause.alert is not None and not cause.alert.breaks else None
+    return list(dict.fromkeys(each.rule for each in mine if _cuts(each) or _rewrites(each, line)))
+
+
+def _rewrites(alert: Alert, line: Command | None) -> bool:
+    """Is it one more that rewrites the command which was refused?"""
+    if line is None or alert.direction != "client" or not line.at <= alert.offset < line.end:
+        return False
+    return alert.row.kind != "seen" and alert.row.action.strength in (Strength.REWRITE, Strength.ANSWER)
 
 
 def _cuts(alert: Alert) -> bool:
@@ -90,25 +137,37 @@ def _port(case: Case) -> int:
     return int(case.flow.server.rpartition(":")[2])
 
 
-def sweep(
-    source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS
-) -> tuple[tuple[str, int, int], ...]:
-    """Mails that each value of a limit cuts: (value, cut, mails in all), in one pass over the source.
+def sweep(source: Input, key: str, values: Sequence[int] = (), *, ports: Sequence[int] = PORTS) -> Sweep:
+    """Mails that each value of a limit cuts by the rules that depend on it, in one pass over the source.
 
     `key` is INSPECTOR[:PROFILE].KEY, `stormshield.header_limit`. Raises UsageError for a key that is no number, or
-    that is not known.
+    that is not known, and for standard input, which cannot be read twice.
     """
+    if source == "-" or (isinstance(source, (list, tuple)) and "-" in source):
+        raise UsageError(f"--sweep {key}: standard input (-) can be read once only; name a file")
     spec, knob = _knob(key)
     tried = values or _values(spec, knob)
-    engine = Engine([f"{spec},{knob}={value}" for value in tried], ports=ports)
+    alone = _alone(spec, knob, tried)
+    engine = Engine([f"{spec},{knob}={value}{alone}" for value in tried], ports=ports)
     cut = dict.fromkeys(engine.labels, 0)
     mails = 0
-    for record in engine.run(source):
-        if isinstance(record, Mail):
-            mails += 1
-            for label in engine.labels:
-                cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
-    return tuple((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
+    with suppress(CaptureError):  # whoever diagnoses has told
+        for record in engine.run(source, records={"mail"}):
+            if isinstance(record, Mail):
+                mails += 1
+                for label in engine.labels:
+                    cut[label] += label in record.broken_by or record.verdict.get(label) == "answer"
+    rows = ((str(value), cut[label], mails) for value, label in zip(tried, engine.labels, strict=True))
+    return Sweep(f"{spec}.{knob}", tuple(rows))
+
+
+def _alone(spec: str, knob: str, values: Sequence[int]) -> str:
+    """What switches off the rules that do not depend on this limit."""
+    ends = [registry.load(f"{spec},{knob}={value}") for value in (values[0], values[-1])]
+    low, high = ({(row.id, row.when) for row in made.table()} for made in ends)
+    depend = {rule for rule, _ in low ^ high}
+    others = [rule for rule in ends[0].ids() if rule not in depend]
+    return f",off={'+'.join(others)}" if depend else ""
 
 
 def _knob(key: str) -> tuple[str, str]:

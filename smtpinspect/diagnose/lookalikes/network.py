@@ -56,8 +56,8 @@ def path_mtu(view: View) -> Said:
         if behind:
             text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
             return Out(text, (Sign(behind[0].number, text),))
-    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, the first sent "
-    told += f"{way.tries[lost[0].at or 0]} times"
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
+    told += f"the first sent {way.tries[lost[0].at or 0]} times"
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
     signs = Sign(lost[0].number, told), through

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.model import Break, BreakKind, By, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
 from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
@@ -86,12 +86,12 @@ class _Flow:
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        return min(max(told, default=0), self.said.sent[0 if by_client else 1])
+        return min(max([0, *told]), self.said.sent[0 if by_client else 1])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        at = max(told, default=0)
+        at = max([0, *told])
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):
@@ -111,12 +111,12 @@ class _Flow:
         return next((packet for packet in reversed(self.own) if packet.by_client == by_client), None)
 
 
-def ending(packets: Sequence[Packet], said: Dialogue, at_receiver: bool = False) -> Ending:
-    """How these packets of a connection end. `at_receiver`: they were taken on the server's side."""
+def ending(packets: Sequence[Packet], said: Dialogue, where: Where = "unknown") -> Ending:
+    """How these packets of a connection end, by where they were taken."""
     flow = _Flow(packets, said)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
-    made = _forged(flow, at_receiver) or _no_connection(flow) or _lost(flow, at_receiver) or _silent(flow)
+    made = _forged(flow, where) or _no_connection(flow, where) or _lost(flow, where) or _silent(flow)
     made = made or _closed(flow) or _idle(flow) or Ending(Break())
     return made._replace(acked=flow.acked[True], heard=flow.acked[False])
 
@@ -125,7 +125,7 @@ def _only_syn(flow: _Flow) -> bool:
     return all(packet.flags & SYN for packet in flow.of(True))
 
 
-def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
+def _forged(flow: _Flow, where: Where) -> Ending | None:
     """An RST or FIN that no end sent."""
     if flow.forged is None:
         return None
@@ -134,7 +134,7 @@ def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
     owed = flow.owed(True)
     if kind == "fin" and owed is not None and owed.repeated and owed.copies[-1].ns > packet.ns:
         signs = (*signs, Sign(owed.copies[-1].number, "behind it the server answers nothing"))
-    place = _place_of(flow, packet, at_receiver)
+    place = _place_of(flow, packet, where)
     own = {each.number for each in flow.own}
     for step in flow.said.steps:
         answer = step.answer
@@ -143,7 +143,7 @@ def _forged(flow: _Flow, at_receiver: bool) -> Ending | None:
     return Ending(Break(kind, "middlebox", packet.number, place.at, signs), place)
 
 
-def _place_of(flow: _Flow, packet: Packet, at_receiver: bool = False) -> Place:
+def _place_of(flow: _Flow, packet: Packet, where: Where = "unknown") -> Place:
     """Where an RST or FIN broke the dialogue. What a forged one acknowledges got as far as to the box: it names the
     segment that was the last one to pass, or the one that did not."""
     if not any(each.flags & SYN and not each.by_client for each in flow.own) and _only_syn(flow):
@@ -154,18 +154,25 @@ def _place_of(flow: _Flow, packet: Packet, at_receiver: bool = False) -> Place:
         begin, _ = cut(flow.all, told - 1, flow.said.mss)
         return at_octet(flow.said, flow.all, max(begin, acked))
     if packet.by_client and flow.acked[False] < flow.said.sent[1]:
-        return _reply_lost(flow, at_receiver)
+        return _reply_lost(flow, where)
     if acked < sent:
         return at_octet(flow.said, flow.all, acked)
     return unanswered(flow.said)
 
 
-def _no_connection(flow: _Flow) -> Ending | None:
-    """A SYN that was not answered, or refused."""
-    if any(packet.flags & SYN for packet in flow.of(False)) or not _only_syn(flow):
+def _no_connection(flow: _Flow, where: Where) -> Ending | None:
+    """A SYN that was not answered, or refused; or its answer was not."""
+    if not _only_syn(flow):
         return None
     place = Place("connect", stage("connect"))
-    syns = flow.of(True)
+    syns, answers = flow.of(True), [packet for packet in flow.of(False) if packet.flags & SYN]
+    if answers:
+        times = f"{len(answers)} time{'s' if len(answers) > 1 else ''}"
+        sign = Sign(answers[-1].number, f"the server answered the SYN {times}, and the client went no further")
+        side: By = "unknown"
+        if len(answers) > 1 and where in ("sender", "receiver"):
+            side = "middlebox" if where == "receiver" else "client"
+        return Ending(Break("drop", side, answers[0].number, None, (sign,)), place, _since(answers[0], flow))
     closer = flow.closer()
     if closer is not None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
@@ -175,19 +182,19 @@ def _no_connection(flow: _Flow) -> Ending | None:
     return Ending(Break("drop", by, syns[0].number, None, (Sign(syns[-1].number, text),)), place, _since(syns[0], flow))
 
 
-def _lost(flow: _Flow, at_receiver: bool) -> Ending | None:
+def _lost(flow: _Flow, where: Where) -> Ending | None:
     """Octets that were sent again and again, and never acknowledged."""
     client, server = flow.owed(True), flow.owed(False)
     closer = flow.closer()
     if client is not None and client.repeated:
         answered = closer is not None and not closer.by_client and closer.flags & RST
-        return None if answered else _unacknowledged(flow, client, True, at_receiver)
+        return None if answered else _unacknowledged(flow, client, True, where)
     if server is not None and server.repeated:
-        return _unacknowledged(flow, server, False, at_receiver)
+        return _unacknowledged(flow, server, False, where)
     return None
 
 
-def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, at_receiver: bool) -> Ending:
+def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> Ending:
     name, other = NAMES[by_client], NAMES[not by_client]
     first, last = owed.copies[0], owed.copies[-1]
     what = f"{name}'s octets from {owed.at:,} on" if first.length else f"{name}'s FIN"
@@ -200,27 +207,27 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, at_receiver: bool
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
     elif alive and heard is not None:
         signs.append(Sign(heard.number, f"the {other} still sends, but does not get these octets"))
-    elif at_receiver == by_client and flow.said.greeting is not None:
+    elif where == ("receiver" if by_client else "sender") and flow.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
-    place = _place_lost(flow, by_client, at_receiver)
+    place = _place_lost(flow, by_client, where)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, flow) if heard is not None and not alive else 0.0)
     return Ending(Break("drop", by, number, place.at, tuple(signs)), place, silence)
 
 
-def _place_lost(flow: _Flow, by_client: bool, at_receiver: bool) -> Place:
+def _place_lost(flow: _Flow, by_client: bool, where: Where) -> Place:
     acked, sent = flow.acked[True], flow.said.sent[0]
     if by_client and acked < sent:
         return at_octet(flow.said, flow.all, acked)
     if not by_client and flow.acked[False] < flow.said.sent[1]:
-        return _reply_lost(flow, at_receiver)
+        return _reply_lost(flow, where)
     return unanswered(flow.said)
 
 
-def _reply_lost(flow: _Flow, at_receiver: bool) -> Place:
+def _reply_lost(flow: _Flow, where: Where) -> Place:
     """The reply of which the client acknowledged nothing, or not all. Behind the box it may as well be what the client
     said next, since that carries the acknowledgment: so it was, except where no more than a QUIT comes next."""
     at = flow.acked[False]
@@ -230,7 +237,7 @@ def _reply_lost(flow: _Flow, at_receiver: bool) -> Place:
     for step in said.steps:
         if step.answer is not None and at < step.answer.end:
             last = said.steps[-1]
-            if at_receiver and last.verb != TEXT and last.answer is not None:
+            if where == "receiver" and last.verb != TEXT and last.answer is not None:
                 phase = NEXT[last.phase]
             else:
                 phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
@@ -240,7 +247,7 @@ def _reply_lost(flow: _Flow, at_receiver: bool) -> Place:
 
 def _silent(flow: _Flow) -> Ending | None:
     """A reply never came, until the client gave up, or the capture ends."""
-    place = _place_lost(flow, True, False)
+    place = _place_lost(flow, True, "unknown")
     step = place.step
     waiting = place.phase == "greeting" or (step is not None and (step.answer is None or step.answer.code is None))
     if not waiting or place.phase == "quit":

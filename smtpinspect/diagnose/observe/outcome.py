@@ -14,24 +14,27 @@ from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import FIN, RST
+from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
+KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
 def closer_look(cases: Sequence[Case]) -> list[Case]:
-    """Those whose packets tell more than their records: the failed ones. Of a capture that is not large also the
-    delivered ones, whose connections may have been broken behind the mail."""
+    """Those whose packets tell more than their records: the failed ones, and the encrypted ones that nobody closed. Of
+    a capture that is not large also the delivered ones, whose connections may have been broken behind the mail."""
     failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
+    hidden = [case for case in cases if case.observed.outcome == "encrypted"]
     octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
     if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
+        hidden = [case for case in hidden if case.flow.state != "closed"]
         slow = (case for case in cases if not case.failed and _is_last(case) and _slow(case.mail))
-        return [*failed, *islice(slow, limits.LOOKED_AT)]
-    return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case))]
+        return [*failed, *hidden, *islice(slow, limits.LOOKED_AT)]
+    return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case)), *hidden]
 
 
 def _slow(mail: Mail | None) -> bool:
@@ -54,7 +57,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
-    found = ending(packets, said, where.where == "receiver") if open_ended else None
+    found = ending(packets, said, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets)
@@ -62,11 +65,21 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
         return _with_text(base._replace(outcome="stalled"), late, steps)
     if found is None:
         return base
-    if said.tls_at is not None and found.place is not None:
-        found = found._replace(place=None)
+    if said.tls_at is not None:
+        return _encrypted(base, found, said)
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
         found = Ending(Break(), None, 0.0, found.acked)
     return _with_text(base, found, steps, case)
+
+
+def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
+    """What lies behind STARTTLS has no phases, but octets that were lost, or an RST that was forged."""
+    lost = found.acked < said.sent[0] or found.heard < said.sent[1]
+    made = base._replace(octets_acknowledged=found.acked, phase=None, stage=None)
+    if found.broken.by != "middlebox" or (found.broken.kind == "drop" and not lost):
+        return made._replace(broken=Break())
+    outcome = OUTCOMES.get(found.broken.kind, base.outcome)
+    return made._replace(broken=found.broken, silence=found.silence, outcome=outcome)
 
 
 def _behind(found: Ending) -> bool:
@@ -92,8 +105,9 @@ def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> E
     closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
     if base.outcome != "accepted" or text is None or text.answer is None or closed is None:
         return None
-    if text.answer.packet.number < closed.number or closed.ns - text.packet.ns < GAVE_UP * NANO:
-        return None
+    said = max((p.ns for p in packets if p.by_client and p.length and p.number <= closed.number), default=closed.ns)
+    if text.answer.packet.number < closed.number or closed.ns - said < GAVE_UP * NANO:
+        return None  # whoever closes with the last octets still listens
     acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
     sign = Sign(text.answer.packet.number, "the reply comes after the client has closed")
     broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
@@ -115,10 +129,21 @@ def _recorded(case: Case) -> Observed:
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
         stage=mail.stage,
-        broken=Break("reply", "server") if mail.outcome == "refused" else Break(),
+        broken=_as_recorded(mail),
         silence=mail.silence,
         confidence=tuple(mail.confidence),
     )
+
+
+def _as_recorded(mail: Mail) -> Break:
+    """What the record alone tells: a client that closes may have given up."""
+    kind = KINDS.get(mail.outcome)
+    if kind is None:
+        return Break()
+    if kind == "reply":
+        return Break("reply", "server")
+    told: By = "unknown" if kind == "drop" or mail.closer == "none" else mail.closer
+    return Break(kind, told)
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
@@ -162,22 +187,25 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
         by = "middlebox" if signs else "server"
     number = answer.packet.number if answer is not None else None
     own = genuine(packets, answer.packet) if answer is not None and signs else packets
-    acked = min(max((p.acks or 0 for p in own if not p.by_client), default=0), said.sent[0])
+    acked = min(max([0, *(p.acks or 0 for p in own if not p.by_client)]), said.sent[0])
     heard = answer.at if answer is not None else -1
     return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
 
 
 def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:
     first, last = packets[0], packets[-1]
-    greeted = said.greeting.packet if said.greeting is not None else None
-    handshake = next((p for p in packets if p.by_client and p.number > first.number and not p.flags & 2), last)
-    made = [Moment("connect", first.ns, handshake.ns, first.number, "handshake")]
-    if greeted is not None:
-        made.append(Moment("greeting", handshake.ns, greeted.ns, greeted.number, _short(said.greeting)))
+    ack = next((p for p in packets if p.by_client and p.number > first.number and not p.flags & SYN), last)
+    made = [_moment("connect", first, ack, "handshake")]
+    if said.greeting is not None:
+        made.append(_moment("greeting", said.greeting.packet, said.greeting.packet, _short(said.greeting), ack.ns))
     for step in said.steps:
-        end = step.answer.packet.ns if step.answer is not None else last.ns
-        made.append(Moment(step.phase, step.packet.ns, max(end, step.packet.ns), step.packet.number, _told(step)))
+        made.append(_moment(step.phase, step.packet, step.answer.packet if step.answer else last, _told(step)))
     return tuple(made)
+
+
+def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | None = None) -> Moment:
+    begin_ns = first.ns if begin_ns is None else min(begin_ns, first.ns)
+    return Moment(phase, begin_ns, max(begin_ns, last.ns), first.number, told)
 
 
 def _told(step: Step) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue, Step
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar import limits
 
-_END_MARK = 5  # CRLF.CRLF
+_END_MARK: Final = 5  # CRLF.CRLF
+_SIZE: Final = re.compile(rb"[ \t]SIZE=(\d{1,15})(?=[ \t\r\n]|$)", re.I)
 
 
 class Place(NamedTuple):
@@ -53,8 +55,15 @@ def at_octet(said: Dialogue, packets: Sequence[Packet], at: int) -> Place:
             phase = "dot"
         else:
             phase = "datamid"
-        return Place(phase, stage(phase, at, step.end if step.sure else None), at, step)
+        return Place(phase, stage(phase, at, step.end if step.sure else _declared(said, step)), at, step)
     return unanswered(said)
+
+
+def _declared(said: Dialogue, text: Step) -> int | None:
+    """Where the text ends by what its MAIL declared (RFC 1870), None where it declared nothing."""
+    mails = [step for step in said.steps if step.at < text.at and step.verb == "MAIL"]
+    found = _SIZE.search(mails[-1].line) if mails else None
+    return text.at + int(found[1]) + _END_MARK if found else None
 
 
 def unanswered(said: Dialogue) -> Place:

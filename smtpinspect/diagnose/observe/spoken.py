@@ -127,11 +127,12 @@ class _Side:
             if found and run.at > offset:
                 break  # a gap
             offset = max(offset, run.at)
-            part = run.octets[offset - run.at :]
-            newline = part.find(b"\n")
+            begin = offset - run.at
+            newline = run.octets.find(b"\n", begin)
             if newline >= 0:
-                return bytes(found + part[: newline + 1]), offset + newline + 1, first.packet
-            found += part
+                found += run.octets[begin : newline + 1]
+                return bytes(found), run.at + newline + 1, first.packet
+            found += run.octets[begin:]
             offset = run.end
             if len(run.octets) < run.length:
                 break
@@ -198,7 +199,7 @@ class _Reader:
     def read(self) -> None:
         at, phase = 0, "ehlo"
         authenticates = False
-        while self.tls_at is None:
+        while self.tls_at is None and len(self.steps) < limits.TRACE_STEPS:
             line = self.client.line(at)
             if line is None:
                 return

@@ -1,0 +1,62 @@
+"""Mail servers' logs, bounces and what providers quote: read back to the phase, the kind of break, the mail's fate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import files
+from smtpinspect.diagnose.reading.bounces import is_bounce, is_message, read_bounce
+from smtpinspect.diagnose.reading.dispatch import LogReader
+from smtpinspect.errors import CaptureError
+from smtpinspect.grammar import limits
+
+__all__ = ["read_bounce", "read_file", "read_line", "recognise"]
+
+
+def read_line(text: str) -> Reading | None:
+    """What a line tells, or several lines of one attempt; None for nothing of a mail's delivery.
+
+    Of several readings the last one counts that names a phase.
+    """
+    reader = LogReader()
+    told: list[Reading] = []
+    for line in text[: 1 << 20].splitlines() or [text]:
+        told += reader.feed(line.rstrip())
+    told += reader.rest()
+    told = [each for each in told if each.phases] or told
+    return told[-1] if told else None
+
+
+def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[Reading]:
+    """A reading for each attempt, as its last line comes: delivered mails, too. "-" is standard input; packed or not.
+
+    `now`: seconds since 1970, of which times without a year are the past. Raises UsageError for what cannot be opened;
+    CaptureError, behind the readings before, where it cannot be read on.
+    """
+    reader = LogReader(now)
+    fault: CaptureError | None = None
+    try:
+        for line in files.lines(source):
+            yield from reader.feed(line)
+    except CaptureError as error:
+        fault = error
+    yield from reader.rest()
+    if fault is not None:
+        raise fault
+
+
+def recognise(head: bytes) -> bool:
+    """Is this the beginning of a mail log, or of a bounce?"""
+    if is_bounce(head[:limits.MAIL_LOG_HEAD]):
+        return True
+    if is_message(head):
+        return False
+    reader = LogReader()
+    try:
+        for line in files.of_octets(head[:limits.MAIL_LOG_HEAD]):
+            if reader.knows(line):
+                return True
+    except CaptureError:
+        pass
+    return False

@@ -1,0 +1,187 @@
+"""Exim's main log. Layout: exim's doc/spec, chapter 52, and mta.md 2.3; the phrases are smtpinspect.mta.exim's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import phrases
+from smtpinspect.diagnose.reading.lines import Line, duration
+from smtpinspect.diagnose.reading.phrases import Meant, Sense
+from smtpinspect.diagnose.reading.state import State, reading
+
+NAME: Final = "exim"
+ID: Final = r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}"
+_LINE: Final = re.compile(rf"(?:\[\d+\] )?(?P<id>{ID}) (?P<rest>.*)", re.DOTALL)
+_PEER: Final = r"H=(?P<host>\S+)(?: \([^)]*\))? \[(?P<ip>[0-9a-fA-F.:]+)\](?::\d+)?"
+_FIELDS: Final = r'(?: (?!DT=)[A-Za-z]+=(?:"[^"]*"|\S+?)(?=[ :]|$))*'
+_TRIED: Final = re.compile(rf"{_PEER}{_FIELDS}(?: ?: (?P<text>.*)| (?P<why>[A-Z][a-z].*))", re.DOTALL)
+# The strerror stands in front of the host, the phrase behind it; without a host there is one of them.
+_DEFERRED: Final = re.compile(
+    r"== (?P<rcpt>\S+)(?: <[^>]*>)?.*? defer \((?P<errno>-?\d+)\)"
+    rf"(?:(?:: (?P<why>[^:]*?))? {_PEER}{_FIELDS}(?: DT=(?P<taken>\S+?))?(?: ?: (?P<text>.*))?"
+    r"|(?: DT=(?P<taken_alone>\S+?))?(?:: (?P<alone>.*?)(?: DT=(?P<taken_last>[\w.]+))?)?)",
+    re.DOTALL,
+)
+_RETURNED: Final = re.compile(
+    rf"\*\* (?P<rcpt>[^\s:]+):?(?: <[^>]*>)?(?: [A-Z]=\S+)*(?: {_PEER})?{_FIELDS}(?: DT=(?P<taken>[\w.]+))?"
+    r"(?: ?: (?P<text>.*?)| (?P<late>retry timeout exceeded))?(?: DT=(?P<taken_last>[\w.]+))?",
+    re.DOTALL,
+)
+_SENT: Final = re.compile(rf"(?:=>|->|>>) (?P<rcpt>\S+).*? {_PEER}.*")
+_TAKEN: Final = re.compile(r" DT=([\w.]+)")
+_ARRIVED: Final = re.compile(r"<= (?P<sender>\S+)")
+_SIZE: Final = re.compile(r" S=(\d{1,15})\b")
+_MESSAGE_ID: Final = re.compile(r" id=(\S+)")
+_LATE: Final = ": retry timeout exceeded"
+# Other wording for the same: releases before 4.85 (commit c562fd30c), and a provider's, who blends two families of
+# strings (mta.md, section 0, 1): no Exim has ever written "SMTP timeout from remote mail server".
+_ALIASES: Final = (
+    (re.compile(r"SMTP timeout from remote mail server (?=after )"), "SMTP timeout "),
+    (re.compile(r"SMTP timeout while connected to \S+ \[[^\]]+\](?::\d+)? "), "SMTP timeout "),
+    (re.compile(r"Remote host \S+ \[[^\]]+\](?::\d+)? closed connection"), "Remote host closed connection"),
+    (re.compile(r"(SMTP error from remote mail server after .*?): host \S+ \[[^\]]+\](?::\d+)?(?=: \d{3})"), r"\1"),
+    (re.compile(r"Malformed SMTP reply from \S+ \[[^\]]+\](?::\d+)? "), "Malformed SMTP reply "),
+    (re.compile(r"\bLMTP (timeout|error) after"), r"SMTP \1 after"),
+    (re.compile(r"(MAIL FROM:<[^>]*>) [A-Z0-9]+(?:=\S+)?(?: [A-Z0-9]+=\S+)*(?=$|: )"), r"\1"),
+    (re.compile(r"(RCPT TO:<[^>]*>) [A-Z]+=\S+(?: [A-Z]+=\S+)*(?=$|: )"), r"\1"),
+    (re.compile(r"((?:after|response to) (?:pipelined )?)LHLO "), r"\1EHLO "),
+    (re.compile(r"((?:after|response to) (?:pipelined )?)AUTH [^:]*"), r"\1AUTH"),
+    (re.compile(r"(after|response to) (?:pipelined )?BDAT \d+(?: LAST)?"), r"\1 end of data"),
+)
+_STRERROR: Final[dict[str, Meant]] = {
+    "Connection timed out": Meant("connect", "timeout"),
+    "Operation timed out": Meant("connect", "timeout"),
+    "Connection refused": Meant("connect", "refused"),
+    "No route to host": Meant("connect", "unreachable"),
+    "Network is unreachable": Meant("connect", "unreachable"),
+    "Host is unreachable": Meant("connect", "unreachable"),
+}
+_ERRNO: Final = {"110": "Connection timed out", "111": "Connection refused", "113": "No route to host"}
+_MESSAGE: Final = (("mail", "timeout"), ("dot", "timeout"), ("dot", "closed"), ("dot", "reset"))
+
+
+def normal(text: str) -> str:
+    """Older and foreign wording as Exim 4.96 says it."""
+    for pattern, said in _ALIASES:
+        text = pattern.sub(said, text)
+    return text
+
+
+def sense(text: str) -> Sense | None:
+    """The meaning of a phrase; a strerror behind it counts for nothing."""
+    text = normal(text)
+    for words in _STRERROR:
+        text = text.removesuffix(f": {words}")
+    found = phrases.sense(NAME, text)
+    if found is None and text in _STRERROR:
+        return Sense((_STRERROR[text],), text, {})
+    return found
+
+
+def read(line: Line, state: State) -> Iterator[Reading]:
+    """A line of the main log, its times already gone."""
+    match = _LINE.match(line.text)
+    if match is None:
+        return
+    queue_id, rest = match["id"], match["rest"]
+    match rest[:2]:
+        case "<=":
+            _arrived(queue_id, rest, state)
+        case "=>" | "->" | ">>":
+            if sent := _SENT.match(rest):
+                yield from state.take(queue_id)  # hosts that were tried in vain
+                taken = _TAKEN.search(rest)
+                yield reading(
+                    line, NAME, fate="delivered", recipient=sent["rcpt"], host=sent["host"], ip=sent["ip"],
+                    queue_id=queue_id, seconds=duration(taken[1]) if taken else None, broken=("none",),
+                    **_known(queue_id, state),
+                )  # fmt: skip
+        case "==":
+            yield from _deferred(line, queue_id, rest, state)
+        case "**":
+            yield from _returned(line, queue_id, rest, state)
+        case "H=":
+            if tried := _TRIED.fullmatch(rest):
+                found = sense(tried["text"] or tried["why"] or "")
+                if found is not None:
+                    told = reading(
+                        line, NAME, found, host=tried["host"], ip=tried["ip"], queue_id=queue_id,
+                        **_known(queue_id, state),
+                    )  # fmt: skip
+                    yield from state.hold(queue_id, told._replace(scope=scope_of(found)))
+
+
+def _arrived(queue_id: str, rest: str, state: State) -> None:
+    sender, size, number = _ARRIVED.match(rest), _SIZE.search(rest), _MESSAGE_ID.search(rest)
+    state.know(
+        queue_id,
+        sender=sender["sender"] if sender else "",
+        size=int(size[1]) if size else None,
+        message_id=number[1] if number else "",
+    )
+
+
+def _known(queue_id: str, state: State) -> dict[str, Any]:
+    mail = state.mail(queue_id)
+    return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
+
+
+def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
+    match = _DEFERRED.fullmatch(rest)
+    if match is None:
+        return
+    held = state.take(queue_id)
+    if match["errno"] in ("-54", "-53", "-52", "-51"):  # the time of the host, address or route has not come
+        yield from held
+        yield reading(line, NAME, fate="deferred", recipient=match["rcpt"], queue_id=queue_id, waiting=True)
+        return
+    text = match["text"] or match["why"] or match["alone"] or _ERRNO.get(match["errno"], "")
+    found = sense(text)
+    if found is None:
+        yield from held
+        return
+    same = next((each for each in held if each.text == found.text), None)
+    # the line of the host is of this attempt; lines of other hosts are attempts of their own
+    yield from (each for each in held if each is not same)
+    host, ip = match["host"] or "", match["ip"] or ""
+    if not host and same:
+        host, ip = same.host, same.ip
+    taken = match["taken"] or match["taken_alone"] or match["taken_last"]
+    told = reading(
+        line, NAME, found, fate="deferred", recipient=match["rcpt"], host=host, ip=ip, queue_id=queue_id,
+        seconds=duration(taken) if taken else None, **_known(queue_id, state),
+    )  # fmt: skip
+    yield told._replace(scope=scope_of(found))
+
+
+def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
+    match = _RETURNED.fullmatch(rest)
+    if match is None:
+        return
+    text = match["text"] or ""
+    late = text.endswith(_LATE) or text == _LATE[2:] or bool(match["late"])
+    found = sense(text.removesuffix(_LATE)) if text else None
+    held = state.take(queue_id)
+    yield from (each for each in held if found is None or each.text != found.text)
+    if found is None and not late:
+        return
+    taken = match["taken"] or match["taken_last"]
+    told = reading(
+        line, NAME, found, fate="bounced", recipient=match["rcpt"], host=match["host"] or "", ip=match["ip"] or "",
+        queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **_known(queue_id, state),
+    )  # fmt: skip
+    yield told._replace(scope=scope_of(found) if found else "")
+
+
+def scope_of(found: Sense) -> str:
+    """Who else waits (mta.md 2.4)."""
+    each = found.meant[0]
+    if each.step == "rcpt" and each.cause in ("timeout", "reply"):
+        return "address"
+    of_message = (each.step, each.cause) in _MESSAGE or (
+        each.cause == "reply" and each.step in ("mail", "datacmd", "dot")
+    )
+    return "message" if of_message else "host"

@@ -1,0 +1,278 @@
+"""What a reading means for whoever looks after the server: what the text cannot tell, whom to ask what, what to run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.model import Cause, Reading
+from smtpinspect.diagnose.reading.phrases import PHASES_OF
+from smtpinspect.mta.registry import SENDERS
+
+_HANDSHAKE: Final = frozenset({"connect", "greeting", "ehlo"})
+_ENVELOPE: Final = frozenset({"mail", "rcpt", "datacmd", "reply354"})
+_TEXT: Final = frozenset({"databody", "datamid"})
+_END: Final = frozenset({"dot", "dotreply"})
+
+# Where the flow broke, in a person's words; the narrowest set that holds all phases counts.
+PLACES: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
+    (frozenset(phases.split()), words)
+    for phases, words in (
+        ("connect", "the connection was not set up"),
+        ("greeting", "the server's greeting did not come"),
+        ("connect greeting", "the SYN or the server's greeting got lost; EHLO was not reached"),
+        ("ehlo", "EHLO or HELO, or its reply"),
+        ("greeting ehlo", "the greeting, or EHLO"),
+        ("mail", "MAIL, or its reply"),
+        ("rcpt", "RCPT, or its reply"),
+        ("datacmd reply354", "DATA, or the 354 to it"),
+        ("mail rcpt datacmd", "MAIL, RCPT or DATA (with PIPELINING they travel in one segment)"),
+        ("mail rcpt", "MAIL or RCPT"),
+        ("rcpt datacmd", "RCPT or DATA (they travel in one segment)"),
+        ("databody datamid", "the text of the mail; more was to come"),
+        ("datacmd reply354 databody datamid", "DATA, the 354, or the text"),
+        ("dot dotreply", "the end of the mail, or the reply to it"),
+        ("databody datamid dot dotreply", "the text of the mail, its end mark, or the reply to it"),
+        ("datacmd reply354 databody datamid dot", "DATA, or the text up to its end mark"),
+        ("dot dotreply quit", "the reply to the mail, or what was to follow"),
+        ("quit", "the end of the session; the mail's fate was decided"),
+        ("mail rcpt datacmd reply354 databody datamid dot dotreply", "anything from MAIL to the last reply"),
+        ("greeting ehlo mail rcpt datacmd reply354 databody datamid", "anything from the greeting to the text"),
+        ("connect greeting ehlo mail rcpt datacmd reply354 databody datamid dot dotreply quit", "any place"),
+    )
+)
+HOW: Final[Mapping[tuple[str, ...], str]] = {
+    ("drop",): "silence: a packet, or the reply to it, got lost or was dropped",
+    ("rst",): "a reset came",
+    ("fin",): "the other side, or a box in its name, closed",
+    ("rst", "fin"): "it was closed or reset; the text does not tell which",
+    ("drop", "fin"): "silence; a lone FIN amid the text looks the same, for the sender writes on",
+    ("drop", "rst"): "no answer, or a reset",
+    ("drop", "rst", "fin"): "silence, a reset or a close",
+    ("reply",): "a reply decided it",
+    ("none",): "",
+}
+# What elapsed time tells with default settings (mta.md, section 11: rule of thumb), up to so many seconds.
+_TIMES: Final = (
+    (2.0, "at once: an answer, a reset or a close, not a time-out"),
+    (30.0, "30 s: Postfix's time-out of connect"),
+    (60.0, "60 s: qmail's time-out of connect"),
+    (120.0, "120 s: Postfix's time-out of DATA"),
+    (131.0, "127 to 131 s: Linux gives up a SYN"),
+    (180.0, "180 s: Postfix's time-out of a stalled text"),
+    (300.0, "300 s: the usual time-out of a command, Exim's of a stalled text, all of OpenSMTPD's"),
+    (600.0, "600 s: Exim's and Postfix's wait for the last reply, Sendmail's for MAIL, Exchange's idle time"),
+    (943.0, "about 925 to 960 s: Linux gives up a connection whose octets nobody acknowledges"),
+    (1200.0, "1,200 s: qmail's time-out"),
+    (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
+)
+_SLACK: Final = 0.03  # of the time, 3 s at least
+
+
+class Told(NamedTuple):
+    """What depends on where and how alone."""
+
+    means: str
+    cannot: tuple[str, ...]
+    ask: tuple[str, ...]
+    causes: tuple[Cause, ...]
+
+
+def elapsed(told: Reading) -> str:
+    """Which time-out this many seconds are: that MTA's own, else by the rule of thumb; "" where none fits."""
+    seconds, model = told.seconds, SENDERS.get(told.mta)
+    if seconds is None:
+        return ""
+    for timer in model.timers if model is not None and "drop" in told.broken else ():
+        fits = any(phase in told.phases for step in timer.steps for phase in PHASES_OF[step])
+        if fits and timer.seconds and abs(seconds - timer.seconds) <= max(3.0, timer.seconds * _SLACK):
+            return f"its {timer.setting or 'time-out'}, {timer.seconds:,} s by default"
+    for limit, words in _TIMES:
+        slack = 2.0 if limit < 10 else 20.0 if limit == 943.0 else max(3.0, limit * _SLACK)
+        if abs(seconds - limit) <= slack:
+            return words
+    return ""
+
+
+def place(phases: tuple[str, ...]) -> str:
+    """The phases in words."""
+    wanted = frozenset(phases)
+    fits = [(len(each), words) for each, words in PLACES if wanted <= each]
+    return min(fits)[1] if fits and wanted else ""
+
+
+def explained(told: Reading) -> Reading:
+    """With everything that is said about it; a delivered mail needs nothing."""
+    if told.fate == "delivered":
+        return told
+    known = _told(told.phases, told.broken, told.side, told.mta, bool(told.reply))
+    means = known.means
+    if told.masked and not told.phases:
+        means = "the greeting was all asterisks: a Cisco PIX, FWSM or ASA inspects SMTP on this path"
+    elif told.waiting:
+        means = "no attempt: this host's retry time had not come"
+    elif told.gave_up and not told.phases:
+        means = "given up: the mail had grown too old"
+    model = SENDERS.get(told.mta) if told.side == "sender" else None
+    tries: tuple[int, ...] = ()
+    if model is not None and told.fate == "deferred" and not told.waiting:
+        tries = _tries(told.mta, round(told.seconds or 0))
+    causes = known.causes
+    if told.masked:
+        causes = (_MASKED, *(each for each in causes if each.cause != _MASKED.cause))
+    return told._replace(
+        means=means,
+        cannot_tell=known.cannot,
+        ask=tuple(_filled(question, told) for question in known.ask),
+        causes=causes,
+        tries=tries,
+        gives_up_after=model.gives_up_after if model is not None else None,
+        commands=commands(told) if told.side == "sender" else (),
+    )
+
+
+@lru_cache(maxsize=256)
+def _tries(mta: str, seconds: int) -> tuple[int, ...]:
+    return tuple(SENDERS[mta].attempts(float(min(seconds, 7_200)))[1:])
+
+
+def _cause(cause: str, kind: str, title: str, product: str = "") -> Cause:
+    return Cause(cause, kind, "possible", title, product=product)  # type: ignore[arg-type]
+
+
+_FILTER: Final = _cause("unknown-filter", "unknown-filter", "a filter that we do not know")
+_MASKED: Final = _cause(
+    "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
+)
+_CONTENT: Final = (
+    _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
+    _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
+    _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
+    _cause("mailguard.header-line-length", "rule", "a header line longer than the map allows", product="mailguard"),
+    _cause("mailguard.mime-filename-length", "rule", "a long name of an attachment", product="mailguard"),
+    _cause("mailguard.dkim-content-type", "rule", "h= of DKIM taken for a header field", product="mailguard"),
+)
+_COMMANDS: Final = (
+    _cause("stormshield.smtp-223", "rule", "a command that the box does not let pass", product="stormshield"),
+    _cause("stormshield.smtp-219", "rule", "an empty command line or reply", product="stormshield"),
+    _cause("mailguard.command-split", "rule", "a command in more than one segment", product="mailguard"),
+    _cause("mailguard.command-not-allowed", "rule", "a verb outside the allowed list", product="mailguard"),
+)
+_GREETING: Final = (
+    _cause("mailguard.banner-multiline-broken", "rule", "a greeting of several lines hangs", product="mailguard"),
+)
+_EHLO: Final = (_cause("mailguard.ehlo-blocked", "rule", "EHLO does not pass", product="mailguard"),)
+_ENDS: Final = (_cause("mailguard.eod-split", "rule", "the end mark over two segments", product="mailguard"),)
+_ANSWERED: Final = (
+    _cause("sonicwall.encrypted-zip", "rule", "552 for a kind of attachment", product="sonicwall"),
+    _cause("sonicwall.office-macro", "rule", "552 for macros in an Office file", product="sonicwall"),
+    _cause("sonicwall.packed-exe", "rule", "552 for a packed executable", product="sonicwall"),
+)
+_LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
+    (lambda at, how: "connect" in at, _cause("port-filtered", "look-alike", "a port filter, or nothing listens there")),
+    (lambda at, how: "greeting" in at and "drop" in how,
+     _cause("slow-greeting", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
+    (lambda at, how: bool(at & _TEXT) and "drop" in how,
+     _cause("path-mtu", "look-alike", "large packets get lost: path MTU")),
+    (lambda at, how: bool(at & _END) and "drop" in how,
+     _cause("slow-scanner", "look-alike", "the receiver scans the mail for longer than the sender waits")),
+    (lambda at, how: bool(at & _END) and "drop" in how,
+     _cause("strict-end-of-data", "look-alike", "a receiver that waits on for an end mark")),
+    (lambda at, how: "rst" in how or "fin" in how,
+     _cause("server-restart", "look-alike", "the server crashed, was restarted, or closes on purpose")),
+    (lambda at, how: how != ("reply",),
+     _cause("loss", "look-alike", "loss on the path, or a NAT that has forgotten it")),
+)  # fmt: skip
+
+
+_ASK_TEXT: Final = (
+    'is {message} logged as accepted? yes: b or c. "timeout after DATA (n bytes)" or "lost connection after DATA (n '
+    'bytes)": a, cut near byte n'
+)
+_ASK_COUNT: Final = (
+    'do you log "timeout after DATA (n bytes)" or "lost connection after DATA (n bytes)"? it was cut near byte n'
+)
+
+
+@lru_cache(maxsize=1024)
+def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str, replied: bool) -> Told:
+    at = frozenset(phases)
+    if not at:
+        return Told("", (), (), ())
+    where, how = place(phases), HOW.get(broken, "")
+    means = f"{where}: {how}" if where and how else where or how
+    rules: tuple[Cause, ...] = ()
+    cannot: list[str] = []
+    ask: list[str] = []
+    if broken == ("reply",):
+        cannot.append("whether the server itself gave this reply, or a box in its place")
+        ask.append("is this reply in your log for {message}? no: a box between us gave it")
+        rules = _ANSWERED if at & _END else _COMMANDS[:1] + _COMMANDS[3:] if at & (_HANDSHAKE | _ENVELOPE) else ()
+        return Told(means, tuple(cannot), tuple(ask), (*rules, _FILTER))
+    if at & _TEXT or at & _END:
+        rules += _CONTENT
+        rules += _ENDS if at & _END else ()
+        if side == "receiver":
+            cannot.append("whether the sender stopped, or something between cut off what followed")
+        elif at & _END:
+            cannot += ["(a) the text was cut on the way"] if at & _TEXT else []
+            cannot.append("(b) the reply was lost: the mail may have ARRIVED")
+            cannot += ["(c) a receiver that scans for longer than the sender waits"] if "drop" in broken else []
+            ask.append(_ASK_TEXT if "drop" in broken else _ASK_TEXT.replace("b or c", "b"))
+        else:
+            cannot.append("where in the text: only a capture, or the receiver's count, tells")
+            ask.append(_ASK_COUNT)
+    if at & _ENVELOPE:
+        rules += _COMMANDS
+        if len(at & _ENVELOPE) > 2 and mta in ("exim", "postfix", "rfc5321"):
+            cannot.append("which of MAIL, RCPT and DATA it was, nor whether the replies to them were lost")
+        elif not at & (_TEXT | _HANDSHAKE):
+            cannot.append("whether the command or the reply to it was lost")
+    if at & _HANDSHAKE:
+        rules += (_GREETING if "greeting" in at else ()) + (_EHLO if "ehlo" in at else ())
+        if {"connect", "greeting"} <= at:
+            cannot.append("whether a connection was set up at all (with TCP Fast Open both look the same)")
+    if side == "sender" and not at & (_TEXT | _END):
+        ask.append("do you see our connection at {when}, and after which command does it end?")
+    if len(broken) > 1:
+        cannot.append(f"which of {', '.join(broken)} it was: a capture does")
+    if side == "receiver":
+        ask.append("what do you log for your mail to us at {when}? a time-out on both sides: something between us")
+    looks = tuple(cause for fits, cause in _LOOKS if fits(at, broken))
+    return Told(means, tuple(cannot), tuple(ask), (*rules, *looks, _FILTER))
+
+
+def _filled(question: str, told: Reading) -> str:
+    from smtpinspect.mta.words import iso
+
+    when = f"{iso(told.when)} UTC" if told.when is not None else "that time"
+    message = f"<{told.message_id}>" if told.message_id else "the mail's Message-ID"
+    return question.replace("{when}", when).replace("{message}", message)
+
+
+# How a mail is tried at once: the sender's manual pages. {id}: as its log has it.
+REQUEUE: Final[Mapping[str, str]] = {
+    "exim": "exim -M {id}",
+    "postfix": "postqueue -i {id}",
+    "sendmail": "sendmail -qI{id} -v",
+    "opensmtpd": "smtpctl schedule {id}",
+    "qmail": "qmail-tcpok; kill -ALRM $(pidof qmail-send)",
+    "exchange": "Retry-Queue -Filter \"NextHopDomain -eq '{domain}'\" -Resubmit $false",
+}
+
+
+def commands(told: Reading) -> tuple[str, ...]:
+    """To capture the next attempt, and to bring it about."""
+    peer = told.ip or ("" if told.host.startswith("[") else told.host)
+    if not told.phases:
+        return ()
+    host = f"host {peer} and " if peer else ""
+    dump = f"tcpdump -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &"
+    again = REQUEUE.get(told.mta, "")
+    domain = told.recipient.rpartition("@")[2].strip("<>")
+    if "{id}" in again and not told.queue_id:
+        again = again.replace("{id}", "QUEUE-ID")
+    again = again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
+    return (dump, again, "smtpinspect diagnose m.pcap") if again else (dump, "smtpinspect diagnose m.pcap")

@@ -1,0 +1,331 @@
+"""A month of readings by destination, phase, size and day, and what these numbers say about the cause."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import log2
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading.state import Phases
+from smtpinspect.grammar import limits
+
+REST: Final = "(other destinations)"
+_TEXT: Final = frozenset({"databody", "datamid", "dot", "dotreply"})
+_STEPS: Final = 4  # size classes per doubling
+# Sizes in the queue (octets) from which on a mail fills a segment: 1,460 less tunnels, and what headers add.
+MTU: Final = (1_000, 3_000)
+SAME: Final = 5.0  # seconds between the lines of one attempt: no MTA tries again so soon
+FEW: Final = 3  # mails from which on a number says something
+
+
+class Conclusion(NamedTuple):
+    """`kind`: content, path-mtu, size, requeue, greylisting, host, address, began, refusal."""
+
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class _Mail:
+    """A mail that has failed and is not yet delivered."""
+
+    attempts: int
+    phases: Phases
+    size: int | None
+    replied: bool
+    ip: str
+    risky: bool
+    last: float | None
+    returned: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    """One destination. Counts are mails, but `attempts` (failed ones) and `seconds` (spent in them)."""
+
+    destination: str
+    delivered: int = 0
+    requeued: int = 0  # delivered at a later attempt
+    requeued_text: int = 0  # of these: broken in the text, or behind it, before
+    requeued_replied: int = 0
+    never: int = 0
+    returned: int = 0  # of `never`: came back to the sender
+    retried: int = 0  # of `never`: tried more than once
+    attempts: int = 0
+    seconds: float = 0.0
+    replied: int = 0  # of `never`: a reply decided it
+    doubtful: int = 0  # of `never`: may have been delivered
+    in_text: int = 0  # of `never`: broken in the text or behind it
+    masked: bool = False
+    mtas: Counter[str] = field(default_factory=Counter)
+    phases: Counter[Phases] = field(default_factory=Counter)  # of failed attempts
+    breaks: Counter[str] = field(default_factory=Counter)
+    sizes_failed: Counter[int] = field(default_factory=Counter)  # by class, see size_class
+    sizes_fine: Counter[int] = field(default_factory=Counter)
+    smallest_failed: int | None = None
+    largest_fine: int | None = None
+    fine_by_address: Counter[str] = field(default_factory=Counter)
+    failed_by_address: Counter[str] = field(default_factory=Counter)
+    days: dict[str, list[int]] = field(default_factory=dict)  # ISO date: delivered, failed attempts
+    example: Reading | None = None
+    conclusions: tuple[Conclusion, ...] = ()
+
+
+class Month(NamedTuple):
+    """`groups`: those with failures, the worst first. `begin`, `end` in seconds since 1970."""
+
+    groups: tuple[Group, ...]
+    readings: int
+    delivered: int
+    fine: int  # destinations without a failure
+    receiving: Counter[tuple[str, Phases]]  # a receiver's lines: its MTA, the phases
+    begin: float | None
+    end: float | None
+
+
+def of(readings: Iterable[Reading]) -> Month:
+    """The readings grouped; they are not kept."""
+    tally = Tally()
+    for each in readings:
+        tally.add(each)
+    return tally.month()
+
+
+def size_class(size: int) -> int:
+    """Classes grow by a fifth: so many to each doubling."""
+    return int(log2(max(size, 1)) * _STEPS)
+
+
+class Tally:
+    """Counts readings as they come; memory does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        self._open: dict[tuple[str, str], _Mail] = {}
+        self._readings = 0
+        self._receiving: Counter[tuple[str, Phases]] = Counter()
+        self._begin: float | None = None
+        self._end: float | None = None
+        self._day: tuple[int, str] = (-1, "")
+
+    def add(self, told: Reading) -> None:
+        self._readings += 1
+        if told.when is not None:
+            self._begin = told.when if self._begin is None else min(self._begin, told.when)
+            self._end = told.when if self._end is None else max(self._end, told.when)
+        if told.side == "receiver":
+            if len(self._receiving) < limits.MONTH_HOSTS:
+                self._receiving[told.mta, told.phases] += 1
+            return
+        destination = self._destination(told)
+        group = self._group(destination)
+        group.mtas[told.mta] += 1
+        group.masked = group.masked or told.masked
+        key = (group.destination, told.queue_id or f"{told.sender} {told.recipient}")
+        apart = (group.destination, f"{key[1]} {told.recipient}")
+        if told.fate == "delivered":
+            self._delivered(group, apart if apart in self._open else key, told)
+        elif told.phases:
+            self._failed(group, apart if told.scope == "address" else key, told)
+        elif told.gave_up:
+            for each in (key, apart):
+                if each in self._open:
+                    self._open[each].returned = True
+
+    def month(self) -> Month:
+        """What has come until now."""
+        for key, mail in self._open.items():
+            _settle(self._groups[key[0]], mail)
+        self._open.clear()
+        failing = [group for group in self._groups.values() if group.attempts]
+        for group in failing:
+            group.conclusions = tuple(_conclusions(group))
+        failing.sort(key=lambda group: (-group.never, -group.attempts, group.destination))
+        return Month(
+            tuple(failing),
+            self._readings,
+            sum(group.delivered + group.requeued for group in self._groups.values()),
+            len(self._groups) - len(failing),
+            self._receiving,
+            self._begin,
+            self._end,
+        )
+
+    def _destination(self, told: Reading) -> str:
+        if told.host and not told.host.startswith("["):
+            return told.host.lower().rstrip(".")
+        domain = told.recipient.rpartition("@")[2].strip("<>").lower()
+        return told.ip or told.host.strip("[]") or domain or "(not told)"
+
+    def _group(self, destination: str) -> Group:
+        group = self._groups.get(destination)
+        if group is None:
+            if len(self._groups) >= limits.MONTH_HOSTS:
+                destination = REST
+                group = self._groups.get(REST)
+            if group is None:
+                group = self._groups[destination] = Group(destination)
+        return group
+
+    def _count_day(self, group: Group, when: float | None, at: int) -> None:
+        if when is None:
+            return
+        number = int(when // 86_400)
+        if number != self._day[0]:
+            self._day = number, time.strftime("%Y-%m-%d", time.gmtime(number * 86_400))
+        counts = group.days.get(self._day[1])
+        if counts is None:
+            if len(group.days) >= limits.MONTH_DAYS:
+                return
+            counts = group.days[self._day[1]] = [0, 0]
+        counts[at] += 1
+
+    def _delivered(self, group: Group, key: tuple[str, str], told: Reading) -> None:
+        self._count_day(group, told.when, 0)
+        _count_address(group.fine_by_address, told.ip)
+        if told.size is not None:
+            group.sizes_fine[size_class(told.size)] += 1
+            group.largest_fine = max(told.size, group.largest_fine or 0)
+        mail = self._open.pop(key, None)
+        if mail is None:
+            group.delivered += 1
+            return
+        group.requeued += 1
+        group.requeued_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+        group.requeued_replied += mail.replied
+
+    def _failed(self, group: Group, key: tuple[str, str], told: Reading) -> None:
+        self._count_day(group, told.when, 1)
+        _count_address(group.failed_by_address, told.ip)
+        group.attempts += 1
+        group.seconds += told.seconds or 0.0
+        group.phases[told.phases] += 1
+        group.breaks[told.break_kind or " or ".join(told.broken) or "not told"] += 1
+        group.example = told
+        mail = self._open.get(key)
+        if mail is None:
+            if len(self._open) >= limits.MONTH_MAILS:
+                oldest = next(iter(self._open))
+                _settle(self._groups[oldest[0]], self._open.pop(oldest))
+            mail = self._open[key] = _Mail(0, told.phases, told.size, False, told.ip, False, None)
+        if mail.last is None or told.when is None or told.when - mail.last > SAME:
+            mail.attempts += 1  # else another recipient of it
+        mail.last = told.when
+        mail.phases = told.phases
+        mail.size = told.size if told.size is not None else mail.size
+        mail.replied = "reply" in told.broken
+        mail.risky = mail.risky or told.duplicate_risk
+        mail.returned = mail.returned or told.fate == "bounced" or told.gave_up
+
+
+def _count_address(counts: Counter[str], ip: str) -> None:
+    if ip and (ip in counts or len(counts) < limits.MONTH_ADDRESSES):
+        counts[ip] += 1
+
+
+def _settle(group: Group, mail: _Mail) -> None:
+    group.never += 1
+    group.returned += mail.returned
+    group.retried += mail.attempts > 1
+    group.replied += mail.replied
+    group.doubtful += mail.risky
+    group.in_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+    if mail.size is not None:
+        group.sizes_failed[size_class(mail.size)] += 1
+        smallest = group.smallest_failed
+        group.smallest_failed = mail.size if smallest is None else min(smallest, mail.size)
+
+
+def _conclusions(group: Group) -> Iterator[Conclusion]:
+    """What the numbers say; each names those that it rests on."""
+    broken = group.never - group.replied
+    fine = group.delivered + group.requeued
+    if group.replied:
+        yield Conclusion("refusal", f"{group.replied:,} of {group.never:,} were answered with a code: ask whose it is")
+    parted = _parted(group)
+    bad = _bad_address(group)
+    if bad:
+        yield Conclusion("address", bad)
+    elif not fine and broken >= FEW:
+        where = "before the text" if not group.in_text else "in it" if group.in_text == broken else "in it or before"
+        why = (
+            "not one got through: the path (MTU) or a box that cuts all, not the content of one"
+            if group.in_text
+            else "not one got through: the path, a port filter or that server, not the content"
+        )
+        yield Conclusion("host", f"all {broken:,} mails failed, {where}: {why}")
+    elif parted:
+        yield parted
+    elif group.in_text and group.retried and fine >= FEW:
+        tries = f"{group.attempts:,} attempts"
+        yield Conclusion(
+            "content",
+            f"{group.in_text:,} mails never passed, {group.retried:,} of them tried again ({tries} in all), while "
+            f"{fine:,} others did: what is in them decides, so content",
+        )
+    if group.requeued_text:
+        yield Conclusion(
+            "requeue",
+            f"{group.requeued_text:,} mails broken in the text, or behind it, passed when they were sent again: how "
+            "the end of data fell into segments, or loss; not content",
+        )
+    if group.requeued_replied:
+        text = f"{group.requeued_replied:,} mails that were answered with a 4xx passed later: greylisting, load"
+        yield Conclusion("greylisting", text)
+    others = group.requeued - group.requeued_text - group.requeued_replied
+    if others:
+        yield Conclusion("loss", f"{others:,} mails broken before the text passed later: loss, load, a restart")
+    began = _began(group)
+    if began:
+        yield began
+
+
+def _parted(group: Group) -> Conclusion | None:
+    """Do all mails of a size fail, and all below pass?"""
+    if group.smallest_failed is None or group.largest_fine is None or group.in_text < FEW:
+        return None
+    edge = size_class(group.smallest_failed)
+    clean = group.largest_fine < group.smallest_failed
+    above = sum(count for size, count in group.sizes_fine.items() if size >= edge and not clean)
+    below = sum(group.sizes_fine.values()) - above
+    failed = sum(group.sizes_failed.values())
+    if below < FEW or above * 20 > failed:  # one in twenty may be of another kind
+        return None
+    told = (
+        f"{failed:,} mails of {group.smallest_failed:,} bytes and more failed, {below:,} smaller ones passed, "
+        f"and {above:,} as large"
+    )
+    if MTU[0] <= group.smallest_failed <= MTU[1]:
+        edged = f"only above {group.smallest_failed / 1000:.1f} kB"
+        return Conclusion("path-mtu", f"{edged}: {told}: large packets get lost, so MTU")
+    return Conclusion("size", f"only above {group.smallest_failed / 1000:,.1f} kB: {told}: a limit of size, or MTU")
+
+
+def _bad_address(group: Group) -> str:
+    """Do all failures go to one address of several?"""
+    failed = [ip for ip, count in group.failed_by_address.items() if count]
+    well = sum(count for ip, count in group.fine_by_address.items() if ip not in failed)
+    if len(failed) != 1 or group.attempts < FEW or well < FEW or group.fine_by_address[failed[0]]:
+        return ""
+    return (
+        f"all {group.failed_by_address[failed[0]]:,} failures at {failed[0]}, none of {well:,} deliveries there: one "
+        "bad server of several"
+    )
+
+
+def _began(group: Group) -> Conclusion | None:
+    """Was there a time before it?"""
+    days = sorted(group.days)
+    bad = [day for day in days if group.days[day][1]]
+    if not bad:
+        return None
+    before = [day for day in days if day < bad[0]]
+    passed = sum(group.days[day][0] for day in before)
+    if len(before) < 2 or passed < 2 * FEW or len(bad) < 2:
+        return None
+    quiet = f"{passed:,} deliveries on {len(before)} days before it without a failure"
+    return Conclusion("began", f"began on {bad[0]}: {quiet}; what changed?")

@@ -1,0 +1,240 @@
+"""What log lines tell: one line in full, or a month of them by destination. No packet was seen: nothing is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from smtpinspect.diagnose.model import Cause, Reading
+from smtpinspect.diagnose.reading.means import HOW, elapsed, place
+from smtpinspect.diagnose.reading.month import Group, Month
+from smtpinspect.mta.registry import RECEIVERS, SENDERS
+from smtpinspect.mta.words import iso
+from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
+from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wrapped
+
+# So many failures are told one by one; of more, the month.
+FULL: Final = 3
+GROUPS: Final = 20
+FATES: Final[Mapping[str, str]] = {
+    "deferred": "deferred",
+    "bounced": "returned to its sender",
+    "delivered": "delivered",
+    "": "not told",
+}
+KINDS: Final[Mapping[str, str]] = {
+    "content": "CONTENT",
+    "path-mtu": "PATH MTU",
+    "size": "SIZE",
+    "host": "PATH OR HOST",
+    "address": "ONE SERVER",
+    "requeue": "PASSES LATER",
+    "greylisting": "PASSES LATER",
+    "loss": "PASSES LATER",
+    "began": "BEGAN",
+    "refusal": "ANSWERED",
+}
+_LABEL: Final = 13
+
+
+def page(readings: Sequence[Reading], month: Month, width: int | None, style: Style) -> Iterator[str]:
+    """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all."""
+    failures = [each for each in readings if each.failed and not each.waiting]
+    if not failures and not month.groups:
+        yield from _nothing(month)
+        return
+    if month.groups and sum(group.attempts for group in month.groups) > FULL:
+        yield from groups(month, width, style)
+        return
+    for number, told in enumerate(failures[:FULL]):
+        if number:
+            yield ""
+        yield from one(told, width, style)
+
+
+def _nothing(month: Month) -> Iterator[str]:
+    if month.delivered:
+        yield f"{count(month.delivered, 'mail')} delivered, none failed."
+    elif month.readings:
+        yield "Nothing that tells of a failed delivery."
+    else:
+        yield "No line of a mail server that is known: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange."
+
+
+def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:
+    """A reading in full."""
+    known = SENDERS.get(told.mta) if told.side == "sender" else RECEIVERS.get(told.mta)
+    who = known.title.split(",")[0] if known else told.mta or "a mail server"
+    head = [f"{iso(told.when)} UTC"] if told.when is not None else []
+    head += [safe(told.queue_id)] if told.queue_id else []
+    head += [_peer(told)] if told.host or told.ip else []
+    head.append(f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}")
+    yield from wrapped("  ".join(head), width)
+    yield from wrapped(style(safe(told.text or told.line)[:2_000], "bold"), width, "  ")
+    if told.duplicate_risk:
+        yield style(DUPLICATES, "red")
+    yield ""
+    yield from _facts(told, width, style)
+    if told.cannot_tell:
+        yield from _labelled("CANNOT TELL", told.cannot_tell, width, style)
+    if told.causes:
+        yield from _labelled("POSSIBLE", list(_possible(told.causes)), width, style)
+        yield from wrapped("a line alone tells no product: ask, or capture", width, " " * _LABEL)
+    if told.ask:
+        yield from _labelled("ASK THEM", [safe(question) for question in told.ask], width, style)
+    if told.commands:
+        commands = [each.replace("smtpinspect ", f"{program()} ", 1) for each in told.commands]
+        yield style("Next:", "bold")
+        for command in commands:
+            yield f"  {safe(command)}"
+
+
+def _peer(told: Reading) -> str:
+    host = told.host.strip("[]")
+    if not told.ip or host == told.ip:
+        return safe(host or told.ip)
+    return safe(f"{host} [{told.ip}]" if host else told.ip)
+
+
+def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
+    lines = []
+    where = place(told.phases)
+    if told.phases:
+        lines.append(f"broken at: {where or 'one of these'}  ({', '.join(told.phases)})")
+        lines.append(f"how: {HOW.get(told.broken, '') or 'the text does not tell'}")
+    elif told.means:
+        lines.append(told.means)
+    if told.reply:
+        lines.append(f"the reply: {safe(told.reply)[:500]}")
+    if told.octets is not None and told.phases:
+        lines.append(_octets(told))
+    if told.seconds is not None:
+        rule = elapsed(told)
+        lines.append(f"took {span(told.seconds)}" + (f" ({rule})" if rule else ""))
+    yield from _labelled("THE LOG", lines or ["nothing of where it broke"], width, style)
+    fate = FATES.get(told.fate, told.fate)
+    if told.gave_up:
+        fate += ", for it had grown too old"
+    if told.scope in SCOPES and told.fate == "deferred":
+        fate += f": {SCOPES[told.scope]}"
+    after = [fate] if told.fate else []
+    if told.tries:
+        first = ", ".join(span(float(each)) for each in told.tries[:6])
+        until = f"; returned after {span(float(told.gives_up_after))}" if told.gives_up_after else ""
+        attempts = count(len(told.tries) + 1, "attempt")
+        after.append(f"tries again {first}, … after the first (default rules){until}; about {attempts}")
+    if after:
+        yield from _labelled("FATE", after, width, style)
+
+
+def _octets(told: Reading) -> str:
+    if told.side == "receiver":
+        return f"{told.octets:,} bytes of the text had arrived: it was cut behind them"
+    if "dotreply" in told.phases:
+        return f"{told.octets:,} bytes, all of the mail, were handed to the kernel; how much of it arrived is not told"
+    return f"{told.octets:,} bytes were handed to the kernel; the break lies before them, by up to its buffer (4 MiB)"
+
+
+def _possible(causes: Iterable[Cause]) -> Iterator[str]:
+    by_product: dict[str, list[str]] = {}
+    others = []
+    for cause in causes:
+        if cause.kind == "rule":
+            by_product.setdefault(cause.product, []).append(cause.cause.partition(".")[2])
+        else:
+            others.append(cause.title)
+    for product, rules in by_product.items():
+        yield f"{product}: {', '.join(rules)}"
+    yield "; ".join(others)
+
+
+def _labelled(label: str, lines: Iterable[str], width: int | None, style: Style) -> Iterator[str]:
+    lead = style(label, "bold") + " " * (_LABEL - len(label))
+    for line in lines:
+        first, *rest = wrapped(line, None if width is None else max(width - _LABEL, 20))
+        yield lead + first
+        lead = " " * _LABEL
+        yield from (lead + each for each in rest)
+
+
+def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
+    """A month by destination, the worst first."""
+    never = sum(group.never for group in month.groups)
+    period = ""
+    if month.begin is not None and month.end is not None:
+        period = f"   {iso(month.begin)} to {iso(month.end)} UTC"
+    yield style(f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered", "bold") + period
+    doubtful = sum(group.doubtful for group in month.groups)
+    if doubtful:
+        told = f"{count(doubtful, 'mail')} of these MAY HAVE BEEN DELIVERED; retries make duplicates"
+        yield style(told, "red")
+    yield ""
+    for group in month.groups[:GROUPS]:
+        yield from _group(group, width, style)
+        yield ""
+    left = month.groups[GROUPS:]
+    if left:
+        some = sum(group.never for group in left)
+        yield f"and {count(len(left), 'destination')} more with {count(some, 'mail')} never delivered"
+    if month.fine:
+        yield f"{count(month.fine, 'destination')} without a failure"
+    if month.receiving:
+        yield from _received(month, width, style)
+    example = next((group.example for group in month.groups if group.example and group.never), None)
+    if example is not None and example.line:
+        short = cut(safe(example.line), 60 if width is None else max(width - 40, 30))
+        yield f"Next: {program()} diagnose --log LINE   such as: {short}" if width is None or width > 100 else (
+            f"Next: {program()} diagnose --log LINE   for one of these lines"
+        )
+
+
+def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
+    fine = group.delivered + group.requeued
+    lead = style(padded(safe(group.destination), 24), "bold")
+    yield f"{lead}  {group.never:,} never delivered, {fine:,} fine" + (
+        f" ({group.requeued:,} of them later)" if group.requeued else ""
+    )
+    details = [f"{count(group.attempts, 'failed attempt')}, {span(group.seconds)} of delivery slots"]
+    if group.returned:
+        details.append(f"{group.returned:,} returned to their senders")
+    if group.doubtful:
+        details.append(f"{group.doubtful:,} may have arrived")
+    yield from wrapped("; ".join(details), width, "  ")
+    for phases, number in group.phases.most_common(3):
+        yield from _row("at", f"{number:,} times {place(phases) or ', '.join(phases)}", width)
+    how = ", ".join(f"{kind} {number:,}" for kind, number in group.breaks.most_common(4))
+    yield from _row("by", how, width)
+    if group.smallest_failed is not None:
+        largest = f"; the largest that passed: {group.largest_fine:,} bytes" if group.largest_fine is not None else ""
+        yield from _row("size", f"{group.smallest_failed:,} bytes the smallest that failed{largest}", width)
+    yield from _row("days", _days(group), width)
+    if group.masked:
+        yield from _row("seen", "its greeting is masked: a Cisco PIX, FWSM or ASA inspects SMTP there", width)
+    for conclusion in group.conclusions:
+        lines = [safe(conclusion.text)]
+        yield from (f"  {line}" for line in _labelled(KINDS[conclusion.kind], lines, width and width - 2, style))
+
+
+def _row(label: str, text: str, width: int | None) -> Iterator[str]:
+    lead = f"  {label:<6}"
+    for line in wrapped(text, None if width is None else max(width - 8, 20)):
+        yield lead + line
+        lead = " " * 8
+
+
+def _days(group: Group) -> str:
+    days = sorted(day for day in group.days if group.days[day][1])
+    if not days:
+        return "not told"
+    shown = [f"{day[5:]} {group.days[day][1]}/{sum(group.days[day])}" for day in days]
+    if len(shown) > 8:
+        shown = [*shown[:4], f"… {len(shown) - 7} more …", *shown[-3:]]
+    return f"failed of all attempts, {days[0][:4]}: {', '.join(shown)}"
+
+
+def _received(month: Month, width: int | None, style: Style) -> Iterator[str]:
+    yield style("AS A RECEIVER", "bold") + "  sessions that broke off"
+    for (mta, phases), number in month.receiving.most_common(6):
+        yield from wrapped(f"{mta}  {number:,} times {place(phases) or ', '.join(phases)}", width, "  ")
+
+

@@ -1,0 +1,199 @@
+"""Logs as files: packed, damaged, in any encoding, with lines of several attempts mixed; bounces; times."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import time
+import tracemalloc
+from calendar import timegm
+from pathlib import Path
+
+import pytest
+
+from smtpinspect.diagnose import reading
+from smtpinspect.diagnose.reading.lines import duration, line_of
+from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.grammar import limits
+from smtpinspect.mta.base import Ending
+from smtpinspect.mta.registry import SENDERS
+
+LINE = (
+    "Nov 22 11:02:57 pout postfix/smtp[3204]: C5D4F21C4AE: to=<u@example.net>, relay=mx.example.net[192.0.2.1]:25, "
+    "delay=7, delays=0/0/0/7, dsn=4.4.2, status=deferred (lost connection with mx.example.net[192.0.2.1] while sending "
+    "RCPT TO)"
+)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["plain", "gz", "bz2", "xz"])
+def test_packed_files_are_told_by_their_octets(tmp_path: Path, pack: object) -> None:
+    path = tmp_path / "mail.log.1"
+    path.write_bytes(pack((LINE + "\n").encode() * 3))  # type: ignore[operator]
+    assert [each.phases for each in reading.read_file(path)] == [("rcpt",)] * 3
+    assert reading.recognise(LINE.encode())
+
+
+def test_what_stood_before_the_damage_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log.gz"
+    path.write_bytes(gzip.compress(b"".join(b"%d %s\n" % (n, b"x" * 99) for n in range(50_000)) + LINE.encode())[:-30_000])
+    path.write_bytes(gzip.compress((LINE + "\n").encode() * 20_000)[:-12])
+    told = reading.read_file(path)
+    seen = 0
+    with pytest.raises(CaptureError, match="cut off"):
+        for _ in told:
+            seen += 1
+    assert seen > 19_000
+
+
+def test_a_missing_file_and_a_directory_are_wrong_usage(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none", "a\0b"):
+        with pytest.raises(UsageError):
+            next(reading.read_file(path))
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\xff\xfe" + (LINE + "\r\n").encode("utf-16-le"),
+        b"\xfe\xff" + LINE.encode("utf-16-be"),
+        b"\xef\xbb\xbf" + LINE.encode(),
+        b"caf\xe9 \xff\xfe\x00\n" + LINE.encode() + b"\r\n\x00\x00\n",
+        b"A" * 3_000_000 + b"\n" + LINE.encode() + b"\n" + b"B" * 3_000_000,
+        b"\x1b[2J\x07\x00\n" + LINE.encode() + b"\n",
+    ],
+    ids=["utf-16", "utf-16-be", "bom", "latin-1", "long lines", "control characters"],
+)
+def test_encodings_and_rubbish_hide_no_line(octets: bytes) -> None:
+    told = list(reading.read_file(io.BytesIO(octets)))
+    assert [(each.mta, each.phases, each.recipient) for each in told] == [("postfix", ("rcpt",), "u@example.net")]
+
+
+@pytest.mark.parametrize("model", SENDERS.values(), ids=SENDERS)
+def test_a_line_with_megabytes_in_any_place_is_read_in_no_time(model: object) -> None:
+    lines = SENDERS[model.name].log(Ending("dot", "timeout", SENDERS[model.name].example, 600.0, written=9))  # type: ignore[attr-defined]
+    began = time.process_time()
+    for line in lines:
+        for at in range(0, len(line), 16):
+            for rubbish in (" " * 20_000, "=,(" * 8_000, "a" * 20_000, ": [" * 8_000):
+                reading.read_line(line[:at] + rubbish + line[at:])
+                if time.process_time() - began > 60:
+                    pytest.fail(f"slow: {rubbish[:3]!r} at {at} of {line!r}")
+
+
+def test_memory_does_not_grow_with_the_log() -> None:
+    text = "Nov 22 11:02:57 out postfix/qmgr[1]: {:011X}: from=<a@example.org>, size=1000, nrcpt=1 (queue active)\n"
+
+    class Endless(io.RawIOBase):
+        left = 60
+
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            if not self.left:
+                return 0
+            self.left -= 1
+            octets = "".join(text.format(n + self.left * 600) for n in range(600)).encode()[: len(buffer)]
+            buffer[: len(octets)] = octets
+            return len(octets)
+
+        def readable(self) -> bool:
+            return True
+
+    before = limits.MAIL_LOG_MAILS
+    tracemalloc.start()
+    try:
+        limits.MAIL_LOG_MAILS = 1_000  # type: ignore[misc]
+        assert not list(reading.read_file(io.BufferedReader(Endless())))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+        limits.MAIL_LOG_MAILS = before  # type: ignore[misc]
+
+
+# ---- several lines, one attempt
+
+
+def test_exim_s_other_hosts_are_attempts_of_their_own() -> None:
+    log = """\
+2026-11-22 11:00:00 1xV5Kf-0001L7-1o <= a@example.org U=root P=local S=2308 id=77@example.org
+2026-11-22 11:01:00 1xV5Kf-0001L7-1o H=mx1.example.net [192.0.2.1]:25 Connection refused
+2026-11-22 11:06:00 1xV5Kf-0001L7-1o H=mx2.example.net [192.0.2.2]:25: SMTP timeout after EHLO a.example: Connection timed out
+2026-11-22 11:06:00 1xV5Kf-0001L7-1o == u@example.net R=r T=t defer (110): Connection timed out H=mx2.example.net \
+[192.0.2.2]:25 DT=5m: SMTP timeout after EHLO a.example
+2026-11-22 11:36:00 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx1.example.net [192.0.2.1]:25 C="250 OK" DT=1s
+"""
+    told = list(reading.read_file(io.BytesIO(log.encode())))
+    assert [(each.host, each.phases, each.fate) for each in told] == [
+        ("mx1.example.net", ("connect",), "deferred"),
+        ("mx2.example.net", ("ehlo",), "deferred"),
+        ("mx1.example.net", (), "delivered"),
+    ]
+    assert {(each.size, each.sender, each.message_id) for each in told} == {(2308, "a@example.org", "77@example.org")}
+    assert told[1].seconds == 300.0
+    assert told[1].when == timegm((2026, 11, 22, 11, 6, 0))
+
+
+def test_sendmail_s_notices_are_joined_by_queue_id() -> None:
+    log = """\
+Nov 22 11:10:48 out sm-mta[9]: 6AMBAhgD008960: timeout waiting for input from mx.example.net. during client MAIL
+Nov 22 11:10:48 out sm-mta[8]: 6AMBAhgD008961: timeout waiting for input from mx.example.org. during client DATA status
+Nov 22 11:10:49 out sm-mta[8]: 6AMBAhgD008961: to=<v@example.org>, delay=01:00:00, xdelay=01:00:00, mailer=esmtp, \
+pri=32050, relay=mx.example.org. [192.0.2.2], dsn=4.4.2, stat=Deferred: Connection timed out with mx.example.org.
+Nov 22 11:10:49 out sm-mta[9]: 6AMBAhgD008960: to=<u@example.net>, delay=00:10:00, xdelay=00:10:00, mailer=esmtp, \
+pri=32050, relay=mx.example.net. [192.0.2.1], dsn=4.4.2, stat=Deferred: Connection timed out with mx.example.net.
+"""
+    told = list(reading.read_file(io.BytesIO(log.encode())))
+    assert [(each.recipient, each.phases, each.seconds, each.duplicate_risk) for each in told] == [
+        ("v@example.org", ("databody", "datamid", "dot", "dotreply"), 3600.0, True),
+        ("u@example.net", ("mail",), 600.0, False),
+    ]
+
+
+def test_exchange_s_protocol_log_tells_the_phase() -> None:
+    def line(n: int, second: int, event: str, data: str) -> str:
+        return f"2026-11-22T11:00:{second:02d}.000Z,Out,08DE29F4C1A7B355,{n},10.0.0.1:4915,192.0.2.1:25,{event},{data},"
+
+    dialogue = [("+", ""), ("<", "220 mx"), (">", "EHLO a"), ("<", "250 mx"), (">", "MAIL FROM:<a@example.org> SIZE=1")]
+    answered = [*dialogue, (">", "RCPT TO:<u@example.net>"), ("<", "250 ok"), ("<", "250 ok"), (">", "DATA")]
+    text = [*answered, ("<", "354 go")]
+    for events, phases in ((dialogue, ("mail",)), (answered, ("datacmd", "reply354")),
+                           (text, ("databody", "datamid", "dot", "dotreply"))):  # fmt: skip
+        rows = [*events, ("-", "Remote(ConnectionReset)")]
+        log = "\n".join(line(n, n, *row) for n, row in enumerate(rows))
+        (told,) = reading.read_file(io.BytesIO(f"#Software: Microsoft Exchange Server\n{log}\n".encode()))
+        assert (told.mta, told.phases, told.break_kind, told.ip) == ("exchange", phases, "rst", "192.0.2.1")
+    rows = [*text, ("<", "250 2.6.0 Queued mail for delivery"), (">", "QUIT"), ("<", "221 bye"), ("-", "Local")]
+    (told,) = reading.read_file(io.BytesIO("\n".join(line(n, n, *row) for n, row in enumerate(rows)).encode()))
+    assert (told.fate, told.phases, told.recipient) == ("delivered", (), "u@example.net")
+
+
+# ---- times
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("2026-11-22 11:02:05 x", (2026, 11, 22, 11, 2, 5)),
+        ("2026-11-22 11:02:05 +0100 x", (2026, 11, 22, 10, 2, 5)),
+        ("2026-11-22T11:02:05.250+01:00 h exim[1]: x", (2026, 11, 22, 10, 2, 5)),
+        ("2026-11-22T11:02:05Z h exim[1]: x", (2026, 11, 22, 11, 2, 5)),
+        ("<22>Nov  2 11:02:05 h exim[1]: x", (2026, 11, 2, 11, 2, 5)),
+        ("Dec 31 23:59:59 h exim[1]: x", (2025, 12, 31, 23, 59, 59)),
+        ("<22>1 2026-11-22T11:02:05.1Z h exim 1 - - x", (2026, 11, 22, 11, 2, 5)),
+        ("@400000006955b92500000000 x", (2026, 1, 1, 0, 0, 0)),
+    ],
+)
+def test_times(text: str, when: tuple[int, ...]) -> None:
+    line = line_of(text, timegm((2026, 11, 23, 8, 0, 0)))
+    assert line.text == "x"
+    assert line.when is not None and int(line.when) == timegm(when)
+
+
+@pytest.mark.parametrize("text", ["Nov 99 11:02:05 h exim[1]: x", "Foo 22 11:02:05 h exim[1]: x", "2026-99-99 11:02:05 x"])
+def test_times_that_are_none(text: str) -> None:
+    assert line_of(text).when is None
+
+
+def test_durations() -> None:
+    given = ("5m", "1h2m3s", "0.020s", "00:15:25", "1+02:03:04", "7.5", "later", "")
+    assert [duration(text) for text in given] == [300.0, 3723.0, 0.02, 925.0, 93784.0, 7.5, None, None]
