@@ -279,6 +279,7 @@ def test_a_message_alone_is_checked(tmp_path: Path) -> None:
         (b"#Software: Microsoft Exchange Server\r\n", "log"),
         (b"Return-Path: <a@example.org>\r\n", "message"),
         (b"From a@example.org Mon Mar  2 10:00:00 2026\n", "message"),
+        (b"From: <>\nContent-Type: multipart/report; report-type=delivery-status\n", "log"),
         (b"policy-map: global\n", "other"),
         (b"", "other"),
         (bytes.fromhex("d4c3b2a1"), "capture"),
