@@ -37,13 +37,13 @@ def test_packed_files_are_told_by_their_octets(tmp_path: Path, pack: object) -> 
 
 def test_what_stood_before_the_damage_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mail.log.gz"
-    path.write_bytes(gzip.compress((LINE + "\n").encode() * 20_000)[:-12])
+    path.write_bytes(gzip.compress((LINE + "\n").encode() * 4_000)[:-12])
     told = reading.read_file(path)
     seen = 0
     with pytest.raises(CaptureError, match="cut off"):
         for _ in told:
             seen += 1
-    assert seen > 19_000
+    assert seen > 3_000
 
 
 def test_a_missing_file_and_a_directory_are_wrong_usage(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_memory_does_not_grow_with_the_log() -> None:
     text = "Nov 22 11:02:57 out postfix/qmgr[1]: {:011X}: from=<a@example.org>, size=1000, nrcpt=1 (queue active)\n"
 
     class Endless(io.RawIOBase):
-        left = 30
+        left = 12
 
         def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
             if not self.left:

@@ -71,6 +71,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     def many() -> Iterator[Reading]:
         for number in range(5_000):
             yield Reading("", "postfix", ("dot",), ("drop",), fate="deferred", host=f"h{number}", queue_id=f"q{number}",
+                          recipient="u@example.net",
                           ip=f"192.0.2.{number % 250}", when=number * 90_000.0)  # fmt: skip
 
     made = month.of(many())
@@ -83,6 +84,18 @@ def test_recipients_of_one_attempt_are_no_retries() -> None:
     one = Reading("", "postfix", ("dot",), ("drop",), fate="deferred", host="mx", queue_id="A", when=600.0)
     (group,) = month.of([one._replace(recipient=f"u{n}@example.net") for n in range(5)]).groups
     assert (group.never, group.retried) == (1, 0)
+
+
+def test_another_server_of_the_domain_may_take_the_mail() -> None:
+    log = """\
+2026-11-22 11:01:00 1xV5Kf-0001L7-1o H=mx1.example.net [192.0.2.1] Connection refused
+2026-11-22 11:01:01 1xV5Kf-0001L7-1o == u@example.net R=r T=t defer (111): Connection refused
+2026-11-22 11:31:00 1xV5Kf-0001L7-1o H=mx1.example.net [192.0.2.1] Connection refused
+2026-11-22 11:31:01 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx2.example.net [192.0.2.2] C="250 OK"
+"""
+    made = month.of(reading.read_file(io.BytesIO(log.encode())))
+    assert [(group.destination, group.never, group.requeued) for group in made.groups] == [("mx1.example.net", 0, 1)]
+    assert made.fine == 1 and made.groups[0].attempts == 2
 
 
 # ---- one line
