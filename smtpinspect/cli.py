@@ -16,19 +16,24 @@ from smtpinspect.errors import UsageError
 OBJECTS: Final = 100_000  # made since the last look for garbage until the next
 MAIN_HELP: Final = """\
 usage: smtpinspect COMMAND ...
-       smtpinspect CAPTURE...       the same as replay
+       smtpinspect FILE...          the command that fits: of captures replay,
+                                    of logs diagnose, of messages check
 
 Reads SMTP out of captures and tells which rule of which mail firewall would
-alter or break which mail, with the evidence. Nothing is sent, but by inline.
+alter or break which mail, with the evidence. Only inline and probe send.
 
 commands:
   replay       what happened to each mail, and what would behind each firewall
   live         the same of an interface, as the packets come
   transcript   the dialogues: commands with their replies, messages, their parts
+  check        which rules a stored message would trip
+  compare      two captures, before and after a change: is it worse?
+  anonymise    a capture that can be shown to others, with the same verdicts
   simulate     what both servers see, log and do next when a flow breaks
   inline       enforces one firewall's rules upon what passes this machine
   rules        the rules of the emulated firewalls; one of them on a screen
   config       what a firewall's own configuration says about SMTP
+  probe        is a MailGuard on the way to a server, and which generation
   bench        how fast a capture is read, and what each rule costs
 
   -h, --help   this text; smtpinspect COMMAND --help for a command
@@ -98,9 +103,9 @@ def _dispatch(words: list[str]) -> int:
         return USAGE
     if first in COMMANDS:
         return _command(first)(words[1:])
-    from smtpinspect.commands.replay import run
+    from smtpinspect.commands.fitting import run
 
-    return run(words, PROG)
+    return run(words)
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

@@ -107,7 +107,7 @@ def on_terminal(*words: object, columns: int = 80, **environment: str) -> tuple[
 def test_help_tells_what_it_does() -> None:
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("replay", "transcript", "rules", "examples", "exit status", "Nothing is sent, but by inline"):
+    for word in ("replay", "transcript", "rules", "examples", "exit status", "Only inline and probe send"):
         assert word in done.stdout
     assert run("help").stdout == run("-h").stdout == done.stdout
 
@@ -253,12 +253,20 @@ def test_a_file_alone_is_replayed(clean: Path) -> None:
 
 
 def test_what_is_no_capture_is_told(tmp_path: Path) -> None:
-    mail = tmp_path / "mail.eml"
-    mail.write_text("From: alice@a.example\nSubject: hello\n\nHow are you?\n")
-    done = run(mail)
+    note = tmp_path / "note.txt"
+    note.write_text("How are you?\n")
+    done = run(note)
     assert (done.returncode, done.stdout) == (3, "")
     assert "not a capture: it begins with text" in done.stderr
-    assert "This version reads captures" in done.stderr
+    assert "messages and mail logs" in done.stderr
+
+
+def test_a_message_alone_is_checked(tmp_path: Path) -> None:
+    mail = tmp_path / "mail.eml"
+    mail.write_text("From: alice@a.example\nSubject: h\u00e9llo\n\nHow are you?\n", encoding="utf-8")
+    alone, asked = run(mail, "-i", "stormshield"), run("check", "-i", "stormshield", mail)
+    assert (alone.returncode, alone.stdout) == (0, asked.stdout)
+    assert "stormshield.smtp-231" in alone.stdout
 
 
 # --- replay, text

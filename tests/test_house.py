@@ -111,13 +111,16 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
+                "notices",
                 "trace",
                 "model",
-                "observe | reading",
+                "observe | reading | properties",
+                "tally",
                 "survey",
                 "paths",
                 "lookalikes | contrast",
                 "causes",
+                "heads",
                 "stored | impact | compare | anonymise | probe | export",
                 "face | record",
             ),
@@ -129,8 +132,10 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured",
-                "replay | live | transcript | diagnose | simulate | inline | rules | config | bench",
+                "reporting | captured | exports",
+                "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
+                "| config | probe | bench",
+                "fitting",
             ),
         ),
     },
@@ -139,11 +144,12 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (),
             (
                 "terminal | progress | vendor_logs | peers",
-                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text"
-                " | diagnose_page",
-                "story_page | readings_page",
-                "summary",
+                "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text",
+                "story_page | diagnose_words | readings_page",
+                "summary | diagnose_page | probe_page | html",
+                "evidence_page",
                 "text",
+                "check_page | impact_page | compare_page | anonymise_page",
             ),
         ),
     },

@@ -59,7 +59,7 @@ def _play(scenario: Scenario, file: Path) -> None:
     if scenario.edit is not None:
         mailguard.Filter("outside", "inside", scenario.edit)
     if scenario.certificate:
-        _certify(server)
+        certify(server)
     scenario.server.serve(server, scenario.server_settings)
     relay = server.address6 if scenario.ipv6 else server.address
     with Capture(client, file, nanoseconds=scenario.nanoseconds):
@@ -81,7 +81,8 @@ def _root(name: str, package: str) -> Path | None:
     return root
 
 
-def _certify(server: Host) -> None:
+def certify(server: Host) -> None:
+    """Give it a key with a certificate signed by itself."""
     assert server.root is not None
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "-"]
     command += ["-days", "365", "-subj", f"/CN={server.hostname}"]

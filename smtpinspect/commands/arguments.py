@@ -9,7 +9,8 @@ from typing import Final, NoReturn
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
 
 COMMANDS: Final = (
-    "replay", "live", "transcript", "diagnose", "simulate", "inline", "rules", "config", "bench",
+    "replay", "live", "transcript", "diagnose", "check", "compare", "anonymise", "simulate",
+    "inline", "rules", "config", "probe", "bench",
 )  # fmt: skip
 PORTS: Final = (25, 587, 465, 2525)
 

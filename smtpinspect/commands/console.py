@@ -58,7 +58,7 @@ def columns() -> int:
         return 80
 
 
-def check_output(out: str | None, captures: Sequence[str]) -> None:
+def check_output(out: str | None, captures: Sequence[str], option: str = "-o") -> None:
     """Never write over what is to be read."""
     for path in captures:
         if (
@@ -68,14 +68,14 @@ def check_output(out: str | None, captures: Sequence[str]) -> None:
             and os.path.exists(path)
             and os.path.samefile(out, path)
         ):
-            raise UsageError(f"-o {out}: that is the capture itself")
+            raise UsageError(f"{option} {out}: that is the capture itself")
 
 
-def _opened(path: str, mode: str, **more: Any) -> Any:
+def _opened(path: str, mode: str, option: str = "-o", **more: Any) -> Any:
     try:
         return open(path, mode, **more)
     except OSError as error:
-        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{option} {path}: cannot be written: {error.strerror}") from None
 
 
 def _stdout() -> TextIO:
@@ -85,7 +85,7 @@ def _stdout() -> TextIO:
 
 
 @contextmanager
-def binary(path: str | None) -> Iterator[BinaryIO]:
+def binary(path: str | None, option: str = "-o") -> Iterator[BinaryIO]:
     if path is None:
         out = _stdout()
         buffer = getattr(out, "buffer", out)
@@ -97,7 +97,7 @@ def binary(path: str | None) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, buffer)
         out.flush()
         return
-    with _opened(path, "wb") as file:
+    with _opened(path, "wb", option) as file:
         yield file
 
 

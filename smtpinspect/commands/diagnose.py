@@ -2,55 +2,183 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands.arguments import PORTS, inspectors_of, outputs, parser_of, source_of
+from smtpinspect.commands import exports
+from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import DONE, text_out, unreadable
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from smtpinspect.diagnose.face import Told
 
 DIAGNOSE_HELP: Final = """\
-exit status: 0 done; 2 wrong usage; 3 a capture could not be read to its end
+A capture, or several of one point in time order; a log line, a log or a bounce
+(--log); captures from several points of the path (--outside and --inside, or
+--point in path order); the firewall's own log: or any of these together.
+
+examples:
+  smtpinspect diagnose mail.pcap
+  smtpinspect diagnose --log 'H=mx.example.net [203.0.113.9]: SMTP timeout
+      after end of data (2350 bytes written)'
+  smtpinspect diagnose --log /var/log/exim4/mainlog.1.gz
+  smtpinspect diagnose --outside before.pcap --inside behind.pcap
+  smtpinspect diagnose mail.pcap --firewall-log asa.log
+  smtpinspect diagnose mail.pcap --format html -o diagnosis.html
+  smtpinspect diagnose mail.pcap --evidence for-their-network-team
+  smtpinspect diagnose mail.pcap --sweep stormshield.header_limit
+  smtpinspect diagnose --impact week.pcap -i stormshield:high
+
+exit status: 0 done; 2 wrong usage; 3 a capture or a log could not be read to
+its end (what was read has been reported)
 """
 
 
 def run(words: list[str]) -> int:
     """Run `smtpinspect diagnose` with these words; its exit status."""
+    from smtpinspect.report.diagnose_words import legend
+
     parser = parser_of(
-        "diagnose", "Which rule of which firewall broke this mail, how sure, and what to change.", DIAGNOSE_HELP
+        "diagnose",
+        "Which rule of which firewall broke this mail, how sure, and what to change.",
+        "\n".join([*legend(), "", DIAGNOSE_HELP]),
     )
-    parser.add_argument("captures", nargs="*", metavar="CAPTURE", help="pcap or pcapng, plain or packed")
-    inspectors_of(parser)
-    parser.add_argument("--log", action="append", default=[], metavar="LINE|FILE", help="a log line, or a file of them")
-    parser.add_argument("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
-    parser.add_argument("--format", choices=("text", "json", "html"), default="text", help="what to print (text)")
-    outputs(parser)
+    _arguments(parser)
     given = parser.parse_intermixed_args(words)
-    if not given.captures and not given.log:
-        raise UsageError("a capture or --log LINE|FILE is wanted")
+    points = _points(given)
+    if given.impact:
+        return _impact(given)
+    _check(given, bool(points))
+    files = given.captures or [file for _, file in points]
+    own = files[:1] if points else files  # packets are counted in these
+    exports.check(given, own)
 
     from smtpinspect.diagnose.face import Asked, diagnose
-    from smtpinspect.diagnose.record import record
+    from smtpinspect.diagnose.paths.points import Point
 
     told = diagnose(
         Asked(
-            source=source_of(given.captures) if given.captures else None,
+            source=points[0][1] if points else source_of(given.captures) if given.captures else None,
             logs=tuple(given.log),
             inspectors=tuple(given.inspectors) if given.inspectors else None,
             taken=given.taken,
             ports=given.port or PORTS,
+            points=tuple(Point(name, file) for name, file in points),
+            firewall_logs=tuple(given.firewall_log),
+            sweep=given.sweep,
         )
     )
+    exports.write(given, own, told.diagnosis, points[0][0] if points else "")
+    _report(given, told, files, [f"{name}={file}" for name, file in points])
+    return DONE if told.fault is None else unreadable(told.fault)
+
+
+def _arguments(parser: Parser) -> None:
+    add = parser.add_argument
+    add("captures", nargs="*", metavar="CAPTURE", help="pcap or pcapng, plain or packed")
+    inspectors_of(parser)
+    add("--log", action="append", default=[], metavar="LINE|FILE", help="a mail server's log line, a log, or a bounce")
+    add(
+        "--point", action="append", default=[], metavar="NAME=FILE",
+        help="a capture of the path, may be repeated: from the sender's side to the receiver's",
+    )  # fmt: skip
+    add("--inside", metavar="FILE", help="with --outside: the capture behind the firewall")
+    add("--outside", metavar="FILE", help="the capture before the firewall, on the sender's side")
+    add(
+        "--firewall-log", action="append", default=[], metavar="FILE",
+        help="the firewall's own log (ASA, Stormshield, SonicWall), plain or gzipped",
+    )  # fmt: skip
+    add("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
+    add(
+        "--sweep", metavar="KEY", default="",
+        help="how many mails each value of a limit would cut, as stormshield.header_limit, mailguard:asa-8.rcpt_count",
+    )  # fmt: skip
+    add("--impact", action="store_true", help="how many accepted mails each profile would cut")
+    add("--format", choices=("text", "json", "html"), default="text", help="what to print (text)")
+    exports.arguments(parser)
+    outputs(parser)
+
+
+def _check(given: argparse.Namespace, points: bool) -> None:
+    """Raises UsageError for what makes no sense together."""
+    if points and given.captures:
+        raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
+    if not given.captures and not given.log and not points:
+        raise UsageError("a capture or --log LINE|FILE is wanted")
+    if given.firewall_log and not given.captures and not points:
+        raise UsageError("--firewall-log is joined with the connections of a capture; name one")
+    if given.sweep and not given.captures and not points:
+        raise UsageError("--sweep counts the mails of a capture; name one")
+
+
+def _points(given: argparse.Namespace) -> list[tuple[str, str]]:
+    """Names and files in path order. Raises UsageError where they make no path."""
+    made = []
+    for text in given.point:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise UsageError(f"--point {text}: NAME=FILE is wanted, as in --point dmz=dmz.pcap")
+        made.append((name, file))
+    if given.outside or given.inside:
+        if made or not (given.outside and given.inside):
+            raise UsageError("--outside and --inside go together; for more points: --point NAME=FILE in path order")
+        made = [("outside", given.outside), ("inside", given.inside)]
+    if len(made) == 1:
+        raise UsageError("one --point shows no path: name at least two, from the sender's side to the receiver's")
+    names = [name for name, _ in made]
+    if len(set(names)) < len(names):
+        raise UsageError("--point: each NAME once")
+    if any(file == "-" for _, file in made):
+        raise UsageError("--point: standard input (-) can be read once only; name files")
+    return made
+
+
+def _report(given: argparse.Namespace, told: Told, files: list[str], points: list[str]) -> None:
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
+            from smtpinspect.diagnose.record import record
+
             json.dump(record(told.diagnosis), out, indent=1)
             out.write("\n")
-        else:
+            return
+        if given.format == "html":
+            from smtpinspect.report.html.document import document
+
+            for line in document(told.diagnosis, files, secrets=given.show_secrets):
+                print(line, file=out)
+            return
+        if files:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style):
+            for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
-    return DONE if told.fault is None else unreadable(told.fault)
+        if told.diagnosis.month is not None:
+            from smtpinspect.report import readings_page
+
+            print(end="\n" if files else "", file=out)
+            for line in readings_page.page(told.diagnosis.readings, told.diagnosis.month, width, style):
+                print(line, file=out)
+
+
+def _impact(given: argparse.Namespace) -> int:
+    if not given.captures or given.log or given.format == "html":
+        raise UsageError("--impact takes captures, and --format text or json")
+
+    from smtpinspect.diagnose.impact import impact
+    from smtpinspect.engine import Engine
+    from smtpinspect.report import impact_page
+    from smtpinspect.report.text import products
+
+    made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
+    with text_out(given.out) as (out, width, style):
+        if given.format == "json":
+            json.dump(made.record(), out, indent=1)
+            out.write("\n")
+        else:
+            engine = Engine(given.inspectors)
+            columns = products(engine.inspectors, engine.labels, given.inspectors or ())
+            for line in impact_page.page(made, columns, given.captures, width, style):
+                print(line, file=out)
+    return DONE if made.fault is None else unreadable(made.fault)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -108,6 +109,9 @@ def run(words: list[str], prog: str = "") -> int:
     parser.add_argument(
         "--each", action="store_true", help="text: each capture by itself, its name in the first column"
     )
+    parser.add_argument(
+        "--extract", metavar="DIR", help="write a capture of each mail that would be cut there (an empty directory)"
+    )
     endings(parser)
     given = parser.parse_intermixed_args(words)
     if given.each and given.format != "text":
@@ -116,10 +120,33 @@ def run(words: list[str], prog: str = "") -> int:
         _look_at(given.captures)
     check_output(given.out, given.captures)
 
+    if given.extract:
+        _check_extract(given)
     engine = engine_of(given)
     if given.format == "text":
-        return _report_text(engine, given)
-    return (report_log if given.format in LOGS else report_eve)(engine, given, Captures(given.captures))
+        status = _report_text(engine, given)
+    else:
+        status = (report_log if given.format in LOGS else report_eve)(engine, given, Captures(given.captures))
+    if given.extract and status != STOPPED:
+        _extract(engine_of(given), given)
+    return status
+
+
+def _check_extract(given: argparse.Namespace) -> None:
+    from smtpinspect.diagnose.export.cut import empty_folder
+
+    if "-" in given.captures:
+        raise UsageError("--extract: a capture in a file is wanted; it is read once more")
+    empty_folder(given.extract, "--extract")
+
+
+def _extract(engine: Engine, given: argparse.Namespace) -> None:
+    from smtpinspect.diagnose.export.extract import extract
+    from smtpinspect.report.terminal import count
+
+    made = extract(engine, source_of(given.captures), given.extract)
+    more = f"; {made.left_out:,} more were not, one directory holds no more" if made.left_out else ""
+    print(f"written: {count(len(made.captures), 'capture')} to {given.extract}{more}", file=sys.stderr)
 
 
 class Captures(Job):
@@ -158,7 +185,7 @@ def _look_at(captures: Sequence[str]) -> None:
             from smtpinspect._core.pcapfile import looks_like
 
             why = f"{path}: not a capture: {looks_like(head)}."
-            more = "This version reads captures: pcap and pcapng, plain or packed."
+            more = "Read are captures (pcap and pcapng), messages and mail logs, plain or packed, each kind by itself."
             if title := _configuration(path):
                 import shlex
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose.model import Diagnosis, Where
-from smtpinspect.diagnose.observe.outcome import observe
-from smtpinspect.diagnose.survey import survey
+from smtpinspect.diagnose import contrast
+from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
+from smtpinspect.diagnose.lookalikes import judge
+from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
+from smtpinspect.diagnose.observe.outcome import closer_look, observe
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths.points import Point
+from smtpinspect.diagnose.reading import joined, read_file, read_line
+from smtpinspect.diagnose.reading.month import Tally
+from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
-from smtpinspect.errors import CaptureError
+from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.grammar import limits
+from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 
 
@@ -22,6 +32,9 @@ class Asked(NamedTuple):
     inspectors: tuple[str, ...] | None = None
     taken: Where | None = None
     ports: Sequence[int] = PORTS
+    points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
+    firewall_logs: tuple[str, ...] = ()
+    sweep: str = ""  # INSPECTOR[:PROFILE].KNOB: a limit whose values are tried
 
 
 class Told(NamedTuple):
@@ -39,11 +52,67 @@ def diagnose(asked: Asked) -> Told:
         seen = survey(asked.source, asked.inspectors, ports=asked.ports)
         fault = seen.fault
         for case in seen.cases:
-            case.observed = observe(case)
-        closer = [case for case in seen.cases if case.failed]
+            case.observed = observe(case, asked.taken)
+        closer = closer_look(seen.cases)
         found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
         for case in closer:
             case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case)
+            case.observed = observe(case, asked.taken)
+        # whether a client gave up for what a box did is told by its dialogue only
+        failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
+        for case in failed:
+            _read(case, asked.ports)
+        fingerprints.of(seen.cases)
+        if len(asked.points) > 1:
+            made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+            proof.of(seen.cases)
+        logged = firewall_log.join(seen.cases, asked.firewall_logs)
+        made.notes += logged.notes
+        told = contrast.of(seen)
+        for case in failed:
+            rank(case, told, judge(case, seen))
+            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
+            case.what_if = what_if(case, ports=asked.ports)
+            case.questions = questions(case)
         made.cases = seen.cases
+        if asked.sweep:
+            made.sweep = sweep(asked.source, asked.sweep, ports=asked.ports)
+    if asked.logs:
+        fault = _logs(made, asked.logs) or fault
+        joined.join(made.cases, made.readings)
     return Told(made, fault)
+
+
+def _logs(made: Diagnosis, logs: Sequence[str]) -> CaptureError | None:
+    """Lines, and files of them. Failures are kept as far as there is room; the sums count all."""
+    tally = Tally()
+    fault: CaptureError | None = None
+    for log in logs:
+        try:
+            for told in _readings(log):
+                tally.add(told)
+                if told.failed and len(made.readings) < limits.DIAGNOSED_READINGS:
+                    made.readings.append(told)
+        except CaptureError as error:
+            fault = error
+    made.month = tally.month()
+    return fault
+
+
+def _readings(log: str) -> Iterator[Reading]:
+    if log == "-" or os.path.exists(log):
+        yield from read_file(log)
+        return
+    if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):
+        raise UsageError(f"--log {log}: no such file")
+    yield read_line(log) or Reading(log)
+
+
+def _read(case: Case, ports: Sequence[int]) -> None:
+    """Its dialogue, from the packets of its connection."""
+    if case.trace is None or not case.trace.packets:
+        return
+    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
+    case.script = script
+    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
+        case.transaction = script.mails[case.mail.tx_id]

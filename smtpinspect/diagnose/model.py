@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from smtpinspect._core.views import Alert, Flow, Mail
 
 if TYPE_CHECKING:
+    from smtpinspect.diagnose.reading.month import Month
     from smtpinspect.diagnose.trace import Trace
+    from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
 
 # Three degrees of truth that never mix. Only the first and the last may be called certain.
@@ -107,6 +109,30 @@ class Fingerprint(NamedTuple):
     signs: tuple[Sign, ...] = ()
 
 
+class Difference(NamedTuple):
+    """Octets, or a packet without any, that are not the same at two points of a path; `between`: the sender's first.
+
+    `at`: the stream offset of its sender, `direction` whose octets they are. Dropped: they never arrived; withheld:
+    what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
+    packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
+    are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
+    the first segment had, and `times` how often it was sent.
+    """
+
+    kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
+    between: tuple[str, str]
+    direction: Literal["client", "server"]
+    at: int
+    length: int = 0
+    before: bytes = b""
+    after: bytes = b""
+    near: tuple[int, ...] = ()
+    far: tuple[int, ...] = ()
+    what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
+    first: int = 0
+    times: int = 0
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -167,6 +193,13 @@ class WhatIf(NamedTuple):
     sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
 
 
+class Sweep(NamedTuple):
+    """Mails that each value of a limit cuts, over a whole capture. `key`: INSPECTOR[:PROFILE].KNOB."""
+
+    key: str
+    rows: tuple[tuple[str, int, int], ...]  # value, mails cut, mails in all
+
+
 @dataclass(slots=True)
 class Case:
     """A mail, or a connection without one, and what was found out about it."""
@@ -179,16 +212,21 @@ class Case:
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
+    differences: tuple[Difference, ...] = ()  # between points of its path
+    proved: tuple[Sign, ...] = ()  # what these prove, in words
+    logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)
     against: list[Against] = field(default_factory=list)
     contrast: list[Contrast] = field(default_factory=list)
     what_if: WhatIf = WhatIf()
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
+    log_lines: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
+    specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
 
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted")
+        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
 
 
 class Reading(NamedTuple):
@@ -249,4 +287,6 @@ class Diagnosis:
 
     cases: list[Case] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    month: Month | None = None  # what the logs tell in sum; None without a log
+    sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

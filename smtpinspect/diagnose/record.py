@@ -8,11 +8,15 @@ from smtpinspect.diagnose.model import Case, Cause, Diagnosis, Reading
 
 
 def record(diagnosis: Diagnosis) -> dict[str, Any]:
-    """`{mails, logs}`, as the contract has them; causes best first."""
-    return {
+    """`{mails, logs}`, as the contract has them; causes best first. With a sweep also that."""
+    made: dict[str, Any] = {
         "mails": [_mail(case) for case in diagnosis.cases],
         "logs": [_reading(reading) for reading in diagnosis.readings],
     }
+    if diagnosis.sweep is not None:
+        rows = [{"value": value, "cut": cut, "mails": mails} for value, cut, mails in diagnosis.sweep.rows]
+        made["sweep"] = {"key": diagnosis.sweep.key, "rows": rows}
+    return made
 
 
 def _mail(case: Case) -> dict[str, Any]:
@@ -31,6 +35,14 @@ def _mail(case: Case) -> dict[str, Any]:
         "confidence": list(seen.confidence),
         "causes": [_cause(cause) for cause in case.causes],
         "relax": list(case.what_if.relax),
+        "against": [{"cause": out.cause, "kind": out.kind, "text": out.text} for out in case.against],
+        "contrast": [crossed._asdict() for crossed in case.contrast],
+        "fingerprints": [
+            {"product": found.product, "what": found.what, "text": found.text, "profiles": list(found.profiles)}
+            for found in case.fingerprints
+        ],
+        "questions": list(case.questions),
+        "logs": [reading.line for reading in case.log_lines],
     }
 
 
@@ -52,8 +64,17 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "line": reading.line,
         "mta": reading.mta,
         "phases": list(reading.phases),
-        "break": list(reading.broken),
+        "break": reading.break_kind,
+        "breaks": list(reading.broken),
         "stage": reading.stage,
         "seconds": reading.seconds,
         "causes": [_cause(cause) for cause in reading.causes],
+        "fate": reading.fate or None,
+        "host": reading.host or None,
+        "ip": reading.ip or None,
+        "recipient": reading.recipient or None,
+        "queue_id": reading.queue_id or None,
+        "duplicate_risk": reading.duplicate_risk,
+        "cannot_tell": list(reading.cannot_tell),
+        "ask": list(reading.ask),
     }

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.pcapfile import Source, records
 from smtpinspect._core.views import Flow
-from smtpinspect.enforce.craft import ACK, SYN, parse
+from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
+from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.errors import CaptureError
-from smtpinspect.simulate.flow import datagram, ends
+from smtpinspect.grammar import limits
+from smtpinspect.simulate.flow import LONGEST, datagram, ends
 from smtpinspect.source import Input, open_source
 
 WRAP: Final = 1 << 32
-
-End = tuple[bytes, int]  # address and port
 
 
 class Packet(NamedTuple):
     """A TCP packet. `number`: its frame in the capture, from 1. `at` and `acks` are stream offsets: of its first octet
     in its sender's stream, and of the octet that it waits for in the other's (0 = ISN + 1; None before that is known).
-    `payload` may be shorter than `length` (snap length). `window` is scaled where the handshake was seen.
+    `payload` may be shorter than `length` (snap length, or a limit). `window` is scaled where the handshake was seen,
+    `field` is that of the header.
     """
 
     number: int
@@ -36,7 +39,8 @@ class Packet(NamedTuple):
     ttl: int
     ip_id: int | None  # None of IPv6
     options: bytes
-    ip: bytes  # the whole IP packet
+    ip: bytes  # the IP packet, as much of it as there is
+    field: int = 0
 
     @property
     def end(self) -> int | None:
@@ -45,46 +49,118 @@ class Packet(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """A connection's packets in the order of the capture."""
+    """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep.
+    `notices`: ICMP errors about them."""
 
     flow: Flow
     packets: tuple[Packet, ...]
     point: str = ""
+    left_out: int = 0
+    notices: tuple[Notice, ...] = ()
 
 
 class _Row(NamedTuple):
     number: int
     ns: int
     by_client: bool
-    fields: dict[str, Any]
+    flags: int
+    seq: int
+    ack: int
+    length: int
+    payload: bytes
+    window: int
+    ttl: int
     ip: bytes
 
 
+class _Kept:
+    """The first and the last rows of a connection."""
+
+    def __init__(self) -> None:
+        self.head: list[_Row] = []
+        self.tail: deque[_Row] = deque(maxlen=limits.TRACE_TAIL)
+        self.notices: list[Notice] = []
+        self.seen = 0
+        self.octets = 0
+
+    def take(self, row: _Row, crowded: bool) -> int:
+        """Octets that are kept of it. `crowded`: there are too many of all connections to keep more than a few."""
+        self.seen += 1
+        if crowded or self.octets > limits.TRACE_OCTETS:
+            row = _shortened(row)
+        self.octets += len(row.ip)
+        if len(self.head) < (limits.TRACE_FEW if crowded else limits.TRACE_HEAD) and not self.tail:
+            self.head.append(row)
+        else:
+            if crowded and len(self.tail) >= limits.TRACE_FEW:
+                self.tail.popleft()
+            self.tail.append(row)
+        return len(row.ip)
+
+    @property
+    def left_out(self) -> int:
+        return self.seen - len(self.head) - len(self.tail)
+
+
+def _shortened(row: _Row) -> _Row:
+    excess = len(row.payload) - limits.TRACE_EXCERPT
+    if excess <= 0:
+        return row
+    return row._replace(payload=row.payload[: limits.TRACE_EXCERPT], ip=row.ip[: len(row.ip) - excess])
+
+
 def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
-    """The traces of these connections by flow_id, in one pass; a damaged capture just ends."""
-    flows = list(flows)
+    """The traces of these connections by flow_id, in one pass; a damaged capture just ends.
+
+    Bounded: of the first TRACES connections, of each the first TRACE_HEAD and the last TRACE_TAIL packets, TRACE_FEW
+    once there are many, of each packet then TRACE_EXCERPT octets of payload (`grammar/limits`).
+    """
+    flows = list(islice({flow.flow_id: flow for flow in flows}.values(), limits.TRACES))
     wanted: dict[tuple[End, End], list[tuple[Flow, bool]]] = {}
     for flow in flows:
         client, server = ends(flow)
         wanted.setdefault((client, server), []).append((flow, True))
         wanted.setdefault((server, client), []).append((flow, False))
-    found: dict[int, list[_Row]] = {flow.flow_id: [] for flow in flows}
+    found = {flow.flow_id: _Kept() for flow in flows}
+    octets = packets = 0
     joiner = Fragments()
     opened = open_source(source)
     try:
         for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
             fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None or fields["kind"] != "tcp":
+            if fields is None:
+                continue
+            if fields["kind"] != "tcp":
+                about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+                for flow, by_client in wanted.get(about, ()) if about is not None else ():
+                    told = found[flow.flow_id].notices
+                    if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
+                        told.append(notice(number, ns, fields, by_client))
+                        break
                 continue
             pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
             for flow, by_client in wanted.get(pair, ()):
                 if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
-                    ip = datagram(frame, fields) or b""
-                    found[flow.flow_id].append(_Row(number, ns, by_client, fields, ip))
+                    row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
+                    crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
+                    octets += found[flow.flow_id].take(row, crowded)
+                    packets += 1
                     break
     finally:
         opened.close()
-    return {flow.flow_id: Trace(flow, tuple(_packets(found[flow.flow_id]))) for flow in flows}
+    made = {}
+    for flow in flows:
+        kept = found.pop(flow.flow_id)
+        rows = [*kept.head, *kept.tail]
+        made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
+    return made
+
+
+def _row(number: int, ns: int, by_client: bool, fields: dict[str, Any], ip: bytes) -> _Row:
+    return _Row(
+        number, ns, by_client, fields["flags"], fields["seq"], fields["ack"], fields["payload_len"],
+        fields["payload"], fields["window"], fields["ttl"], ip,
+    )  # fmt: skip
 
 
 def _records(opened: Source) -> Iterator[tuple[int, int, bytes, int]]:
@@ -115,45 +191,57 @@ def _packets(rows: Sequence[_Row]) -> Iterator[Packet]:
     streams = (_Stream(), _Stream())  # by `by_client`
     scales: dict[bool, int | None] = {}
     for row in rows:
-        fields, mine, theirs = row.fields, streams[row.by_client], streams[not row.by_client]
-        flags: int = fields["flags"]
-        segment = parse(row.ip)
-        options = segment.options if segment else b""
+        mine, theirs, flags = streams[row.by_client], streams[not row.by_client], row.flags
+        ip_id, offered = _head(row.ip)
         if flags & SYN:
-            mine.begin(fields["seq"] + 1)
-            scales[row.by_client] = _scale(options)
-        elif mine.first is None:
-            mine.begin(fields["seq"])
-        at = mine.offset(fields["seq"] + (1 if flags & SYN else 0))
+            mine.begin(row.seq + 1)
+            scales[row.by_client] = _scale(offered)
+        elif mine.first is None and not flags & RST:
+            mine.begin(row.seq)
+        at = mine.offset(row.seq + (1 if flags & SYN else 0))
         if theirs.first is None and flags & ACK:
-            theirs.begin(fields["ack"])
-        acks = theirs.offset(fields["ack"]) if flags & ACK else None
-        if at is not None and fields["payload_len"]:
+            theirs.begin(row.ack)
+        acks = theirs.offset(row.ack) if flags & ACK else None
+        if at is not None and row.length:
             mine.near = max(mine.near, at)
         both = scales.get(True) is not None and scales.get(False) is not None
         shift = 0 if flags & SYN or not both else scales[row.by_client] or 0
         yield Packet(
-            number=row.number, ns=row.ns, by_client=row.by_client, flags=flags, at=at, acks=acks,
-            length=fields["payload_len"], payload=fields["payload"], window=fields["window"] << shift,
-            ttl=fields["ttl"], ip_id=segment.ip_id if segment and fields["family"] == 4 else None,
-            options=options, ip=row.ip,
+            number=row.number, ns=row.ns, by_client=row.by_client, flags=flags, at=at, acks=acks, length=row.length,
+            payload=row.payload, window=row.window << shift, ttl=row.ttl, ip_id=ip_id, options=offered, ip=row.ip,
+            field=row.window,
         )  # fmt: skip
 
 
-def _scale(options: bytes) -> int | None:
-    """The window scale (RFC 7323 2.2), 14 at most; None where it is not offered."""
+def _head(ip: bytes) -> tuple[int | None, bytes]:
+    """The IP id (None of IPv6) and TCP's options, of a packet that may be cut behind its headers."""
+    if len(ip) < 40:
+        return None, b""
+    whole = ip
+    if ip[0] >> 4 == 4:
+        whole = ip[:2] + min(len(ip), LONGEST).to_bytes(2, "big") + ip[4:]
+    elif len(ip) >= 60:
+        whole = ip[:4] + min(len(ip) - 40, LONGEST).to_bytes(2, "big") + ip[6:]
+    segment = parse(whole)
+    if segment is None:
+        return None, b""
+    return segment.ip_id if ip[0] >> 4 == 4 else None, segment.options
+
+
+def options(octets: bytes) -> Iterator[tuple[int, bytes]]:
+    """TCP options as (kind, value), up to the first malformed one (RFC 9293 3.1)."""
     at = 0
-    while at < len(options):
-        kind = options[at]
-        if kind == 0:
-            break
-        if kind == 1:
+    while at < len(octets) and octets[at] != 0:
+        if octets[at] == 1:
             at += 1
             continue
-        size = options[at + 1] if at + 1 < len(options) else 0
-        if size < 2:
-            break
-        if kind == 3 and size == 3 and at + 2 < len(options):
-            return min(options[at + 2], 14)
+        size = octets[at + 1] if at + 1 < len(octets) else 0
+        if size < 2 or at + size > len(octets):
+            return
+        yield octets[at], octets[at + 2 : at + size]
         at += size
-    return None
+
+
+def _scale(octets: bytes) -> int | None:
+    """The window scale (RFC 7323 2.2), 14 at most; None where it is not offered."""
+    return next((min(value[0], 14) for kind, value in options(octets) if kind == 3 and len(value) == 1), None)

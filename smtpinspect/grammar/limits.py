@@ -76,6 +76,39 @@ TRANSCRIPT_MESSAGE: Final = 64 << 20  # a longer message is hashed but its parts
 # --- simulate (octets) ----------------------------------------------------------------------------
 SCRIPT_OCTETS: Final = 64 << 20  # of each side of the connection that is simulated
 
+# --- captures to show others (octets, counts) -------------------------------------------------------
+EXPORT_BLOCK: Final = 17 << 20  # of a block that is copied: the largest record that is read, with its options
+EXPORT_FILES: Final = 64  # captures that are open for writing at once
+EXPORT_MAILS: Final = 10_000  # captures that --extract writes; a directory with more is slow to list
+EXPORT_FRAGMENTS: Final = 4_096  # IP fragments held until it is known whose they are
+EXPORT_CASES: Final = 100  # connections that --evidence holds
+# --- diagnose (packets, octets, connections) ---------------------------------------------------------
+TRACES: Final = 1_024  # connections of a capture whose packets are looked at one by one
+TRACE_HEAD: Final = 4_096  # packets kept of a connection: a dialogue, and 5 MB of a text
+TRACE_TAIL: Final = 2_048  # and from its end: hours of retransmissions
+TRACE_OCTETS: Final = 16 << 20  # of one connection; behind that TRACE_EXCERPT of each packet's payload
+TRACES_OCTETS: Final = 128 << 20  # of all connections, likewise
+LOOKED_AT: Final = 64  # mails of a capture up to which those that were delivered are looked at, too
+LOOKED_AT_OCTETS: Final = 32 << 20  # and octets of their connections: a second's work
+TRACES_PACKETS: Final = 400_000  # of all connections; behind that TRACE_FEW of the begin and of the end of each
+TRACE_FEW: Final = 64  # packets: a short dialogue, and how it ended
+TRACE_STEPS: Final = 10_000  # commands of a connection that are read; none sends as many
+CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what came before
+TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
+# --- diagnose (counts) ----------------------------------------------------------------------------
+DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_READINGS: Final = 2_000  # failures of a log that are told one by one; the sums count all
+DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
+CONTRAST_PATHS: Final = 20_000  # of which accepted and cut mails are compared; some 10 KB each at most
+CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
+CONTRAST_NAMED: Final = 3  # of these mails, that a page names
+DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+# --- diagnose (octets, counts) ---------------------------------------------------------------------
+DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
+MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
+
 # --- a firewall's configuration --------------------------------------------------------------------
 CONFIG_OCTETS: Final = 16 << 20  # a running-config with 200,000 access-list lines stays below
 CONFIG_LINE: Final = 16_384  # characters of a line that are read; the devices' own command lines are shorter
@@ -90,6 +123,12 @@ LOG_LINE: Final = 1_024  # RFC 3164 4.1: a syslog packet
 LOG_READ: Final = 8_192  # RFC 5425 4.3.1: what a reader of syslog should take; a longer line is not read
 LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known that they have their line
 
+# --- several captures of one path (octets, counts) ---------------------------------------------------
+POINT_OCTETS: Final = 16 << 20  # of each side of a connection that are compared
+POINT_CHANGES: Final = 4_096  # steps of such a comparison
+POINT_CASES: Final = 64  # connections that are compared: those that failed first
+POINT_LINES: Final = 512  # lines of a connection by which it is found at another point
+LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
 # --- a mail server's log (characters, counts) ---------------------------------------------------------
 MAIL_LOG_LINE: Final = 4_096  # of a line that are read; syslog daemons cut at 1 to 8 KiB, phrases stand before
 MAIL_LOG_HEAD: Final = 16_384  # octets of a file that tell whether it is a log

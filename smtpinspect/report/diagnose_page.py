@@ -2,24 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from smtpinspect.diagnose.model import Case, Diagnosis
-from smtpinspect.report.terminal import Style, safe
+from smtpinspect.diagnose.model import Case, Diagnosis, Remedy
+from smtpinspect.report import diagnose_words as words
+from smtpinspect.report.diagnose_words import Block, Place
+from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
+
+LABEL: Final = 13  # columns of PROVED, FITS, ...
+RICH: Final = 110  # columns from which on there is room for the timeline and for more evidence
+WHOLE: Final = 12  # blocks that are told in full
+BRIEF: Final = 30  # further ones in a line each
+PLACES: Final = 6  # ranks of causes
+NAMES: Final = 6  # rules that share a rank
+LINES: Final = 8  # of one sort: what is ruled out, what is refuted, questions
+PASTED: Final = 400  # characters of captures' names in a command
+COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
 
 
-def page(diagnosis: Diagnosis, width: int | None, style: Style) -> Iterator[str]:
-    """The lines of the page; `width` None: as wide as they are."""
-    for case in diagnosis.cases:
-        if case.failed:
-            yield from _case(case)
-    yield f"{sum(not case.failed for case in diagnosis.cases)} without a failure"
+def page(
+    diagnosis: Diagnosis,
+    width: int | None,
+    style: Style,
+    captures: Sequence[str] = (),
+    points: Sequence[str] = (),
+) -> Iterator[str]:
+    """The lines of the page; `width` None: as wide as they are, and with all there is to tell.
+
+    `captures`, and `points` as NAME=FILE, are those of the command, for the next one.
+    """
+    blocks = words.folded(diagnosis)
+    if not diagnosis.cases:
+        yield "no SMTP found: nothing to diagnose"
+        return
+    one = len(diagnosis.cases) == 1
+    if not one:
+        yield style(words.sums(diagnosis), "bold")
+        yield ""
+    for block in blocks[:WHOLE]:
+        yield from _Page(block.first, width, style).lines(block)
+        yield ""
+    yield from _brief(blocks[WHOLE:], width)
+    yield from words.sweep(diagnosis)
+    yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
+    if not blocks:
+        yield "Nothing failed: nothing to explain." if not one else _fine(diagnosis.cases[0])
+    yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
 
 
-def _case(case: Case) -> Iterator[str]:
-    mail, seen = case.mail, case.observed
-    who = "no mail" if mail is None else f"{safe(mail.mail_from or '')} to {safe(', '.join(mail.rcpt_to))}"
-    yield f"Mail {who}   {case.flow.client} to {case.flow.server}"
-    yield f"{seen.outcome} at {seen.phase}: {seen.broken.kind} by {seen.broken.by}"
-    for cause in case.causes:
-        yield f"  {cause.confidence:9} {cause.cause}: {cause.title}"
+def _fine(case: Case) -> str:
+    return f"{safe(words.title(case))}: {case.observed.outcome}, nothing to explain"
+
+
+def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
+    if not blocks:
+        return
+    yield f"{count(len(blocks), 'further kind')} of failure:"
+    for block in blocks[:BRIEF]:
+        case = block.first
+        why = f"   {case.causes[0].cause}" if case.causes else ""
+        line = f"  {len(block.cases):>7,}  {case.flow.server}  {safe(str(words.headline(case)))}{safe(why)}"
+        yield line if width is None else cut(line, width)
+    if len(blocks) > BRIEF:
+        yield f"  and {len(blocks) - BRIEF:,} more: --format json has all"
+
+
+def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Sequence[str] = ()) -> str:
+    """What to do next, ready to paste."""
+    files = " ".join(shlex.quote(path) for path in captures)
+    given = " ".join(f"--point {shlex.quote(point)}" for point in points) or files
+    if given and len(given) <= PASTED:
+        diagnosed = f"{program()} diagnose {given} --format html -o diagnosis.html"
+        return diagnosed if blocks else f"{program()} replay {files}"
+    rules = [cause.cause for cause in blocks[0].first.causes if cause.kind == "rule"] if blocks else []
+    return f"{program()} rules {' '.join(rules[:1])}".rstrip()
+
+
+class _Page:
+    """One block; what its labels stand before is wrapped behind them."""
+
+    def __init__(self, case: Case, width: int | None, style: Style) -> None:
+        self.case = case
+        self.width = width
+        self.style = style
+        self.rich = width is None or width >= RICH
+
+    def lines(self, block: Block) -> Iterator[str]:
+        case = self.case
+        yield from self._head(block)
+        yield from self._told("PROVED", words.proved(case))
+        yield from self._told("NOTE", words.notes(case))
+        if self.rich:
+            yield from self._told("TIMELINE", self._timeline())
+        yield from self._told("FITS", self._causes("fits"))
+        yield from self._told("CONFIRMED", self._causes("confirmed"))
+        yield from self._told("ITS LOG", (words.placed(sign) for sign in case.logged))
+        yield from self._told("CONTRAST", words.contrasts(case))
+        yield from self._told("REFUTED", self._against("refuted"))
+        yield from self._told("RULED OUT", self._against("ruled-out"))
+        yield from self._told("WHAT IF", words.what_if(case))
+        yield from self._told("DO", self._remedies())
+        yield from self._told("ASK THEM", _some(case.questions))
+
+    def _head(self, block: Block) -> Iterator[str]:
+        case, flow = self.case, self.case.flow
+        parts = [safe(words.title(case))]
+        if case.mail is not None and case.mail.message_id:
+            parts.append(f"message-id {safe(case.mail.message_id)}")
+        start = case.flow.start_ns if case.mail is None else case.mail.start_ns
+        parts += [f"{flow.client} to {flow.server}", f"{clock(start)} UTC", words.tls(case)]
+        yield from self._flowed(parts)
+        if len(block.cases) > 1:
+            last = max(one.flow.end_ns for one in block.cases)
+            alike = f"and {count(len(block.cases) - 1, 'more mail')} to {flow.server} with the same end, the last one"
+            if case.mail is None:
+                alike = alike.replace("mail", "connection", 1)
+            yield from wrapped(f"{alike} {clock(last)} UTC", self.width)
+        head = words.headline(case)
+        for line in wrapped(safe(str(head)), self.width):
+            yield self.style(line, COLOURS[head.bad])
+
+    def _flowed(self, parts: Iterable[str]) -> Iterator[str]:
+        """Parts side by side with three blanks, as many on a line as there is room for."""
+        line = ""
+        for part in parts:
+            joined = f"{line}   {part}" if line else part
+            if line and self.width is not None and wide(joined) > self.width:
+                yield line
+                joined = f"  {part}"
+            line = joined
+        yield line
+
+    def _told(self, label: str, texts: Iterable[str]) -> Iterator[str]:
+        """Each text behind the label, which stands once. A line break in a text begins a deeper line, a carriage
+        return one that is to be pasted and therefore not wrapped.
+        """
+        head = self.style(padded(label, LABEL), "bold")
+        room = None if self.width is None else self.width - LABEL
+        for text in texts:
+            for number, part in enumerate(text.split("\n")):
+                indent = "  " if number else ""
+                pasted = part.startswith("\r")
+                for line in wrapped(safe(part[pasted:]), None if pasted else room, indent):
+                    yield (head + line).rstrip()
+                    head = " " * LABEL
+
+    def _timeline(self) -> Iterator[str]:
+        moments = self.case.observed.timeline
+        for moment in moments:
+            at = (moment.begin_ns - moments[0].begin_ns) / 1e9
+            took = (moment.end_ns - moment.begin_ns) / 1e9
+            yield f"{at:10,.3f} s  {moment.phase:<9} took {took:,.3f} s, packet {moment.packet:,}: {moment.told}"
+
+    def _causes(self, degree: str) -> Iterator[str]:
+        listed = words.places(self.case.causes, degree)
+        for place in listed[:PLACES]:
+            yield self._cause(place)
+        if len(listed) > PLACES:
+            yield f"and {len(listed) - PLACES:,} more, less fitting: --format json"
+
+    def _cause(self, place: Place) -> str:
+        first = place.causes[0]
+        lead = f"{first.confidence:<9} " if first.degree == "fits" else ""
+        most = NAMES if self.rich else NAMES // 2
+        name = "" if first.kind == "unknown-filter" else f"{place.names(most)}: "
+        below = words.told(place, 4 if self.rich else 2)
+        return "\n".join([f"{lead}{name}{words.fits(place, most)}", *below])
+
+    def _against(self, kind: str) -> Iterator[str]:
+        listed = words.against(self.case, kind)
+        yield from listed[:LINES]
+        if len(listed) > LINES:
+            yield f"and {len(listed) - LINES:,} more"
+
+    def _remedies(self) -> Iterator[str]:
+        place = ""
+        listed = words.remedies(self.case)
+        for number, remedy in enumerate(listed[: LINES if self.rich else LINES // 2], 1):
+            if remedy.where != place:
+                place = remedy.where
+                yield f"{words.PLACES[place]}:"
+            yield _remedy(number, remedy)
+        if len(listed) > LINES // 2 and not self.rich:
+            yield f"and {len(listed) - LINES // 2} more, with wider effect"
+
+
+def _remedy(number: int, remedy: Remedy) -> str:
+    lines = [f"{number}  {remedy.title}", *(f"\r{command}" for command in remedy.commands)]
+    for word, text in (("you lose", remedy.loses), ("check", remedy.check), ("undo", remedy.undo)):
+        if text:
+            lines.append(f"{word}: {text}")
+    return "\n".join(lines)
+
+
+def _some(texts: Sequence[str]) -> Iterator[str]:
+    yield from texts[:LINES]
+    if len(texts) > LINES:
+        yield f"and {len(texts) - LINES} more"

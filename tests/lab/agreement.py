@@ -14,6 +14,8 @@ TITLES = {
     "matrix": "Senders: real log against prediction, agreeing of all",
     "receivers": "Receivers: real log against prediction, agreeing of all",
     "rules": "Rules at work",
+    "culprits": "Culprits: mails that each rule broke or refused",
+    "checked": "Mails as stored and as sent: check against replay",
 }
 
 
@@ -27,7 +29,7 @@ def text(judgements: Iterable[Judgement], first: Iterable[Judgement] = ()) -> st
     for group, title in TITLES.items():
         chosen = [each for each in done if each.row.group == group]
         if chosen:
-            parts.append(f"{title}\n\n" + (_list(chosen) if group == "rules" else _table(chosen)))
+            parts.append(f"{title}\n\n" + (_list(chosen) if group not in ("matrix", "receivers") else _table(chosen)))
     wrong = [each for each in done if each.wrong]
     parts += [_mismatch(each) for each in wrong]
     better = [each for each in first if each.row not in [other.row for other in wrong]]
@@ -73,7 +75,8 @@ def _list(done: list[Judgement]) -> str:
 
 
 def _result(each: Judgement) -> str:
-    words = {"arrives": "arrives", "stopped": "stopped, as predicted"}
+    words = {"arrives": "arrives", "stopped": "stopped, as predicted", "culprit": "stopped", "relaxed": "arrives"}
+    words |= {"checked": "the same"}
     return words.get(each.row.judged, f"answered {each.row.replied}")
 
 

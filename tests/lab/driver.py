@@ -17,6 +17,7 @@ import agreement
 import judge
 import needs
 import roots
+from culprits import CHECKED, CULPRITS
 from explained import EXPLAINED
 from rows import MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
@@ -39,7 +40,7 @@ def main() -> int:
         lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
         print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
         return 3
-    rows = EVERYTHING if options.full else [*SELECTION, *SCENES]
+    rows = [*CULPRITS, *CHECKED] if options.culprits else EVERYTHING if options.full else [*SELECTION, *SCENES]
     rows = [row for row in rows if re.search(options.only, row.name)]
     rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
     begin = time.monotonic()
@@ -85,6 +86,7 @@ def _once_more(judgements: list[judge.Judgement]) -> list[judge.Judgement]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Real mail servers, a real break, and the prediction.")
     parser.add_argument("--full", action="store_true", help="the whole matrix")
+    parser.add_argument("--culprits", action="store_true", help="each rule as the culprit, and what diagnose says")
     parser.add_argument("--only", metavar="PATTERN", default="", help="runs whose name holds this regular expression")
     parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1), help="runs at a time")
     parser.add_argument("--judge", action="store_true", help="judge what the last time has left")

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +39,8 @@ def judge(row: Row, build: Path) -> Judgement:
         return Judgement(row, f"could not be played: {' | '.join(last)}")
     try:
         judgement = JUDGES[row.judged](row, folder)
-        return judgement if judgement.wrong or row.phase else replace(judgement, wrong=_fired(row, folder))
+        whole = judgement.wrong or row.phase or row.judged == "relaxed"
+        return judgement if whole else replace(judgement, wrong=_fired(row, folder))
     except (RuntimeError, LookupError, ValueError) as error:
         return Judgement(row, f"could not be judged: {error}")
 
@@ -92,6 +95,56 @@ def _typed(row: Row, folder: Path) -> Judgement:
     return Judgement(row, wrong, log=replies, seconds=_result(folder)["seconds"])
 
 
+def _culprit(row: Row, folder: Path) -> Judgement:
+    """The mail does not arrive."""
+    log, arrived = _told(row, folder)
+    return Judgement(row, "the mail has arrived" if arrived else "", log=log, seconds=_result(folder)["seconds"])
+
+
+def _relaxed(row: Row, folder: Path) -> Judgement:
+    """With the rules off that diagnose has named, the mail arrives."""
+    log, arrived = _told(row, folder)
+    wrong = "" if arrived else "the mail has not arrived"
+    return Judgement(row, wrong, log=log, seconds=_result(folder)["seconds"])
+
+
+# What a stored message can be asked, with all of it on.
+CONTENT = (
+    "stormshield",
+    "stormshield,header_line_limit=256,mime_headers=on",
+    "sonicwall,extended_packers=on,block_multiple_compress_files=on",
+    "mailguard:asa-7.0",
+    "mailguard:asa-8,header_line_length=300,body_line_length=500",
+    "mailguard:asa-8,match=header to-fields count gt 4 -> reset+mime filetype regex zip -> reset+mime encoding base64 "
+    "-> reset+body length gt 3000 -> reset",
+)
+
+
+def _checked(row: Row, folder: Path) -> Judgement:
+    """`check` of the message that was queued finds the rules that `replay` finds in it as it was sent."""
+    stored = _fires(["check", str(folder / "mail.eml"), "--format", "json"])
+    (message,) = json.loads(stored)["messages"]
+    said = sorted({f"{each['inspector']} {each['rule']}" for each in message["alerts"]})
+    told = " ".join(message["not_judged"])
+    events = map(json.loads, _fires(["replay", str(folder / "client.pcap"), "--format", "eve"]).splitlines())
+    fired = [each["smtpinspect"] for each in events if each["event_type"] == "alert"]
+    sent = sorted({f"{each['inspector']} {each['rule']}" for each in fired if each["rule"] not in told})
+    return Judgement(row, "" if said == sent else "check and replay differ", sent, said, [], _result(folder)["seconds"])
+
+
+def _fires(words: list[str]) -> str:
+    command = [sys.executable, "-m", "smtpinspect", *words, *(word for spec in CONTENT for word in ("-i", spec))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _told(row: Row, folder: Path) -> tuple[list[str], bool]:
+    """The sender's log of the mail, and whether it has arrived, which a bounce may have, too."""
+    if row.client not in SENDERS:
+        return _lines(folder / "sender.log"), _arrived(row, folder)
+    log = _sent_log(row, folder)
+    return log, any(SENDERS[row.client].sent.search(line) for line in log)
+
+
 def _fired(row: Row, folder: Path) -> str:
     """What is wrong with what the box has reported; "" for nothing."""
     fired = [line for line in _lines(folder / "firewall.log") if FIRED.match(line)]
@@ -106,6 +159,9 @@ JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "stopped": _stopped,
     "arrives": _arrives,
     "typed": _typed,
+    "culprit": _culprit,
+    "relaxed": _relaxed,
+    "checked": _checked,
 }
 
 

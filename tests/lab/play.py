@@ -18,9 +18,11 @@ from pathlib import Path
 import network
 import roots
 import telnet
+from lab import certify
 from network import Host, wait_until
 from receivers import RECEIVERS
-from rows import LARGE, SCRIPTED, TIMEOUTS, TYPED, Row
+from rows import LARGE, PIECES, SCRIPTED, TIMEOUTS, TYPED, Row
+from scenarios import SERVER_KEY
 from senders import SENDERS
 from texts import compose
 
@@ -52,13 +54,15 @@ def main() -> None:
         stand_between(row)
         with recorded(row, client, folder), recorded(row, server, folder):
             begin = time.monotonic()
-            said = send(row, client)
+            said = send(row, client, folder)
             seconds = time.monotonic() - begin
             wait_for_server(row, server)
             time.sleep(0.5)  # what is logged a moment later, and the last segments
     finally:
         keep_logs(row, client, server, folder)
-    result = {"seconds": round(seconds, 2), "said": said}
+    if row.client not in SENDERS:
+        (folder / "sender.log").write_text(said)
+    result = {"seconds": round(seconds, 2), "said": said, "rule": row.fires, "box": row.box}
     (folder / "result.json").write_text(json.dumps(result))
 
 
@@ -85,11 +89,14 @@ def root(name: str, package: str, bases: Path, hosts: str) -> Path:
 def serve(row: Row, server: Host, mails: Path) -> None:
     receiver = RECEIVERS.get(row.server)
     if receiver is None:
-        words = ["PIPELINING"] * row.pipelining + [f"{verb}={reply}" for verb, reply in row.replies.items()]
+        words = ["PIPELINING"] * row.pipelining + [*row.offers]
+        words += [f"{verb}={reply}" for verb, reply in row.replies.items()]
         server.start(sys.executable, str(HERE / "scripted.py"), SERVER, str(mails), *words)
         server.wait_for_listener()
     else:
         settings = receiver.shortened(TIMEOUTS["command"]) | dict(row.server_settings)
+        if SERVER_KEY in settings.values():
+            certify(server)
         receiver.serve(server, settings)
 
 
@@ -131,13 +138,21 @@ def recorded(row: Row, host: Host, folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def send(row: Row, client: Host) -> str:
-    """Have the mail sent, until its client knows how the attempt ended; what a typed dialogue was answered."""
+def send(row: Row, client: Host, folder: Path | None = None) -> str:
+    """Have the mail sent, until its client knows how the attempt ended; what a typed dialogue was answered.
+
+    The mail as it was queued goes to FOLDER/mail.eml.
+    """
     if row.client == TYPED:
         return telnet.type_lines(client, SERVER, row.typed)
+    if row.client == PIECES:
+        command = [sys.executable, str(HERE / "pieces.py"), SERVER, str(TIMEOUTS["command"])]
+        return client.run(*command, stdin=json.dumps(row.typed).encode())
     sender = SENDERS[row.client]
     recipient = "u@example.net" if row.server == SCRIPTED else "bob@example.net"
-    mail = compose(row.mail, row.size, f"a@{client.hostname}", recipient)
+    mail = compose(row.mail, row.size, row.mail_from or f"a@{client.hostname}", *(row.recipients or (recipient,)))
+    if folder is not None:
+        (folder / "mail.eml").write_bytes(mail.data)
     sender.deliver(client, SERVER, [mail], sender.shortened(TIMEOUTS) | dict(row.settings), user="root")
     wait_until(lambda: sender.is_over(client, row.phase), "the attempt ends", sender.patience)
     return ""

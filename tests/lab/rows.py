@@ -13,6 +13,7 @@ KINDS = ("drop", "rst", "fin")
 SMALL, LARGE = 2000, 3_000_000  # octets of a body that fits into the sender's socket, and of one that does not
 FITS = 30_000  # what surely fits into the sender's socket
 TYPED = "typed"  # as client: a person at a telnet
+PIECES = "pieces"  # as client: pieces.py
 SCRIPTED = "scripted"  # as server: scripted.py
 
 # Where the server offers PIPELINING and nobody can tell it not to: the client does not take it.
@@ -36,8 +37,11 @@ class Row:
     pipelining: bool = False
     size: int = SMALL  # octets of the body
     mail: str = ""  # a name in texts.MAILS; "" for lines of 70 octets
-    typed: tuple[str, ...] = ()
-    replies: Mapping[str, str] = field(default_factory=dict)  # what the scripted server says instead, by verb
+    mail_from: str = ""  # "" for a@ the client's name
+    recipients: tuple[str, ...] = ()  # none: the usual one
+    typed: tuple[str, ...] = ()  # of TYPED the lines, of PIECES the pieces
+    offers: tuple[str, ...] = ()  # what the scripted server offers in reply to EHLO, beside PIPELINING
+    replies: Mapping[str, str] = field(default_factory=dict)  # what the scripted server says instead
     settings: Mapping[str, str] = field(default_factory=dict)  # of the client
     server_settings: Mapping[str, str] = field(default_factory=dict)
     fires: str = ""  # the rule that the box reports; "" for none

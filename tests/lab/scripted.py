@@ -3,7 +3,8 @@
     scripted.py ADDRESS FOLDER [KEYWORD | VERB=REPLY ...]
 
 The KEYWORDs are what it offers in reply to EHLO, the REPLYs what it says instead of its own; `\\r\\n` in one is a line
-end. Each accepted text goes to FOLDER/NUMBER.eml as it came, dots doubled.
+end. For VERB the beginning of a line may stand, in capitals (the longest counts), GREETING, or TEXT, a mail's end.
+Each accepted text goes to FOLDER/NUMBER.eml as it came, dots doubled.
 """
 
 import itertools
@@ -19,9 +20,10 @@ REPLIES = {
     b"RSET": "250 2.0.0 Ok",
     b"NOOP": "250 2.0.0 Ok",
     b"QUIT": "221 2.0.0 Bye",
+    b"XEXCH50": "354 Send binary data",
+    b"GREETING": "220 mx.example.net ESMTP",
+    b"TEXT": "250 2.0.0 Ok: queued as ABC123",
 }
-GREETING = "220 mx.example.net ESMTP"
-ACCEPTED = "250 2.0.0 Ok: queued as ABC123"
 UNKNOWN = "502 5.5.2 Error: command not recognized"
 
 
@@ -44,14 +46,24 @@ class Dialogue(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         try:
-            self.say(GREETING)
-            while line := self.rfile.readline(2048):
+            self.say(self.server.replies[b"GREETING"])
+            while line := self.rfile.readline(65536):
                 verb = line[:4].upper().rstrip()
-                self.say(*self.extensions() if verb == b"EHLO" else [self.server.replies.get(verb, UNKNOWN)])
+                if verb == b"BDAT":
+                    self.chunk(line.split())
+                    continue
+                self.say(*self.extensions() if verb == b"EHLO" else [self.reply(line)])
+                if verb == b"XEXC":
+                    self.rfile.read(int(line.split()[1]))
+                    self.say("250 2.0.0 Ok")
                 if verb == b"QUIT" or (verb == b"DATA" and not self.text()):
                     return
         except OSError:
             return
+
+    def reply(self, line: bytes) -> str:
+        fitting = [key for key in self.server.replies if line.upper().startswith(key)]
+        return self.server.replies[max(fitting, key=len)] if fitting else UNKNOWN
 
     def extensions(self) -> list[str]:
         if b"EHLO" in self.server.replies:
@@ -65,9 +77,20 @@ class Dialogue(socketserver.StreamRequestHandler):
         while (line := self.rfile.readline()) not in (b".\r\n", b""):
             lines.append(line)
         if line:
-            (self.server.folder / f"{next(self.server.numbers)}.eml").write_bytes(b"".join(lines))
-            self.say(ACCEPTED)
+            self.take(b"".join(lines))
         return bool(line)
+
+    def chunk(self, words: list[bytes]) -> None:
+        """The mail is what its last chunk holds."""
+        octets = self.rfile.read(int(words[1]))
+        if words[-1].upper() == b"LAST":
+            self.take(octets)
+        else:
+            self.say("250 2.0.0 Ok")
+
+    def take(self, text: bytes) -> None:
+        (self.server.folder / f"{next(self.server.numbers)}.eml").write_bytes(text)
+        self.say(self.server.replies[b"TEXT"])
 
     def say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())

@@ -3,8 +3,13 @@
 from collections.abc import Callable
 
 from messages import Mail, Text, attached, references
+from rows import SMALL
 
 ZIP, WORD, PROGRAM = "application/zip", "application/vnd.ms-word", "application/octet-stream"
+SIGNATURE = (
+    "v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=k1; h=from:to:subject:content-type:date;\n"
+    " bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=dzdVyOfAKCdLXdJOc9G2q8LoXSlEniSbav+yuU4zGeeruD00lszZ"
+)
 
 # Each carries what one rule looks for, or is the clean twin of one that does.
 MAILS: dict[str, Callable[[], Text]] = {
@@ -18,12 +23,30 @@ MAILS: dict[str, Callable[[], Text]] = {
     "plain-office": lambda: attached("office/plain.docx", "minutes.docx", WORD),
     "packed-exe": lambda: attached("program/upx-hello32.exe", "minutes.exe", PROGRAM),
     "plain-exe": lambda: attached("program/hello32.exe", "minutes.exe", PROGRAM),
+    "raw-name": lambda: Text(fields={"X-Réf": "12"}),
+    "control-field": lambda: Text(fields={"X-Note": "bell\a"}),
+    "long-line": lambda: Text(fields={"References": references(1400)}),
+    "line-of-400": lambda: Text(fields={"X-Long": "x" * 392}),
+    "body-line-of-700": lambda: Text(body="x" * 700 + "\n"),
+    "long-name": lambda: attached("archive/infozip-plain.zip", "m" * 296 + ".zip", ZIP),
+    "signed": lambda: Text(fields={"DKIM-Signature": SIGNATURE}),
+    "many-to": lambda: Text(fields={"To": ", ".join(f"u{number}@example.net" for number in range(8))}),
+    "aes-zip": lambda: attached("archive/pyzipper-aes256.zip", "minutes.zip", ZIP),
+    "macro-doc": lambda: attached("office/macros.doc", "minutes.doc", WORD),
+    "macro-xlsm": lambda: attached("office/macros.xlsm", "minutes.xlsm", WORD),
+    "aspack-exe": lambda: attached("program/aspack-2.12-entry.exe", "minutes.exe", PROGRAM),
+    "fsg-exe": lambda: attached("program/fsg-2.0.exe", "minutes.exe", PROGRAM),
+    "mpress-exe": lambda: attached("program/mpress.exe", "minutes.exe", PROGRAM),
+    "nested-zip": lambda: attached("archive/deep2.zip", "minutes.zip", ZIP),
 }
 
 
-def compose(name: str, size: int, sender: str, recipient: str) -> Mail:
-    """The mail of this name; without one, a body of whole lines of 70 octets that has nearly `size` octets."""
+def compose(name: str, size: int, sender: str, *recipients: str) -> Mail:
+    """The mail of this name, made longer at its end when `size` is more than the usual; without a name a body of whole
+    lines of 70 octets that has nearly `size` octets."""
     if name:
-        return Mail(MAILS[name]().mail().data, sender, (recipient,))
-    header = f"From: <{sender}>\nTo: <{recipient}>\nSubject: test\n\n"
-    return Mail((header + ("x" * 70 + "\n") * (size // 71)).encode(), sender, (recipient,))
+        data = MAILS[name]().mail().data
+        more = b"x" * 70 + b"\n"
+        return Mail(data + (more * ((size - len(data)) // 71) if size > SMALL else b""), sender, recipients)
+    header = f"From: <{sender}>\nTo: <{recipients[0]}>\nSubject: test\n\n"
+    return Mail((header + ("x" * 70 + "\n") * (size // 71)).encode(), sender, recipients)

@@ -2,11 +2,122 @@
 
 from __future__ import annotations
 
-from smtpinspect.diagnose.model import Break, Case, Observed
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Final
+
+from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
+from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
+from smtpinspect.diagnose.observe.habits import forged, genuine, habits
+from smtpinspect.diagnose.observe.place import Place, stage
+from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
+from smtpinspect.diagnose.observe.vantage import vantage
+from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.grammar import limits
+
+OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
+KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
+GOOD: Final = ("accepted", "encrypted", "aborted")
+SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
+QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
-def observe(case: Case) -> Observed:
-    """From the mail's record and, where there is one, the trace of its connection."""
+def closer_look(cases: Sequence[Case]) -> list[Case]:
+    """Those whose packets tell more than their records: the failed ones, and the encrypted ones that nobody closed. Of
+    a capture that is not large also the delivered ones, whose connections may have been broken behind the mail."""
+    failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
+    hidden = [case for case in cases if case.observed.outcome == "encrypted"]
+    octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
+    if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
+        hidden = [case for case in hidden if case.flow.state != "closed"]
+        slow = (case for case in cases if not case.failed and _is_last(case) and _slow(case.mail))
+        return [*failed, *hidden, *islice(slow, limits.LOOKED_AT)]
+    return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case)), *hidden]
+
+
+def _slow(mail: Mail | None) -> bool:
+    """May its client have given up before the reply came?"""
+    return mail is not None and mail.end_ns - mail.start_ns > SLOW * NANO
+
+
+def _is_last(case: Case) -> bool:
+    return case.mail is None or case.mail.tx_id + 1 >= case.flow.mails
+
+
+def observe(case: Case, taken: Where | None = None) -> Observed:
+    """From the mail's record and, where there is one, the trace of its connection. `taken`: where that was captured."""
+    if case.trace is None or not case.trace.packets:
+        return _recorded(case)
+    packets = case.trace.packets
+    said = dialogue(packets)
+    where = vantage(packets, taken)
+    steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
+    base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
+    refused = _refused(case, said, steps, packets)
+    open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
+    found = ending(packets, said, where.where) if open_ended else None
+    if refused is not None and not (found is not None and _earlier(found, refused, said)):
+        return _with_text(base, refused, steps)
+    late = _late(base, steps, packets)
+    if late is not None:
+        return _with_text(base._replace(outcome="stalled"), late, steps)
+    if found is None:
+        return base
+    if said.tls_at is not None:
+        return _encrypted(base, found, said)
+    if base.outcome in GOOD and case.mail is not None and not _behind(found):
+        found = Ending(Break(), None, 0.0, found.acked)
+    return _with_text(base, found, steps, case)
+
+
+def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
+    """What lies behind STARTTLS has no phases, but octets that were lost, or an RST that was forged."""
+    lost = found.acked < said.sent[0] or found.heard < said.sent[1]
+    made = base._replace(octets_acknowledged=found.acked, phase=None, stage=None)
+    if found.broken.by != "middlebox" or (found.broken.kind == "drop" and not lost):
+        return made._replace(broken=Break())
+    outcome = OUTCOMES.get(found.broken.kind, base.outcome)
+    return made._replace(broken=found.broken, silence=found.silence, outcome=outcome)
+
+
+def _behind(found: Ending) -> bool:
+    """Was the flow broken behind the mail: its last reply lost, or what comes after it?"""
+    return found.broken.by == "middlebox" and found.place is not None and found.place.phase in ("dotreply", "quit")
+
+
+def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
+    """Was the flow broken before the server said no? It does so when it has waited too long, or lost the client."""
+    if found.broken.kind not in ("drop", "rst", "fin") or found.broken.by not in ("middlebox", "unknown"):
+        return False
+    if said.unasked is not None and said.unasked.code == CLOSES:
+        return True
+    if found.broken.kind == "drop" and found.broken.by == "middlebox" and found.heard <= refused.heard:
+        return True  # the client never got that reply
+    broken, reply = found.broken.packet, refused.broken.packet
+    return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
+
+
+def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
+    """The server took the mail when its client had given up, who does not know of it and sends it again."""
+    text = next((step for step in steps if step.verb == TEXT and step.last and step.answer), None)
+    closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
+    if base.outcome != "accepted" or text is None or text.answer is None or closed is None:
+        return None
+    said = max((p.ns for p in packets if p.by_client and p.length and p.number <= closed.number), default=closed.ns)
+    if text.answer.packet.number < closed.number or closed.ns - said < GAVE_UP * NANO:
+        return None  # whoever closes with the last octets still listens
+    acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
+    sign = Sign(text.answer.packet.number, "the reply comes after the client has closed")
+    broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
+    heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
+    silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
+    return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
+
+
+def _recorded(case: Case) -> Observed:
+    """What the engine wrote down."""
     mail, flow = case.mail, case.flow
     if mail is None:
         return Observed(confidence=tuple(flow.confidence))
@@ -18,7 +129,98 @@ def observe(case: Case) -> Observed:
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
         stage=mail.stage,
-        broken=Break("reply" if mail.outcome == "refused" else "none"),
+        broken=_as_recorded(mail),
         silence=mail.silence,
         confidence=tuple(mail.confidence),
     )
+
+
+def _as_recorded(mail: Mail) -> Break:
+    """What the record alone tells: a client that closes may have given up."""
+    kind = KINDS.get(mail.outcome)
+    if kind is None:
+        return Break()
+    if kind == "reply":
+        return Break("reply", "server")
+    told: By = "unknown" if kind == "drop" or mail.closer == "none" else mail.closer
+    return Break(kind, told)
+
+
+def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
+    text = next((step for step in steps if step.verb == TEXT), None)
+    made = base._replace(
+        broken=found.broken,
+        silence=found.silence or base.silence,
+        octets_acknowledged=found.acked,
+        text_acknowledged=None if text is None else max(0, min(found.acked, text.end) - text.at),
+    )
+    if found.place is None:
+        if case is not None and case.mail is None:
+            hidden = "one-direction" in base.confidence or "mid-stream" in base.confidence
+            made = made._replace(outcome="unknown" if hidden else "aborted")
+        return made
+    outcome = base.outcome if base.outcome in GOOD else OUTCOMES.get(found.broken.kind, base.outcome)
+    if found.broken.by == "unknown" and found.silence < 1 and base.outcome == "unknown":
+        outcome = "unknown"
+    return made._replace(phase=found.place.phase, stage=found.place.stage, outcome=outcome)
+
+
+def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
+    """A 4xx or 5xx that decided it."""
+    if case.mail is not None:
+        if case.mail.outcome != "refused":
+            return None
+        phase: str = case.mail.phase or "mail"
+        answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
+    else:
+        tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
+        answers = [("greeting", said.greeting), *((each.phase, each.answer) for each in tried)]
+        told = [(at, reply) for at, reply in answers if reply is not None and reply.code is not None]
+        if not told or (told[-1][1].code or 0) < 400:
+            return None
+        phase, answer = told[-1]
+    by: By = "server"
+    signs: tuple[Sign, ...] = ()
+    if answer is not None:
+        before = [p for p in packets if not p.by_client and p.number < answer.packet.number]
+        signs = forged(answer.packet, habits(before)) if before else ()
+        by = "middlebox" if signs else "server"
+    number = answer.packet.number if answer is not None else None
+    own = genuine(packets, answer.packet) if answer is not None and signs else packets
+    acked = min(max([0, *(p.acks or 0 for p in own if not p.by_client)]), said.sent[0])
+    heard = answer.at if answer is not None else -1
+    return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
+
+
+def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:
+    first, last = packets[0], packets[-1]
+    ack = next((p for p in packets if p.by_client and p.number > first.number and not p.flags & SYN), last)
+    made = [_moment("connect", first, ack, "handshake")]
+    if said.greeting is not None:
+        made.append(_moment("greeting", said.greeting.packet, said.greeting.packet, _short(said.greeting), ack.ns))
+    for step in said.steps:
+        made.append(_moment(step.phase, step.packet, step.answer.packet if step.answer else last, _told(step)))
+    return tuple(made)
+
+
+def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | None = None) -> Moment:
+    begin_ns = first.ns if begin_ns is None else min(begin_ns, first.ns)
+    return Moment(phase, begin_ns, max(begin_ns, last.ns), first.number, told)
+
+
+def _told(step: Step) -> str:
+    if step.verb == TEXT:
+        text = f"{step.end - step.at:,} octets of text"
+    elif step.verb == "AUTH":
+        text = " ".join(step.line.decode("latin-1").split()[:2])
+    elif not step.verb:
+        text = "(an answer of AUTH)"
+    else:
+        text = step.line.rstrip(b"\r\n").decode("latin-1")[:QUOTED]
+    return f"{text}: {_short(step.answer)}"
+
+
+def _short(answer: Answer | None) -> str:
+    if answer is None:
+        return "no reply"
+    return answer.line.rstrip(b"\r\n").decode("latin-1")[:QUOTED]

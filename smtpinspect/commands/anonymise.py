@@ -1,0 +1,75 @@
+"""`smtpinspect anonymise`: a capture that can be shown to others, with the same verdicts."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from smtpinspect.commands.arguments import inspectors_of, number, parser_of
+from smtpinspect.commands.console import DONE, MATCHED, text_out, unreadable
+from smtpinspect.errors import UsageError
+
+ANONYMISE_HELP: Final = """\
+OUT holds the packets of IN's SMTP connections, and nothing else, as a pcap of
+IP packets: link headers, comments, names of interfaces and other protocols are
+gone, IP fragments are joined.
+
+kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
+          TTL, TCP options; SMTP commands, keywords and reply codes; names of
+          known header fields, MIME types, charsets, encodings; file extensions;
+          times, days and years, versions, status codes; what of attachments the
+          rules go by (records of a ZIP, directory of a compound file, a program's
+          headers and entry point)
+replaced: addresses (common prefixes stay common; private, loopback and
+          multicast networks stay what they are), every other word and number,
+          by ones of the same length and the same classes of octets (letters,
+          digits, 8-bit), the same always by the same
+lost:     what TLS carries (zeros), what an archive's packed members hold: rules
+          on an archive or a program inside of one fire no longer
+
+Then both captures are replayed, and it is told which verdicts are not the same.
+The key is random and forgotten; --key makes several captures consistent. Who
+knows the key, or a part of the texts, can recognise words: keep it to yourself,
+and look at OUT before you send it (smtpinspect transcript OUT).
+
+examples:
+  smtpinspect anonymise mail.pcap public.pcap
+  smtpinspect anonymise --key "$(cat secret)" inside.pcap inside-public.pcap
+
+exit status: 0 done, all verdicts are the same; 1 some are not (OUT is written
+all the same); 2 wrong usage; 3 IN could not be read to its end (what was read
+is in OUT)
+"""
+
+
+def run(words: list[str]) -> int:
+    """Run `smtpinspect anonymise` with these words; its exit status."""
+    parser = parser_of(
+        "anonymise", "Replace names, texts and addresses in a capture; verdicts stay the same.", ANONYMISE_HELP
+    )
+    parser.add_argument("capture", metavar="IN", help="pcap or pcapng, plain or packed")
+    parser.add_argument("out", metavar="OUT", help="the pcap to write")
+    parser.add_argument("--key", metavar="TEXT", help="the same key replaces the same by the same (default: random)")
+    inspectors_of(parser)
+    parser.add_argument(
+        "--port", type=number(1, 65_535), action="append", metavar="N", help="server port (25 587 465 2525)"
+    )
+    given = parser.parse_intermixed_args(words)
+    if given.capture == "-":
+        raise UsageError("IN is read several times: a file is wanted, not standard input")
+    if os.path.exists(given.out) and os.path.exists(given.capture) and os.path.samefile(given.out, given.capture):
+        raise UsageError(f"{given.out}: that is the capture itself")
+
+    from smtpinspect.diagnose.anonymise.face import anonymise, key_of
+    from smtpinspect.engine import PORTS
+    from smtpinspect.report.anonymise_page import page
+
+    done = anonymise(
+        given.capture, given.out, key=key_of(given.key), inspectors=given.inspectors, ports=given.port or PORTS
+    )
+    with text_out(None) as (out, width, style):
+        for line in page(done, given.capture, given.out, width, style):
+            print(line, file=out)
+    if done.fault is not None:
+        return unreadable(done.fault)
+    return DONE if done.compared.same else MATCHED

@@ -1,0 +1,235 @@
+"""What attachments hold, replaced: octets of 128 and more, but for what the scanners of content go by.
+
+Of a ZIP its records, with names replaced but for their kind; of a compound file (OLE) its header, its FAT and the names
+in its directory; of a program its headers and the octets at its entry point, which tell a packer. A deflated member is
+made anew where one of these lies in it and there is room enough; else it becomes one that inflates to noise.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import Final
+
+from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.grammar import limits
+
+_LOCAL, _CENTRAL, _END, _BEHIND = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x07\x08"
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_EXTRAS: Final = frozenset((0x0001, 0x9901))  # ZIP64, and AES (WinZip), by which encryption is told
+_STUB: Final = 2 * limits.PACKER_PATTERN  # octets of a program from its entry point on
+_NAME: Final = re.compile(rb"[A-Za-z]{4,}")
+_BLOCK: Final = 65_535  # octets of a stored block (RFC 1951 3.2.4)
+
+
+def file(octets: bytes, texts: Texts, depth: int = 0) -> bytes:
+    """The octets of a file replaced; as many."""
+    if octets.startswith(_LOCAL) and depth <= limits.ARCHIVE_DEPTH:
+        made = _zip(octets, texts, depth)
+    elif octets.startswith(_OLE):
+        made = _compound(octets, texts)
+    elif octets.startswith(b"MZ"):
+        made = _program(octets, texts)
+    elif octets.startswith(b"\x1f\x8b\x08"):
+        made = _gzip(octets, texts)
+    elif _is_text(octets):
+        made = b"".join(texts.line(line) for line in octets.splitlines(keepends=True))
+    else:
+        made = texts.noise(octets, len(octets))
+    return made if len(made) == len(octets) else texts.noise(octets, len(octets))
+
+
+def _is_text(octets: bytes) -> bool:
+    """Control characters are few in a text of any charset but UTF-16."""
+    head = octets[:4_096]
+    odd = sum(octet < 0x20 and octet not in (9, 10, 13) for octet in head)
+    high = sum(octet >= 0x80 for octet in head)
+    return odd == 0 and high * 2 <= len(head)
+
+
+def deflated(octets: bytes, texts: Texts) -> bytes:
+    """As many octets that inflate to noise (RFC 1951: stored blocks, the last one marked)."""
+    left = len(octets)
+    if left < 5:
+        return texts.noise(octets, left)
+    out = bytearray()
+    while left:
+        n = min(left - 5, _BLOCK)
+        if 0 < left - 5 - n < 5:
+            n -= 5
+        last = n == left - 5
+        out += struct.pack("<BHH", last, n, n ^ 0xFFFF) + texts.noise(octets[:64] + b"%d" % left, n)
+        left -= n + 5
+    return bytes(out)
+
+
+def _gzip(octets: bytes, texts: Texts) -> bytes:
+    """The header without its fields of text, a body that inflates to noise, no right checksum."""
+    if len(octets) < 18 or octets[3] & 0b1_1110:
+        return texts.noise(octets, len(octets))
+    return octets[:10] + deflated(octets[10:-8], texts) + octets[-8:]
+
+
+def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
+    out = bytearray()
+    at = 0
+    while at < len(octets):
+        mark = octets[at : at + 4]
+        if mark == _LOCAL and at + 30 <= len(octets):
+            at = _member(octets, at, out, texts, depth)
+        elif mark == _CENTRAL and at + 46 <= len(octets):
+            n, extra, comment = struct.unpack_from("<HHH", octets, at + 28)
+            out += octets[at : at + 46]
+            at += 46
+            out += texts.line(octets[at : at + n])
+            out += _extra(octets[at + n : at + n + extra])
+            out += texts.line(octets[at + n + extra : at + n + extra + comment])
+            at += n + extra + comment
+        elif mark == _END and at + 22 <= len(octets):
+            out += octets[at : at + 22] + texts.noise(octets[at:], len(octets) - at - 22)
+            break
+        elif mark == _BEHIND:
+            out += octets[at : at + 16]
+            at += 16
+        else:  # what no record tells: up to the next one
+            following = octets.find(b"PK", at + 1)
+            end = following if following > 0 else len(octets)
+            out += texts.noise(octets[at:end], end - at)
+            at = end
+    return bytes(out)
+
+
+def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) -> int:
+    flags, method = struct.unpack_from("<HH", octets, at + 6)
+    size, _, n, extra = struct.unpack_from("<IIHH", octets, at + 18)
+    out += octets[at : at + 30]
+    at += 30
+    out += texts.line(octets[at : at + n]) + _extra(octets[at + n : at + n + extra])
+    at += n + extra
+    if flags & 8 and not size:
+        ends = [place for mark in (_BEHIND, _LOCAL, _CENTRAL) if (place := octets.find(mark, at)) >= 0]
+        end = min(ends, default=len(octets))
+    else:
+        end = min(at + size, len(octets))
+    data = octets[at:end]
+    if flags & 1:
+        out += texts.noise(data, len(data))
+    elif method == 0:
+        out += file(data, texts, depth + 1) if data else b""
+    elif method == 8:
+        out += _again(data, texts, depth) or deflated(data, texts)
+    else:
+        out += texts.noise(data, len(data))
+    return end
+
+
+class _Zeros(Texts):
+    """Zeros for noise: what is deflated again must not grow."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.__dict__.update(vars(texts))
+
+    def noise(self, about: bytes, n: int) -> bytes:
+        return bytes(max(n, 0))
+
+
+def _again(data: bytes, texts: Texts, depth: int) -> bytes:
+    """A deflated file of a kind that scanners open, replaced and deflated to as many octets; nothing of any other."""
+    unpacker = zlib.decompressobj(-15)
+    try:
+        octets = unpacker.decompress(data, limits.ANONYMISED_FILE)
+    except zlib.error:
+        return b""
+    if not unpacker.eof or unpacker.unused_data or not octets.startswith((_LOCAL, _OLE, b"MZ")):
+        return b""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    made = packer.compress(file(octets, _Zeros(texts), depth + 1)) + packer.flush(zlib.Z_FULL_FLUSH)
+    left = len(data) - len(made)
+    # Empty blocks fill it up: a stored one has 5 octets, one behind an empty block of fixed codes 6 (RFC 1951 3.2).
+    sixes = left % 5
+    fives = left // 5 - sixes
+    if fives < 1:
+        return b""
+    stored = b"\0\0\xff\xff"
+    return made + (b"\x02\0" + stored) * sixes + (b"\0" + stored) * (fives - 1) + b"\1" + stored
+
+
+def _extra(extra: bytes) -> bytes:
+    """Fields that no scanner reads are emptied."""
+    out = bytearray(extra)
+    at = 0
+    while at + 4 <= len(extra):
+        kind, n = struct.unpack_from("<HH", extra, at)
+        if kind not in _EXTRAS:
+            out[at + 4 : at + 4 + n] = bytes(len(out[at + 4 : at + 4 + n]))
+        at += 4 + n
+    return bytes(out)
+
+
+def _compound(octets: bytes, texts: Texts) -> bytes:
+    """[MS-CFB] 2: the header, the sectors of the FAT that it names, the directory's chain."""
+    if len(octets) < 512:
+        return texts.noise(octets, len(octets))
+    size = 1 << min(octets[30], 16)
+    first = int.from_bytes(octets[48:52], "little")
+    fats = [n for n in struct.unpack_from("<109I", octets, 76) if n < 0xFFFFFFFA]
+    out = bytearray(octets[:512] + texts.noise(octets, len(octets) - 512))
+    entries: list[int] = []
+    for sector in fats:
+        begin = (sector + 1) * size
+        out[begin : begin + size] = octets[begin : begin + size]
+        part = octets[begin : begin + size]
+        entries += struct.unpack(f"<{len(part) // 4}I", part[: len(part) // 4 * 4])
+    sector, seen = first, 0
+    while sector < 0xFFFFFFFA and seen < limits.OLE_CHAIN:
+        begin = (sector + 1) * size
+        for at in range(begin, min(begin + size, len(octets)), 128):
+            out[at : at + 128] = _entry(octets[at : at + 128], texts)
+        sector = entries[sector] if sector < len(entries) else 0xFFFFFFFE
+        seen += 1
+    return bytes(out[: len(octets)])
+
+
+def _entry(entry: bytes, texts: Texts) -> bytes:
+    """A directory entry ([MS-CFB] 2.6.1): its name is replaced, unless it is one that every document has."""
+    if len(entry) < 128:
+        return texts.noise(entry, len(entry))
+    name = entry[:64].decode("utf-16-le", "replace")
+    plain = "".join(char if ord(char) < 0x80 else "x" for char in name).encode()
+    made = texts.line(plain.replace(b"_", b" ")).decode("ascii", "replace")
+    told = "".join(new if old.isalnum() else old for old, new in zip(name, made, strict=True))
+    return told.encode("utf-16-le", "replace")[:64].ljust(64, b"\0") + entry[64:80] + bytes(36) + entry[116:128]
+
+
+def _program(octets: bytes, texts: Texts) -> bytes:
+    """The headers and what lies around the entry point and the imports, as the scanner keeps them."""
+    out = bytearray(texts.noise(octets, len(octets)))
+    out[:64] = octets[:64]
+    if len(octets) < 64:
+        return bytes(out)
+    pe = int.from_bytes(octets[60:64], "little")
+    if octets[pe : pe + 4] != b"PE\0\0" or pe + 24 > limits.PE_HEAD:
+        return bytes(out)
+    sections, optional = struct.unpack_from("<H12xH", octets, pe + 6)
+    table = pe + 24 + optional
+    end = min(table + 40 * min(sections, limits.PE_SECTIONS), limits.PE_HEAD)
+    out[pe:end] = octets[pe:end]
+    if optional >= 28:
+        entry = int.from_bytes(octets[pe + 40 : pe + 44], "little")
+        wide = octets[pe + 24 : pe + 26] == b"\x0b\x02"
+        imports = int.from_bytes(octets[pe + 24 + (120 if wide else 104) :][:4], "little")
+        for n in range(min(sections, limits.PE_SECTIONS)):
+            row = octets[table + 40 * n : table + 40 * n + 40]
+            if len(row) < 24:
+                break
+            virtual, address, raw, place = struct.unpack_from("<IIII", row, 8)
+            if entry and address <= entry < address + max(virtual, raw):
+                begin = place + entry - address
+                out[begin : begin + _STUB] = octets[begin : begin + _STUB]
+            if imports and address <= imports < address + max(virtual, raw):
+                begin, behind = max(place + imports - address - limits.PE_IMPORTS, 0), place + imports - address
+                behind += limits.PE_IMPORTS
+                out[begin:behind] = _NAME.sub(lambda found: texts.word(found[0]), octets[begin:behind])
+    return bytes(out[: len(octets)])
+

@@ -1,0 +1,212 @@
+"""The packets of SMTP connections written anew: addresses and payloads replaced, everything else as it was."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from smtpinspect._core.fragments import Fragments
+from smtpinspect._core.pcapfile import records
+from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.anonymise.streams import Laid
+from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.enforce.craft import SYN
+from smtpinspect.errors import CaptureError
+from smtpinspect.simulate.flow import datagram, ends
+from smtpinspect.source import Input, open_source
+
+WRAP: Final = 1 << 32
+_MAGIC: Final = 0xA1B23C4D  # pcap with nanoseconds
+_RAW: Final = 101  # LINKTYPE_RAW
+_SNAPLEN: Final = 262_144
+_TRIED: Final = 8  # segments of a stream without SYN among which its first octet is looked for
+_NOP: Final = b"\x01"
+
+End = tuple[bytes, int]
+
+
+class Written(NamedTuple):
+    """Packets that were written, and those that belong to no SMTP connection."""
+
+    packets: int
+    left_out: int
+
+
+class _Packet(NamedTuple):
+    ns: int
+    ip: bytes  # as far as it was captured
+    conn: int
+    side: int
+    fields: dict[str, Any]
+
+
+class _Reader:
+    """The packets of these connections, in the order of the capture."""
+
+    def __init__(self, flows: list[Flow]) -> None:
+        self.left_out = 0
+        self._known: dict[tuple[End, End], list[tuple[int, int, int]]] = {}
+        for flow in sorted(flows, key=lambda flow: flow.first_packet):
+            client, server = ends(flow)
+            for side, pair in enumerate(((client, server), (server, client))):
+                self._known.setdefault(pair, []).append((flow.first_packet, side, flow.start_ns))
+
+    def packets(self, source: Input) -> Iterator[_Packet]:
+        self.left_out = 0
+        joiner = Fragments()
+        opened = open_source(source)
+        try:
+            for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
+                fields = joiner.feed(link, frame, ns, wirelen)
+                found = self._of(fields, number, ns) if fields is not None and fields["kind"] == "tcp" else None
+                ip = datagram(frame, fields) if found and fields else None
+                if ip is None or found is None or fields is None:
+                    self.left_out += 1
+                    continue
+                yield _Packet(ns, ip, found[0], found[1], fields)
+        finally:
+            opened.close()
+
+    def _of(self, fields: dict[str, Any], number: int, ns: int) -> tuple[int, int] | None:
+        known = self._known.get(((fields["src"], fields["sport"]), (fields["dst"], fields["dport"])))
+        if known is None:
+            return None
+        best = known[0]
+        for each in known[1:]:
+            if each[0] <= number:
+                best = each
+        # What came before the first one of its connection is none of it.
+        return best[:2] if number >= best[0] or ns >= best[2] else None
+
+
+def _records(opened: Any) -> Iterator[tuple[int, int, bytes, int]]:
+    try:
+        yield from records(opened)
+    except CaptureError:
+        return  # the first pass has told
+
+
+def write(source: Input, out: BinaryIO, laid: Laid, texts: Texts) -> Written:
+    """Write the capture anew: classic pcap with nanoseconds, IP packets without link header; fragments are joined."""
+    reader = _Reader(laid.flows)
+    origins = _origins(reader, source, laid)
+    out.write(struct.pack("<IHHiIII", _MAGIC, 2, 4, 0, 0, _SNAPLEN, _RAW))
+    n = 0
+    for packet in reader.packets(source):
+        ip = _anew(packet, origins, laid, texts)
+        seconds, rest = divmod(packet.ns, 1_000_000_000)
+        missing = packet.fields["payload_len"] - len(packet.fields["payload"])
+        out.write(struct.pack("<IIII", seconds & 0xFFFFFFFF, rest, len(ip), len(ip) + max(missing, 0)) + ip)
+        n += 1
+    return Written(n, reader.left_out)
+
+
+class _Origin:
+    """Sequence numbers of a stream as offsets; the number of offset 0."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.near = 0
+
+    def offset(self, seq: int) -> int:
+        delta = (seq - self.first - self.near) % WRAP
+        at = self.near + (delta - WRAP if delta >= WRAP // 2 else delta)
+        self.near = max(self.near, at)
+        return at
+
+
+def _origins(reader: _Reader, source: Input, laid: Laid) -> dict[tuple[int, int], _Origin]:
+    """Of each stream: behind its SYN, or where the segments fit what was laid aside."""
+    found: dict[tuple[int, int], _Origin] = {}
+    heads: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
+    for packet in reader.packets(source):
+        stream = packet.conn, packet.side
+        seq: int = packet.fields["seq"]
+        if packet.fields["flags"] & SYN:
+            found.setdefault(stream, _Origin((seq + 1) % WRAP))
+        elif stream not in found and packet.fields["payload"]:
+            tried = heads.setdefault(stream, [])
+            if len(tried) < _TRIED:
+                tried.append((seq, packet.fields["payload"][:64]))
+    for stream, tried in heads.items():
+        if stream in found:
+            continue
+        first = tried[0][0]
+        for seq, payload in tried:
+            head = b"".join(old for _, old, _ in laid.spool.pieces(*stream, 0, len(payload)))
+            if head and payload.startswith(head[: len(payload)]):
+                first = seq
+                break
+        found[stream] = _Origin(first)
+    return found
+
+
+def _anew(packet: _Packet, origins: dict[tuple[int, int], _Origin], laid: Laid, texts: Texts) -> bytes:
+    ip, fields = packet.ip, packet.fields
+    four = ip[0] >> 4 == 4
+    head = (ip[0] & 15) * 4 if four else len(ip) - len(fields["body"])
+    tcp = ip[head:]
+    size = max((tcp[12] >> 4) * 4, 20) if len(tcp) > 12 else 20
+    payload = tcp[size : size + fields["payload_len"]]
+    origin = origins.get((packet.conn, packet.side))
+    made = b""
+    if payload:
+        syn = fields["flags"] & SYN
+        at = origin.offset((fields["seq"] + bool(syn)) % WRAP) if origin else -1
+        made = _payload(payload, at, packet, laid, texts)
+    before = bytearray(ip[:head])
+    begin, n = (12, 4) if four else (8, 16)
+    for place in (begin, begin + n):
+        before[place : place + n] = texts.addresses.binary(ip[place : place + n])
+    if four:
+        before[20:] = _NOP * (head - 20)
+        before[10:12] = bytes(2)
+        before[10:12] = (0xFFFF - _sum(bytes(before))).to_bytes(2, "big")
+    segment = bytearray(tcp[:size] + made)
+    whole = len(payload) == fields["payload_len"] and len(tcp) >= size
+    if len(segment) >= 18 and whole:
+        segment[16:18] = _checksum(ip, tcp[: size + len(payload)], bytes(before), bytes(segment), four)
+    elif len(segment) >= 18:
+        segment[16:18] = b"\0\0"
+    return bytes(before + segment)
+
+
+def _payload(payload: bytes, at: int, packet: _Packet, laid: Laid, texts: Texts) -> bytes:
+    """By stream offset, so that a repetition holds the same; where it held other octets, by these."""
+    unknown = bytes(len(payload)) if packet.conn in laid.encrypted else texts.line(payload)
+    out = bytearray(unknown)
+    if at < 0:
+        return bytes(out)
+    for offset, old, new in laid.spool.pieces(packet.conn, packet.side, at, len(payload)):
+        begin = offset - at
+        now = payload[begin : begin + len(old)]
+        if now == old:
+            out[begin : begin + len(old)] = new
+            continue
+        for n, (octet, was) in enumerate(zip(now, old, strict=True)):
+            if octet == was:
+                out[begin + n] = new[n]
+    return bytes(out)
+
+
+def _checksum(ip: bytes, tcp: bytes, head: bytes, segment: bytes, four: bool) -> bytes:
+    """Right where it was right; else as wrong as it was."""
+    zeroed = tcp[:16] + b"\0\0" + tcp[18:]
+    right = 0xFFFF - _sum(_pseudo(ip, len(tcp), four) + zeroed)
+    told = int.from_bytes(tcp[16:18], "big")
+    wrong = (told - right) % 0xFFFF
+    now = 0xFFFF - _sum(_pseudo(head, len(segment), four) + bytes(segment[:16]) + b"\0\0" + bytes(segment[18:]))
+    return ((now + wrong) % 0xFFFF if wrong else now).to_bytes(2, "big")
+
+
+def _pseudo(ip: bytes, n: int, four: bool) -> bytes:
+    return (ip[12:20] if four else ip[8:40]) + n.to_bytes(4, "big") + b"\0\0\0\x06"
+
+
+def _sum(octets: bytes) -> int:
+    """The ones' complement sum of 16-bit words (RFC 1071)."""
+    if len(octets) % 2:
+        octets += b"\0"
+    rest = int.from_bytes(octets, "big") % 0xFFFF
+    return rest or (0xFFFF if any(octets) else 0)

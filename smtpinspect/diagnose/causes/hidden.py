@@ -1,0 +1,176 @@
+"""Rules whose deciding octets this capture cannot hold: those of the reply that never came, and, on the receiver's
+side, those of the segment that was cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.scene import Direction, Scene
+from smtpinspect.diagnose.causes.wire import Look, fit
+from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.inspectors import registry
+from smtpinspect.inspectors.base import Inspector, Rule
+from smtpinspect.simulate.script import Script
+
+# What is read where the flow stands: kinds of facts by place. A text that has not begun may hold all of it.
+BODY: Final = frozenset({"Part", "Content", "Line", "EndOfData", "Count", "EmptyLine"})
+PLACES: Final[Mapping[str, frozenset[str]]] = {
+    "command": frozenset({"Command", "Path", "EmptyLine", "Line", "Count"}),
+    "text": BODY | {"Field"},
+    "body": BODY,
+    "reply": frozenset({"Reply", "ReplyLine", "Line", "Count"}),
+}
+_ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
+# Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
+END: Final = "the end of data"
+CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
+ASK: Final[Mapping[Direction, str]] = {
+    "client": "the octets that would decide are not in this capture: get the sender's, or the message",
+    "server": "the reply that would decide is not in this capture: get the receiver's",
+}
+
+
+class Hidden(NamedTuple):
+    """A rule that may have fired. `strong`: what is seen makes its octets likely."""
+
+    rule: str
+    title: str
+    label: str
+    look: Look
+    strong: bool
+    default: bool  # the flow ends so by itself, without another setting
+    evidence: tuple[Sign, ...]
+
+
+def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> tuple[Hidden, ...]:
+    """Each rule once, strong ones first. `out`: inspectors' labels and rules that let such octets pass."""
+    found: dict[str, Hidden] = {}
+    for label, spec in case.specs.items():
+        rows = _rows(spec)
+        for each in (
+            *_greeting(case, scene, label, rows), *_replies(case, scene, label, rows), *_cut(case, scene, label, rows)
+        ):  # fmt: skip
+            known = found.get(each.rule)
+            if (label, each.rule) not in out and (known is None or _better(each) < _better(known)):
+                found[each.rule] = each
+    return tuple(sorted(found.values(), key=_better))
+
+
+def _better(one: Hidden) -> tuple[bool, bool]:
+    return not one.strong, not one.default
+
+
+_TABLES: dict[str, tuple[Rule, ...]] = {}
+
+
+def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
+    if isinstance(spec, Inspector):
+        return spec.table()
+    if spec not in _TABLES:
+        _TABLES.clear() if len(_TABLES) > 64 else None
+        _TABLES[spec] = registry.load(spec).table()
+    return _TABLES[spec]
+
+
+def endless(case: Case, scene: Scene) -> bool:
+    """Is the greeting's last line lost in its mask, and does the client wait for more?"""
+    greeting = case.script.greeting if case.script is not None else None
+    if greeting is None or scene.client.sent:
+        return False
+    return bool(_ENDLESS.match(greeting.octets)) and b"\n220 " not in greeting.octets
+
+
+def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    if not endless(case, scene):
+        return
+    for row in rows:
+        if row.breaks and row.when.kind.name == "Greeting":
+            look = fit(row, scene)
+            text = "the greeting is masked with stars, and its last line is none: the client waits for it"
+            if look is not None:
+                yield Hidden(row.id, row.title, label, look, True, True, (Sign(None, text),))
+
+
+def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    """A command waits for its reply, which the box may have cut."""
+    waiting = _waiting(case)
+    if not waiting or scene.side == "receiver" or scene.server.lost:
+        return
+    for row in _possible(rows, "reply", scene):
+        strong = unsure(case) and row.when.kind.name == "Reply"
+        text = f"{waiting} has no reply"
+        text += ", and the server may not know it; " if strong else "; "
+        yield _made(row, label, scene, strong, text + ASK["server"])
+
+
+def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
+    """The client's octets end, or have a hole, and nothing behind is in the capture."""
+    if scene.client.lost and scene.client.hole is None:
+        return
+    if scene.side == "sender" or (scene.side == "unknown" and _place(case) == "command"):
+        return
+    for row in _possible(rows, _place(case), scene):
+        yield _made(row, label, scene, False, ASK["client"])
+
+
+def _made(row: Rule, label: str, scene: Scene, strong: bool, text: str) -> Hidden:
+    look = fit(row, scene)
+    assert look is not None
+    return Hidden(row.id, row.title, label, look, strong, not look.setting, (Sign(None, text),))
+
+
+def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
+    for row in rows:
+        if row.kind == "seen" or not (row.breaks or row.action.strength >= Strength.ANSWER):
+            continue
+        if row.when.kind.name not in PLACES[place] or fit(row, scene) is None:
+            continue
+        if row.when.kind.name not in _SHARED or place in _where(row):
+            yield row
+
+
+# Kinds of facts that are born in more than one place, and those of their rules.
+_SHARED: Final = frozenset({"Line", "Count"})
+_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "rate-limit")
+
+
+def _where(row: Rule) -> tuple[str, ...]:
+    if row.id.endswith(_COMMANDS):
+        return ("command",)
+    if row.id.endswith((".reply", "invalid-recipients")):
+        return ("reply",)
+    return ("text", "body") if ".body" in row.id else ("text",)
+
+
+def unsure(case: Case) -> bool:
+    """Does a command wait for its reply that the server need not know?"""
+    waiting = _waiting(case)
+    return bool(waiting) and waiting not in CORE and not _offered(case.script, waiting)
+
+
+def _waiting(case: Case) -> str:
+    """What has no reply: the verb of a command, or the end of data; "" for nothing."""
+    if case.script is None:
+        return ""
+    verb = next((each.verb or "a line" for each in case.script.commands if each.reply is None), "")
+    mail = case.transaction
+    return verb or (END if mail is not None and mail.complete and mail.reply is None else "")
+
+
+def _offered(script: Script | None, verb: str) -> bool:
+    if script is None:
+        return False
+    offered = {word.split()[0].upper().partition("=")[0] for word in script.keywords if word}
+    greeting = script.greeting.text.upper() if script.greeting is not None else ""
+    return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
+
+
+def _place(case: Case) -> str:
+    """Where the client's dialogue stands when its octets end."""
+    mail = case.transaction
+    if mail is None or mail.text_at is None or mail.complete:
+        return "command"
+    return "body" if b"\r\n\r\n" in mail.text else "text"

@@ -1,0 +1,212 @@
+"""Causes in their order: what is proved or confirmed, what fits, and always a filter that nobody here knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from smtpinspect._core.views import excerpt
+from smtpinspect.diagnose.causes import hidden as absent
+from smtpinspect.diagnose.causes.altered import altered
+from smtpinspect.diagnose.causes.candidates import Candidate, candidates
+from smtpinspect.diagnose.causes.remedies import remedies
+from smtpinspect.diagnose.causes.scene import Scene, scene_of
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.survey import EVERY
+from smtpinspect.inspectors import registry
+from smtpinspect.inspectors.base import Inspector
+
+UNKNOWN: Final = "unknown-filter"
+WORDS: Final[tuple[Confidence, ...]] = tuple(CONFIDENCE)
+PASSED: Final = 8  # rules whose octet came through that a case tells of
+HIDDEN: Final = 16  # rules whose octet is in no capture
+
+# Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
+# user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
+PROVED, OCTET, STRONG, NAMED, LOOKALIKE, NOBODY, GUESS = range(7)
+
+
+class Contrasts(Protocol):
+    """What the accepted mails of a survey tell."""
+
+    def of_case(self, case: Case) -> list[Contrast]: ...
+
+    def refutes(self, case: Case, cause: Cause) -> Against | None: ...
+
+    def refuted(self, case: Case) -> Mapping[tuple[str, str], Against]: ...
+
+
+def rank(
+    case: Case,
+    contrasts: Contrasts | None = None,
+    lookalikes: tuple[Sequence[Cause], Sequence[Against]] = ((), ()),
+) -> None:
+    """Fill in the causes of a case, best first, and what is out. Nothing of a case that did not fail.
+
+    `lookalikes`: what others found, causes and what is ruled out; among the causes also what the firewall's log
+    confirms.
+    """
+    scene = scene_of(case)
+    changed = altered(case, scene) if scene is not None else ()
+    if not case.failed and not (case.observed.outcome == "aborted" and scene and _gave_up(case, scene, changed)):
+        return
+    if scene is not None and not changed and _nothing(case, scene):
+        return
+    alike, against = list(lookalikes[0]), list(lookalikes[1])
+    placed: list[tuple[int, int, int, Cause]] = []  # confidence, class, place
+    rules: list[tuple[int, int, Cause]] = []
+    if scene is not None:
+        fallen = contrasts.refuted(case) if contrasts is not None else {}
+        found = candidates(case, scene, fallen)
+        against += [fallen[alert.inspector, alert.rule] for alert in found.refuted]
+        fits = (*found.fits, *(each for each in changed if each.rule not in {one.rule for one in found.fits}))
+        rules += [(OCTET, each.place, _rule(case, each)) for each in fits]
+        against += [_passed(alert) for alert in found.passed[:PASSED]]
+        fitting = any(not each.speaks_against for each in fits)
+        known = {cause.cause for _, _, cause in rules}
+        out = {(alert.inspector, alert.rule) for alert in found.passed}
+        more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
+        more = [each for each in more if each.strong or not fitting][:HIDDEN]
+        guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
+        rules += [(STRONG if each.strong else guess, not each.default, _hidden(each)) for each in more]
+    sure = any(each.confidence == "certain" for each in alike)
+    confirmed = [each for each in alike if each.degree == "confirmed"]
+    alike = [each for each in alike if each.degree != "confirmed"]
+    for sort, place, cause in rules:
+        refuted = contrasts.refutes(case, cause) if contrasts is not None else None
+        if refuted is not None:
+            against.append(refuted)
+        elif cause.confidence == "certain" or not sure:
+            placed.append((WORDS.index(cause.confidence), sort, place, cause))
+        else:
+            placed.append((WORDS.index("unlikely"), sort, place, cause._replace(confidence="unlikely")))
+    placed = [each for each in placed if not any(_same(each[3], cause) for cause in confirmed)]
+    placed += [(0, PROVED, 0, _confirmed(case, cause, rules)) for cause in confirmed]
+    for cause in alike:
+        sort = PROVED if cause.degree == "proved" else LOOKALIKE
+        placed.append((WORDS.index(cause.confidence), sort, 0, cause))
+    nobody = _unknown(case, scene, sure)
+    placed.append((WORDS.index(nobody.confidence), NOBODY, 0, nobody))
+    placed.sort(key=lambda each: each[:3])
+    case.causes = _ranked(placed)
+    left = {cause.cause for cause in case.causes}
+    case.against = [each for each in against if each.cause not in left]
+    if contrasts is not None:
+        case.contrast = contrasts.of_case(case)
+
+
+def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
+    """Rules that the same segment fits share a place."""
+    made: list[Cause] = []
+    before: tuple[int, int, int] | None = None
+    for confidence, sort, place, cause in placed:
+        same = before == (confidence, sort, place) and sort in (OCTET, STRONG, NAMED, GUESS)
+        number = 0 if not made else made[-1].rank if same else len(made)
+        before = (confidence, sort, place)
+        made.append(cause._replace(rank=number))
+    return made
+
+
+def _same(one: Cause, other: Cause) -> bool:
+    """The same rule, or one of the family that the other names."""
+    return one.cause == other.cause or one.cause.startswith(other.cause + ".")
+
+
+def _confirmed(case: Case, cause: Cause, rules: Sequence[tuple[int, int, Cause]]) -> Cause:
+    """What the firewall's own log says, with what fits it here."""
+    mine = next((each for _, _, each in rules if _same(each, cause)), None)
+    if mine is not None:
+        return mine._replace(
+            confidence=cause.confidence, degree=cause.degree, evidence=(*cause.evidence, *mine.evidence)
+        )
+    if cause.remedies or cause.kind != "rule":
+        return cause
+    spec = next((each for each in case.specs.values() if _product(each) == cause.cause.partition(".")[0]), "")
+    return cause._replace(remedies=remedies(case, cause.cause, spec)) if spec else cause
+
+
+def _product(spec: str | Inspector) -> str:
+    return spec.name if isinstance(spec, Inspector) else spec.partition(":")[0].partition(",")[0]
+
+
+def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:
+    """Did the client take its leave for what a box did to the dialogue?"""
+    return any(not each.speaks_against for each in changed) or absent.endless(case, scene)
+
+
+def _nothing(case: Case, scene: Scene) -> bool:
+    """No mail was tried, all was answered, and the client took its leave: a probe, or a monitor."""
+    if case.mail is not None or case.script is None or scene.client.lost or scene.server.again:
+        return False
+    said = case.script.commands
+    return bool(said) and said[-1].verb == "QUIT" and all(each.reply is not None for each in said)
+
+
+def _rule(case: Case, one: Candidate) -> Cause:
+    alert = one.alert
+    product = one.rule.partition(".")[0]
+    prints = [each for each in case.fingerprints if _speaks(each, product, alert.profile)]
+    evidence = list(one.evidence)
+    if one.look.setting:
+        evidence.append(Sign(None, f"it ends so with {one.look.setting}"))
+    evidence += [Sign(each.signs[0].packet if each.signs else None, each.text) for each in prints]
+    confidence: Confidence = "likely" if prints or one.stamped else "possible"
+    if one.speaks_against:
+        confidence = "unlikely"
+        evidence += [Sign(each.packet, f"against it: {each.text}") for each in one.speaks_against]
+    return Cause(
+        cause=one.rule,
+        kind="rule",
+        confidence=confidence,
+        title=_title(one),
+        evidence=tuple(evidence),
+        remedies=remedies(case, one.rule, _spec(case, alert.inspector)),
+        alert=alert,
+        inspector=_named(case, alert.inspector),
+        product=product,
+    )
+
+
+def _title(one: Candidate) -> str:
+    if not one.named:
+        return one.alert.title
+    return registry.find(one.named.partition(".")[0]).pages[one.named].title
+
+
+def _hidden(one: absent.Hidden) -> Cause:
+    return Cause(
+        one.rule, "rule", "possible", one.title, one.evidence, inspector=one.label,
+        product=one.rule.partition(".")[0],
+    )  # fmt: skip
+
+
+def _speaks(sign: Fingerprint, product: str, profile: str) -> bool:
+    """Is it a sign of this product, and of this generation?"""
+    return sign.product == product and (not sign.profiles or profile in sign.profiles)
+
+
+def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
+    """A filter that no emulation here knows fits whatever was cut."""
+    text = "nothing in the capture tells against it"
+    if scene is not None and scene.client.lost:
+        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream did not come through"
+    elif scene is not None and scene.server.lost:
+        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream did not come through"
+    elif scene is not None and scene.kind == "reply":
+        text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
+    sign = Sign(scene.packet if scene is not None else None, text)
+    return Cause(UNKNOWN, "unknown-filter", "unlikely" if sure else "possible", "a filter we do not know", (sign,))
+
+
+def _passed(alert: Any) -> Against:
+    text = f"{excerpt(alert.octets)[:60]} came through, and the dialogue went on"
+    return Against(alert.rule, "ruled-out", text, (Sign(alert.packet, text),))
+
+
+def _spec(case: Case, label: str) -> str | Inspector:
+    return case.specs.get(label, label)
+
+
+def _named(case: Case, label: str) -> str:
+    spec = _spec(case, label)
+    return spec if isinstance(spec, str) else label

@@ -1,0 +1,69 @@
+"""What stops a rule: on the firewall from one alarm for one peer to the whole inspection, at the sender what avoids
+the trip. Texts of the firewall are those of `inspectors/*/remedies.py`; `smtpinspect rules RULE` prints them whole."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from smtpinspect.diagnose.causes.sender import changes
+from smtpinspect.diagnose.model import Case, Remedy
+from smtpinspect.errors import UsageError
+from smtpinspect.inspectors import explain, registry
+from smtpinspect.inspectors.base import Inspector
+
+KEPT: Final = 6  # ways on the firewall
+
+
+def remedies(case: Case, rule: str, spec: str | Inspector, *, own_firewall: bool = False) -> tuple[Remedy, ...]:
+    """The sender's first, unless the firewall is one's own."""
+    here, there = changes(case, rule), on_firewall(rule, spec, peer(case))
+    return (*there, *here) if own_firewall else (*here, *there)
+
+
+def peer(case: Case) -> str:
+    """The address that the firewall's rule would name."""
+    return case.flow.client.rpartition(":")[0].strip("[]")
+
+
+def on_firewall(rule: str, spec: str | Inspector, client: str = "") -> tuple[Remedy, ...]:
+    """Those that fit this generation, the smallest first."""
+    made = _loaded(spec) if isinstance(spec, str) else spec
+    if made is None:
+        return ()
+    profile = made.profile
+    found = [each for each in made.remedies(rule) if not each.profiles or profile in each.profiles]
+    found.sort(key=_breadth)
+    return tuple(_remedy(each, client) for each in found[:KEPT])
+
+
+@cache
+def _loaded(spec: str) -> Inspector | None:
+    try:
+        return registry.load(spec)
+    except UsageError:
+        return None  # what was judged with was an instance, and is not at hand
+
+
+# How much is switched off, by words of the title; what names none of them touches one rule.
+_BREADTH: Final = (
+    (("this peer", "leave one host out"), 0),
+    (("no inspection", "no fixup", "no inspect", "plain translation", "whole inspection", "FTD", "FWSM"), 3),
+    (("release",), 2),
+)
+
+
+def _breadth(one: explain.Remedy) -> int:
+    return next((size for words, size in _BREADTH if any(word in one.title for word in words)), 1)
+
+
+def _remedy(one: explain.Remedy, client: str) -> Remedy:
+    commands = tuple(line.replace("PEER", client) if client else line for line in one.commands)
+    return Remedy(
+        "firewall",
+        one.title if not one.menu else f"{one.title} ({one.menu})",
+        commands,
+        loses=one.loses,
+        check=one.check,
+        undo=one.undo,
+    )

@@ -1,0 +1,272 @@
+"""Two captures, before and after a change: what servers say, how much goes through TLS, what becomes of mails.
+
+Worse is what `WORSE` tells, and nothing else: a share that chance explains is none of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb, erfc, sqrt
+from typing import Any, Final, NamedTuple
+
+from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect.engine import PORTS, Stats
+from smtpinspect.errors import CaptureError
+from smtpinspect.grammar import limits
+from smtpinspect.source import Input
+
+BROKEN: Final = frozenset(("stalled", "reset", "closed"))
+CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
+EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
+_STARS: Final = frozenset("*02 ")
+WORSE: Final = (
+    "a server's greeting is starred now and was not",
+    "a server that offered a keyword in all replies to EHLO before offers it in none now, or one that was never"
+    " masked (XXXX...) is masked",
+    "TLS is used on a smaller share of connections than before",
+    "a larger share of mails breaks without a reply (stalled, reset, closed), or is refused (4xx, 5xx): of all"
+    " mails, or of those with one property",
+)
+
+
+class Property(NamedTuple):
+    """Something of a mail by which outcomes are told apart."""
+
+    name: str
+    has: Callable[[Mail], bool]
+
+
+def _eight_bit(mail: Mail) -> bool:
+    return mail.subject is not None and not mail.subject.isascii()
+
+
+PROPERTIES: Final = (
+    Property("raw 8-bit Subject", _eight_bit),
+    Property("with an attachment", lambda mail: bool(mail.attachments)),
+    Property("more than 65,536 bytes", lambda mail: mail.octets > 65_536),
+    Property("at most 1,400 bytes", lambda mail: mail.octets <= 1_400),
+    Property("several recipients", lambda mail: len(mail.rcpt_to) > 1),
+    Property("sent by BDAT", lambda mail: mail.bdat),
+    Property("a bounce (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
+)
+
+
+@dataclass(slots=True)
+class Sum:
+    """Outcomes of mails."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+
+    @property
+    def mails(self) -> int:
+        return self.outcomes.total()
+
+    @property
+    def broken(self) -> int:
+        return sum(self.outcomes[word] for word in BROKEN)
+
+    @property
+    def refused(self) -> int:
+        return self.outcomes["refused"]
+
+
+@dataclass(slots=True)
+class Server:
+    """What one server says. `greetings` are kept in part; `keywords` counts the replies to EHLO that hold each."""
+
+    greetings: set[str] = field(default_factory=set)
+    starred: int = 0
+    connections: int = 0
+    replies: int = 0
+    keywords: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two captures."""
+
+    connections: int = 0
+    encrypted: int = 0
+    all: Sum = field(default_factory=Sum)
+    having: dict[str, Sum] = field(default_factory=lambda: {one.name: Sum() for one in PROPERTIES})
+    servers: dict[str, Server] = field(default_factory=dict)
+    stats: Stats | None = None
+    fault: CaptureError | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What the object of `--format json` says of it."""
+        return {
+            "connections": self.connections,
+            "tls": self.encrypted,
+            "mails": self.all.mails,
+            "outcomes": dict(self.all.outcomes),
+            "properties": {name: dict(one.outcomes) for name, one in self.having.items() if one.mails},
+            "servers": {
+                name: {
+                    "connections": one.connections,
+                    "starred": one.starred,
+                    "greetings": sorted(one.greetings),
+                    "ehlo_replies": one.replies,
+                    "keywords": dict(one.keywords),
+                }
+                for name, one in self.servers.items()
+            },
+        }
+
+
+class Difference(NamedTuple):
+    """Something that is not as it was. `before` and `after` are told as they are printed."""
+
+    what: str
+    before: str
+    after: str
+    worse: bool
+
+
+class Comparison(NamedTuple):
+    """Both captures, and what differs: what is worse first."""
+
+    before: Side
+    after: Side
+    differences: tuple[Difference, ...]
+
+    @property
+    def worse(self) -> bool:
+        return any(one.worse for one in self.differences)
+
+    def record(self) -> dict[str, Any]:
+        """The object of `--format json`."""
+        return {
+            "worse": self.worse,
+            "differences": [one._asdict() for one in self.differences],
+            "before": self.before.record(),
+            "after": self.after.record(),
+        }
+
+
+def compare(before: Input, after: Input, *, ports: Sequence[int] = PORTS) -> Comparison:
+    """One pass over each; memory does not grow with them. Raises UsageError for what cannot be opened."""
+    first, second = side(before, ports), side(after, ports)
+    found = [*_servers(first, second), *_tls(first, second), *_outcomes(first, second)]
+    found.sort(key=lambda one: not one.worse)
+    return Comparison(first, second, tuple(found))
+
+
+def side(source: Input, ports: Sequence[int]) -> Side:
+    """What one capture shows."""
+    made = Side()
+    for told in talks(source, [], ports=ports):
+        if isinstance(told, Stats):
+            made.stats = told
+        elif isinstance(told, CaptureError):
+            made.fault = told
+        else:
+            _add(made, told)
+    return made
+
+
+def _add(made: Side, talk: Talk) -> None:
+    made.connections += 1
+    made.encrypted += talk.starttls or any(mail.outcome == "encrypted" for mail in talk.mails)
+    for mail in talk.mails:
+        if mail.outcome == "encrypted":
+            continue
+        made.all.add(mail.outcome)
+        for one in PROPERTIES:
+            if one.has(mail):
+                made.having[one.name].add(mail.outcome)
+    name = talk.flow.server
+    if name not in made.servers and len(made.servers) >= limits.COUNTED_KEYS:
+        name = "(others)"
+    server = made.servers.setdefault(name, Server())
+    server.connections += 1
+    server.starred += starred(talk.greeting)
+    if talk.greeting and len(server.greetings) < 4:
+        server.greetings.add(talk.greeting)
+    if talk.keywords:
+        server.replies += 1
+        server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
+
+
+def starred(greeting: str) -> bool:
+    """Overwritten as MailGuard does: stars, and the octets 0, 2 and blank that it leaves."""
+    return "*" in greeting and not set(greeting) - _STARS
+
+
+def _servers(first: Side, second: Side) -> Iterator[Difference]:
+    for name in sorted(first.servers.keys() & second.servers.keys()):
+        old, new = first.servers[name], second.servers[name]
+        if bool(old.starred) != bool(new.starred):
+            told = ("in clear", "starred") if new.starred else ("starred", "in clear")
+            yield Difference(f"{name}: greeting", *told, bool(new.starred))
+        elif old.greetings.isdisjoint(new.greetings) and old.greetings and new.greetings:
+            yield Difference(f"{name}: greeting", min(old.greetings), min(new.greetings), False)
+        if not old.replies or not new.replies:
+            if old.replies and new.connections > 1:
+                yield Difference(f"{name}: replies to EHLO with keywords", f"{old.replies:,}", "none", True)
+            continue
+        for word in sorted(old.keywords.keys() | new.keywords.keys()):
+            was, now = old.keywords[word], new.keywords[word]
+            masked = word.startswith("XXX")
+            shares = f"{was:,} of {old.replies:,}", f"{now:,} of {new.replies:,}"
+            if was == old.replies and not now:
+                yield Difference(f"{name}: keyword {word}", *shares, not masked)
+            elif now and not was:
+                yield Difference(f"{name}: keyword {word}", *shares, masked)
+
+
+def _tls(first: Side, second: Side) -> Iterator[Difference]:
+    if not first.connections or not second.connections:
+        return
+    lower = chance(first.connections - first.encrypted, first.connections,
+                   second.connections - second.encrypted, second.connections)  # fmt: skip
+    higher = chance(first.encrypted, first.connections, second.encrypted, second.connections)
+    if min(lower, higher) < CHANCE:
+        yield Difference(
+            "connections with TLS", share(first.encrypted, first.connections),
+            share(second.encrypted, second.connections), lower < CHANCE,
+        )  # fmt: skip
+
+
+def _outcomes(first: Side, second: Side) -> Iterator[Difference]:
+    rows: Mapping[str, tuple[Sum, Sum]] = {"all mails": (first.all, second.all)} | {
+        f"mails {name}" if name[0] != "r" else f"mails with {name}": (one, second.having[name])
+        for name, one in first.having.items()
+    }
+    for name, (old, new) in rows.items():
+        limit = CHANCE if name == "all mails" else CHANCE / len(PROPERTIES)
+        for word, was, now in (("broken", old.broken, new.broken), ("refused", old.refused, new.refused)):
+            if not old.mails or not new.mails:
+                continue
+            more = chance(was, old.mails, now, new.mails)
+            less = chance(old.mails - was, old.mails, new.mails - now, new.mails)
+            if min(more, less) < limit:
+                yield Difference(f"{name}, {word}", share(was, old.mails), share(now, new.mails), more < limit)
+
+
+def share(n: int, of: int) -> str:
+    """`3 of 40 (7.5%)`."""
+    return f"{n:,} of {of:,} ({100 * n / of:.1f}%)" if of else "none"
+
+
+def chance(was: int, before: int, now: int, after: int) -> float:
+    """How probable it is that so many of `after`, or more, have what `was` of `before` had, were nothing changed.
+
+    Fisher's exact test, one-sided; by the normal distribution where there are many.
+    """
+    if not before or not after or now * before <= was * after:
+        return 1.0
+    total, having = before + after, was + now
+    if total > EXACT:
+        p = having / total
+        spread = sqrt(p * (1 - p) * (1 / before + 1 / after))
+        return 0.5 * erfc((now / after - was / before) / spread / sqrt(2)) if spread else 1.0
+    return sum(comb(having, k) * comb(total - having, after - k) for k in range(now, min(having, after) + 1)) / comb(
+        total, after
+    )

@@ -1,0 +1,85 @@
+"""Accepted mails as the control group: what they refute, and what mails that were cut have that they have not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Sign
+from smtpinspect.diagnose.tally import Group, Tally, Trip, path_of
+
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.survey import Survey
+
+SHOWN: Final = 6  # properties of a case
+LEAST: Final = 0.3  # how much larger the share that is cut must be among those that have the property
+
+
+class Contrasts:
+    """What a tally says of each case."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+
+    def of_case(self, case: Case) -> list[Contrast]:
+        """Properties of this mail that tell the cut mails of its path from the accepted ones, the sharpest first."""
+        group = self.tally.paths.get(path_of(case.flow))
+        if group is None or case.mail is None:
+            return []
+        words = self.tally.cut.get((case.flow.flow_id, case.mail.tx_id), frozenset())
+        told = [(_sharpness(each), each) for each in (self._crossed(group, word) for word in sorted(words))]
+        told = [each for each in told if each[0] >= LEAST]
+        told.sort(key=lambda each: -each[0])
+        return [each for _, each in told[:SHOWN]]
+
+    def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
+        """Rules that accepted mails of its path trip under the same settings, by inspector's label and full id."""
+        group = self.tally.paths.get(path_of(case.flow))
+        return {key: _refuted(key[1], trip) for key, trip in group.trips.items()} if group is not None else {}
+
+    def refutes(self, case: Case, cause: Cause) -> Against | None:
+        """Is it a rule that accepted mails of the same path trip under the same settings?"""
+        if cause.kind != "rule" or cause.alert is None:
+            return None
+        return self.refuted(case).get((cause.alert.inspector, cause.alert.rule))
+
+    def _crossed(self, group: Group, word: str) -> Contrast:
+        here, everywhere = group.having[word], self.tally.total.having[word]
+        return Contrast(
+            word, here.cut, here.accepted, group.all.cut - here.cut, group.all.accepted - here.accepted,
+            everywhere.cut - here.cut, everywhere.accepted - here.accepted,
+        )  # fmt: skip
+
+
+def of(survey: Survey) -> Contrasts:
+    """Of all mails of a survey."""
+    return Contrasts(survey.tally)
+
+
+def _sharpness(one: Contrast) -> float:
+    """How much more of those with it are cut than of those without; a few count less than many. 0: it tells nothing."""
+    having, without = one.cut + one.accepted, one.cut_without + one.accepted_without
+    if not without and not one.accepted_elsewhere:
+        return 0.0
+    base = one.cut_without / without if without else one.cut_elsewhere / (one.cut_elsewhere + one.accepted_elsewhere)
+    # half a mail is taken off: 1 of 1 tells less than 20 of 20
+    return one.cut / having - base - 0.5 / (having + 1) * (one.cut / having - base)
+
+
+def _refuted(rule: str, trip: Trip) -> Against:
+    one = trip.mails == 1
+    at = f" at limit {trip.limit:,}" if trip.limit is not None else ""
+    text = f"{_named(trip.numbers, trip.mails)} trip{'s' * one} it{at} and {'was' if one else 'were'} accepted here"
+    signs = tuple(Sign(None, f"mail {number:,} of the capture was accepted") for number in trip.numbers)
+    return Against(rule, "refuted", f"{text}, the last at {_utc(trip.last_ns)}", signs)
+
+
+def _named(numbers: tuple[int, ...], mails: int) -> str:
+    told = ", ".join(f"{number:,}" for number in numbers)
+    if mails == 1:
+        return f"mail {told}"
+    return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
+
+
+def _utc(ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ns // 1_000_000_000))

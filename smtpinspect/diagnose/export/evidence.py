@@ -1,0 +1,125 @@
+"""A folder for the other side's network team: what the packets show, the packets, digests, and one question.
+
+It is neutral: nothing of what we think of it is in there, only what anybody can look up in the packets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.export.cut import SUFFIX, Cut, Wanted, cut, empty_folder
+from smtpinspect.diagnose.model import Case
+from smtpinspect.enforce.craft import SYN, parse
+from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
+from smtpinspect.source import Input
+
+SUMS: Final = "SHA256SUMS"
+PIECE: Final = 1 << 20  # octets of a file that are read at once
+
+
+class Exhibit(NamedTuple):
+    """A connection in the folder: the fields of its page, what the packets show, the exact question."""
+
+    name: str
+    fields: Mapping[str, str]
+    facts: tuple[str, ...]
+    question: str
+
+
+Facts = Callable[[Case], Sequence[str]]
+Pages = Callable[[Sequence[Exhibit]], Mapping[str, str]]
+
+
+def evidence(source: Input, cases: Sequence[Case], folder: str, facts: Facts, pages: Pages) -> list[Exhibit]:
+    """Fill the folder with captures, the pages that `pages` makes (name to text), and SHA256SUMS of all of them.
+
+    `facts` tells what is proved of a case. Raises UsageError where the folder is not empty or cannot be written.
+    """
+    once = {case.flow.flow_id: case for case in reversed(cases)}
+    chosen = sorted(once.values(), key=lambda case: case.flow.first_packet)[: limits.EXPORT_CASES]
+    empty_folder(folder, "--evidence")
+    wanted = [Wanted(case.flow, f"connection-{number:03}{SUFFIX}") for number, case in enumerate(chosen, 1)]
+    made = cut(source, wanted, folder)
+    told = [_exhibit(case, one, facts(case)) for case, one in zip(chosen, made, strict=True)]
+    names = [one.wanted.name for one in made if one.packets]
+    for name, text in pages(told).items():
+        _write(os.path.join(folder, name), text)
+        names.append(name)
+    lines = [f"{digest(os.path.join(folder, name))}  {name}\n" for name in sorted(names)]
+    _write(os.path.join(folder, SUMS), "".join(lines))
+    return told
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def digest(path: str) -> str:
+    """SHA-256 (FIPS 180-4) of a file, in hexadecimal digits."""
+    made = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            made.update(piece)
+    return made.hexdigest()
+
+
+def _exhibit(case: Case, made: Cut, facts: Sequence[str]) -> Exhibit:
+    flow = case.flow
+    fields = {
+        "protocol": "TCP",
+        "client (sender)": flow.client,
+        "server": flow.server,
+        "first packet": utc(flow.start_ns),
+        "last packet": utc(flow.end_ns),
+        "packets": f"{made.packets:,}, in the original capture between packet {made.first:,} and {made.last:,}",
+        **dict(_numbers(case)),
+    }
+    if case.mail is not None:
+        fields |= {"mail from": case.mail.mail_from or "<>", "to": ", ".join(case.mail.rcpt_to[:10])}
+        if case.mail.message_id:
+            fields["message-id"] = case.mail.message_id
+    return Exhibit(made.wanted.name, fields, tuple(facts), "\n".join(case.questions) or _question(case))
+
+
+def utc(ns: int) -> str:
+    """RFC 3339, microseconds."""
+    return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ns % 10**9 // 1000:06}Z"
+
+
+def _numbers(case: Case) -> Iterator[tuple[str, str]]:
+    """Sequence numbers as they are on the wire: of both SYNs, and of the first octet that was lost."""
+    if case.trace is None:
+        return
+    first: dict[bool, int] = {}
+    for packet in case.trace.packets:
+        if packet.flags & SYN and packet.by_client not in first and (segment := parse(packet.ip)):
+            first[packet.by_client] = segment.seq
+            yield f"initial sequence number of the {'client' if packet.by_client else 'server'}", f"{segment.seq}"
+    broken = case.observed.broken
+    if broken.at is None:
+        return
+    for packet in case.trace.packets:
+        end = packet.end
+        if packet.by_client and packet.at is not None and end is not None and packet.at <= broken.at < end:
+            if segment := parse(packet.ip):
+                lost = (segment.seq + broken.at - packet.at) % (1 << 32)
+                yield "first sequence number that was never acknowledged", f"{lost} (the client's byte {broken.at})"
+            return
+
+
+def _question(case: Case) -> str:
+    """Where nobody has a better one."""
+    flow = case.flow
+    return (
+        f"Please search the log of every firewall and mail gateway between {utc(flow.start_ns)} and "
+        f"{utc(flow.end_ns)} for src {flow.client} dst {flow.server}: which rule or alarm stopped this connection?"
+    )

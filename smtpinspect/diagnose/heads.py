@@ -1,0 +1,158 @@
+"""Beside the records of a pass, what the dialogues begin with: greetings, keywords, the head of each mail's text.
+
+Memory is bounded: a few thousand octets for each connection that is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from smtpinspect._core.views import Flow, Mail, ObjectSink
+from smtpinspect.engine import PORTS, Engine, Run, Stats
+from smtpinspect.errors import CaptureError
+from smtpinspect.grammar import limits
+from smtpinspect.inspectors.base import Inspector
+from smtpinspect.simulate.guess import RECEIVED, RECEIVED_HEAD, received
+from smtpinspect.source import Input
+
+SERVER: Final = 1
+
+
+class Talk(NamedTuple):
+    """A connection that is over. `senders` tells the MTA that put the first Received field on each mail with a text."""
+
+    flow: Flow
+    mails: tuple[Mail, ...]
+    senders: tuple[str, ...]
+    greeting: str  # its first line without code
+    keywords: tuple[str, ...]  # of the first reply to EHLO
+    starttls: bool
+
+
+class _Open:
+    __slots__ = ("senders", "server", "starttls", "text", "verbs")
+
+    def __init__(self) -> None:
+        self.server = bytearray()
+        self.text: bytearray | None = None
+        self.senders: list[str] = []
+        self.verbs: list[bytes] = []
+        self.starttls = False
+
+
+class _Tape:
+    """Hears what the machine reads; each method gets the connection's first packet."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, _Open] = {}
+
+    def of(self, conn: int) -> _Open:
+        made = self.open.get(conn)
+        if made is None:
+            made = self.open[conn] = _Open()
+        return made
+
+    def stream(self, conn: int, side: int, at: int, octets: bytes, _: Any) -> None:
+        if side == SERVER and at < limits.DIALOGUE_HEAD:
+            talk = self.of(conn)
+            if len(talk.server) == at:
+                talk.server += octets[: limits.DIALOGUE_HEAD - at]
+
+    def command(self, conn: int, line: bytes, *_: Any) -> None:
+        talk = self.of(conn)
+        if len(talk.verbs) < 2:
+            talk.verbs.append(line[:5].upper())
+
+    def text_begin(self, conn: int, *_: Any) -> None:
+        self._close(self.of(conn))
+
+    def text(self, conn: int, octets: bytes, *_: Any) -> None:
+        talk = self.of(conn)
+        if talk.text is None:
+            talk.text = bytearray()
+        if len(talk.text) < RECEIVED_HEAD:
+            talk.text += octets[: RECEIVED_HEAD - len(talk.text)]
+
+    def text_end(self, conn: int, *_: Any) -> None:
+        self._close(self.of(conn))
+
+    def chunk_done(self, conn: int, _: int, last: bool, *__: Any) -> None:
+        if last:
+            self._close(self.of(conn))
+
+    def starttls(self, conn: int, *_: Any) -> None:
+        self.of(conn).starttls = True
+
+    implicit_tls = starttls
+
+    def __getattr__(self, name: str) -> Any:
+        return _nothing
+
+    def _close(self, talk: _Open) -> None:
+        if talk.text is not None:
+            talk.senders.append(_sender(bytes(talk.text)))
+            talk.text = None
+
+    def finish(self, conn: int) -> _Open:
+        talk = self.open.pop(conn, None) or _Open()
+        self._close(talk)
+        return talk
+
+
+def _nothing(*_: Any) -> None:
+    """The rest is of no interest here."""
+
+
+def talks(
+    source: Input, inspectors: Sequence[str | Inspector] | None, *, ports: Sequence[int] = PORTS
+) -> Iterator[Talk | Stats | CaptureError]:
+    """Each connection when it is over, the sums, and why the capture could not be read to its end, where so.
+
+    Raises UsageError like Engine.run.
+    """
+    engine = Engine(inspectors, ports=ports)
+    tape = _Tape()
+    sink = ObjectSink(engine.program, alerts=True, mails=True, flows=True)
+    run = Run(engine, source, sink, tape)
+    mails: dict[int, list[Mail]] = {}
+    try:
+        more = True
+        while more:
+            more = run.step()
+            for record in sink.out:
+                if isinstance(record, Mail):
+                    mails.setdefault(record.flow_id, []).append(record)
+                elif isinstance(record, Flow):
+                    heard = tape.finish(record.first_packet)
+                    greeting, keywords = _said(bytes(heard.server), heard.verbs)
+                    told = tuple(mails.pop(record.flow_id, ()))
+                    yield Talk(record, told, tuple(heard.senders), greeting, keywords, heard.starttls)
+            sink.out = []
+        yield run.stats()
+        if run.replay.fault is not None:
+            yield run.replay.fault
+    finally:
+        run.close()
+
+
+def _sender(text: bytes) -> str:
+    told = received(text)
+    return next((mark.mta for mark in RECEIVED if told and mark.pattern.search(told)), "")
+
+
+def _said(octets: bytes, verbs: Sequence[bytes]) -> tuple[str, tuple[str, ...]]:
+    """The greeting's first line, and the keywords of the reply to EHLO where that was the first or second command."""
+    replies: list[list[str]] = [[]]
+    for line in octets.decode("latin-1").split("\n")[:-1]:
+        text = line.rstrip("\r")
+        replies[-1].append(text)
+        if text[3:4] != "-":
+            replies.append([])
+        if len(replies) > 3:
+            break
+    greeting = replies[0][0][4:] if replies[0] else ""
+    for verb, reply in zip(verbs, replies[1:], strict=False):
+        if verb in (b"EHLO ", b"LHLO ") and reply and reply[0].startswith("250"):
+            return greeting, tuple(line[4:].split(" ")[0].upper() for line in reply[1:])
+    return greeting, ()

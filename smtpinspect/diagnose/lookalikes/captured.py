@@ -1,0 +1,63 @@
+"""What the capture does: it ends too early, it lost packets, it saw one side only, it was cut short."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, seconds
+from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.model import Sign
+
+NEAR_NS: Final = 3 * SECOND  # a connection that was heard of so shortly before the end was not silent
+
+
+def stopped(view: View) -> Said:
+    """The capture ends while the dialogue goes on."""
+    wire = view.wire
+    if not wire.packets:
+        return None
+    if wire.ended is not None:
+        return Out("the end of the connection is in the capture")
+    last = wire.packets[-1]
+    unheard = [*wire.client.lost, *wire.server.lost, *([] if wire.greeted else wire.syns)]
+    silent = max(view.last_ns, last.ns) - min((p.ns for p in unheard), default=last.ns)
+    if silent >= NEAR_NS:
+        return Out(f"the capture goes on for {seconds(silent)} after the last answer")
+    if view.damaged:
+        text = f"the capture is cut off {seconds(silent)} behind this packet, and nobody had closed"
+        return Found("certain", (Sign(last.number, text),), "proved")
+    text = f"the capture ends {seconds(silent)} behind this packet, and nobody had closed"
+    return Found("likely" if view.last_ns > last.ns else "possible", (Sign(last.number, text),))
+
+
+def one_direction(view: View) -> Said:
+    """Only one side's packets were captured: another way back, or a filter of the capture."""
+    wire = view.wire
+    sides = {p.by_client for p in wire.packets}
+    if len(sides) != 1:
+        return Out("packets of both sides are in the capture") if sides else None
+    side = "client" if True in sides else "server"
+    if side == "client" and not any(p.acks for p in wire.packets if p.acks is not None):
+        return None  # a SYN without an answer
+    text = f"only the {side}'s packets are in the capture, though they acknowledge what the other side sent"
+    return Found("certain", (Sign(wire.packets[0].number, text),), "proved")
+
+
+def gaps(view: View) -> Said:
+    """Packets are missing from the capture that did arrive, since they were acknowledged; or their ends are."""
+    wire = view.wire
+    if not wire.packets:
+        return None
+    cut = next((p for p in wire.packets if len(p.payload) < p.length), None)
+    if cut is not None and not view.left_out:
+        text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} octets of this packet (snap length)"
+        return Found("possible", (Sign(cut.number, text),))
+    sides = {p.by_client for p in wire.packets}
+    missing = [way for way in (wire.client, wire.server) if way.acked > way.end + 2 and way.sent]
+    holes = view.case.flow.gaps
+    if view.left_out:
+        return None
+    if len(sides) > 1 and (missing or ("gap" in view.doubts and holes)):
+        text = "octets were acknowledged that the capture does not hold: it lost packets"
+        return Found("likely" if missing else "possible", (Sign(None, text),))
+    return Out("the capture holds every octet that was acknowledged")

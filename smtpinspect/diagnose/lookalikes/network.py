@@ -1,0 +1,261 @@
+"""What the way between the two ends does: packets too large for it, loss, a forgotten connection, a closed port."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+from smtpinspect.diagnose.lookalikes.view import BROKEN, Found, Out, Said, View, listed, plural, seconds
+from smtpinspect.diagnose.lookalikes.wire import SECOND, Way, Wire, size_of
+from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import ACK, RST
+from smtpinspect.grammar.limits import WIRE_SEGMENT
+
+EVERY_PATH: Final = 1280  # octets that every path of IPv6 carries (RFC 8200 5) and nearly every tunnel of IPv4
+FEW: Final = 3  # segments that were lost and came through later: loss, not chance
+STEADY: Final = 4  # times that one segment was lost while no other was
+RATE: Final = 0.03  # of segments sent again: TCP suffers
+IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
+IDLE_LEAST_NS: Final = 10 * SECOND
+TOGETHER_NS: Final = 5 * SECOND
+
+
+def path_mtu(view: View) -> Said:
+    """Packets above a size never arrive, smaller ones do, and no ICMP tells the sender (RFC 2923 2.1)."""
+    wire = view.wire
+    for by_client, way in ((True, wire.client), (False, wire.server)):
+        for notice in wire.notices:
+            large = [p for p in way.lost if size_of(p) > notice.mtu and p.ns <= notice.ns + TOGETHER_NS]
+            again = [p for p in way.sent if p.ns > notice.ns and large and p.at == large[0].at]
+            if notice.what == "too-big" and notice.about_client == by_client and again:
+                said = f"{notice.source} says that packets above {notice.mtu:,} octets are too large"
+                sent = f"one of {size_of(again[-1]):,} octets is sent again and never acknowledged"
+                return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
+    way = wire.client
+    hole = _hole(way)
+    if not way.lost and hole is None:
+        return Out("every packet that the client sent was acknowledged") if way.sent else None
+    if wire.merged:
+        way = _unmerged(way)
+    passed = max((p for p in way.firsts.values() if _first_try(way, p)), key=size_of, default=None)
+    if hole is not None:
+        return _unseen(view, way, hole, passed)
+    lost = [p for p in way.lost if size_of(p) > EVERY_PATH]
+    small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
+    if not lost:
+        return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
+    if passed is not None and size_of(passed) >= min(map(size_of, lost)):
+        text = f"a packet of {size_of(passed):,} octets was acknowledged, as large as the lost one"
+        return Out(text, (Sign(passed.number, text),))
+    if way.tries.get(lost[0].at or 0, 0) < 2:
+        return None
+    through = _smaller_through(view, way, lost[0])
+    if through is None:
+        behind = [p for p in (*small, *wire.client.closing) if p.ns > lost[0].ns]
+        if behind:
+            text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
+            return Out(text, (Sign(behind[0].number, text),))
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
+    told += f"the first sent {way.tries[lost[0].at or 0]} times"
+    if through is None:
+        return Found("possible", (Sign(lost[0].number, told),))
+    signs = Sign(lost[0].number, told), through
+    if len(lost) > 1:
+        return Found("certain", signs, "proved")
+    return Found("likely" if _only_large_fail(view, size_of(lost[0])) else "possible", signs)
+
+
+def _first_try(way: Way, p: Packet) -> bool:
+    at = p.at or 0
+    return at not in way.repeated and way.has(at, at + p.length)
+
+
+def _unmerged(way: Way) -> Way:
+    """Segments that the host joined are taken for full ones of the wire: 1,500 octets."""
+    return Way(
+        way.sent, way.closing, way.end, way.acked, way.sacked,
+        {at: p._replace(length=min(p.length, WIRE_SEGMENT)) for at, p in way.firsts.items()}, way.tries, way.repeated,
+    )  # fmt: skip
+
+
+def _hole(way: Way) -> tuple[int, int] | None:
+    """Octets that the capture does not hold and the receiver did not get, with something behind them that it did."""
+    later = [p.at for p in (*way.sent, *way.closing) if p.at is not None and p.at > way.acked >= 0]
+    start = min(later, default=-1)
+    return (way.acked, start) if start > way.acked and way.acked not in way.firsts else None
+
+
+def _unseen(view: View, way: Way, hole: tuple[int, int], passed: Packet | None) -> Said:
+    """Seen at the receiver: large packets are missing, what lay behind them came."""
+    octets = hole[1] - hole[0]
+    largest = 0 if passed is None else size_of(passed)
+    if octets + 40 <= max(EVERY_PATH, largest):
+        return Out(f"the {octets:,} octets that are missing are not many", ())
+    behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
+    wide = max((size_of(p) for p in behind), default=0)
+    if wide > min(octets + 40, 1280):
+        return Out(f"a packet of {wide:,} octets came through behind the missing ones", ())
+    text = f"octets {hole[0]:,} to {hole[1] - 1:,} of the client never came; smaller packets behind them did"
+    several = octets > WIRE_SEGMENT or _only_large_fail(view, octets)
+    return Found("likely" if several else "possible", (Sign(behind[0].number, text),))
+
+
+def _smaller_through(view: View, way: Way, lost: Packet) -> Sign | None:
+    """A smaller packet behind the lost one that reached the other end."""
+    for p in way.firsts.values():
+        at = p.at or 0
+        if at > (lost.at or 0) and way.has(at, at + p.length) and size_of(p) < size_of(lost):
+            return Sign(p.number, f"one of {size_of(p):,} octets, sent behind it, arrived (SACK)")
+    for p in (*(p for p in way.lost if size_of(p) < size_of(lost)), *way.closing):
+        said = [each for each in view.answers(p.ns) if each.acks == way.acked and not each.flags & RST]
+        if p.ns > lost.ns and said:
+            text = f"the server answers a smaller one ({size_of(p):,} octets, packet {p.number:,})"
+            return Sign(said[0].number, text)
+    return None
+
+
+def _only_large_fail(view: View, size: int) -> bool:
+    """On this path all mails below that size were accepted, at least three, and none above."""
+    took = [case.mail.octets for case in view.others if case.mail is not None and case.mail.outcome == "accepted"]
+    return len(took) >= FEW and max(took) < size
+
+
+def _signs(packets: list[Packet]) -> tuple[Sign, ...]:
+    return tuple(Sign(p.number, f"{size_of(p):,} octets") for p in packets)
+
+
+def loss(view: View) -> Said:
+    """Packets get lost at random: others than the last one too, and what was lost comes through later."""
+    wire = view.wire
+    ways = (wire.client, wire.server)
+    came = [p for way in ways for p in way.recovered]
+    sent = sum(len(way.sent) for way in ways)
+    lost = [p for way in ways for p in way.lost]
+    if not sent:
+        return None
+    repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
+    if len(came) >= FEW and repeats >= RATE * sent:
+        both = all(way.recovered for way in ways)
+        text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
+        strong = both or len(came) >= 2 * FEW
+        return Found("likely" if strong else "possible", (Sign(came[0].number, text),))
+    tries = max((way.tries.get(p.at or 0, 0) for way in ways for p in way.lost), default=0)
+    if came and view.case.observed.broken.kind == "drop":
+        return Found("possible", (Sign(came[0].number, f"{listed(came)}: came through only when sent again"),))
+    if tries >= STEADY and lost:
+        others = sent - repeats - len(lost)
+        return Out(f"one segment was lost {tries} times, and none of the {others:,} before it", _signs(lost[:1]))
+    return Out("nothing had to be sent again") if not lost and not came else None
+
+
+def idle(view: View) -> Said:
+    """A NAT, a firewall or a balancer forgot the connection while it was silent (RFC 5382 5, REQ-5: 2 h 4 min)."""
+    wire = view.wire
+    ways = (wire.client, wire.server)
+    unheard = [p for way in ways for p in way.lost]
+    for way in ways:
+        answered = bool(way.closing) and bool(wire.after(way.closing[0].ns, by_client=not way.closing[0].by_client))
+        unheard += way.closing[:1] if way.closing and not way.closing[0].flags & RST and not answered else []
+    longest = _gap_before(view, None)
+    if not unheard:
+        return Out("no packet stayed without an answer") if wire.packets else None
+    first = min(unheard, key=lambda p: p.number)
+    gap = _gap_before(view, first)
+    if gap < IDLE_LEAST_NS:
+        return Out(f"no silence before the break was longer than {seconds(min(gap, longest))}")
+    text = f"after {seconds(gap)} without a packet nothing is answered any more"
+    data = first.length > 0
+    return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
+
+
+def _gap_before(view: View, p: Packet | None) -> int:
+    """The silence just before this packet; without one, the longest of all."""
+    packets = view.wire.packets
+    gaps = [(b.ns - a.ns, b) for a, b in pairwise(packets)]
+    if p is None:
+        return max((gap for gap, _ in gaps), default=0)
+    return next((gap for gap, b in gaps if b.number == p.number), 0)
+
+
+def outage(view: View) -> Said:
+    """The line or a router was down: other connections of the path fell silent with it."""
+    mail, wire = view.case.mail, view.wire
+    unheard = [*wire.client.lost, *wire.server.lost]
+    if mail is None or not unheard:
+        return Out("packets came through to the end") if wire.packets and not unheard else None
+    began, until = min(p.ns for p in unheard), wire.packets[-1].ns
+    for case in view.others:
+        other = case.mail
+        if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
+            return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
+    fell = [case for case, each in view.wires if _fell(each, began)]
+    if fell:
+        text = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
+        return Found("likely" if len(fell) > 1 else "possible", (Sign(None, text),))
+    return None
+
+
+def _fell(wire: Wire, began: int) -> bool:
+    lost = [*wire.client.lost, *wire.server.lost]
+    return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
+
+
+def port_filter(view: View) -> Said:
+    """SYNs are dropped or refused: a packet filter, or no host."""
+    wire = view.wire
+    if wire.greeted or wire.client.sent:
+        return Out("the handshake was completed")
+    if not wire.syns:
+        return None
+    for notice in wire.notices:
+        text = f"{notice.source} answers the SYN with ICMP {notice.what}"
+        return Found("certain", (Sign(notice.number, text),), "proved")
+    refused = [p for p in wire.packets if not p.by_client and p.flags & RST]
+    if refused:
+        text = "the SYN is answered with RST: connection refused"
+        return Found("certain", (Sign(refused[0].number, text),), "proved")
+    if any(not p.by_client for p in wire.packets) or ("one-direction" in view.doubts and len(wire.syns) == 1):
+        return None
+    text = f"{plural(len(wire.syns), 'SYN')} within {seconds(wire.syns[-1].ns - wire.syns[0].ns)}, none answered"
+    return Found("likely" if len(wire.syns) > 2 else "possible", (Sign(wire.syns[0].number, text),))
+
+
+def one_bad_mx(view: View) -> Said:
+    """Behind one address stand several servers, and one of them is ill: it has another TTL, options, banner."""
+    mine = _signature(view.wire.greeted, view)
+    if mine is None:
+        return None
+    good: list[tuple[Case, tuple[str, ...]]] = []
+    bad: list[tuple[Case, tuple[str, ...]]] = []
+    for case, wire in view.wires:
+        theirs = _signature(wire.greeted, View(case, wire, (), (), 0))
+        if theirs is not None and case.flow.server == view.case.flow.server and case.mail is not None:
+            accepted = case.mail.outcome == "accepted"
+            broke = case.mail.outcome in BROKEN
+            (good if accepted else bad if broke else []).append((case, theirs))
+    if not good:
+        return None
+    if any(theirs == mine for _, theirs in good):
+        return Out("an accepted mail met a server with the same TTL, TCP options and name")
+    if any(theirs != mine for _, theirs in bad):
+        return None
+    other = good[0][1]
+    differs = "; ".join(f"{a} here, {b} there" for a, b in zip(mine, other, strict=True) if a != b)
+    text = f"{plural(len(good), 'accepted mail')} of this path met another server: {differs}"
+    strong = len(good) > 1 and len(bad) > 0
+    return Found("likely" if strong else "possible", (Sign(view.wire.greeted[0].number, text),))
+
+
+def _signature(greeted: list[Packet], view: View) -> tuple[str, ...] | None:
+    """What tells one server from another: TTL, kinds and sizes of TCP options, window, the name in the greeting."""
+    if not greeted:
+        return None
+    p = greeted[0]
+    said = next((each.payload for each in view.wire.server.sent if each.at == 0), b"")
+    name = said[4:].split(b" ")[0].split(b"\r")[0].decode("latin-1") if said[:3] == b"220" else ""
+    kinds = p.options.hex()
+    if p.flags & ACK and b"\x08\x0a" in p.options:  # timestamps differ each time
+        at = p.options.index(b"\x08\x0a")
+        kinds = (p.options[:at] + p.options[at + 10 :]).hex()
+    return f"TTL {p.ttl}", f"options {kinds or 'none'}", f"window {p.window}", f"name {name or 'unknown'}"

@@ -1,0 +1,247 @@
+"""What the receiving server does: full, slow, gone, unwilling."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Final
+
+from smtpinspect.diagnose.lookalikes.view import IN_TEXT, STALLED_NS, Found, Out, Said, View, plural, seconds
+from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.model import Sign
+from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.simulate.observed import refusal
+
+SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody takes
+LONG_NS: Final = 30 * SECOND
+SLOW_NS: Final = 4 * SECOND  # a reply that takes longer is slow on purpose, or by overload
+SOON_NS: Final = 60 * SECOND
+
+# A reply's text, as receivers write it when they are full (RFC 3463 3.4: X.3.1, RFC 5321 4.2.3: 452).
+FULL: Final = re.compile(
+    r"^4(?:52|31)\b.*(?:\b4\.3\.1\b|system storage|disk|space)|^4\d\d.*\b4\.3\.1\b|insufficient system storage|"
+    r"no space left|disk full|mail ?box (?:is )?full|^4\d\d.*\b4\.2\.2\b|out of memory",
+    re.I | re.S,
+)
+# Postfix's and Sendmail's words for a milter or content filter that fails or refuses.
+MILTER: Final = re.compile(
+    r"milter|^451 4\.7\.1 service unavailable|^451 4\.3\.[025]|^4\d\d.*(?:content|virus|spam|scann)|"
+    r"^5\d\d.*\b5\.7\.1\b.*(?:reject|virus|spam|content|blocked)|"
+    r"temporary (?:local|lookup|system) (?:problem|failure|error)",
+    re.I | re.S,
+)
+GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|try again later|come back|deferred for|delayed)", re.I | re.S)
+# It goes; not that it has waited for the client too long, or lost it.
+CLOSING: Final = re.compile(r"^421\b(?!.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12]))", re.I | re.S)
+# A refusal that a box in the path writes itself: SonicWall's, and whatever names a firewall.
+BOX: Final = re.compile(r"^552\b|gateway anti-?virus|firewall|fortigate|sophos|sonicwall", re.I | re.S)
+
+
+def zero_window(view: View) -> Said:
+    """The server says that it has no room, and the client may not send (RFC 9293 3.8.6)."""
+    wire = view.wire
+    told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
+    if not told:
+        return None
+    least = min(told, key=lambda p: p.window)
+    if told[-1].window < SMALL_WINDOW:
+        run = [p for p in told if p.number > max((q.number for q in told if q.window >= SMALL_WINDOW), default=0)]
+        first, lasted = run[0], wire.packets[-1].ns - run[0].ns
+        if lasted >= STALLED_NS and view.phase not in ("", "quit"):
+            zero = told[-1].window == 0
+            text = f"the server's window is {told[-1].window} from here to the end ({seconds(lasted)}, "
+            text += f"{plural(len(run), 'packet')})"
+            return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
+    if least.window >= SMALL_WINDOW:
+        return Out(f"the server's window was never below {least.window:,} octets")
+    shut = _shut(told)
+    if shut >= LONG_NS:
+        return Found("possible", (Sign(least.number, f"the server's window was nearly closed for {seconds(shut)}"),))
+    return Out(f"the server's window was closed for {seconds(shut)} and opened again")
+
+
+def _shut(told: list[Packet]) -> int:
+    return sum(b.ns - a.ns for a, b in pairwise(told) if a.window < SMALL_WINDOW)
+
+
+def slow_scanner(view: View) -> Said:
+    """It takes the text, looks at it for longer than the sender waits, and answers too late."""
+    wire, end = view.wire, view.text_end
+    if view.phase not in IN_TEXT:
+        return Out("no text of a mail was being sent")
+    if end is None or wire.client.acked < end:
+        return Out("the server never acknowledged the end of the text")
+    taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
+    closed = view.gave_up
+    if wire.server.lost and (closed is None or wire.server.lost[0].ns < closed.ns):
+        reply = wire.server.lost[0]
+        text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
+        return Out(text, (Sign(reply.number, text),))
+    if closed is None:
+        if wire.ended is not None:
+            return None if wire.ended.by_client else Out("the connection was closed before the sender gave up")
+        silent = wire.packets[-1].ns - taken.ns
+        text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
+        return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
+    late = [p for p in view.answers(closed.ns) if p.length and p.payload[:1].isdigit()]
+    if late:
+        text = f"the reply comes {seconds(late[0].ns - taken.ns)} after the end of the text, "
+        text += f"{seconds(late[0].ns - closed.ns)} after the client has closed"
+        return Found("certain", (Sign(late[0].number, text),), "proved")
+    heard = [p for p in view.answers(closed.ns) if not p.flags & RST]
+    waited = seconds(closed.ns - taken.ns)
+    if heard:
+        text = f"all of the text is acknowledged, no reply within {waited}, and the server's TCP is still there"
+        return Found("likely", (Sign(heard[0].number, text),))
+    if sum(p.flags & FIN for p in wire.client.closing) > 1:
+        return Out("the server's TCP did not answer the client's FIN either: the path was dead")
+    return Found("possible", (Sign(taken.number, f"all of the text is acknowledged, and no reply within {waited}"),))
+
+
+def server_gone(view: View) -> Said:
+    """The server's program or machine ends in the middle: RST or FIN of its own, or refused connections behind it."""
+    wire, seen = view.wire, view.case.observed
+    if not wire.packets:
+        return None
+    words = _reply(view)
+    if CLOSING.match(words):
+        return Found("certain", (Sign(None, f"the server says so: {words[:80]}"),), "proved")
+    ended = wire.ended
+    if ended is None or ended.by_client:
+        return _silent(view)
+    if seen.broken.by == "middlebox" or _foreign(view, ended):
+        return Out("the packet that ended it is not the server's", (Sign(ended.number, "TTL or IP id differ"),))
+    refused = _refused_soon(view, ended.ns)
+    what = "RST" if ended.flags & RST else "FIN"
+    signs = [Sign(ended.number, f"{what} from the server's side in the middle of the mail")]
+    if refused is not None:
+        return Found("likely", (*signs, refused))
+    return Found("possible", tuple(signs))
+
+
+def _silent(view: View) -> Said:
+    """Nothing from the server: a machine that has gone does not answer, one that comes back says RST."""
+    wire = view.wire
+    closed = view.closed_by_client
+    if closed is not None and any(not p.flags & RST for p in view.answers(closed.ns)):
+        return Out("the server's TCP answered to the end")
+    resets = [p for p in wire.packets if not p.by_client and p.flags & RST and not p.flags & ACK]
+    if resets and wire.client.lost and not _foreign(view, resets[0]):
+        text = "after a silence the server's machine no longer knows the connection: it has been started anew"
+        return Found("likely", (Sign(resets[0].number, text),))
+    if not wire.client.lost:
+        return None
+    began = min(p.ns for p in wire.client.lost)
+    for case in view.others:
+        if case.mail is not None and case.mail.outcome == "accepted" and began < case.mail.end_ns < wire.packets[-1].ns:
+            return Out("the server accepted another mail meanwhile")
+    refused = _refused_soon(view, began)
+    if refused is not None:
+        return Found("likely", (refused,))
+    return None
+
+
+def _foreign(view: View, p: Packet) -> bool:
+    """Does its TTL differ from all that the server sent before?"""
+    ttls = {each.ttl for each in view.wire.packets if not each.by_client and each.number < p.number}
+    return bool(ttls) and p.ttl not in ttls
+
+
+def _refused_soon(view: View, ns: int) -> Sign | None:
+    for case, wire in view.wires:
+        for p in wire.packets:
+            if not p.by_client and p.flags & RST and not wire.greeted and 0 < p.ns - ns < SOON_NS:
+                text = f"{seconds(p.ns - ns)} later the server refuses a new connection ({case.flow.client})"
+                return Sign(p.number, text)
+    return None
+
+
+def _reply(view: View) -> str:
+    """The reply that decided the mail, or the last one of the server."""
+    found = refusal(view.case.transaction)
+    if found is not None:
+        return found[2].text
+    script = view.case.script
+    if script is not None and script.replies and (script.replies[-1].code or 0) >= 400:
+        return script.replies[-1].text
+    return view.case.observed.reply if view.case.observed.reply[:1] in ("4", "5") else ""
+
+
+def full_disk(view: View) -> Said:
+    """No room for the mail: 452, 431, 4.3.1."""
+    return _by_text(view, FULL)
+
+
+def milter(view: View) -> Said:
+    """A milter, content filter or policy of the receiver refuses, or fails."""
+    return _by_text(view, MILTER)
+
+
+def greylisting(view: View) -> Said:
+    """Refused for now, on purpose (RFC 6647)."""
+    return _by_text(view, GREY)
+
+
+def _by_text(view: View, words: re.Pattern[str]) -> Said:
+    reply = _reply(view)
+    if not reply:
+        return Out("the server never said 4xx or 5xx") if view.wire.packets else None
+    if BOX.search(reply):
+        return None
+    if words.search(reply):
+        return Found("certain", (Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}"),), "proved")
+    return Out(f"the reply says something else: {reply[:60]}")
+
+
+def refused(view: View) -> Said:
+    """Some other reply of the server."""
+    reply = _reply(view)
+    if view.phase == "ehlo" or view.case.observed.broken.kind != "reply":
+        return None  # a client goes on with HELO
+    if not reply or reply.startswith("421") or any(words.search(reply) for words in (FULL, MILTER, GREY, BOX)):
+        return None
+    return Found("likely", (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
+
+
+def _said_in(view: View, reply: str) -> int | None:
+    head = reply[:3].encode("latin-1", "replace")
+    return next((p.number for p in reversed(view.wire.server.sent) if p.payload[:3] == head), None)
+
+
+def tarpit(view: View) -> Said:
+    """It answers slowly on purpose, or is too busy: a late greeting, or every reply late."""
+    wire = view.wire
+    if not wire.greeted:
+        return None
+    took = _delays(view)
+    slow = [each for each in took if each[0] >= SLOW_NS]
+    closed = view.gave_up
+    if not wire.server.sent:
+        if closed is not None and view.answers(closed.ns) and closed.ns - wire.greeted[0].ns >= STALLED_NS:
+            text = f"no greeting within {seconds(closed.ns - wire.greeted[0].ns)}, though the server's TCP answers"
+            return Found("likely", (Sign(closed.number, text),))
+        return None
+    if took and 2 * len(slow) >= len(took) and (len(slow) > 1 or slow[0][1].at == 0):
+        longest = max(slow, key=lambda each: each[0])
+        text = f"{len(slow)} of {len(took)} replies took {seconds(SLOW_NS)} or longer, "
+        text += f"the slowest {seconds(longest[0])}"
+        return Found("likely" if closed is not None else "possible", (Sign(longest[1].number, text),))
+    if not took:
+        return None
+    return Out(f"the server's replies took {seconds(max(took, key=lambda each: each[0])[0])} at most")
+
+
+def _delays(view: View) -> list[tuple[int, Packet]]:
+    """How long each reply was waited for; the greeting counts from the handshake."""
+    made: list[tuple[int, Packet]] = []
+    asked: int | None = None
+    for p in view.wire.packets:
+        if p.flags & SYN:
+            asked = p.ns if p.flags & ACK else asked
+        elif p.by_client and p.length:
+            asked = p.ns if asked is None else asked
+        elif p.length and asked is not None:
+            made.append((p.ns - asked, p))
+            asked = None
+    return made

@@ -1,0 +1,91 @@
+"""What the sending server does: it does not end the text as it must, or does not wait."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from smtpinspect.diagnose.lookalikes.view import END_MARK, IN_TEXT, STALLED_NS, Found, Out, Said, View, seconds
+from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.model import Sign
+from smtpinspect.enforce.craft import RST
+from smtpinspect.mta import registry
+from smtpinspect.mta.base import Step
+
+# End marks that are none (RFC 5321 4.1.1.4), at the end of what the client sent.
+OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
+_STEPS: Final[Mapping[str, Step]] = {
+    "connect": "connect", "greeting": "greeting", "ehlo": "ehlo", "mail": "mail", "rcpt": "rcpt",
+    "datacmd": "datacmd", "reply354": "datacmd", "databody": "body", "datamid": "body", "dot": "dot",
+    "dotreply": "dot",
+}  # fmt: skip
+
+
+def _waits(view: View) -> Said:
+    """Is the server alive, does it have everything, and does the client wait for its reply?"""
+    way = view.wire.client
+    if view.phase not in IN_TEXT:
+        return Out("no text of a mail was being sent")
+    if not way.sent or way.lost:
+        return Out("the server did not acknowledge all that the client sent") if way.sent else None
+    return None
+
+
+def strict_end(view: View) -> Said:
+    """The text ends in another way than CR LF . CR LF, and the server is right to wait on (RFC 5321 4.1.1.4)."""
+    return _end(view, lambda tail: bool(OTHER_MARKS.search(tail)), "the text ends with {tail}, which ends no mail")
+
+
+def missing_crlf(view: View) -> Said:
+    """The last line of the text has no line end: the dot behind it is a part of it."""
+    text = "the last line has no CR LF before the dot ({tail}): the dot is text"
+    return _end(view, lambda tail: tail.endswith(b".\r\n") and tail[-4:-3] not in (b"\n", b"\r"), text)
+
+
+def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
+    blocked = _waits(view)
+    if blocked is not None:
+        return blocked
+    tail = view.tail(5)
+    if tail is None:
+        return None
+    if tail == END_MARK:
+        return Out("the text ended with CR LF . CR LF", (Sign(view.wire.client.sent[-1].number, "CR LF . CR LF"),))
+    if not wrong(tail):
+        return Out("the text did not end with a dot")
+    last = view.wire.client.sent[-1]
+    until = view.wire.packets[-1].ns
+    if until - last.ns < STALLED_NS:
+        return None
+    alone = last.payload in (b".\r\n", b".\n", b".\r")
+    proved = tail[-3:] != b".\r\n" or tail[-4:-3] == b"\n" or alone
+    text = told.format(tail=ascii(tail)[2:-1]) + f"; all is acknowledged, {seconds(until - last.ns)} of silence"
+    return Found("certain" if proved else "likely", (Sign(last.number, text),), "proved" if proved else "fits")
+
+
+def sender_timeout(view: View) -> Said:
+    """The sender gives up though the path is alive: its time-out is shorter than RFC 5321 4.5.3.2 asks."""
+    closed = view.closed_by_client
+    step = _STEPS.get(view.phase)
+    if closed is None:
+        return Out("it was not the client who closed") if view.wire.ended is not None else None
+    if step is None:
+        return None
+    waited = view.waited_ns
+    if waited < STALLED_NS:
+        return Out(f"the client closed {seconds(waited)} after it had last heard of the server: no time-out")
+    timer = next(each for each in registry.SENDERS["rfc5321"].timers if step in each.steps)
+    if waited >= timer.seconds * SECOND * 0.98:
+        return Out(f"the sender waited {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s")
+    heard = view.answers(closed.ns)
+    alive = [p for p in heard if not p.flags & RST]
+    if not alive:
+        return Out("nothing came back from the server any more, not even for the client's FIN")
+    late = [p for p in alive if p.length]
+    text = f"the client gave up after {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s"
+    signs = [Sign(closed.number, text)]
+    if late:
+        signs.append(Sign(late[0].number, f"the reply came {seconds(late[0].ns - closed.ns)} later"))
+        return Found("certain", tuple(signs), "proved")
+    return Found("likely", (*signs, Sign(alive[0].number, "the server's TCP still answers")))

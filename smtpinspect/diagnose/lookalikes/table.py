@@ -1,0 +1,180 @@
+"""The table of look-alikes: what breaks a mail as a content rule does, and is none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smtpinspect.diagnose.lookalikes import captured, network, receiver, sender
+from smtpinspect.diagnose.lookalikes.view import LookAlike
+from smtpinspect.diagnose.model import Remedy
+
+_LONGER: Final = Remedy(
+    "sender", "wait as long as RFC 5321 4.5.3.2 asks: 600 s for the reply to the end of the text",
+    ("postconf -e smtp_data_done_timeout=600s", "Exim, transport smtp: final_timeout = 10m"),
+    loses="a delivery process is busy for longer", check="the next attempt's seconds in the log",
+    undo="the value that was there before",
+)  # fmt: skip
+_WHOLE: Final = Remedy(
+    "network", "capture again on both sides, whole, until the sender has given up",
+    ("tcpdump -i any -s0 -w mail.pcap 'host {server} and port 25'",),
+    check="smtpinspect transcript mail.pcap tells every octet of the mail",
+)  # fmt: skip
+_ICMP: Final = "let ICMP type 3 code 4 (IPv6: type 2) through, from every router on the path to the sender"
+
+TABLE: Final = (
+    LookAlike(
+        "path-mtu", "path MTU black hole", network.path_mtu,
+        (
+            Remedy("sender", "let TCP find a size that passes",
+                   ("sysctl -w net.ipv4.tcp_mtu_probing=1",), loses="some seconds at the first large packet",
+                   check="tracepath SERVER; the mail goes out", undo="sysctl -w net.ipv4.tcp_mtu_probing=0"),
+            Remedy("sender", "a smaller MTU on the route to this server",
+                   ("ip route add SERVER via GATEWAY mtu lock 1280",), loses="a little speed",
+                   check="ip route get SERVER", undo="ip route del SERVER"),
+            Remedy("network", "clamp the MSS at the tunnel",
+                   ("iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",),
+                   check="the MSS in the SYN at the far side", undo="the same with -D"),
+            Remedy("network", _ICMP, check="ping -M do -s 1472 SERVER answers 'message too long'"),
+        ),
+        "a packet as large as the lost one was acknowledged, or a smaller one behind it was not answered either",
+        "RFC 2923 2.1; RFC 8899; RFC 4821",
+    ),
+    LookAlike(
+        "zero-window", "the server's window stays closed", receiver.zero_window,
+        (Remedy("receiver", "find out why the server does not read: disk, milter, memory, a stopped process",
+                ("ss -tin sport = :25", "ps -eo pid,stat,wchan,cmd | grep smtp"),
+                check="Recv-Q of the connection goes to 0"),),
+        "the server's window was open",
+        "RFC 9293 3.8.6.1",
+    ),
+    LookAlike(
+        "slow-scanner", "the server answers too late", receiver.slow_scanner,
+        (
+            Remedy("receiver", "answer within the sender's time-out: scan after the 250, or give the scanner less time",
+                   ("postconf -e milter_content_timeout=120s",),
+                   loses="what takes longer is not scanned before the reply",
+                   check="seconds between the end of the text and the 250", undo="postconf -X milter_content_timeout"),
+            _LONGER,
+        ),
+        "the server did not have the whole text, or had answered, or did not answer at all",
+        "RFC 5321 6.1, 4.5.3.2.6; RFC 1047",
+    ),
+    LookAlike(
+        "server-gone", "the server ended or was started anew", receiver.server_gone,
+        (Remedy("receiver", "read the server's log of that second",
+                ("journalctl -u postfix -u exim4 --since TIME", "dmesg -T | grep -i 'out of memory'"),
+                check="the next attempt is accepted"),),
+        "the server's TCP answered to the end, or the end was forged by another",
+        "RFC 9293 3.5.2, 3.10.7.1; RFC 5321 3.8",
+    ),
+    LookAlike(
+        "full-disk", "no room at the receiver", receiver.full_disk,
+        (Remedy("receiver", "make room in the queue's file system or the mailbox",
+                ("df -h /var/spool", "postconf queue_minfree message_size_limit"), check="the next attempt"),),
+        "no reply says so",
+        "RFC 5321 4.2.3; RFC 3463 3.4",
+    ),
+    LookAlike(
+        "milter", "a filter of the receiver refuses, or fails", receiver.milter,
+        (Remedy("receiver", "look into the filter's log; let mail pass while the filter is away",
+                ("postconf -e milter_default_action=accept",), loses="mail is not looked at while the filter is away",
+                check="the reply to the end of the text", undo="postconf -e milter_default_action=tempfail"),),
+        "no reply says so",
+        "Postfix MILTER_README, milter_default_action",
+    ),
+    LookAlike(
+        "greylisting", "greylisting", receiver.greylisting,
+        (Remedy("sender", "nothing: the next attempt, from the same address, is accepted"),
+         Remedy("receiver", "except this sender from greylisting", loses="its spam comes through at once")),
+        "no reply says so",
+        "RFC 6647 2",
+    ),
+    LookAlike(
+        "refused", "the server refuses it", receiver.refused,
+        (Remedy("receiver", "read the reply, and the server's log of that second"),),
+        "the server never said 4xx or 5xx",
+        "RFC 5321 4.2",
+    ),
+    LookAlike(
+        "tarpit", "the server is slow on purpose, or overloaded", receiver.tarpit,
+        (_LONGER._replace(title="wait as long as RFC 5321 4.5.3.2 asks: 300 s for the greeting and for each reply"),
+         Remedy("receiver", "except this sender from delays",
+                ("postconf -e smtpd_error_sleep_time=1s", "postconf -e postscreen_greet_wait=6s"),
+                loses="clients that do not wait are not found out")),
+        "its replies came soon",
+        "RFC 5321 4.5.3.2; Postfix TARPIT: smtpd_error_sleep_time; POSTSCREEN_README",
+    ),
+    LookAlike(
+        "idle-timeout", "a NAT, a balancer or a firewall forgot the connection", network.idle,
+        (
+            Remedy("network", "a longer idle time for port 25 than the sender's longest wait: 600 s",
+                   ("conntrack: sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=7200",),
+                   loses="memory for idle connections", check="a session that is silent for 10 minutes goes on"),
+            Remedy("receiver", "answer sooner: less time for the scanner"),
+        ),
+        "there was no long silence before the break",
+        "RFC 5382 5, REQ-5; RFC 5321 4.5.3.2",
+    ),
+    LookAlike(
+        "loss", "packets are lost on the way", network.loss,
+        (Remedy("network", "find where packets are lost: cable, duplex, radio, a full queue",
+                ("mtr -T -P 25 SERVER", "ethtool -S eth0"), check="segments sent again, in a new capture"),),
+        "nothing else had to be sent again",
+        "RFC 9293 3.8.1; RFC 6298",
+    ),
+    LookAlike(
+        "outage", "the line was down", network.outage,
+        (Remedy("network", "nothing in the mail; the next attempt", check="other connections at that time"),),
+        "another mail was accepted on this path meanwhile",
+        "RFC 9293 3.8.3",
+    ),
+    LookAlike(
+        "strict-end", "the text does not end with CR LF . CR LF", sender.strict_end,
+        (Remedy("sender", "send CR LF at the end of every line: correct the program that writes the mail"),
+         Remedy("receiver", "take the end as it comes", ("postconf -e smtpd_forbid_bare_newline=no",),
+                loses="protection against SMTP smuggling (CVE-2023-51764)", check="the mail is accepted",
+                undo="postconf -e smtpd_forbid_bare_newline=normalize")),
+        "the text ended with CR LF . CR LF",
+        "RFC 5321 4.1.1.4; CVE-2023-51764",
+    ),
+    LookAlike(
+        "missing-crlf", "no line end before the final dot", sender.missing_crlf,
+        (Remedy("sender", "end the last line of the text with CR LF before the dot: correct the program"),),
+        "the text ended with CR LF . CR LF",
+        "RFC 5321 4.1.1.4",
+    ),
+    LookAlike(
+        "sender-timeout", "the sender did not wait long enough", sender.sender_timeout,
+        (_LONGER,),
+        "nothing came back any more, or it waited as long as it must",
+        "RFC 5321 4.5.3.2",
+    ),
+    LookAlike(
+        "one-bad-mx", "one of several servers behind the address", network.one_bad_mx,
+        (Remedy("receiver", "take that server out of the balancer, and look at its disk, memory and log"),
+         Remedy("sender", "nothing: a later attempt meets another server")),
+        "accepted mails met the same server",
+        "RFC 9293 3.5; RFC 1794",
+    ),
+    LookAlike(
+        "port-filter", "the port is filtered or closed", network.port_filter,
+        (Remedy("network", "let TCP to port 25 through, from this address",
+                ("nc -vz SERVER 25", "traceroute -T -p 25 SERVER"), check="nc -vz SERVER 25"),
+         Remedy("sender", "where the provider blocks port 25: its relay on port 587", loses="its limits apply")),
+        "the handshake was completed",
+        "RFC 9293 3.10.7.1; RFC 1812 5.2.7.1",
+    ),
+    LookAlike(
+        "capture-stopped", "the capture ends too early", captured.stopped, (_WHOLE,),
+        "the end of the connection, or a long silence, is in the capture", "tcpdump(1), -c, -G and -W",
+    ),
+    LookAlike(
+        "capture-one-way", "the capture holds one side only", captured.one_direction, (_WHOLE,),
+        "packets of both sides are there", "RFC 9293 3.4",
+    ),
+    LookAlike(
+        "capture-gaps", "the capture lost packets, or their ends", captured.gaps, (_WHOLE,),
+        "every octet that was acknowledged is there", "tcpdump(1), -s and 'packets dropped by kernel'",
+    ),
+)  # fmt: skip
+NAMES: Final = tuple(row.name for row in TABLE)

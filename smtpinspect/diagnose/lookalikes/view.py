@@ -1,0 +1,142 @@
+"""What a look-alike's test is given, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.lookalikes.wire import SECOND, Wire
+from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
+from smtpinspect.diagnose.trace import Packet
+
+END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
+STALLED_NS: Final = 3 * SECOND  # who closes sooner has not waited
+IN_TEXT: Final = ("databody", "datamid", "dot", "dotreply")
+BROKEN: Final = ("stalled", "reset", "closed")
+
+
+class Found(NamedTuple):
+    """It may be so. `degree` is `proved` where the packets themselves show it."""
+
+    confidence: Confidence
+    signs: tuple[Sign, ...]
+    degree: Degree = "fits"
+
+
+class Out(NamedTuple):
+    """It is not so, and why, in a line."""
+
+    why: str
+    signs: tuple[Sign, ...] = ()
+
+
+Said = Found | Out | None  # None: this capture cannot tell
+
+
+@dataclass(slots=True)
+class View:
+    """A case with what its packets tell. `others`: those of the same path, `wires` of these where they were traced."""
+
+    case: Case
+    wire: Wire
+    others: Sequence[Case]
+    wires: Sequence[tuple[Case, Wire]]
+    last_ns: int  # of the captures: the end of the connection that lasted longest
+    damaged: bool = False  # the capture could not be read to its end
+
+    @property
+    def phase(self) -> str:
+        mail = self.case.mail
+        return self.case.observed.phase or (mail.phase if mail is not None else None) or ""
+
+    @property
+    def left_out(self) -> int:
+        """Packets of its middle that are too many to keep."""
+        return self.case.trace.left_out if self.case.trace is not None else 0
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        return self.case.observed.confidence or tuple(self.case.flow.confidence)
+
+    @property
+    def text_end(self) -> int | None:
+        """Stream offset behind the end mark, where the client sent one."""
+        mail = self.case.transaction
+        if mail is not None:
+            return mail.text_end if mail.complete else None
+        return self.wire.client.end if self.tail(5) == END_MARK else None
+
+    def tail(self, octets: int) -> bytes | None:
+        """The last octets that the client sent before it closed; None: not all are in the capture."""
+        way, made = self.wire.client, b""
+        at = way.end
+        for p in sorted(way.firsts.values(), key=lambda p: p.at or 0, reverse=True):
+            if len(made) >= octets:
+                break
+            if p.at is None or p.at + p.length < at or len(p.payload) < p.length:
+                return None
+            made = p.payload[: at - p.at] + made
+            at = p.at
+        return made[-octets:] if len(made) >= octets else None
+
+    @property
+    def closed_by_client(self) -> Packet | None:
+        """The FIN or RST of the client, where it was the first to close."""
+        first = self.wire.ended
+        return first if first is not None and first.by_client else None
+
+    @property
+    def gave_up(self) -> Packet | None:
+        """The same, where it had waited; some close with QUIT behind a pipelined group, and wait for replies."""
+        closed = self.closed_by_client
+        return closed if closed is not None and self.waited_ns >= STALLED_NS else None
+
+    def answers(self, ns: int) -> list[Packet]:
+        """What the server sent later than that."""
+        return self.wire.after(ns, by_client=False)
+
+    @property
+    def waited_ns(self) -> int:
+        """How long the client had got nothing when it closed, or when its packets end."""
+        closed = self.closed_by_client
+        until = closed.ns if closed is not None else self.wire.packets[-1].ns if self.wire.packets else 0
+        heard = [p.ns for p in self.wire.packets if not p.by_client and p.ns <= until and (p.length or p.flags & 2)]
+        return until - (heard[-1] if heard else self.wire.packets[0].ns) if self.wire.packets else 0
+
+
+Test = Callable[[View], Said]
+
+
+class LookAlike(NamedTuple):
+    """A row: what else breaks a mail so. `clears`: what rules it out. `source`: where that is told."""
+
+    name: str
+    title: str
+    test: Test
+    remedies: tuple[Remedy, ...]
+    clears: str
+    source: str
+
+
+def listed(packets: Iterable[Packet], most: int = 4) -> str:
+    """`packets 4, 7, 9 and 3 more`."""
+    numbers = [p.number for p in packets]
+    text = ", ".join(f"{number:,}" for number in numbers[:most])
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    return f"packet{'s' if len(numbers) > 1 else ''} {text}{more}"
+
+
+def path_of(case: Case) -> tuple[str, str]:
+    """Addresses of client and server, without their ports."""
+    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
+
+
+def plural(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def seconds(ns: int) -> str:
+    """For people: `7 s`, `0.3 s`."""
+    value = ns / SECOND
+    return f"{value:,.0f} s" if value >= 9.95 else f"{value:.1f} s"

@@ -1,0 +1,293 @@
+"""A dialogue as the packets of a connection show it, by lengths where a snap length hides the octets."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.enforce.craft import FIN, PSH, RST, SYN
+from smtpinspect.grammar import limits
+
+TEXT: Final = "text"
+CLOSES: Final = 421  # RFC 5321 3.8: the server closes, whatever the client was about to say
+# Where a flow stands while this command, or its reply, is under way. What is not here belongs to the step before it.
+PHASES: Final[Mapping[str, str]] = {
+    "EHLO": "ehlo", "HELO": "ehlo", "LHLO": "ehlo", "STARTTLS": "ehlo", "AUTH": "ehlo", "MAIL": "mail",
+    "RCPT": "rcpt", "DATA": "datacmd", "QUIT": "quit",
+}  # fmt: skip
+# What a client does next that got its reply.
+NEXT: Final[Mapping[str, str]] = {
+    "greeting": "ehlo", "ehlo": "mail", "mail": "rcpt", "rcpt": "datacmd", "datacmd": "databody", "text": "quit",
+    "quit": "quit",
+}  # fmt: skip
+_COMMAND: Final = re.compile(rb"(?:QUIT|RSET|NOOP|MAIL FROM:|EHLO |HELO |STARTTLS|DATA\r)", re.I)
+_CODE: Final = re.compile(rb"([2-5]\d\d)(?: |\r|\n|$)")
+
+
+class Answer(NamedTuple):
+    """A reply, whole or not: `code` is None where its last line is not there. `at`, `end`: the server's offsets."""
+
+    code: int | None
+    at: int
+    end: int
+    packet: Packet
+    line: bytes
+
+
+class Step(NamedTuple):
+    """A command, or a mail's text (`verb` TEXT): the client's offsets, its packet, its reply.
+
+    `sure`: `end` is known; else it is where the client stopped sending.
+    """
+
+    phase: str
+    verb: str
+    at: int
+    end: int
+    packet: Packet
+    line: bytes = b""
+    answer: Answer | None = None
+    sure: bool = True
+    last: bool = True  # of a chunk: is it the last one
+
+
+class Dialogue(NamedTuple):
+    """`sent`: the highest offset of client and server, their FIN not counted. `mss`: octets of a full segment.
+
+    `unasked`: a reply to nothing, as of a server that waited too long.
+    """
+
+    greeting: Answer | None
+    steps: tuple[Step, ...]
+    sent: tuple[int, int]
+    mss: int
+    tls_at: int | None = None  # the client's offset from which on it is TLS
+    unasked: Answer | None = None
+
+    def mail(self, number: int) -> tuple[Step, ...]:
+        """The steps of a mail (from 0), of its connection before it none."""
+        begins = [n for n, step in enumerate(self.steps) if step.verb == "MAIL"]
+        if not 0 <= number < len(begins):
+            return ()
+        return self.steps[begins[number] : begins[number + 1] if number + 1 < len(begins) else None]
+
+
+class _Run(NamedTuple):
+    """Octets that came together; of `length` some may be missing at the end."""
+
+    at: int
+    octets: bytes
+    length: int
+    packet: Packet
+
+    @property
+    def end(self) -> int:
+        return self.at + self.length
+
+
+class _Side:
+    """One side's stream, first copy wins."""
+
+    def __init__(self, packets: Sequence[Packet], by_client: bool) -> None:
+        mine = [p for p in packets if p.by_client == by_client and p.length and p.at is not None and not p.flags & RST]
+        self.runs: list[_Run] = []
+        have = 0
+        for packet in sorted(mine, key=lambda p: p.at or 0):
+            at = packet.at or 0
+            skip = max(0, have - at)
+            if skip < packet.length:
+                self.runs.append(_Run(at + skip, packet.payload[skip:], packet.length - skip, packet))
+                have = at + packet.length
+        self.sent = have
+        self._starts = [run.at for run in self.runs]
+
+    def at(self, offset: int) -> int:
+        """The run that holds this offset, or the next one behind it."""
+        n = bisect_right(self._starts, offset) - 1
+        return n if n >= 0 and offset < self.runs[n].end else n + 1
+
+    def snapped(self, end: int) -> bool:
+        """Does the segment that ends here lack its last octets?"""
+        n = self.at(end - 1)
+        return n < len(self.runs) and self.runs[n].end == end and len(self.runs[n].octets) < self.runs[n].length
+
+    def line(self, offset: int) -> tuple[bytes, int, Packet] | None:
+        """The line from here: its octets, the offset behind it, the packet where it begins. A line that a snap length
+        cut is taken to end with its segment."""
+        n = self.at(offset)
+        if n >= len(self.runs):
+            return None
+        first, found = self.runs[n], bytearray()
+        while n < len(self.runs) and len(found) < limits.TRACE_OCTETS:
+            run = self.runs[n]
+            if found and run.at > offset:
+                break  # a gap
+            offset = max(offset, run.at)
+            begin = offset - run.at
+            newline = run.octets.find(b"\n", begin)
+            if newline >= 0:
+                found += run.octets[begin : newline + 1]
+                return bytes(found), run.at + newline + 1, first.packet
+            found += run.octets[begin:]
+            offset = run.end
+            if len(run.octets) < run.length:
+                break
+            n += 1
+        return bytes(found), offset, first.packet
+
+
+def dialogue(packets: Sequence[Packet]) -> Dialogue:
+    """What both sides said."""
+    client, server = _Side(packets, True), _Side(packets, False)
+    mss = _mss(packets)
+    answers = _answers(server)
+    greeting = first = next(answers, None)
+    if first is not None and first.code != 220 and not any(packet.flags & SYN for packet in packets):
+        greeting, answers = None, chain((first,), answers)  # it began in the middle
+    reader = _Reader(client, answers, mss)
+    reader.read()
+    sent = client.sent, server.sent
+    unasked = reader.unasked if reader.unasked is not None or reader.tls_at is not None else next(answers, None)
+    return Dialogue(greeting, tuple(reader.steps), sent, mss, reader.tls_at, unasked)
+
+
+def _mss(packets: Sequence[Packet]) -> int:
+    """Octets of a full segment: what both ends announced, less the timestamps; else the longest that is seen."""
+    told, stamps = [], True
+    for packet in packets:
+        if packet.flags & SYN:
+            each = dict(options(packet.options))
+            told += [int.from_bytes(each[2], "big")] if len(each.get(2, b"")) == 2 else []
+            stamps = stamps and 8 in each
+    if told and min(told) > 64:
+        return min(told) - (12 if stamps else 0)
+    return min(max([packet.length for packet in packets], default=0) or 1460, 1460)
+
+
+def _answers(server: _Side) -> Iterator[Answer]:
+    at = 0
+    while True:
+        begin, line = at, server.line(at)
+        if line is None:
+            return
+        first = line
+        while line is not None:
+            octets, at, _ = line
+            code = _CODE.match(octets)
+            if code is not None or not octets.endswith(b"\n"):
+                break
+            line = server.line(at)
+        if line is not None and code is None and server.snapped(at):
+            code = re.match(rb"([2-5]\d\d)", first[0])
+        told = int(code[1]) if line is not None and code is not None else None
+        yield Answer(told, begin, at, line[2] if line else first[2], first[0])
+
+
+class _Reader:
+    """Reads the client's side, and asks for a reply whenever one is due."""
+
+    def __init__(self, client: _Side, answers: Iterator[Answer], mss: int) -> None:
+        self.client, self.answers, self.mss = client, answers, mss
+        self.steps: list[Step] = []
+        self.tls_at: int | None = None
+        self.unasked: Answer | None = None
+
+    def read(self) -> None:
+        at, phase = 0, "ehlo"
+        authenticates = False
+        while self.tls_at is None and len(self.steps) < limits.TRACE_STEPS:
+            line = self.client.line(at)
+            if line is None:
+                return
+            octets, end, packet = line
+            if octets[:1] == b"\x16" and not at:
+                self.tls_at = 0
+                return
+            words = octets.split(None, 1)
+            verb = "" if authenticates or not words else words[0].decode("latin-1").upper()
+            phase = PHASES.get(verb, phase)
+            if verb == "BDAT":
+                at, phase = self._chunk(octets, at, end, packet), "mail"
+                continue
+            step = Step(phase, verb, at, end, packet, octets, next(self.answers, None))
+            self.steps.append(step)
+            code = step.answer.code if step.answer is not None else None
+            authenticates = code == 334
+            at = end
+            if verb == "STARTTLS" and code == 220:
+                self.tls_at = end
+            elif verb == "DATA" and (code == 354 or (step.answer is None and self._goes_on(end))):
+                at = self._text(end, step)
+                phase = "mail"
+            elif verb == "QUIT":
+                phase = "quit"
+
+    def _goes_on(self, at: int) -> bool:
+        line = self.client.line(at)
+        return line is not None and not _COMMAND.match(line[0])
+
+    def _chunk(self, octets: bytes, at: int, end: int, packet: Packet) -> int:
+        words = octets.split()
+        size = int(words[1]) if len(words) > 1 and words[1].isdigit() and len(words[1]) < 16 else 0
+        last = len(words) > 2 and words[2].upper() == b"LAST"
+        behind = end + size
+        step = Step("datacmd", TEXT, at, behind, packet, octets, next(self.answers, None), True, last)
+        self.steps.append(step)
+        return behind
+
+    def _text(self, at: int, data: Step) -> int:
+        n = self.client.at(at)
+        if n >= len(self.client.runs):
+            return at
+        packet = self.client.runs[n].packet
+        end = self._end_mark(at, n)
+        answer = next(self.answers, None)
+        if end is None and answer is not None and answer.code == CLOSES and self._visible(at):
+            self.unasked, answer = answer, None
+        sure = end is not None
+        if end is None and answer is not None and answer.packet.acks is not None:
+            end, sure = min(max(answer.packet.acks, at), self.client.sent), True
+        if end is None:
+            end = self.client.sent
+            sure = self._ran_out()
+        self.steps.append(Step("databody", TEXT, at, end, packet, b"", answer, sure))
+        return end
+
+    def _end_mark(self, at: int, n: int) -> int | None:
+        """The offset behind CRLF.CRLF, or that of the command behind it, where that begins a segment.
+
+        Behind a hole a segment with the dot alone is one.
+        """
+        behind = b"\r\n"  # the last octets before the run; of a hole none
+        expected = at
+        for run in self.client.runs[n:]:
+            begin = max(run.at, at)
+            octets = run.octets[begin - run.at :]
+            if run.at > expected:
+                behind = b""
+            if not behind and _COMMAND.match(octets):
+                return begin
+            if not behind and octets == b".\r\n":
+                return run.end
+            joined = behind + octets
+            found = joined.find(b"\r\n.\r\n")
+            if found >= 0:
+                return begin - len(behind) + found + 5
+            behind = joined[-4:] if len(run.octets) == run.length else b""
+            expected = run.end
+        return None
+
+    def _visible(self, at: int) -> bool:
+        """Is no octet from here on hidden? Then an end mark would be seen."""
+        return all(len(run.octets) == run.length for run in self.client.runs[self.client.at(at) :])
+
+    def _ran_out(self) -> bool:
+        """Had the client no more to send? Its last segment is short, and pushed or the last at all."""
+        run = self.client.runs[-1]
+        if len(run.octets) == run.length:
+            return False  # the end mark would be seen
+        return bool(run.packet.length % self.mss and run.packet.flags & (PSH | FIN))

@@ -1,0 +1,56 @@
+"""Where a capture was taken: by the TTLs and by the timing of the handshake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from smtpinspect.diagnose.model import Sign, Vantage, Where
+from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import ACK, SYN
+
+INITIAL: Final = frozenset({32, 64, 128, 255})  # TTLs that systems begin with: nothing took one off
+_BY_TTL: Final[Mapping[tuple[bool, bool], Where]] = {
+    (True, False): "sender", (False, True): "receiver", (False, False): "between",
+}  # fmt: skip
+CLOSER: Final = 4  # times as long on one side: the capture was taken on the other
+
+
+def vantage(packets: Sequence[Packet], told: Where | None = None) -> Vantage:
+    """`told`: what the user says, which counts."""
+    (by_ttl, first), (by_time, second) = _ttls(packets), _timing(packets)
+    signs = tuple(sign for sign in (first, second) if sign is not None)
+    if told is not None:
+        return Vantage(told, True, signs)
+    if {by_ttl, by_time} == {"sender", "receiver"}:
+        return Vantage("unknown", False, signs)
+    return Vantage(by_time if by_ttl == "unknown" else by_ttl, False, signs)
+
+
+def _ttls(packets: Sequence[Packet]) -> tuple[Where, Sign | None]:
+    client = next((p for p in packets if p.by_client and p.flags & SYN), None)
+    server = next((p for p in packets if not p.by_client and p.flags & SYN), None)
+    if client is None or server is None:
+        return "unknown", None
+    text = f"TTL {client.ttl} of the client, {server.ttl} of the server"
+    near = client.ttl in INITIAL, server.ttl in INITIAL
+    return _BY_TTL.get(near, "unknown"), Sign(server.number, text)
+
+
+def _timing(packets: Sequence[Packet]) -> tuple[Where, Sign | None]:
+    """Who answers at once is near: the server its SYN/ACK, the client its ACK of that."""
+    syn = next((p for p in packets if p.by_client and p.flags & SYN), None)
+    reply = next((p for p in packets if not p.by_client and p.flags & SYN and p.flags & ACK), None)
+    if syn is None or reply is None:
+        return "unknown", None
+    syn = next((p for p in reversed(packets) if p.by_client and p.flags & SYN and p.ns <= reply.ns), syn)
+    ack = next((p for p in packets if p.by_client and p.number > reply.number and not p.flags & SYN), None)
+    if ack is None:
+        return "unknown", None
+    far, near = (reply.ns - syn.ns) / 1e6, (ack.ns - reply.ns) / 1e6
+    sign = Sign(ack.number, f"the server answered the SYN in {far:.1f} ms, the client that in {near:.1f} ms")
+    if max(far, near) < 1:
+        return "unknown", sign  # too near to tell
+    if far > CLOSER * near:
+        return "sender", sign
+    return ("receiver" if near > CLOSER * far else "between"), sign

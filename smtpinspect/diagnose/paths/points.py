@@ -1,0 +1,240 @@
+"""Captures of one path, taken at several points of it: what became of octets and packets on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Final, Literal, NamedTuple
+
+from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.model import Case, Difference
+from smtpinspect.diagnose.paths import matching
+from smtpinspect.diagnose.paths.streams import Change, Segment, Side, changes
+from smtpinspect.diagnose.trace import Packet, Trace, traces
+from smtpinspect.enforce.craft import FIN, RST, SYN, timestamps
+from smtpinspect.engine import PORTS, Engine
+from smtpinspect.errors import CaptureError
+from smtpinspect.grammar import limits
+from smtpinspect.source import Input
+
+KEPT: Final = 2_048  # octets of a difference that are kept
+PACKETS: Final = 16  # packets of a difference that are named, at each point
+EARLY_NS: Final = 5_000_000  # by which two clocks, set by the packets themselves, may still be apart
+FLAGS: Final[tuple[tuple[int, Literal["SYN", "FIN", "RST"]], ...]] = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
+
+
+class Point(NamedTuple):
+    """A capture, and where it was taken."""
+
+    name: str
+    source: Input
+
+
+def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> list[str]:
+    """Fill `differences` of cases from the first point; what is to be noted about the captures.
+
+    Of many connections `limits.POINT_CASES` are compared, those that failed first. Raises UsageError like Engine.run.
+    """
+    chosen: dict[int, Case] = {}
+    for case in sorted(cases, key=lambda each: not each.failed):
+        if len(chosen) < limits.POINT_CASES:
+            chosen.setdefault(case.flow.flow_id, case)
+    if not chosen:
+        return []
+    notes: list[str] = []
+    flows = [case.flow for case in chosen.values()]
+    ways: dict[int, list[tuple[str, Trace | None]]] = {flow.flow_id: [] for flow in flows}
+    own = matching.digests(points[0].source, flows)
+    for n, point in enumerate(points):
+        if n == 0:
+            pairs = [matching.Pair(flow, flow, "itself") for flow in flows]
+        else:
+            theirs, fault = _flows(point, ports)
+            notes += fault
+            pairs = matching.pairs(own, matching.digests(point.source, theirs))
+        found = traces(point.source, [pair.two for pair in pairs])
+        here = {pair.one.flow_id: found[pair.two.flow_id]._replace(point=point.name) for pair in pairs}
+        for flow_id, way in ways.items():
+            way.append((point.name, here.get(flow_id)))
+    for case in cases:
+        if case.flow.flow_id in ways:
+            case.differences = tuple(differences(ways[case.flow.flow_id]))
+    for flow in flows:
+        absent = [name for name, trace in ways[flow.flow_id] if trace is None or not trace.packets]
+        if absent:
+            notes.append(f"{flow.client} to {flow.server}: no such connection in the capture of {', '.join(absent)}")
+    return notes
+
+
+def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], list[str]]:
+    found: list[Flow] = []
+    try:
+        found += [record for record in Engine([], ports=ports).run(point.source) if isinstance(record, Flow)]
+    except CaptureError as error:
+        return found, [f"{point.name}: {error}"]
+    return found, []
+
+
+def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]:
+    """What differs between neighbouring points of a connection's way, in path order; None: not in that capture."""
+    present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
+    if len(present) > 1 and _reversed(present[0][1], present[-1][1]):
+        yield from differences([*reversed(way)])
+        return
+    for (one, near), (two, far) in pairwise(present):
+        found: list[Difference] = []
+        lost: list[Difference] = []
+        for by_client in (True, False):
+            ends = (one, two) if by_client else (two, one)
+            sides = (near, far) if by_client else (far, near)
+            made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends)
+            found += made[0]
+            lost += made[1]
+        yield from found
+        if all(each.kind == "rewritten" for each in found):  # else what a box keeps back is sent again, too
+            yield from lost
+    names = [name for name, _ in way]
+    if present and present[-1][0] != names[-1] and not _answered(present[-1][1]):
+        last, seen = present[-1]
+        missing = names[names.index(last) + 1]
+        numbers = tuple(packet.number for packet in seen.packets if packet.by_client)[:PACKETS]
+        yield Difference("dropped", (last, missing), "client", 0, near=numbers, what="connection")
+        for flag, name in FLAGS[1:]:
+            forged = tuple(p.number for p in seen.packets if not p.by_client and p.flags & flag)[:PACKETS]
+            if forged:
+                yield Difference("injected", (missing, last), "server", 0, far=forged, what=name)
+
+
+def _answered(trace: Trace) -> bool:
+    """Did the server take the connection? Then a capture without it was taken elsewhere, or at another time."""
+    return any(not p.by_client and (p.flags & SYN or p.length) for p in trace.packets)
+
+
+def _reversed(one: Trace, two: Trace) -> bool:
+    """The client is nearer to the second one: its packets have more hops left there, and the server's fewer."""
+    ttls = [_ttl(trace, by_client) for trace in (one, two) for by_client in (True, False)]
+    return 0 not in ttls and ttls[0] < ttls[2] and ttls[1] > ttls[3]
+
+
+def _ttl(trace: Trace, by_client: bool) -> int:
+    seen = Counter(packet.ttl for packet in trace.packets if packet.by_client == by_client).most_common(1)
+    return seen[0][0] if seen else 0
+
+
+def _of_side(near: Side, far: Side, ends: tuple[str, str]) -> tuple[list[Difference], list[Difference]]:
+    """What differs, and what was lost and came later."""
+    found = list(changes(near, far))
+    made = [_difference(change, near, far, ends) for change in found]
+    made += _flags(near, far, ends, found)
+    return made, list(_lost(near, far, ends))
+
+
+def _difference(change: Change, near: Side, far: Side, ends: tuple[str, str]) -> Difference:
+    (a, b), (c, d) = change.near, change.far
+    firsts = near.carried(a, a + 1) if b > a else ()
+    return Difference(
+        kind=change.kind,
+        between=ends,
+        direction="client" if near.by_client else "server",
+        at=a,
+        length=max(b - a, d - c),
+        before=bytes(near.octets[a : min(b, a + KEPT)]),
+        after=bytes(far.octets[c : min(d, c + KEPT)]),
+        near=_numbers(near.carried(a, b)),
+        far=_numbers(far.carried(c, d)),
+        first=max((min(each.end, b) for each in firsts), default=a) - a,
+        times=len(firsts),
+    )
+
+
+def _numbers(segments: Sequence[Segment]) -> tuple[int, ...]:
+    return tuple(each.number for each in segments[:PACKETS])
+
+
+def _clock(near: Side, far: Side) -> float | None:
+    """How far the clock of the far point is ahead: between the median ways there and back; None: nothing is at both."""
+    firsts: list[dict[tuple[bool, int, int], int]] = []
+    for side in (near, far):
+        seen: dict[tuple[bool, int, int], int] = {}
+        for packet in side.trace.packets:
+            if packet.at is not None and (packet.length or packet.flags & SYN):
+                seen.setdefault((packet.by_client, packet.at, packet.length), packet.ns)
+        firsts.append(seen)
+    apart: dict[bool, list[int]] = {}
+    for key, ns in firsts[0].items():
+        if key in firsts[1]:
+            apart.setdefault(key[0], []).append(firsts[1][key] - ns)
+    ways = [median(each) for each in apart.values()]
+    return sum(ways) / len(ways) if ways else None
+
+
+def _flags(near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change]) -> Iterator[Difference]:
+    """SYN, FIN and RST that are at one point only."""
+    clock = _clock(near, far)
+    for flag, name in FLAGS:
+        left, right = (
+            [p for p in side.trace.packets if p.by_client == side.by_client and p.flags & flag] for side in (near, far)
+        )
+        came: list[Packet] = []
+        both = 0
+        for packet in right:
+            match = next((one for one in left if _copy(one, packet, clock, _moved(one.end, found, near, far))), None)
+            if match is None:
+                came.append(packet)
+            else:
+                left.remove(match)
+                both += 1
+        direction: Literal["client", "server"] = "client" if near.by_client else "server"
+        if flag == SYN and came + left and _goes_on(near) and _goes_on(far):
+            continue  # one capture has it not, the connection has
+        if came and (flag == RST or not both) and not (flag == FIN and _acked(near, came[0])):
+            numbers = tuple(p.number for p in came[:PACKETS])
+            yield Difference("injected", ends, direction, came[0].end or 0, far=numbers, what=name)
+        if left and not both and not (flag == FIN and _acked(near, left[0])):
+            numbers = tuple(p.number for p in left[:PACKETS])
+            yield Difference("dropped", ends, direction, left[0].end or 0, near=numbers, what=name)
+
+
+def _goes_on(side: Side) -> bool:
+    """Has this side sent more than a SYN?"""
+    return any(p.by_client == side.by_client and not p.flags & SYN for p in side.trace.packets)
+
+
+def _acked(side: Side, fin: Packet) -> bool:
+    """Has the other end's acknowledgement of this FIN come to where it was sent from?"""
+    return fin.end == side.top and any(p.acks is not None and p.acks > side.top for p in _answers(side))
+
+
+def _answers(side: Side) -> list[Packet]:
+    return [packet for packet in side.trace.packets if packet.by_client != side.by_client]
+
+
+def _copy(one: Packet, two: Packet, clock: float | None, end: int | None) -> bool:
+    """May the second one be the first one, further on? A box that forges does not know the sender's time stamps."""
+    late = clock is None or two.ns - clock >= one.ns - EARLY_NS
+    return late and end == two.end and timestamps(one.options) == timestamps(two.options)
+
+
+def _moved(at: int | None, found: Sequence[Change], near: Side, far: Side) -> int | None:
+    """The far point's offset of one of the near point: octets that are left out, or put in, move what is behind."""
+    for change in found if at is not None else ():
+        (a, b), (c, d) = change.near, change.far
+        goes_on = near.top > b if a == b else far.top > d
+        if at is not None and b <= at and goes_on and change.kind != "dropped":
+            at += (d - c) - (b - a)
+    return at
+
+
+def _lost(near: Side, far: Side, ends: tuple[str, str]) -> Iterator[Difference]:
+    """Segments of which not all copies arrived, although one did."""
+    sent, came = (Counter((each.at, each.end) for each in side.segments) for side in (near, far))
+    missing = [key for key, times in sent.items() if 0 < came[key] < times]
+    if missing:
+        first = min(missing)
+        yield Difference(
+            "lost", ends, "client" if near.by_client else "server", first[0],
+            length=sum(sent[key] - came[key] for key in missing),
+            near=_numbers(near.carried(*first)), far=_numbers(far.carried(*first)),
+        )  # fmt: skip

@@ -1,0 +1,290 @@
+"""What the differences between points prove: in words, as a break, as signs of a product, as causes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, cast
+
+from smtpinspect._core.views import Alert, excerpt
+from smtpinspect.diagnose.model import Break, Case, Cause, Difference, Fingerprint, Sign
+from smtpinspect.diagnose.paths import generations
+from smtpinspect.diagnose.paths.generations import PRODUCT
+from smtpinspect.enforce.plan import deed_of
+from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.inspectors.base import Rule
+from smtpinspect.inspectors.mailguard import masks
+from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
+
+SHOWN: Final = 48  # octets of a difference that a line shows
+_AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
+
+
+def of(cases: Iterable[Case], *, secrets: bool = False) -> None:
+    """Fill `proved`, the break and the fingerprints of cases that have differences."""
+    for case in cases:
+        if not case.differences:
+            continue
+        case.proved = tuple(_sign(case, each, secrets) for each in told(case))
+        case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
+        broken = break_of(case)
+        if case.failed and broken is not None:
+            case.observed = case.observed._replace(broken=broken)
+
+
+def told(case: Case) -> list[Difference]:
+    """Those worth a line: without the last farewells of ends that were cut off."""
+    first = any(each.kind != "lost" and each.what in ("octets", "connection") for each in case.differences)
+    late = [each for each in case.differences if each.kind == "dropped" and each.what in ("FIN", "RST")]
+    skipped = late if first or not case.failed else []
+    return [each for each in case.differences if each not in skipped]
+
+
+def break_of(case: Case) -> Break | None:
+    """The break that happened between two points; None where octets and packets arrived."""
+    found: dict[tuple[str, str], Difference] = {(one.kind, one.what): one for one in reversed(case.differences)}
+    for kind, what, how in (
+        ("injected", "RST", "rst"),
+        ("injected", "FIN", "fin"),
+        ("withheld", "octets", "drop"),
+        ("dropped", "octets", "drop"),
+        ("dropped", "SYN", "drop"),
+        ("dropped", "connection", "drop"),
+    ):
+        each = found.get((kind, what))
+        if each is None or (kind == "withheld" and not _ends(case, each)):
+            continue
+        gone = [one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "client"]
+        at = min((one.at for one in gone if one.what in ("octets", "connection")), default=None)
+        packet = next(iter(each.near or each.far), None)
+        return Break("rst" if how == "rst" else "fin" if how == "fin" else "drop", "middlebox", packet, at)
+    return None
+
+
+def _ends(case: Case, withheld: Difference) -> bool:
+    """Was it the last of its side that came so far? A command that a box answers itself breaks nothing."""
+    trace = case.trace
+    mine = [p for p in (trace.packets if trace else ()) if p.by_client == (withheld.direction == "client")]
+    return not any(p.at is not None and p.length and p.at >= withheld.at + withheld.length for p in mine)
+
+
+# --- words
+
+
+def _sign(case: Case, each: Difference, secrets: bool) -> Sign:
+    numbers = each.near or each.far
+    return Sign(numbers[0] if numbers else None, line(case, each, secrets), each.between[0 if each.near else 1])
+
+
+def line(case: Case, each: Difference, secrets: bool = False) -> str:
+    """One difference as a sentence."""
+    return _LINES[each.kind](case, each, secrets) + _packets(each)
+
+
+def _rewrote(case: Case, each: Difference, secrets: bool) -> str:
+    one, two = each.between
+    before, after = (quoted(case, each, octets, secrets) for octets in (each.before, each.after))
+    return f"{_octets(case, each, each.length)} left {one} as {before} and reached {two} as {after}"
+
+
+def _withheld(case: Case, each: Difference, secrets: bool) -> str:
+    one, two = each.between
+    why = "somebody acknowledged them, or what follows went on without them"
+    quote = quoted(case, each, each.before, secrets)
+    return f"{_octets(case, each, each.length)} left {one} and were kept back before {two} ({why}): {quote}"
+
+
+def _dropped(case: Case, each: Difference, secrets: bool) -> str:
+    one, two = each.between
+    if each.what == "connection":
+        return f"the connection is in the capture of {one}, and nothing of it in that of {two}"
+    times = len(each.near) if each.what != "octets" else each.times
+    often = f" {times} times" if times > 1 else ""
+    if each.what != "octets":
+        return f"the {each.direction}'s {each.what} left {one}{often} and never reached {two}"
+    more = each.length - each.first
+    behind = f", nor did the {more:,} bytes behind {'it' if each.first else 'them'}" if more > 0 else ""
+    which, quote = _octets(case, each, each.first or each.length), quoted(case, each, each.before, secrets)
+    return f"{which} left {one}{often} and never reached {two}{behind}: {quote}"
+
+
+def _injected(case: Case, each: Difference, secrets: bool) -> str:
+    one, two = each.between
+    if each.what != "octets":
+        return f"a {each.what} in the {each.direction}'s name reached {two}; none like it passed {one}"
+    quote = quoted(case, each, each.after, secrets)
+    return f"{two} got {quote} in the {each.direction}'s name; it never passed {one}"
+
+
+def _lost(case: Case, each: Difference, secrets: bool) -> str:
+    one, two = each.between
+    packets = "1 packet" if each.length == 1 else f"{each.length:,} packets"
+    return f"{packets} of the {each.direction} got lost between {one} and {two}; later copies arrived"
+
+
+_LINES: Final = {
+    "rewritten": _rewrote,
+    "withheld": _withheld,
+    "dropped": _dropped,
+    "injected": _injected,
+    "lost": _lost,
+}
+
+
+def _octets(case: Case, each: Difference, length: int) -> str:
+    """Which octets: counted in the text where they are part of it."""
+    mail = case.transaction
+    if each.direction == "client" and mail is not None and mail.text_at is not None and each.at >= mail.text_at:
+        at = each.at - mail.text_at
+        span = f"(bytes {at:,}-{at + max(length, 1) - 1:,})"
+        segment = "the first segment of the message" if at == 0 else "a segment of the message"
+        return f"{segment if each.kind == 'dropped' else 'octets of the message'} {span}"
+    return f"the {each.direction}'s bytes {each.at:,}-{each.at + max(length, 1) - 1:,}"
+
+
+def _packets(each: Difference) -> str:
+    """Its packet at the second point; that at the first is the sign's."""
+    return f" as packet {each.far[0]:,} at {each.between[1]}" if each.near and each.far else ""
+
+
+def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
+    """The head of these octets; what AUTH carries is masked unless `secrets`."""
+    if not octets:
+        return ""
+    shown = octets[:SHOWN]
+    if each.direction == "client" and not secrets and not set(octets) <= set(b"X \r\n"):
+        if _answers(case, each.at, octets):
+            return "(not shown)"
+        found = _AUTH.match(octets)
+        shown = found[1] + b" (masked)" if found else shown
+    return f'"{excerpt(shown)}"' + ("..." if len(octets) > len(shown) else "")
+
+
+def _answers(case: Case, at: int, octets: bytes) -> bool:
+    """Is this the answer to a 334, or what AUTH carries? Without its dialogue only what begins with a verb is none."""
+    if case.script is None:
+        return not _verb(octets) or octets[:4].upper() == b"AUTH"
+    for command in case.script.commands:
+        if command.at <= at < command.end:
+            return command.answer or (command.verb == "AUTH" and at > command.at)
+    return False
+
+
+# --- signs of a product
+
+
+def fingerprints(found: Sequence[Difference]) -> Iterator[Fingerprint]:
+    """What a box did to octets, where a product is known to do just that."""
+    for each in found:
+        signs = (Sign(next(iter(each.far or each.near), None), _short(each), each.between[1]),)
+        if each.kind == "rewritten" and each.before and len(each.before) == len(each.after):
+            yield from _rewritten(each, signs)
+        elif each.kind == "injected" and each.direction == "server" and each.what == "octets":
+            if each.after.startswith(BLOCKED):
+                text = "552 in the words of the gateway anti-virus, which the server never sent"
+                yield Fingerprint("sonicwall", "answer-552", text, (), signs)
+            elif each.after.strip().upper() in (b"OK", b"250 OK") and any(one.kind == "withheld" for one in found):
+                text = "a command was kept back, and answered with OK in the server's name"
+                yield Fingerprint(PRODUCT, "ok-to-nonsense", text, generations.denying("local-ok"), signs)
+
+
+def _short(each: Difference) -> str:
+    after = excerpt(each.after[:SHOWN].rstrip())
+    if not each.before:
+        return after
+    if each.direction == "client" and not _verb(each.before):
+        return f"the client's bytes from {each.at:,} on became {after}"
+    return f"{excerpt(each.before.split(None, 1)[0] if _verb(each.before) else each.before[:SHOWN])} became {after}"
+
+
+def _verb(octets: bytes) -> bool:
+    """Does it begin with a verb? All else that a client says may be a secret."""
+    words = octets.split(None, 1)
+    return bool(words) and words[0].upper() in NUMBER
+
+
+def _rewritten(each: Difference, signs: tuple[Sign, ...]) -> Iterator[Fingerprint]:
+    before, after = each.before, each.after
+    if each.direction == "server":
+        # only what differs is here: behind the code for a greeting, inside of a line for a keyword
+        full = b"220 " + before
+        styles = [
+            style for style in ("first4", "keep20", "per-line") if masks.banner(full, style)[4:] == after
+        ]
+        if styles:
+            text = "the greeting was overwritten with stars between two points"
+            yield Fingerprint(PRODUCT, "banner-starred", text, generations.greeting_of(styles), signs)
+        elif re.fullmatch(rb"X+[A-Z]?", after):
+            text = "an EHLO keyword was overwritten with X between two points"
+            tls = before.upper().startswith(b"STARTTLS"[: len(before)])
+            profiles = generations.having(_masks_tls) if tls else generations.masking_keywords(False)
+            yield Fingerprint(PRODUCT, "keyword-xed", text, profiles, signs)
+        return
+    if re.fullmatch(rb"X+", after):
+        # of EHLO, and of the head of a longer verb, more would be overwritten by one that overwrites all
+        part = before.upper() == b"EHLO" or before.upper() not in NUMBER
+        styles = ["xxxx-all"] if len(after) > 4 else ["xxxx-verb"] if part else ["xxxx-verb", "xxxx-all"]
+        text = "a command was overwritten with X between two points"
+        yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), signs)
+    elif after.startswith(b"NOOP") and before.split(None, 1)[0].upper() != b"NOOP":
+        text = "a verb was overwritten with NOOP between two points"
+        yield Fingerprint(PRODUCT, "verb-nooped", text, generations.denying("noop"), signs)
+    elif set(before) <= set(b"|<>") and set(after) <= {0x20}:
+        text = "a character of an address was overwritten with a blank between two points"
+        yield Fingerprint(PRODUCT, "address-blanked", text, (), signs)
+
+
+def _masks_tls(each: generations.Traits) -> bool:
+    return each.ehlo_mask != "none" and not each.allow_tls
+
+
+# --- causes
+
+
+def causes(case: Case) -> list[Cause]:
+    """Rules that would have done just what was done between two points: proved, since the octets are there."""
+    made: dict[str, Cause] = {}
+    for each in case.differences if case.failed else ():
+        for alert in case.alerts:
+            if alert.rule not in made and (_rewrites(alert, each) or _answered(alert, each)):
+                numbers = each.far or each.near
+                sign = Sign(numbers[0] if numbers else None, line(case, each), each.between[1])
+                made[alert.rule] = Cause(
+                    alert.rule, "rule", "certain", alert.title, (sign,), degree="proved", alert=alert,
+                    inspector=alert.inspector, product=alert.rule.partition(".")[0],
+                )  # fmt: skip
+    return list(made.values())
+
+
+def _answered(alert: Alert, each: Difference) -> bool:
+    """Are these octets, which the server never sent, the words of this rule?"""
+    if alert.action != "answer" or each.kind != "injected" or each.direction != "server" or not each.after:
+        return False
+    deed = deed_of(cast(Rule, alert.row))
+    return each.after in {reply for reply in (deed.reply, deed.ending.reply if deed.ending else b"") if reply}
+
+
+def _rewrites(alert: Alert, each: Difference) -> bool:
+    """The same side, an octet in common, and what a product of that name does."""
+    if alert.action != "rewrite" or each.kind != "rewritten":
+        return False
+    end = alert.offset + max(alert.length, 1)
+    same = alert.direction == each.direction and alert.offset < each.at + max(each.length, 1) and each.at < end
+    product = alert.rule.partition(".")[0]
+    return same and any(found.product == product for found in fingerprints([each]))
+
+
+def firm(case: Case, found: Iterable[Cause]) -> None:
+    """Put proved and confirmed causes before all others; what says the same of that rule goes."""
+    first = list(found)
+    if not first:
+        return
+    names = {cause.cause for cause in first}
+    rest = [cause._replace(rank=cause.rank + 1) for cause in case.causes if cause.cause not in names]
+    known = {cause.cause: cause for cause in case.causes}
+    case.causes = [
+        cause._replace(remedies=cause.remedies or (known[cause.cause].remedies if cause.cause in known else ()))
+        for cause in first
+    ] + rest
+
+

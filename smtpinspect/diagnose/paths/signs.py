@@ -1,0 +1,155 @@
+"""Signs of a box in one connection: what it makes of greetings, commands, keywords and replies, and forged segments."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from smtpinspect._core.views import excerpt
+from smtpinspect.diagnose.model import Fingerprint, Sign
+from smtpinspect.diagnose.paths import generations
+from smtpinspect.diagnose.paths.generations import PRODUCT
+from smtpinspect.diagnose.trace import Packet, Trace
+from smtpinspect.enforce.craft import RST
+from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
+from smtpinspect.simulate.script import Command, Script
+
+GREETING: Final = 4_096  # octets of the server's stream in which a greeting without an end is looked for
+OTHER_TTL: Final = 2  # hops by which a forged segment differs at least; a route that changes moves it by one or two
+_CROSSED: Final = re.compile(rb"X{4,}")
+_CROSSED_VERB: Final = re.compile(rb"XXXX\w* \S")
+_MASKED: Final = re.compile(r"X+[A-Z]")
+_NOOP_HELO: Final = re.compile(rb"NOOP +[\w\[][\w.:\[\]-]+\.[\w.:\[\]-]+", re.I)
+_BARE_OK: Final = re.compile(r"(?:250 )?(?:2\.0\.0 )?OK\.?", re.I)
+_STARTTLS: Final = "STARTTLS"
+
+
+def of_dialogue(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+    """What the dialogue of a connection tells; packets where its trace is at hand."""
+    yield from _greeting(script, trace)
+    yield from _keywords(script, trace)
+    for command in script.commands:
+        if not command.answer:
+            yield from _command(script, command, trace)
+
+
+def of_packets(trace: Trace) -> Iterator[Fingerprint]:
+    """What the packets of a connection tell beside their octets (hops, RFC 791 3.2)."""
+    for by_client in (True, False):
+        mine = [packet for packet in trace.packets if packet.by_client == by_client]
+        usual = Counter(packet.ttl for packet in mine).most_common(1)
+        if not usual or usual[0][1] < 2:
+            continue
+        ttl = usual[0][0]
+        others = [packet for packet in mine if abs(packet.ttl - ttl) >= OTHER_TTL]
+        who = "client" if by_client else "server"
+        for what, text, found in (
+            ("reset-other-ttl", "a reset in the name of the", [p for p in others if p.flags & RST]),
+            ("ttl-step", "a packet in the name of the", [p for p in others if not p.flags & RST]),
+        ):
+            if found:
+                seen = tuple(Sign(p.number, f"TTL {p.ttl}, its other packets {ttl}", trace.point) for p in found[:8])
+                yield Fingerprint("", what, f"{text} {who} came with another TTL", (), seen)
+
+
+def shown(line: bytes) -> str:
+    """A command as a sign quotes it, without what AUTH carries."""
+    return excerpt(line[:4]) + " (masked)" if line[:4].upper() == b"AUTH" else excerpt(line[:40])
+
+
+def sign(trace: Trace | None, by_client: bool, at: int, text: str) -> Sign:
+    """With the packet that first carried this octet of a side."""
+    return Sign(packet_of(trace, by_client, at), text, trace.point if trace else "")
+
+
+def packet_of(trace: Trace | None, by_client: bool, at: int) -> int | None:
+    """The frame in which this octet of a side first came; None where that is not known."""
+    first = next((p for p in (trace.packets if trace else ()) if _holds(p, by_client, at)), None)
+    return None if first is None else first.number
+
+
+def _holds(packet: Packet, by_client: bool, at: int) -> bool:
+    return packet.by_client == by_client and packet.at is not None and packet.at <= at < packet.at + packet.length
+
+
+def _greeting(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+    octets = script.greeting.octets if script.greeting else b""
+    if not octets:  # first4 takes the code of the last line away, and no greeting ends
+        until = script.replies[0].at if script.replies and script.replies[0].at else GREETING
+        octets = script.streams[1][: min(until, GREETING)]
+    styles = generations.styles_of(octets)
+    if styles:
+        text = "the greeting is masked with stars" if b"*" in octets else "the greeting is masked with underscores"
+        seen = sign(trace, False, 0, excerpt(octets[:64]))
+        yield Fingerprint(PRODUCT, "banner-starred", text, generations.greeting_of(styles), (seen,))
+
+
+def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+    for command in script.commands:
+        reply = command.reply
+        if command.verb != "EHLO" or reply is None or reply.code != 250:
+            continue
+        keywords = [line[4:].strip() for line in reply.text.split("\n")[1:]]
+        masked = [word for word in keywords if _MASKED.fullmatch(word) and len(word) > 1]
+        if masked and all(word[-1] == chr(65 + n % 26) for n, word in enumerate(masked)):
+            clear = _STARTTLS in (word.upper() for word in keywords)
+            profiles = generations.masking_keywords(clear)
+            text = "EHLO keywords are masked with X and a letter"
+            text += "; STARTTLS is in clear" if clear else ""
+            yield Fingerprint(PRODUCT, "keyword-xed", text, profiles, (sign(trace, False, reply.at, " ".join(masked)),))
+        elif len(reply.text.split("\n")) == 1 and _BARE_OK.fullmatch(reply.text):
+            seen = sign(trace, False, reply.at, f"{command.verb} got {reply.text}")
+            text = "EHLO got the reply to NOOP, without the server's name"
+            # a server made for a test may say no more; one that calls itself ESMTP says its name (RFC 5321 4.1.1.1)
+            sure = script.greeting is not None and b"ESMTP" in script.greeting.octets.upper()
+            profiles = generations.denying("noop", "local-ok") if sure else ()
+            yield Fingerprint(PRODUCT if sure else "", "ehlo-as-noop", text, profiles, (seen,))
+
+
+def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[Fingerprint]:
+    line, reply = command.line, command.reply
+    seen = sign(trace, True, command.at, shown(line))
+    if _CROSSED.fullmatch(line):
+        text = "a whole command was overwritten with X (this side is behind the box)"
+        yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying("xxxx-all"), (seen,))
+    elif _CROSSED_VERB.match(line):
+        text = "the verb of a command was overwritten with X (this side is behind the box)"
+        yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying("xxxx-verb"), (seen,))
+    elif _NOOP_HELO.fullmatch(line) and command is script.commands[0]:
+        text = "EHLO was overwritten with NOOP (this side is behind the box)"
+        yield Fingerprint(PRODUCT, "verb-nooped", text, generations.denying("noop"), (seen,))
+    if reply is None:
+        return
+    told = sign(trace, False, reply.at, f"{shown(line)} got {excerpt(reply.octets[:64].rstrip())}")
+    crossed = re.search(r"X{4,}(?:\s+\S)?", reply.text)
+    if (reply.code or 0) >= 500 and crossed and b"XXXX" not in line.upper():
+        run, _, argument = crossed[0].partition(" ")
+        whole = len(run) >= len(line) > 4
+        styles = ("xxxx-verb",) if argument else ("xxxx-all",) if whole else ("xxxx-verb", "xxxx-all")
+        text = "the server answers a command of X that the client did not send"
+        yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), (told,))
+    bare = reply.code is None and _BARE_OK.fullmatch(reply.text.strip())
+    unknown = command.verb.encode("latin-1") not in NUMBER and not command.verb.startswith("X") and command.verb
+    if bare or (unknown and reply.code is not None and 200 <= reply.code < 300):
+        styles = ("local-ok",) if bare else ("local-ok", "noop")
+        text = "a command that does not exist got OK" if unknown else "a bare OK, without a code"
+        yield Fingerprint(PRODUCT, "ok-to-nonsense", text, generations.denying(*styles), (told,))
+
+
+def of_replies(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+    """A 552 before the end of a text: SonicWall's gateway anti-virus answers so in the server's name."""
+    for mail in script.mails:
+        if mail.text_at is None:
+            continue
+        reply = mail.reply
+        early = [each for each in script.replies if each.code == 552 and not mail.complete]
+        for each in [reply] if reply is not None and reply.code == 552 else early[:1]:
+            own = each.octets.startswith(BLOCKED)
+            if not own and mail.complete:
+                continue
+            text = "552 in the words of the gateway anti-virus" if own else "552 while the text was still on its way"
+            seen = sign(trace, False, each.at, excerpt(each.octets[:64].rstrip()))
+            yield Fingerprint("sonicwall" if own else "", "answer-552", text, (), (seen,))

@@ -1,0 +1,1 @@
+"""Stored messages: what a firewall would do to them if they were sent."""

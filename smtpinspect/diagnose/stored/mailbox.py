@@ -1,0 +1,190 @@
+"""Messages in files, as the octets that would go over the wire: one file, an mbox, a Maildir, standard input.
+
+An mbox may have any size: it is read in pieces, and again from the place of a message.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
+from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
+
+# A separator of mbox (RFC 4155): `From `, a sender, a date with its time; it stands behind an empty line.
+SEPARATOR: Final = re.compile(rb"From \S+ .*\d\d:\d\d")
+MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
+_QUOTED: Final = re.compile(rb">+From ")
+
+
+class Stored(NamedTuple):
+    """A message: of which file, the how many-th in it (0: it is the whole file), where its octets lie.
+
+    `line` is the number of its first line in the file.
+    `crlf`: its lines end as they do on the wire, so that LF alone is no line end.
+    """
+
+    file: str
+    number: int
+    begin: int
+    line: int
+    crlf: bool
+
+
+class Piece(NamedTuple):
+    """Octets of a line, or a part of a very long one, as they go over the wire. `line`: its number in the file."""
+
+    wire: bytes
+    line: int
+    first: bool  # the line begins here
+
+
+class Box:
+    """A file with messages. What is packed or comes from a pipe is laid into a temporary file first."""
+
+    def __init__(self, path: str) -> None:
+        self.name = "standard input" if path == "-" else path
+        self.file = _opened(path)
+        head = self.file.read(LONGEST_MAGIC)
+        self.file.seek(0)
+        if head.startswith(MAGICS):
+            self.file.close()
+            raise UsageError(f"{self.name}: a capture, not a message: smtpinspect replay reads it")
+        self.mbox = head.startswith(b"From ")
+
+    def close(self) -> None:
+        self.file.close()
+
+    def messages(self) -> Iterator[tuple[Stored, Iterator[Piece]]]:
+        """Each message with its pieces, which must be read before the next message is asked for."""
+        lines = _Lines(self.file)
+        number = 0
+        while (stored := self._next(lines, number + 1)) is not None:
+            number += 1
+            pieces = self._pieces(lines, stored.crlf)
+            yield stored, pieces
+            for _ in pieces:  # what nobody wanted
+                pass
+
+    def again(self, stored: Stored) -> Iterator[Piece]:
+        """The pieces of one message once more."""
+        return self._pieces(_Lines(self.file, stored.begin, stored.line), stored.crlf)
+
+    def _next(self, lines: _Lines, number: int) -> Stored | None:
+        if self.mbox:
+            lines.next()  # the separator
+        begin, line = lines.at, lines.number + 1
+        first = lines.peek()
+        if not first and (number > 1 or not self.mbox):
+            return None
+        return Stored(self.name, number if self.mbox else 0, begin, line, first.endswith(b"\r\n"))
+
+    def _pieces(self, lines: _Lines, crlf: bool) -> Iterator[Piece]:
+        begins, empty, blank = True, False, b""
+        while octets := lines.peek():
+            if self.mbox and begins and empty and SEPARATOR.match(octets):
+                return  # the empty line before a separator, or before the end, is the mbox's own
+            lines.next()
+            if blank:
+                yield Piece(blank, lines.number - 1, True)
+                blank = b""
+            whole = octets.endswith(b"\n")
+            if self.mbox and begins and _QUOTED.match(octets):
+                octets = octets[1:]
+            wire = octets if crlf or not whole or octets.endswith(b"\r\n") else octets[:-1] + b"\r\n"
+            if begins and wire.startswith(b"."):
+                wire = b"." + wire  # RFC 5321 4.5.2
+            empty = begins and octets in (b"\n", b"\r\n")
+            if empty and self.mbox:
+                blank = wire
+            else:
+                yield Piece(wire, lines.number, begins)
+            begins = whole if not crlf else octets.endswith(b"\r\n")
+
+
+class _Lines:
+    """Lines with one to look ahead; a very long line comes in parts, as one line."""
+
+    def __init__(self, file: BinaryIO, at: int = 0, number: int = 1) -> None:
+        self.file = file
+        self.at = at  # of the octets that come next
+        self.number = number - 1  # of the line that was read last
+        self._ahead: bytes | None = None
+        self._part = False
+        self._read = at
+
+    def peek(self) -> bytes:
+        if self._ahead is None:
+            if self.file.tell() != self._read:
+                self.file.seek(self._read)  # somebody looked at another message meanwhile
+            self._ahead = self.file.readline(limits.MESSAGE_PIECE)
+            # CR LF stays together
+            if self._ahead.endswith(b"\r") and len(self._ahead) == limits.MESSAGE_PIECE:
+                self._ahead += self.file.read(1)
+            self._read += len(self._ahead)
+        return self._ahead
+
+    def next(self) -> bytes:
+        octets = self.peek()
+        self._ahead = None
+        self.at += len(octets)
+        if octets and not self._part:
+            self.number += 1
+        self._part = bool(octets) and not octets.endswith(b"\n")
+        return octets
+
+
+def boxes(path: str) -> Iterator[Box]:
+    """The files of this argument, opened one after the other; who gets one closes it.
+
+    Raises UsageError for what is no message, mbox or Maildir and for what cannot be read.
+    """
+    if path != "-" and os.path.isdir(path):
+        folders = [os.path.join(path, name) for name in ("cur", "new") if os.path.isdir(os.path.join(path, name))]
+        if not folders:
+            raise UsageError(f"{path}: a directory, but no Maildir: it has neither cur nor new")
+        for folder in folders:
+            for name in sorted(os.listdir(folder)):
+                whole = os.path.join(folder, name)
+                if not name.startswith(".") and os.path.isfile(whole):
+                    yield Box(whole)
+        return
+    yield Box(path)
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        if path == "-":
+            if sys.stdin is None:
+                raise UsageError("standard input (-) is closed")
+            if sys.stdin.isatty():
+                raise UsageError("standard input (-) is a terminal; send a message into it")
+            raw: Any = getattr(sys.stdin, "buffer", sys.stdin)
+            return _spooled(raw, "standard input")
+        file = open(path, "rb")  # noqa: SIM115  # a Box closes it
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    head = file.peek(LONGEST_MAGIC)[:LONGEST_MAGIC]
+    if packing_of(head) is None and file.seekable():
+        return file
+    with file:
+        return _spooled(file, path)
+
+
+def _spooled(raw: BinaryIO, name: str) -> BinaryIO:
+    import tempfile
+
+    octets = Octets(raw)
+    made = tempfile.TemporaryFile()  # noqa: SIM115  # a Box closes it
+    try:
+        while piece := octets.read(limits.MESSAGE_PIECE):
+            made.write(piece)
+    except (Damaged, OSError) as error:
+        made.close()
+        raise UsageError(f"{name}: cannot be read: {error}") from None
+    made.seek(0)
+    return made

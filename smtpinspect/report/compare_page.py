@@ -1,0 +1,57 @@
+"""`smtpinspect compare` for people: what is worse, what else is different, what is the same."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from smtpinspect.diagnose.compare import PROPERTIES, Comparison, Difference, Side, share
+from smtpinspect.report.terminal import Style, padded, program, safe, wide, wrapped
+
+SHOWN: Final = 30  # differences of each sort
+
+
+def page(made: Comparison, names: tuple[str, str], width: int | None, style: Style) -> Iterator[str]:
+    """The lines of the page. `names` are those of the two captures."""
+    worse = [one for one in made.differences if one.worse]
+    other = [one for one in made.differences if not one.worse]
+    if not made.before.connections or not made.after.connections:
+        empty = [name for name, one in zip(names, (made.before, made.after), strict=True) if not one.connections]
+        yield f"no SMTP in {safe(' and '.join(empty))}: nothing to compare."
+        return
+    yield style("WORSE" if worse else "NOT WORSE", "red" if worse else "green") + "  (what that means: --help)"
+    yield from _listed(worse, width)
+    if other:
+        yield style("OTHERWISE DIFFERENT", "bold")
+        yield from _listed(other, width)
+    yield ""
+    yield from _sums(made.before, made.after)
+    yield ""
+    yield f"Next: {program()} diagnose {'' if worse else '--impact '}{shlex.quote(names[1])}"
+
+
+def _listed(rows: Sequence[Difference], width: int | None) -> Iterator[str]:
+    for one in rows[:SHOWN]:
+        yield from wrapped(f"{safe(one.what)}: {safe(one.before)} → {safe(one.after)}", width, "  ")
+    if len(rows) > SHOWN:
+        yield f"  … and {len(rows) - SHOWN:,} more"
+
+
+def _sums(before: Side, after: Side) -> Iterator[str]:
+    rows = [
+        ("", "before", "after"),
+        ("connections", f"{before.connections:,}", f"{after.connections:,}"),
+        ("with TLS", share(before.encrypted, before.connections), share(after.encrypted, after.connections)),
+        ("mails in clear", f"{before.all.mails:,}", f"{after.all.mails:,}"),
+    ]
+    for word in sorted({*before.all.outcomes, *after.all.outcomes}):
+        was, now = before.all.outcomes[word], after.all.outcomes[word]
+        rows.append((f"  {word}", share(was, before.all.mails), share(now, after.all.mails)))
+    for one in PROPERTIES:
+        old, new = before.having[one.name], after.having[one.name]
+        if old.mails or new.mails:
+            rows.append((f"  broken: {one.name}", share(old.broken, old.mails), share(new.broken, new.mails)))
+    widths = [max(wide(row[n]) for row in rows) for n in range(2)]
+    for row in rows:
+        yield f"{padded(row[0], widths[0])}  {padded(row[1], widths[1])}  {row[2]}".rstrip()

@@ -1,0 +1,393 @@
+"""What a diagnosis says, as sentences: the same on a terminal, in HTML, and on the page for the other side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from smtpinspect._core.views import excerpt
+from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.grammar import limits
+from smtpinspect.report.simulate_page import span
+from smtpinspect.report.terminal import count
+from smtpinspect.report.words import DOUBTS, evidence
+
+DUPLICATE: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
+# Where the flow ended, behind "cut silently", "reset", "closed".
+AT: Final = {
+    "connect": "before the server answered the connection",
+    "greeting": "at the server's greeting",
+    "ehlo": "at EHLO",
+    "mail": "at MAIL",
+    "rcpt": "at RCPT",
+    "datacmd": "at DATA",
+    "reply354": "at the server's go-ahead (354) to DATA",
+    "databody": "at the first segment of the message",
+    "datamid": "inside the message",
+    "dot": "at the final dot",
+    "dotreply": "at the reply to the final dot",
+    "quit": "at QUIT",
+}
+ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
+SIDES: Final = {
+    "client": "the sender",
+    "server": "the server",
+    "middlebox": "a box on the way",
+    "unknown": "somebody",
+}
+TAKEN: Final[dict[Where, str]] = {
+    "sender": "taken on the sender's side",
+    "receiver": "taken on the receiver's side",
+    "between": "taken on the way between the two",
+    "unknown": "where it was taken cannot be told",
+}
+PLACES: Final = {
+    "sender": "at the sender",
+    "receiver": "at the receiver",
+    "firewall": "on the firewall",
+    "network": "in the network",
+}
+_DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
+BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
+LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
+
+
+class Headline(NamedTuple):
+    """`word` in capitals, what happened in `text`; `bad` 0 delivered, 1 not known or duplicates, 2 not delivered."""
+
+    word: str
+    text: str
+    bad: int
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.text}" if self.text else self.word
+
+
+class Block(NamedTuple):
+    """Cases that one explanation fits: same server, same end, same causes. The first one stands for all."""
+
+    cases: tuple[Case, ...]
+
+    @property
+    def first(self) -> Case:
+        return self.cases[0]
+
+
+class Place(NamedTuple):
+    """Causes that share a rank."""
+
+    causes: tuple[Cause, ...]
+
+    def names(self, most: int = 100) -> str:
+        return listed([cause.cause for cause in self.causes], " or ", most)
+
+
+def listed(texts: Sequence[str], joint: str, most: int) -> str:
+    """Each once; of more than so many the first ones, and how many are left."""
+    once = list(dict.fromkeys(texts))
+    left = f"{joint}{len(once) - most} more" if len(once) > most else ""
+    return joint.join(once[:most]) + left
+
+
+def folded(diagnosis: Diagnosis) -> list[Block]:
+    """The failed cases, alike ones together: mails before connections without one, the largest block first, then in
+    the order of the capture.
+    """
+    found: dict[tuple[object, ...], list[Case]] = {}
+    for case in diagnosis.cases:
+        if case.failed:
+            found.setdefault(_alike(case), []).append(case)
+    ordered = sorted(found.values(), key=lambda cases: (cases[0].mail is None, -len(cases)))
+    return [Block(tuple(cases)) for cases in ordered]
+
+
+def _alike(case: Case) -> tuple[object, ...]:
+    seen = case.observed
+    host = case.flow.server
+    best = tuple(cause.cause for cause in case.causes if cause.rank == 0)
+    how = (seen.outcome, seen.phase, seen.broken.kind, seen.broken.by, seen.reply[:3])
+    return host, case.mail is None, how, best, case.what_if.relax
+
+
+def headline(case: Case) -> Headline:
+    """What became of this mail. Only where the text cannot have arrived it says NOT DELIVERED."""
+    seen, kind = case.observed, case.observed.broken.kind
+    at = where(case)
+    if case.mail is None:
+        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
+    if seen.outcome == "accepted":
+        some = seen.recipients and seen.accepted < seen.recipients
+        partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
+        return Headline("DELIVERED", f"the server took it{partly}", 0)
+    if kind == "reply" or seen.outcome == "refused":
+        word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
+        who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
+        return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
+    if may_have_arrived(case):
+        return Headline(DUPLICATE, _how(case, at), 1)
+    if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
+        return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
+    return Headline("NOT DELIVERED", _how(case, at), 2)
+
+
+def may_have_arrived(case: Case) -> bool:
+    """From the final dot on the server may have the mail although the sender never heard of it."""
+    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
+
+
+def _how(case: Case, at: str) -> str:
+    seen = case.observed
+    by = SIDES[seen.broken.by]
+    match seen.broken.kind:
+        case "drop":
+            return f"cut silently {at}"
+        case "rst":
+            return f"reset by {by} {at}"
+        case "fin":
+            return f"closed by {by} {at}"
+        case _:
+            silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
+            return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
+
+
+def where(case: Case) -> str:
+    """The place in the dialogue, and in the message as far as it is known."""
+    seen, mail = case.observed, case.transaction
+    at = AT.get(seen.phase or "", "")
+    if seen.phase in ("databody", "datamid") and mail is not None and mail.text_at is not None:
+        lost = seen.broken.at if seen.broken.at is not None else seen.octets_acknowledged
+        into = lost - mail.text_at
+        if into >= 0:
+            blank = mail.text.find(b"\r\n\r\n")
+            part = "headers" if blank < 0 or into < blank else "body"
+            at = f"inside the message {part}, from its byte {into:,} on"
+    return at
+
+
+def title(case: Case) -> str:
+    """Who to whom; "A connection without a mail" where there was none."""
+    mail = case.mail
+    if mail is None:
+        return "A connection without a mail"
+    to = mail.rcpt_to
+    whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody"
+    return f"Mail {mail.mail_from or '<>'} to {whom}"
+
+
+def tls(case: Case) -> str:
+    """In a word, whether anybody on the way could read it."""
+    if case.script is not None:
+        return "no TLS" if case.script.tls_at is None else "TLS"
+    return "TLS" if "encrypted" in case.observed.confidence else "no TLS"
+
+
+def placed(sign: Sign) -> str:
+    """A sign with its packet."""
+    behind = f" (packet {sign.packet:,}{', ' + sign.point if sign.point else ''})" if sign.packet else ""
+    return f"{sign.text}{behind}"
+
+
+def proved(case: Case) -> Iterator[str]:
+    """What the packets themselves show; nothing here is an opinion."""
+    yield from shown(case)
+    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
+    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
+        yield vantage(case)
+
+
+def shown(case: Case) -> Iterator[str]:
+    """The course of the connection, without a word on any product."""
+    seen, broken = case.observed, case.observed.broken
+    if seen.reply:
+        yield f'the answer that decided: "{_reply(case)}"'
+    if broken.at is not None:
+        times, end = _sent_again(case, broken.at)
+        what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
+        often = f" left {times} times and" if times > 1 and not broken.signs else ""
+        packet = f" (first in packet {broken.packet:,})" if broken.packet and broken.kind == "drop" else ""
+        yield f"{what}{often} were never acknowledged{packet}"
+    if broken.kind in ("rst", "fin") and broken.packet:
+        word = "RST" if broken.kind == "rst" else "FIN"
+        yield f"{'an' if word == 'RST' else 'a'} {word} ended the connection (packet {broken.packet:,})"
+    yield from (placed(sign) for sign in broken.signs)
+    yield from (placed(sign) for sign in case.proved)
+    if seen.octets_acknowledged or broken.kind == "drop":
+        text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
+        yield f"the server acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
+    if seen.silence >= 1:
+        yield f"silence at the end: {span(seen.silence)}"
+    if seen.recipients > 1 and seen.accepted:
+        yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
+
+
+def _reply(case: Case) -> str:
+    """Its text where only the code was told and the dialogue has it."""
+    reply = case.observed.reply
+    if len(reply) == 3 and case.script is not None:
+        own = [one for one in case.script.replies if one.code == int(reply)] if reply.isdecimal() else []
+        return excerpt(own[-1].octets.rstrip(b"\r\n")) if own else reply
+    return excerpt(reply.encode())
+
+
+def _pointed(signs: Sequence[Sign]) -> str:
+    packets = [f"{sign.packet:,}" for sign in signs if sign.packet][:3]
+    return f"packet{'s' if len(packets) > 1 else ''} {', '.join(packets)}" if packets else "in many packets"
+
+
+def _why(cause: Cause) -> list[str]:
+    return [placed(sign) for sign in cause.evidence] or [CONFIDENCE[cause.confidence]]
+
+
+def vantage(case: Case) -> str:
+    """Where the capture was taken, and why we say so."""
+    taken = case.observed.vantage
+    if taken.told:
+        return f"{TAKEN[taken.where]} (you said so)"
+    why = "; ".join(sign.text for sign in taken.signs)
+    if taken.where == "unknown":
+        return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
+    return f"{TAKEN[taken.where]} (guessed: {why})" if why else TAKEN[taken.where]
+
+
+def _sent_again(case: Case, at: int) -> tuple[int, int]:
+    """How often the octet at this offset was sent, and where its first segment ends; (0, 0): not known."""
+    times, end = 0, 0
+    for packet in case.trace.packets if case.trace else ():
+        if packet.by_client and packet.length and packet.at is not None and packet.at <= at < packet.at + packet.length:
+            times += 1
+            end = end or packet.at + packet.length
+    return times, end
+
+
+def places(causes: Sequence[Cause], degree: str) -> list[Place]:
+    """The causes of a degree by their rank, best first."""
+    found: dict[int, list[Cause]] = {}
+    for cause in causes:
+        if cause.degree == degree:
+            found.setdefault(cause.rank, []).append(cause)
+    return [Place(tuple(found[rank])) for rank in sorted(found)]
+
+
+def fits(place: Place, most: int = 100) -> str:
+    """What stands behind the names of the causes of a place."""
+    first = place.causes[0].alert
+    names = len({cause.cause for cause in place.causes})
+    one = first is not None and all(c.alert is not None and c.alert.offset == first.offset for c in place.causes)
+    same = f"; the same byte fits {'both' if names == 2 else f'all {names}'}" if one and names > 1 else ""
+    return listed([cause.title for cause in place.causes], " / ", most) + same
+
+
+def told(place: Place, shown: int = 3) -> Iterator[str]:
+    """The evidence of a place, each sign once."""
+    signs = dict.fromkeys(placed(sign) for cause in place.causes for sign in cause.evidence)
+    for alert in (cause.alert for cause in place.causes if cause.alert is not None and not cause.evidence):
+        side = SIDES[alert.direction]
+        signs[f'{side}\'s byte {alert.offset:,} (packet {alert.packet:,}): "{evidence(alert)}"'] = None
+    yield from list(signs)[:shown]
+
+
+def against(case: Case, kind: str) -> list[str]:
+    """What is out in this way, and why; what one reason rules out stands together."""
+    found: dict[str, list[str]] = {}
+    for one in case.against:
+        if one.kind == kind:
+            found.setdefault(one.text, []).append(one.cause)
+    return [f"{', '.join(dict.fromkeys(names))}: {why}" for why, names in found.items()]
+
+
+def contrasts(case: Case) -> Iterator[str]:
+    """Properties and outcomes, on this path and elsewhere."""
+    for one in case.contrast:
+        here = f"{one.property} {one.cut:,} of {one.cut + one.accepted:,} cut"
+        without = one.cut_without + one.accepted_without
+        if without:
+            here += f", without it {one.accepted_without:,} of {without:,} accepted"
+        away = one.cut_elsewhere + one.accepted_elsewhere
+        if away:
+            here += f"; elsewhere with it {one.accepted_elsewhere:,} of {away:,} accepted"
+        yield f"on this path {here}"
+
+
+def what_if(case: Case) -> Iterator[str]:
+    """What would let it pass."""
+    one = case.what_if
+    if one.relax:
+        does = "this mail goes through" if one.passes else "this mail is still cut"
+        yield f"{' and '.join(one.relax)} on pass: {does}"
+    for value, cut, mails in one.sweep:
+        yield f"{value}: {cut:,} of {count(mails, 'mail')} cut"
+
+
+def sweep(diagnosis: Diagnosis) -> Iterator[str]:
+    """Mails that each value of a limit cuts."""
+    found = diagnosis.sweep
+    if found is None:
+        return
+    mails = found.rows[0][2] if found.rows else 0
+    yield f"SWEEP of {found.key}: mails that each limit would cut, of {count(mails, 'mail')}"
+    width = max((len(value) for value, _, _ in found.rows), default=0)
+    for value, cut, _ in found.rows:
+        share = f"{cut / mails:>7.1%}" if mails else ""
+        yield f"  {value:>{width}}  {cut:>9,}  {share}".rstrip()
+    yield ""
+
+
+def remedies(case: Case) -> list[Remedy]:
+    """What to do, each once: the sender's side first, then by place, from the smallest to the whole inspection."""
+    best = [cause for cause in case.causes if cause.rank == 0] or case.causes[:1]
+    wanted = [*case.what_if.changes, *(remedy for cause in best for remedy in cause.remedies)]
+    once = dict.fromkeys(wanted)
+    return sorted(once, key=lambda remedy: tuple(PLACES).index(remedy.where))
+
+
+def notes(case: Case) -> Iterator[str]:
+    """What this capture cannot tell, and what would."""
+    seen = case.observed
+    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None:
+        yield BEHIND
+    if tls(case) == "TLS":
+        begins = _tls_packet(case)
+        from_packet = f" from packet {begins:,}" if begins else ""
+        yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
+    if "super-segments" in seen.confidence:
+        longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
+        size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"
+        yield f"offload: {size}: packet borders worked out from the MSS; split rules not judged"
+    for doubt in seen.confidence:
+        if doubt not in ("encrypted", "super-segments"):
+            yield DOUBTS.get(doubt, doubt)
+
+
+def _tls_packet(case: Case) -> int | None:
+    if case.script is None or case.script.tls_at is None or case.trace is None:
+        return None
+    return next(
+        (p.number for p in case.trace.packets if p.by_client and p.length and p.at == case.script.tls_at), None
+    )
+
+
+def sums(diagnosis: Diagnosis) -> str:
+    """All cases in a line; connections without a mail are no mails."""
+    mails = [case for case in diagnosis.cases if case.mail is not None]
+    others = len(diagnosis.cases) - len(mails)
+    return f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+
+
+def _counted(cases: Sequence[Case]) -> str:
+    found: dict[str, int] = {}
+    for case in cases:
+        word = headline(case).word.partition(";")[0].lower() if case.failed else case.observed.outcome
+        found[word] = found.get(word, 0) + 1
+    parts = ", ".join(f"{n:,} {word}" for word, n in sorted(found.items(), key=lambda item: -item[1]))
+    return f"{count(len(cases), 'mail')}{': ' if parts else ''}{parts}"
+
+
+def legend(width: int = 79) -> Iterator[str]:
+    """The words of confidence and the three degrees of truth, as `--help` explains them."""
+    import textwrap
+
+    for head, table in (("three degrees of truth, which never mix:", _DEGREES), ("words of confidence:", CONFIDENCE)):
+        yield head
+        for word, means in table.items():
+            yield from textwrap.wrap(means, width, initial_indent=f"  {word:<10} ", subsequent_indent=" " * 13)

@@ -1,0 +1,266 @@
+"""The look-alikes: a scene each, with what is done to the way or to the server, and what `diagnose` should find."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from messages import Mail
+from network import Host, wait_until
+from rows import PIECES, Row
+from texts import compose
+
+HERE = Path(__file__).resolve().parent
+BURST = "tbf rate 400kbit burst 3000 latency 400ms"  # slow enough that something can happen amid a mail
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The hosts of a scene; the calling namespace is the router between them. `over`: the client has ended."""
+
+    client: Host
+    server: Host
+    over: threading.Event
+
+
+Step = Callable[[Lab], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """`client`, `server`: names of look-alikes one of which is due near the top, in that side's capture; (): any; None:
+    that capture is not judged. `before`: ere the server starts; `prepare`: ere the client does; `meanwhile`: beside it.
+    """
+
+    name: str
+    sender: str = "exim"
+    receiver: str = "postfix"
+    client: tuple[str, ...] | None = ()
+    server: tuple[str, ...] | None = ()
+    size: int = 2_000
+    mails: int = 1
+    serves: bool = True
+    pieces: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    server_settings: Mapping[str, str] = field(default_factory=dict)
+    before: Step | None = None
+    prepare: Step | None = None
+    meanwhile: Step | None = None
+    linger: float = 1.0
+
+    @property
+    def row(self) -> Row:
+        return Row(
+            name=self.name, group="alikes", judged="", client=PIECES if self.pieces else self.sender,
+            server=self.receiver, size=self.size, typed=self.pieces, settings=self.settings,
+            server_settings=self.server_settings,
+        )  # fmt: skip
+
+
+def mail_of(scene: Scene, client: Host, number: int) -> Mail:
+    recipient = "u@example.net" if scene.receiver == "scripted" else "bob@example.net"
+    return compose("", scene.size, f"a{number}@{client.hostname}", recipient)
+
+
+# --- the way ---------------------------------------------------------------------------------------------------
+
+
+def filters(*rules: str) -> Step:
+    """Rules for iptables on the router."""
+
+    def step(lab: Lab) -> None:
+        for rule in rules:
+            subprocess.run([os.environ["LAB_IPTABLES"], *rule.split()], check=True)
+
+    return step
+
+
+def narrow(lab: Lab) -> None:
+    """A link of 1,280 octets behind the router, whose ICMP nobody gets."""
+    subprocess.run("ip link set dev inside mtu 1280".split(), check=True)
+    filters("-A OUTPUT -p icmp -j DROP")(lab)
+
+
+def narrow_told(lab: Lab) -> None:
+    """The same, and the ICMP reaches a client that does not heed it."""
+    filters("-A OUTPUT -p icmp -j ACCEPT")(lab)
+    subprocess.run("ip link set dev inside mtu 1280".split(), check=True)
+    lab.client.run("sysctl", "-qw", "net.ipv4.route.min_pmtu=1500", check=False)
+
+
+def slow(lab: Lab) -> None:
+    subprocess.run(f"tc qdisc add dev inside root {BURST}".split(), check=True)
+
+
+def forgets(lab: Lab) -> None:
+    """A router that forgets a connection behind 10 s of silence and drops what does not belong to one it knows."""
+    Path("/proc/sys/net/netfilter/nf_conntrack_tcp_loose").write_text("0")
+    filters(
+        "-A FORWARD -p tcp -m conntrack --ctstate INVALID -j DROP",
+        "-A FORWARD -p tcp ! --syn -m conntrack --ctstate NEW -j DROP",
+    )(lab)
+    for name in ("established", "unacknowledged", "close_wait", "fin_wait", "last_ack"):
+        Path(f"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{name}").write_text("10")
+
+
+def two_servers(lab: Lab) -> None:
+    """Behind the address of the server stands another one, for every second connection: it never answers a text."""
+    script = Path("/run/ill.py")
+    script.write_text(ILL)
+    subprocess.Popen([sys.executable, str(script)], stdin=subprocess.DEVNULL)
+    filters(
+        "-t nat -A PREROUTING -p tcp --dport 25 -m statistic --mode nth --every 2 --packet 1 -j REDIRECT --to-ports 2525"
+    )(lab)
+    time.sleep(0.5)
+
+
+def breaks_amid(lab: Lab) -> None:
+    """The line goes down for good when the text is on its way."""
+    _amid(lab, 20_000)
+    subprocess.run("ip link set dev inside down".split(), check=True)
+
+
+# --- the server ------------------------------------------------------------------------------------------------
+
+
+def stopped_amid(lab: Lab) -> None:
+    """What reads the text is stopped; the kernel goes on taking it until its room is filled."""
+    _amid(lab, 20_000)
+    for pid in _serving(lab):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def killed_amid(lab: Lab) -> None:
+    """The server is killed, all of it, and is not there for the next mail."""
+    _amid(lab, 20_000)
+    mine = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _root_of(pid) == str(lab.server.root)}
+    for pid in mine:
+        os.kill(pid, signal.SIGKILL)
+
+
+def full(lab: Lab) -> None:
+    """The spool is a file system without room."""
+    spool = f"{lab.server.root}/var/spool/exim4"
+    owner = os.stat(spool)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", spool], check=True)
+    os.chown(spool, owner.st_uid, owner.st_gid)
+    (Path(spool) / "filler").write_bytes(bytes(200_000))
+
+
+def hangs(how: str) -> Step:
+    """A server by script, that has an illness."""
+
+    def step(lab: Lab) -> None:
+        script = Path(f"/run/{how}.py")
+        script.write_text(ILL.replace("2525", "25").replace("HOW = 'silent'", f"HOW = {how!r}"))
+        lab.server.start(sys.executable, str(script))
+        lab.server.wait_for_listener()
+
+    return step
+
+
+ILL = """
+import socket, time
+HOW = 'silent'
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if HOW == 'narrow':
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+listener.bind(('', 2525))
+listener.listen(8)
+while True:
+    peer, _ = listener.accept()
+    lines = peer.makefile('rb')
+    peer.sendall(b'220 ill.example.net ESMTP\\r\\n')
+    while line := lines.readline():
+        verb = line[:4].upper()
+        peer.sendall(b'354 go on\\r\\n' if verb == b'DATA' else b'250 Ok\\r\\n')
+        if verb == b'DATA':
+            if HOW == 'narrow':
+                time.sleep(60)
+            while (line := lines.readline()) not in (b'.\\r\\n', b''):
+                pass
+            time.sleep(60)
+"""
+
+
+def _amid(lab: Lab, octets: int) -> None:
+    """Wait until so much of the mail has come."""
+    wait_until(lambda: lab.over.is_set() or _received(lab) > octets, "the text is on its way", 20)
+
+
+def _received(lab: Lab) -> int:
+    told = lab.server.tool("ss", "-Htni", "state", "established", "( sport = :25 )")
+    text = subprocess.run(told, capture_output=True, text=True, check=False).stdout
+    return max((int(word.partition(":")[2]) for word in text.split() if word.startswith("bytes_received:")), default=0)
+
+
+def _serving(lab: Lab) -> list[int]:
+    """The processes of the server that hold a connection to its port."""
+    told = lab.server.tool("ss", "-Htnp", "state", "established", "( sport = :25 )")
+    text = subprocess.run(told, capture_output=True, text=True, check=True).stdout
+    return [int(part.split(",")[0].split(")")[0]) for part in text.split("pid=")[1:]]
+
+
+def _root_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/root")
+    except OSError:
+        return ""
+
+
+# --- the scenes ------------------------------------------------------------------------------------------------
+
+MAIL_FROM, RCPT = "MAIL FROM:<a@out.example.com>\r\n", "RCPT TO:<bob@example.net>\r\n"
+ENVELOPE = ("EHLO out.example.com\r\n", MAIL_FROM, RCPT, "DATA\r\n", "Subject: test\r\n\r\nhello\r\n")
+PATIENT = {"command_timeout": "20s", "data_timeout": "20s", "final_timeout": "20s"}
+
+SCENES = (
+    Scene(name="mtu-1280", prepare=narrow, size=6_000, client=("path-mtu",), server=("path-mtu",),
+          settings=PATIENT),
+    Scene(name="mtu-1280-postfix", sender="postfix", receiver="exim", prepare=narrow, size=6_000,
+          client=("path-mtu",), server=("path-mtu",)),
+    Scene(name="mtu-1280-large", prepare=narrow, size=60_000, client=("path-mtu",), server=(), settings=PATIENT),
+    Scene(name="server-stopped", prepare=slow, meanwhile=stopped_amid, size=900_000, client=("zero-window",),
+          server=("zero-window",), settings=PATIENT),
+    Scene(name="narrow-window", receiver="scripted", serves=False, before=hangs("narrow"), size=60_000,
+          client=("zero-window",), server=("zero-window",)),
+    Scene(name="slow-scanner", receiver="exim", server_settings={"acl_smtp_data": "accept delay = 15s"},
+          client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout"), linger=12),
+    Scene(name="slow-scanner-postfix", sender="postfix", receiver="exim", linger=12,
+          server_settings={"acl_smtp_data": "accept delay = 15s"},
+          client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
+    Scene(name="never-answers", receiver="scripted", serves=False, before=hangs("silent"),
+          client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
+    Scene(name="server-killed", receiver="exim", prepare=slow, meanwhile=killed_amid, size=300_000, mails=2,
+          client=("server-gone",), server=("server-gone",), settings=PATIENT),
+    Scene(name="disk-full", receiver="exim", before=full, client=("full-disk",), server=("full-disk",)),
+    Scene(name="milter-gone", server_settings={"smtpd_milters": "inet:127.0.0.1:9"}, client=("milter",),
+          server=("milter",)),
+    Scene(name="greylisting", sender="postfix", receiver="exim", client=("greylisting",), server=("greylisting",),
+          server_settings={"acl_smtp_mail": "defer message = Greylisted, come back in 5 minutes"}),
+    Scene(name="slow-greeting", receiver="exim", server_settings={"acl_smtp_connect": "accept delay = 15s"},
+          client=("tarpit", "sender-timeout"), server=("tarpit", "sender-timeout"), linger=12),
+    Scene(name="idle-forgotten", receiver="exim", prepare=forgets,
+          server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"},
+          client=("idle-timeout", "slow-scanner"), server=("idle-timeout",)),
+    Scene(name="loss", prepare=filters("-A FORWARD -p tcp -m statistic --mode random --probability 0.35 -j DROP"),
+          size=200_000, client=("loss",), server=("loss",), settings={"connect_timeout": "30s"} | PATIENT),
+    Scene(name="line-down", prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
+          settings=PATIENT),
+    Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, "bye\n.\n"), client=("strict-end",),
+          server=("strict-end",)),
+    Scene(name="no-crlf-before-dot", pieces=(*ENVELOPE, "bye", ".\r\n"), client=("missing-crlf",),
+          server=("missing-crlf",)),
+    Scene(name="one-bad-mx", prepare=two_servers, mails=6, client=("one-bad-mx",), server=None),
+    Scene(name="port-dropped", prepare=filters("-A FORWARD -p tcp --dport 25 -j DROP"), client=("port-filter",),
+          server=None),
+    Scene(name="port-prohibited", client=("port-filter",), server=None, prepare=filters(
+          "-A FORWARD -p tcp --dport 25 -j REJECT --reject-with icmp-admin-prohibited")),
+    Scene(name="port-closed", serves=False, client=("port-filter",), server=("port-filter",)),
+)  # fmt: skip

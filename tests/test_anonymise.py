@@ -1,0 +1,214 @@
+"""`anonymise`: no word of the original is left, and the verdicts are the same."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+import public
+from smtpinspect.cli import main
+from smtpinspect.diagnose.anonymise.addresses import Addresses
+from smtpinspect.diagnose.anonymise.face import anonymise, key_of
+from smtpinspect.diagnose.anonymise.files import deflated, file
+from smtpinspect.diagnose.anonymise.streams import Stream, lay
+from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.diagnose.anonymise.words import KEPT
+from smtpinspect.engine import PORTS
+
+PCAPS = Path(__file__).parents[1] / "pcaps"
+CAPTURES = sorted(PCAPS.glob("*.pcap"))
+PUBLIC = sorted(public.FOLDER.glob("*.pcap*")) if public.FOLDER.is_dir() else [None]
+WORD = re.compile(rb"[A-Za-z]{4,}")
+RUN = re.compile(rb"(?:[A-Za-z0-9+/]{20,}={0,2}\r?\n?)+")
+JOINED = re.compile(rb"=[0-9A-F]{2}|PK(?=[\1\3\5\7])|UT(?=[\5\t\r]\0)")  # no part of a word
+ALLOWED = {run.lower() for word in KEPT for run in WORD.findall(word.encode())}
+TEXTS = Texts(key_of("a key"))
+
+
+def streams(path: Path) -> list[bytes]:
+    """Both streams of each connection, as far as they are no TLS."""
+    laid = lay(str(path), TEXTS, PORTS)
+    try:
+        whole = [
+            b"\0".join(old for _, old, _ in laid.spool.pieces(flow.first_packet, side, 0, 1 << 40))
+            for flow in laid.flows
+            for side in (0, 1)
+        ]
+    finally:
+        laid.spool.close()
+    return whole
+
+
+def decoded(text: bytes) -> bytes:
+    """Lines of base64, one by one run, decoded."""
+    runs = [part for run in RUN.findall(text) for part in re.sub(rb"[\r\n]", b"", run).split(b"=")]
+    return b"\0".join(base64.b64decode(run[: len(run) // 4 * 4]) for run in runs)
+
+
+def words(text: bytes) -> set[bytes]:
+    found = {word.lower() for word in WORD.findall(JOINED.sub(b" ", text))}
+    return {word for word in found if len(set(word)) > 1}  # zeros in base64 are AAAA
+
+
+def originals(path: Path) -> set[bytes]:
+    found: set[bytes] = set()
+    for stream in streams(path):
+        found |= words(RUN.sub(b" ", stream)) | words(decoded(stream))
+    return found - ALLOWED
+
+
+def hidden(path: Path, tmp_path: Path) -> None:
+    """Nothing of it is left, and the verdicts are the same."""
+    out = tmp_path / "out.pcap"
+    done = anonymise(str(path), str(out), key=key_of("a key"))
+    assert done.compared.same, done.compared
+    before = originals(path)
+    left = words(out.read_bytes()) & before
+    for stream in streams(out):
+        left |= (words(stream) | words(decoded(stream))) & before
+    assert not left
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_no_word_is_left_and_verdicts_stay(path: Path, tmp_path: Path) -> None:
+    hidden(path, tmp_path)
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.stem if path else "none")
+def test_no_word_is_left_of_public_captures(path: Path | None, tmp_path: Path) -> None:
+    if path is None:
+        pytest.skip(public.ABSENT)
+    hidden(path, tmp_path)
+
+
+def test_a_retransmission_stays_one(tmp_path: Path) -> None:
+    """By stream offset: whoever cuts the octets otherwise sends the same ones."""
+    out = []
+    stream = Stream(TEXTS, lambda at, old, new: out.append((at, old, new)), replies=False)
+    for at, octets in ((0, b"MAIL FR"), (7, b"OM:<ali"), (7, b"OM:<alice@"), (17, b"example.org>\r\nDA")):
+        stream.feed(at, octets)
+    stream.flush()
+    assert [at for at, _, _ in out] == [0, 31]
+    assert b"".join(old for _, old, _ in out) == b"MAIL FROM:<alice@example.org>\r\nDA"
+    assert all(len(old) == len(new) for _, old, new in out)
+    assert b"".join(new for _, _, new in out) == TEXTS.line(b"MAIL FROM:<alice@example.org>\r\nDA")
+
+
+def kind(octet: int) -> str:
+    return "8-bit" if octet > 127 else "letter" if chr(octet).isalpha() else "digit" if 48 <= octet < 58 else chr(octet)
+
+
+def test_words_keep_length_and_classes() -> None:
+    line = "Subject: Réunion at Büro 4711, call +49 30 1234567 — Grüße\r\n".encode()
+    made = TEXTS.line(line)
+    assert made.startswith(b"Subject: ") and len(made) == len(line)
+    made.decode()  # what was UTF-8 is
+    assert [kind(octet) for octet in made] == [kind(octet) for octet in line]
+    assert not words(made) & words(line) - ALLOWED
+    assert b"4711" not in made and b"30 12" not in made and b"49" not in made
+    assert TEXTS.line(line) == made != Texts(key_of("another")).line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"EHLO ", b"250-SIZE 52428800\r\n", b"MAIL FROM:<> SIZE=123456 BODY=8BITMIME\r\n", b"BDAT 86401 LAST\r\n",
+        b"Content-Type: text/plain; charset=iso-8859-1\r\n", b"Content-Transfer-Encoding: quoted-printable\r\n",
+        b"250 2.1.5 Ok\r\n", b"Content-Disposition: attachment; filename*0*=utf-8\'\'", b"MIME-Version: 1.0\r\n",
+        b"220 ******************0*2******0*2\r\n", b"250-XXXXXXXA\r\n"[:4], b"Date: Mon, 2 Mar 2026 10:00:02 +0100\r\n",
+    ],
+)  # fmt: skip
+def test_what_verdicts_hang_on_stays(line: bytes) -> None:
+    assert TEXTS.line(line, reply=True) == line
+
+
+def test_one_name_stays_one_name() -> None:
+    made = TEXTS.line(b"alice@acme.example Alice ALICE =?utf-8?Q?Alice?= (acme)")
+    alice, acme = made.split(b"@")[0], made.split(b"@")[1].split(b".")[0]
+    assert made.lower().count(alice) == 4 and made.count(acme) == 2
+
+
+# ---- addresses
+
+
+def test_prefixes_stay_common() -> None:
+    addresses = Addresses(key_of("a key"))
+    one, two, far = (addresses.binary(bytes(each)) for each in ((203, 0, 113, 9), (203, 0, 113, 10), (203, 1, 113, 9)))
+    assert one[:3] == two[:3] and one[3] != two[3] and one[:1] == far[:1] and one[1] != far[1]
+    assert one != bytes((203, 0, 113, 9))
+    assert addresses.told(b"203.0.113.9") == ".".join(map(str, one)).encode()
+    assert len(addresses.told(b"203.0.113.9")) == len(b"203.0.113.9")
+    for kept in (b"127.0.0.1", b"::1", b"0.0.0.0", b"224.0.0.251", b"10:20:30", b"999.1.1.1"):
+        assert addresses.told(kept) == kept
+    assert addresses.told(b"10.1.2.3").startswith(b"10.") and addresses.told(b"192.168.7.7").startswith(b"192.168.")
+    assert 16 <= int(addresses.told(b"172.20.1.1").split(b".")[1]) < 32
+
+
+def test_addresses_are_replaced_one_to_one() -> None:
+    addresses = Addresses(key_of("a key"))
+    made = {addresses.binary(bytes((203, 0, n, 5))) for n in range(256)}
+    assert len(made) == 256
+    assert len({addresses.binary(bytes((n, 1, 1, 1))) for n in range(256)}) == 256
+
+
+@pytest.mark.parametrize("text", [b"2001:db8::25", b"IPv6:2a00:1450:4001:81b::200e", b"fe80::A1B2", b"2A00:0:0:1::F"])
+def test_ipv6_keeps_its_form(text: bytes) -> None:
+    made = Addresses(key_of("a key")).told(text)
+    assert len(made) == len(text) and made != text
+    assert re.sub(rb"[0-9A-Fa-f]", b"x", made) == re.sub(rb"[0-9A-Fa-f]", b"x", text) or text.startswith(b"IPv6")
+    assert made.count(b"::") == text.count(b"::")
+
+
+# ---- attachments
+
+
+def test_a_zip_stays_one_without_its_texts() -> None:
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("salaries of Miller.txt", "Miller earns a fortune\n" * 50)
+        archive.writestr("invoice.exe", b"MZ" + bytes(100), zipfile.ZIP_STORED)
+    octets = kept.getvalue()
+    made = file(octets, TEXTS)
+    assert len(made) == len(octets) and b"iller" not in made and b"MZ" in made
+    names = zipfile.ZipFile(io.BytesIO(made)).namelist()
+    assert [name.rpartition(".")[2] for name in names] == ["txt", "exe"]
+
+
+@pytest.mark.parametrize("n", [5, 6, 100, 65_539, 65_540, 65_541, 65_545, 65_546, 200_000])
+def test_what_was_deflated_still_inflates(n: int) -> None:
+    made = deflated(bytes(n), TEXTS)
+    unpacker = zlib.decompressobj(-15)
+    unpacker.decompress(made)
+    assert len(made) == n and unpacker.eof and not unpacker.unused_data
+
+
+# ---- the command
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.pcap"
+    packed = tmp_path / "in.pcap.gz"
+    packed.write_bytes(gzip.compress((PCAPS / "subject-8bit.pcap").read_bytes()))
+    assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0
+    page = capsys.readouterr().out
+    assert "VERDICTS: all the same, in 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
+    first = out.read_bytes()
+    assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0 and out.read_bytes() == first
+    assert main(["anonymise", str(packed), str(out)]) == 0 and out.read_bytes() != first
+
+
+def test_a_damaged_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut, out = tmp_path / "cut.pcap", tmp_path / "out.pcap"
+    cut.write_bytes((PCAPS / "several-mails.pcap").read_bytes()[:-5])
+    assert main(["anonymise", str(cut), str(out)]) == 3
+    told = capsys.readouterr()
+    assert "all the same" in told.out and "cut off" in told.err
+    assert main(["anonymise", str(cut), str(cut)]) == 2
+    assert main(["anonymise", "-", str(out)]) == 2

@@ -1,0 +1,97 @@
+"""`compare`: what a change made worse, and what chance explains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from many import Sent, write
+from smtpinspect.cli import main
+from smtpinspect.diagnose.compare import Comparison, chance, compare, starred
+
+RAW = "R\\xc3\\xa9union"
+STARRED = "220 ******************2***"
+
+
+def compared(tmp_path: Path, before: Sequence[Sent], after: Sequence[Sent]) -> Comparison:
+    return compare(write(tmp_path / "before.pcap", before), write(tmp_path / "after.pcap", after))
+
+
+def worse(tmp_path: Path, before: Sequence[Sent], after: Sequence[Sent]) -> list[str]:
+    return [one.what for one in compared(tmp_path, before, after).differences if one.worse]
+
+
+def test_the_same_is_no_worse(tmp_path: Path) -> None:
+    made = compared(tmp_path, [Sent()] * 20, [Sent()] * 30)
+    assert not made.worse and not made.differences
+    assert (made.before.all.mails, made.after.all.outcomes) == (20, {"accepted": 30})
+
+
+def test_a_mailguard_that_came(tmp_path: Path) -> None:
+    masked = Sent(greeting=STARRED, keywords=("SIZE 1000", "XXXXXXXA"))
+    here = "198.51.100.25:25"
+    assert worse(tmp_path, [Sent()], [masked]) == [
+        f"{here}: greeting", f"{here}: keyword STARTTLS", f"{here}: keyword XXXXXXXA",
+    ]  # fmt: skip
+    gone = compared(tmp_path, [masked], [Sent()])
+    assert not gone.worse and len(gone.differences) == 3
+
+
+def test_a_keyword_that_some_replies_lack_is_not_lost(tmp_path: Path) -> None:
+    some = [Sent(keywords=("SIZE 1000", "DSN")), Sent()]
+    assert worse(tmp_path, some, [Sent()] * 3) == []
+
+
+def test_another_server_is_compared_with_nobody(tmp_path: Path) -> None:
+    assert worse(tmp_path, [Sent()], [Sent(server="198.51.100.99", greeting=STARRED)]) == []
+
+
+def test_tls_that_is_gone(tmp_path: Path) -> None:
+    assert worse(tmp_path, [Sent(tls=True)] * 10, [Sent()] * 10) == ["connections with TLS"]
+    assert worse(tmp_path, [Sent()] * 10, [Sent(tls=True)] * 10) == []
+
+
+def test_breaks_of_mails_with_one_property(tmp_path: Path) -> None:
+    """The share of all may rise too little: the property tells."""
+    before = [Sent()] * 60 + [Sent(RAW)] * 8
+    after = [Sent()] * 200 + [Sent(RAW, reply="")] * 8
+    assert "mails with raw 8-bit Subject, broken" in worse(tmp_path, before, after)
+
+
+def test_what_chance_explains_is_no_worse(tmp_path: Path) -> None:
+    lost = [Sent(reply="")]
+    assert worse(tmp_path, [Sent()] * 20, [Sent()] * 19 + lost) == []
+    assert "all mails, broken" in worse(tmp_path, [Sent()] * 20, [Sent()] * 10 + lost * 10)
+    assert "all mails, refused" in worse(tmp_path, [Sent()] * 20, [Sent(reply="550 no")] * 10)
+
+
+def test_chance_is_that_of_fisher() -> None:
+    # R.A. Fisher's tea: 4 of 4 told right, by chance once in 70
+    assert chance(0, 4, 4, 4) == pytest.approx(1 / 70)
+    assert chance(1, 4, 3, 4) == pytest.approx(17 / 70)
+    assert chance(5, 10, 5, 10) == chance(9, 10, 1, 10) == chance(0, 0, 3, 3) == 1.0
+    assert chance(500, 10_000, 600, 10_000) == pytest.approx(0.0010, abs=0.0003)
+
+
+def test_starred() -> None:
+    assert starred("***********0*2****** ***") and not starred("* welcome *") and not starred("") and not starred("220")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = write(tmp_path / "a.pcap", [Sent()]), write(tmp_path / "b.pcap", [Sent(greeting=STARRED)])
+    assert main(["compare", before, after]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("WORSE") and "in clear → starred" in page and page.rstrip().endswith(f"diagnose {after}")
+    assert main(["compare", "--fail-on", "worse", before, after]) == 1
+    assert main(["compare", "--fail-on", "worse", after, before]) == 0
+    assert "NOT WORSE" in capsys.readouterr().out
+    assert main(["compare", "--format", "json", before, after]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["worse"] is True and told["differences"][0]["after"] == "starred"
+    assert told["after"]["servers"]["198.51.100.25:25"]["keywords"] == {"SIZE": 1, "STARTTLS": 1}
+    empty = write(tmp_path / "c.pcap", [])
+    assert main(["compare", before, empty]) == 0
+    assert "nothing to compare" in capsys.readouterr().out

@@ -1,0 +1,316 @@
+"""`smtpinspect probe`: the right answer behind every box, and an end with every stranger."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from kit.ends import Network
+from kit.speaking import Server
+from smtpinspect.cli import main
+from smtpinspect.diagnose.paths import generations
+from smtpinspect.diagnose.probe import steps
+from smtpinspect.diagnose.probe.judge import Judged, judge
+from smtpinspect.diagnose.probe.steps import COMMANDS, Asked, Talked
+from smtpinspect.diagnose.probe.talk import LONGEST, NoServerError
+from smtpinspect.inspectors.mailguard.profiles import PROFILES
+from smtpinspect.report import probe_page
+from test_enforce_firewall import Box
+
+SECOND = 1_000_000_000
+GREETING = b"220 mx20.example.net ESMTP ready since 2002\r\n"
+EHLO = b"250-mx20.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n250 SIZE 1000\r\n"
+VERBS = {
+    b"EHLO": EHLO,
+    b"HELO": b"250 mx20.example.net\r\n",
+    b"NOOP": b"250 2.0.0 Ok\r\n",
+    b"QUIT": b"221 bye\r\n",
+}
+ASKED = Asked("mx20.example.net", "198.51.100.25", helo="client.example.org")
+
+
+class Over(Exception):
+    """So much time has gone by."""
+
+
+class Wire:
+    """A connection through an emulated firewall to a server, in virtual time."""
+
+    def __init__(self, spec: str, verbs: Mapping[bytes, bytes], greeting: bytes) -> None:
+        self.box = Box(spec) if spec else (lambda ns, ip: [(int(ip[22:24] == b"\0\x19"), ip)])
+        self.net = Network(self.box, random.Random(1))
+        self.client, serving = self.net.ends
+        self.server = Server(serving, greeting, verbs)
+        self.net.shake()
+        self.read = 0
+
+    def _until(self, when: int) -> None:
+        def apps() -> bool:
+            if self.net.now > when:
+                raise Over
+            return self.server.go()
+
+        with suppress(Over):
+            self.net.run(apps)
+        self.net.now = max(self.net.now, when)
+
+    def send(self, octets: bytes) -> None:
+        self.client.sent += octets
+        self._until(self.net.now + SECOND // 20)
+
+    def receive(self, seconds: float) -> bytes | None:
+        begin = self.net.now
+        while self.net.now - begin < seconds * SECOND:
+            got = bytes(self.client.got[self.read :])
+            self.read += len(got)
+            if got:
+                return got
+            if self.client.ended:
+                return b""
+            if self.client.state == "reset":
+                raise ConnectionResetError
+            self._until(self.net.now + SECOND)
+        return None
+
+    def again(self) -> int:
+        return self.client.tries
+
+    def pause(self, seconds: float) -> None:
+        self._until(self.net.now + int(seconds * SECOND))
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def probed(spec: str, verbs: Mapping[bytes, bytes] = VERBS, greeting: bytes = GREETING) -> tuple[Talked, Judged]:
+    talked = steps.talk(ASKED, lambda: Wire(spec, verbs, greeting))
+    return talked, judge(talked)
+
+
+def test_no_box() -> None:
+    talked, judged = probed("")
+    assert (judged.mailguard, judged.profiles, talked.connections) == ("no", (), 1)
+    assert [each.step.name for each in talked.heard] == ["ehlo", "fake", "noop", "pipelined", "split", "quit"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_generation_is_in_the_group_that_is_named(profile: str) -> None:
+    _, judged = probed(f"mailguard:{profile}")
+    assert judged.mailguard == "yes"
+    assert profile in judged.profiles[: judged.exact]
+
+
+@pytest.mark.parametrize(
+    ("spec", "profiles"),
+    [
+        ("mailguard:pix-4.0", {"pix-4.0"}),
+        ("mailguard:pix-5", {"pix-5", "pix-6"}),
+        ("mailguard:fwsm-3", {"fwsm-3"}),
+        ("mailguard:asa-8", {"asa-7.0", "asa-8"}),
+        ("mailguard:asa-9-tls", {"asa-9-tls"}),
+        (r"mailguard:pix-4.0,deny_reply=OK\r\n", {"pix-4.0"}),
+        ("mailguard:pix-6,deny_style=noop", {"pix-5", "pix-6"}),
+        ("mailguard:pix-4.4,deny_style=xxxx-verb", {"pix-4.4", "pix-5", "pix-6"}),
+    ],
+)
+def test_the_group_is_no_larger_than_the_tables_make_it(spec: str, profiles: set[str]) -> None:
+    """The greeting has a 2 and a 0, and STARTTLS is offered: all that can show does."""
+    _, judged = probed(spec)
+    told = set(judged.profiles)
+    if spec.startswith("mailguard:asa-8"):
+        told -= {"asa-9-tls"}  # whether the server offers STARTTLS cannot be known where it is masked
+    assert told == profiles
+
+
+@pytest.mark.parametrize("spec", ["stormshield:high", "sonicwall"])
+def test_other_firewalls_are_no_mailguard(spec: str) -> None:
+    assert probed(spec)[1].mailguard != "yes"
+
+
+def test_an_old_server_without_ehlo_is_no_mailguard() -> None:
+    verbs = VERBS | {b"EHLO": b"500 Command unrecognized\r\n"}
+    assert probed("", verbs, b"220 old.example.net Sendmail 8.6\r\n")[1].mailguard == "no"
+
+
+def test_a_server_that_says_ok_to_everything_is_not_taken_for_one() -> None:
+    _, judged = probed("", VERBS | {steps.FAKE.upper(): b"250 Sure\r\n"})
+    assert judged.mailguard == "unclear"
+
+
+def test_a_greeting_that_lost_its_second_code_still_counts() -> None:
+    _, judged = probed("mailguard:pix-4.4", VERBS, b"220-mx.example.net ESMTP\r\n220 ready\r\n")
+    assert judged.mailguard == "yes" and "pix-4.4" in judged.profiles
+
+
+def test_the_plan_is_polite() -> None:
+    plan = steps.plan("client.example.org")
+    assert sum(step.replies for step in plan) + 1 <= COMMANDS
+    assert not any(verb in piece for step in plan for piece in step.pieces for verb in (b"MAIL", b"RCPT", b"DATA"))
+
+
+def test_the_groups_are_made_from_the_tables() -> None:
+    assert [each.profile for each in generations.traits()] == list(PROFILES)
+
+
+def test_the_page_tells_signs_and_what_it_cannot_see() -> None:
+    talked, judged = probed("mailguard:pix-6")
+    page = "\n".join(probe_page.page(talked, judged, 80, probe_page.Style(False)))
+    for part in ("A MailGuard is on the way: PIX 5.1 to 5.3, or PIX 6.0", "a sign", "cannot see a filter", "Next: "):
+        assert part in page
+    assert json.loads(json.dumps(probe_page.record(talked, judged)))["mailguard"] == "yes"
+
+
+# ---- strangers, on loopback
+
+
+@contextmanager
+def stranger(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.05)
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.is_set():
+            try:
+                peer, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with peer:
+                peer.settimeout(5)
+                with suppress(OSError):
+                    serve(peer)
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        thread.join(5)
+        listener.close()
+
+
+def silent(peer: socket.socket) -> None:
+    peer.recv(1)
+
+
+def says(*parts: bytes) -> Callable[[socket.socket], None]:
+    def serve(peer: socket.socket) -> None:
+        for part in parts:
+            peer.sendall(part)
+        while peer.recv(4_096):
+            pass
+
+    return serve
+
+
+def endless(peer: socket.socket) -> None:
+    peer.sendall(b"220 mx.example.net\r\n")
+    while True:
+        peer.recv(4_096)
+        for _ in range(4_000):
+            peer.sendall(b"250-" + b"x" * 100 + b"\r\n")
+
+
+def hangs_up(peer: socket.socket) -> None:
+    return
+
+
+@pytest.mark.parametrize(
+    ("serve", "text"),
+    [
+        (silent, "no greeting within 1 s"),
+        (hangs_up, "closed the connection without a greeting"),
+        (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "speaks no SMTP"),
+        (says(b"\x15\x03\x03\x00\x02\x02\x28"), "speaks TLS from the start"),
+        (says(b"554 5.7.1 go away\r\n"), "does not want us: 554 5.7.1"),
+        (says(b"220-x\r\n" * 2_000), "greeting has no end"),
+        (says(b"2" * (LONGEST + 4_096)), "speaks no SMTP|has no end|does not want"),
+    ],
+)
+def test_what_is_no_mail_server_is_told(
+    serve: Callable[[socket.socket], None], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stranger(serve) as port:
+        assert main(["probe", f"127.0.0.1:{port}", "--wait", "1"]) == 3
+    err = capsys.readouterr().err
+    assert any(part in err for part in text.split("|"))
+    assert "Traceback" not in err
+
+
+def test_a_reply_without_an_end_is_not_read_to_it() -> None:
+    with stranger(endless) as port:
+        talked = steps.talk(Asked("x", "127.0.0.1", port, helo="a.example", wait=2))
+    assert talked.heard[0].answer.ended == "too long"
+    assert len(talked.heard[0].answer.octets) <= LONGEST
+    assert judge(talked).mailguard in ("no", "unclear")
+
+
+def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert main(["probe", f"127.0.0.1:{port}"]) == 3
+    assert "connection refused" in capsys.readouterr().err
+
+
+def test_no_server_is_told_by_its_own_error() -> None:
+    with pytest.raises(NoServerError):
+        steps.talk(Asked("x", "127.0.0.1", 1, helo="a.example"))
+
+
+def test_control_characters_of_a_stranger_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with stranger(says(b"220 \x1b[2Jmx\r\n", b"250 \x1b]0;x\x07\r\n" * 8)) as port:
+        assert main(["probe", f"127.0.0.1:{port}", "--wait", "1"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# ---- the command line
+
+
+def test_dry_run_sends_nothing_and_says_what_it_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "192.0.2.1", "--dry-run", "--helo", "a.example"]) == 0
+    out = capsys.readouterr().out
+    for part in ("EHLO a.example", "some-fake-command", "NO | OP", "12 at most", "no mail"):
+        assert part in out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["a:b:c]"], "no address"),
+        (["[::1"], "is wanted"),
+        (["127.0.0.1:0"], "a port from 1"),
+        (["nobody.invalid"], "no address of this name"),
+        (["127.0.0.1", "--source", "here"], "an address of this machine"),
+        (["127.0.0.1", "--source", "::1"], "no address of that family"),
+        (["127.0.0.1", "--helo", "a\r\nMAIL FROM:<>"], "a host's name"),
+        (["127.0.0.1", "--wait", "0"], "no number from 1"),
+    ],
+)
+def test_wrong_usage(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = main(["probe", *words])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert text in capsys.readouterr().err
+
+
+def test_fail_on_masked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "SPLIT_PAUSE", 0.05)
+    def masked(peer: socket.socket) -> None:
+        peer.sendall(b"220 " + b"*" * 30 + b"2***0\r\n")
+        while line := peer.recv(4_096):
+            peer.sendall(b"250 mx.example.net\r\n" if line.startswith((b"HELO", b"NOOP")) else b"500 what?\r\n")
+
+    with stranger(masked) as port:
+        words = ["probe", f"127.0.0.1:{port}", "--wait", "1", "--format", "json"]
+        assert main([*words, "--fail-on", "masked"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["mailguard"] == "yes" and {"pix-5", "pix-6"} <= set(told["profiles"])
