@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -130,6 +131,12 @@ def test_a_bounce_tells_the_phase(name: str, mta: str, phases: str, broken: tupl
     if name != "qmail":
         assert (told.message_id, told.sender) == ("77@example.org", "a@example.org")
         assert "<77@example.org>" in " ".join(told.ask) or not told.phases or "dot" not in told.phases
+
+
+def test_a_bounce_in_a_file_is_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "bounce.eml"
+    path.write_bytes(POSTFIX)
+    assert list(reading.read_file(path)) == reading.read_bounce(POSTFIX)
 
 
 def test_a_delayed_mail_is_not_lost_yet() -> None:
