@@ -61,6 +61,7 @@ _HINT: Final = re.compile(
     r"|command timeout|data timeout|IO Error|Connection closed unexpectedly|server cmd read|collect: "
     r"|disconnected abruptly|timeout after |disconnected reason"
 )
+_NEAR: Final = 1_024  # characters around such a word
 _DISTINCT: Final = 18  # fixed letters of a phrase that is believed anywhere
 _ANYWHERE: Final = ("exim", "postfix", "qmail", "opensmtpd", "rfc5321")
 _PEER: Final = re.compile(r"(?<![\w.-])(?P<host>[\w-]+(?:\.[\w-]+)+) ?\[(?P<ip>[0-9A-Fa-f.:]{3,45})\]")
@@ -90,7 +91,7 @@ class LogReader:
             if found:
                 return
         # a line of a known layout that its reader made nothing of may have been copied by hand
-        if guess and self._state.notes == notes and _HINT.search(text):
+        if guess and self._state.notes == notes:
             for told in anywhere(line, self._state):
                 yield explained(told)
 
@@ -128,6 +129,12 @@ def _first(
 
 def anywhere(line: Line, state: State) -> Iterator[Reading]:
     """A phrase in a line of unknown layout: a quotation, a ticket, a bounce."""
+    hint = _HINT.search(line.text)
+    if hint is None:
+        return
+    # what is far from it is of no interest, and costs time
+    near = line.text[max(hint.start() - _NEAR // 8, 0) : hint.start() + _NEAR]
+    line = line._replace(text=near)
     for reader in (exchange.read, receivers.read, qmail.read):
         if told := list(reader(line, state)):
             yield from told
