@@ -151,7 +151,7 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             style = Style(False)
 
-            logs = [] if told.month is None else readings_page.page(told.diagnosis.readings, told.month, None, style)
+            logs = [] if told.month is None else [*readings_page.page(told.diagnosis.readings, told.month, None, style)]
             for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
                 print(line, file=out)
             return
