@@ -38,7 +38,7 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """`fault`: why a capture or a log could not be read to its end; `month`: what the logs tell in sum, None without."""
+    """`fault`: why a capture or a log was not read to its end; `month`: what the logs tell in sum, None without."""
 
     diagnosis: Diagnosis
     fault: CaptureError | None = None
