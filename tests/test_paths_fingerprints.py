@@ -145,14 +145,19 @@ def test_a_server_that_does_not_say_esmtp_may_answer_ehlo_with_ok(tmp_path: Path
     assert signs["ehlo-as-noop"].product == ""
 
 
-def test_the_gateway_anti_virus_is_known_by_its_words(tmp_path: Path) -> None:
-    text = (
-        "S: 220 mx\nC: HELO a.example\nS: 250 mx\nC: MAIL FROM:<a@a.example>\nS: 250 ok\n"
-        "C: RCPT TO:<b@b.example>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\n"
-        "S: 552 5.7.0 Message blocked by gateway anti-virus\n"
-    )
-    assert said(text, tmp_path)["answer-552"].product == "sonicwall"
-    assert said(text.replace("gateway anti-virus", "policy"), tmp_path)["answer-552"].product == ""
+DATA = (
+    "S: 220 mx\nC: HELO a.example\nS: 250 mx\nC: MAIL FROM:<a@a.example>\nS: 250 ok\n"
+    "C: RCPT TO:<b@b.example>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\n"
+)
+
+
+@pytest.mark.parametrize("words", ["Message blocked by gateway anti-virus", "no"])
+def test_a_552_in_the_middle_of_a_text_is_no_servers(words: str, tmp_path: Path) -> None:
+    assert said(f"{DATA}S: 552 5.7.0 {words}\n", tmp_path)["answer-552"].product == "sonicwall"
+
+
+def test_a_552_to_the_end_of_data_may_be_any_servers(tmp_path: Path) -> None:
+    assert said(f"{DATA}C: .\nS: 552 5.3.4 too large\nC: QUIT\nS: 221 bye\n", tmp_path) == {}
 
 
 def test_a_sign_of_one_connection_counts_for_the_path(tmp_path: Path) -> None:

@@ -154,11 +154,11 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
-        if told.diagnosis.month is not None:
+        if told.month is not None:
             from smtpinspect.report import readings_page
 
             print(end="\n" if files else "", file=out)
-            for line in readings_page.page(told.diagnosis.readings, told.diagnosis.month, width, style):
+            for line in readings_page.page(told.diagnosis.readings, told.month, width, style):
                 print(line, file=out)
 
 

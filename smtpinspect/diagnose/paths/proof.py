@@ -14,7 +14,6 @@ from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
-from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
 
 SHOWN: Final = 48  # octets of a difference that a line shows
 _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
@@ -180,8 +179,8 @@ def fingerprints(found: Sequence[Difference]) -> Iterator[Fingerprint]:
         if each.kind == "rewritten" and each.before and len(each.before) == len(each.after):
             yield from _rewritten(each, signs)
         elif each.kind == "injected" and each.direction == "server" and each.what == "octets":
-            if each.after.startswith(BLOCKED):
-                text = "552 in the words of the gateway anti-virus, which the server never sent"
+            if each.after.startswith(b"552"):
+                text = "a 552 in the server's name, which the server never sent"
                 yield Fingerprint("sonicwall", "answer-552", text, (), signs)
             elif each.after.strip().upper() in (b"OK", b"250 OK") and any(one.kind == "withheld" for one in found):
                 text = "a command was kept back, and answered with OK in the server's name"

@@ -14,8 +14,7 @@ from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.diagnose.trace import Packet, Trace
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.verbs import NUMBER
-from smtpinspect.inspectors.sonicwall.profiles import REPLY as BLOCKED
-from smtpinspect.simulate.script import Command, Script
+from smtpinspect.simulate.script import Command, Script, Transaction
 
 GREETING: Final = 4_096  # octets of the server's stream in which a greeting without an end is looked for
 OTHER_TTL: Final = 2  # hops by which a forged segment differs at least; a route that changes moves it by one or two
@@ -140,16 +139,21 @@ def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[
 
 
 def of_replies(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
-    """A 552 before the end of a text: SonicWall's gateway anti-virus answers so in the server's name."""
+    """A 552 before the text is whole: a server answers its end (RFC 5321 4.1.1.4), SonicWall's gateway anti-virus
+    what it finds in it. Its words are in no source."""
     for mail in script.mails:
         if mail.text_at is None:
             continue
-        reply = mail.reply
-        early = [each for each in script.replies if each.code == 552 and not mail.complete]
-        for each in [reply] if reply is not None and reply.code == 552 else early[:1]:
-            own = each.octets.startswith(BLOCKED)
-            if not own and mail.complete:
-                continue
-            text = "552 in the words of the gateway anti-virus" if own else "552 while the text was still on its way"
-            seen = sign(trace, False, each.at, excerpt(each.octets[:64].rstrip()))
-            yield Fingerprint("sonicwall" if own else "", "answer-552", text, (), (seen,))
+        for reply in script.replies:
+            if reply.code == 552 and _early(reply.at, mail, trace):
+                text = "552 in the server's name, before the end of the text had come there"
+                seen = sign(trace, False, reply.at, excerpt(reply.octets[:64].rstrip()))
+                yield Fingerprint("sonicwall", "answer-552", text, (), (seen,))
+
+
+def _early(at: int, mail: Transaction, trace: Trace | None) -> bool:
+    """Did this octet of the server come before it had the end of the text?"""
+    packet = next((p for p in (trace.packets if trace else ()) if _holds(p, False, at)), None)
+    if packet is None or packet.acks is None or mail.text_at is None:
+        return not mail.complete and mail.reply is None
+    return mail.text_at <= packet.acks < (mail.text_end if mail.complete and mail.text_end else packet.acks + 1)
