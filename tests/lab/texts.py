@@ -15,6 +15,7 @@ SIGNATURE = (
 MAILS: dict[str, Callable[[], Text]] = {
     "raw-from": lambda: Text(fields={"From": "Zoé Martin <alice@example.org>"}),
     "raw-subject": lambda: Text(subject="Réunion"),
+    "raw-subject-long": lambda: Text(subject="Réunion", fields={"References": references(1200)}),
     "long-references": lambda: Text(fields={"References": references(4600)}),
     "minutes": Text,
     "encrypted-zip": lambda: attached("archive/infozip-encrypted.zip", "minutes.zip", ZIP),

@@ -275,8 +275,12 @@ def _rewrites(alert: Alert, each: Difference) -> bool:
 
 
 def firm(case: Case, found: Iterable[Cause]) -> None:
-    """Put proved and confirmed causes before all others; what says the same of that rule goes."""
-    first = list(found)
+    """Put proved and confirmed causes before all others; what says the same of that rule goes.
+
+    What is proved to have been rewritten is a cause only where the mail ended of it, as its causes tell.
+    """
+    ranked = {cause.cause for cause in case.causes}
+    first = [cause for cause in found if cause.degree == "confirmed" or cause.cause in ranked]
     if not first:
         return
     names = {cause.cause for cause in first}
