@@ -150,6 +150,7 @@ def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
     """The head of these octets; what AUTH carries is masked unless `secrets`."""
     if not octets:
         return ""
+    octets = octets.rstrip(b"\r\n") or octets
     shown = octets[:SHOWN]
     if each.direction == "client" and not secrets and not set(octets) <= set(b"X \r\n"):
         if _answers(case, each.at, octets):
