@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -14,10 +15,12 @@ from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, 
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.flow import LONGEST, datagram, ends
 from smtpinspect.source import Input, open_source
 
 WRAP: Final = 1 << 32
+RAW: Final = 101  # LINKTYPE_RAW: a trace holds whole IP packets
 
 
 class Packet(NamedTuple):
@@ -154,6 +157,11 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
         rows = [*kept.head, *kept.tail]
         made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
     return made
+
+
+def source_of(trace: Trace) -> Source:
+    """The packets of a trace as a source by itself; its frames count from 1."""
+    return open_source([(Decimal(packet.ns) / SECOND, packet.ip) for packet in trace.packets], linktype=RAW)
 
 
 def _row(number: int, ns: int, by_client: bool, fields: dict[str, Any], ip: bytes) -> _Row:
