@@ -12,7 +12,7 @@ from smtpinspect.diagnose.model import Break, Case, Diagnosis, Vantage
 from smtpinspect.report import diagnose_page, diagnose_words
 from smtpinspect.report.terminal import Style, wide
 
-LABELS = "PROVED FITS CONFIRMED CONTRAST REFUTED WHAT DO ASK".split()
+LABELS = "PROVED CONFIRMED FITS CONTRAST REFUTED WHAT DO ASK".split()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_page_goes_from_what_is_proved_to_what_to_ask(found: Diagnosis) -> N
 
 def test_degrees_stay_apart(found: Diagnosis) -> None:
     lines = told(found)
-    proved, fits, confirmed = (section(lines, label) for label in ("PROVED", "FITS", "CONFIRMED"))
+    proved, fits, confirmed = (section(lines, label) for label in ("PROVED", "CONFIRMED", "FITS"))
     assert "never acknowledged" in proved and "stormshield.smtp" not in proved
     assert fits.startswith("likely    stormshield.smtp-231 or stormshield.smtp-122: ")
     assert "possible  a filter we do not know cut it" in fits and "certain" not in fits
@@ -230,5 +230,5 @@ def test_strangers_move_no_cursor(found: Diagnosis) -> None:
 
 def test_words_of_confidence_are_explained() -> None:
     lines = "\n".join(diagnose_words.legend())
-    for word in ("certain", "likely", "possible", "unlikely", "PROVED", "FITS", "CONFIRMED"):
+    for word in ("certain", "likely", "possible", "unlikely", "PROVED", "CONFIRMED", "FITS"):
         assert f"  {word} " in lines

@@ -71,8 +71,9 @@ def diagnose(asked: Asked) -> Told:
         made.notes += logged.notes
         told = contrast.of(seen)
         for case in failed:
-            rank(case, told, judge(case, seen))
-            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
+            alike, out = judge(case, seen)
+            rank(case, told, ([*alike, *logged.causes(case)], out))
+            proof.firm(case, proof.causes(case))
             case.what_if = what_if(case, ports=asked.ports)
             case.questions = questions(case)
         made.cases = seen.cases

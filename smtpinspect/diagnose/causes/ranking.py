@@ -69,10 +69,14 @@ def rank(
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
         rules += [(_class(each, guess), not each.default, _hidden(each)) for each in more]
-    sure = any(each.confidence == "certain" for each in alike)
     confirmed = [each for each in alike if each.degree == "confirmed"]
+    # a log that says only that the inspection ended it does not tell by which rule
+    products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
+    sure = any(each.confidence == "certain" and each.cause not in products for each in alike)
     alike = [each for each in alike if each.degree != "confirmed"]
-    for sort, place, cause in rules:
+    for sort, place, each in rules:
+        told = each.confidence == "possible" and each.cause.partition(".")[0] in products
+        cause = each._replace(confidence="likely") if told else each
         refuted = contrasts.refutes(case, cause) if contrasts is not None else None
         if refuted is not None:
             against.append(refuted)
@@ -116,7 +120,7 @@ def _class(one: absent.Hidden, guess: int) -> int:
 
 def _same(one: Cause, other: Cause) -> bool:
     """The same rule, or one of the family that the other names."""
-    return one.cause == other.cause or one.cause.startswith(other.cause + ".")
+    return one.cause == other.cause or ("." in other.cause and one.cause.startswith(other.cause + "."))
 
 
 def _confirmed(case: Case, cause: Cause, rules: Sequence[tuple[int, int, Cause]]) -> Cause:
