@@ -278,7 +278,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     packed.write_bytes(gzip.compress((PCAPS / "subject-8bit.pcap").read_bytes()))
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0
     page = capsys.readouterr().out
-    assert "VERDICTS: all the same, in 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
+    assert "VERDICTS: all the same, in 1 connection with 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
     first = out.read_bytes()
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0 and out.read_bytes() == first
     assert main(["anonymise", str(packed), str(out)]) == 0 and out.read_bytes() != first
@@ -292,3 +292,16 @@ def test_a_damaged_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "all the same" in told.out and "cut off" in told.err
     assert main(["anonymise", str(cut), str(cut)]) == 2
     assert main(["anonymise", "-", str(out)]) == 2
+    (tmp_path / "empty.pcap").write_bytes(capture.pcap([]))
+    assert main(["anonymise", str(tmp_path / "empty.pcap"), str(out)]) == 0
+    assert "Nothing in" in capsys.readouterr().out
+
+
+def test_what_is_not_the_same_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule on a word that names somebody can fire no longer."""
+    spec = "mailguard:asa-8,address_malicious=alice"
+    whole, out = str(PCAPS / "clean-delivery.pcap"), tmp_path / "out.pcap"
+    status = main(["anonymise", "--key", "x", "-i", spec, whole, str(out)])
+    page = capsys.readouterr().out
+    assert (status, "not the same in 1 of 1 connection" in page) == (1, True)
+    assert "no longer mailguard.address-malicious" in page

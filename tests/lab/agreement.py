@@ -15,6 +15,7 @@ TITLES = {
     "receivers": "Receivers: real log against prediction, agreeing of all",
     "rules": "Rules at work",
     "culprits": "Culprits: mails that each rule broke or refused",
+    "contrast": "Contrast: a path that cuts and one that does not",
     "checked": "Mails as stored and as sent: check against replay",
 }
 
@@ -76,7 +77,7 @@ def _list(done: list[Judgement]) -> str:
 
 def _result(each: Judgement) -> str:
     words = {"arrives": "arrives", "stopped": "stopped, as predicted", "culprit": "stopped", "relaxed": "arrives"}
-    words |= {"checked": "the same"}
+    words |= {"checked": "the same", "contrast": "the wrong rule falls"}
     return words.get(each.row.judged, f"answered {each.row.replied}")
 
 

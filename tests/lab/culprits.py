@@ -410,6 +410,32 @@ CULPRITS = [
     *_by_hand(),
 ]
 
+# --- contrast: two paths, one of which cuts -------------------------------------------------------------
+
+# the box, where only the second of two rules that the same mail trips is on; mails; the rule, the one that falls
+_MIXED = (
+    ("stormshield,off=smtp-122", ("minutes", "raw-from", "raw-both", "raw-subject", "raw-both", "minutes"),
+     "stormshield.smtp-231", "stormshield.smtp-122"),
+    ("sonicwall,on_match=drop,off=office-macro",
+     ("minutes", "office-macro", "two-files", "encrypted-zip", "two-files", "plain-zip"),
+     "sonicwall.encrypted-zip", "sonicwall.office-macro"),
+)  # fmt: skip
+CONTRASTS = [
+    Row(
+        name=f"contrast-{rule.partition('.')[0]}",
+        group="contrast",
+        judged="contrast",
+        client="exim",
+        box=("-i", spec),
+        mixed=mails,
+        settings=LENIENT["exim"] | STEP_BY_STEP["exim"],
+        fires=rule,
+        falls=falls,
+    )
+    for spec, mails, rule, falls in _MIXED
+]
+
+
 # --- check: each mail as it is really sent --------------------------------------------------------------
 
 CHECKED = [

@@ -17,7 +17,7 @@ import agreement
 import judge
 import needs
 import roots
-from culprits import CHECKED, CULPRITS
+from culprits import CHECKED, CONTRASTS, CULPRITS
 from explained import EXPLAINED
 from rows import MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
@@ -28,6 +28,7 @@ RECIPE = ROOT / "pcaps" / "recipe"
 BUILD = ROOT / "build" / "lab"
 NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
+DIAGNOSED = [*CULPRITS, *CONTRASTS, *CHECKED]
 AGAIN = 40  # runs that are played again at most; more would be no accident
 LONGEST = 600  # seconds after which a run is ended
 
@@ -40,7 +41,7 @@ def main() -> int:
         lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
         print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
         return 3
-    rows = [*CULPRITS, *CHECKED] if options.culprits else EVERYTHING if options.full else [*SELECTION, *SCENES]
+    rows = DIAGNOSED if options.culprits else EVERYTHING if options.full else [*SELECTION, *SCENES]
     rows = [row for row in rows if re.search(options.only, row.name)]
     rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
     begin = time.monotonic()

@@ -108,6 +108,39 @@ def _relaxed(row: Row, folder: Path) -> Judgement:
     return Judgement(row, wrong, log=log, seconds=_result(folder)["seconds"])
 
 
+def _contrast(row: Row, folder: Path) -> Judgement:
+    """The rule is alone in the first place; the other, which fits as well, is refuted by mails that were accepted."""
+    capture = folder / "client.pcap"
+    product = row.fires.partition(".")[0]
+    cut = [mail for mail in _diagnosed(capture, product) if mail["causes"]]
+    lines, fell = [], 0
+    for mail in cut:
+        alone = folder / "alone.pcap"
+        only = f"port {mail['client'].rpartition(':')[2]}"
+        subprocess.run(["tcpdump", "-r", capture, "-w", alone, "-Z", "root", only], check=True, capture_output=True)
+        before, after = _first(next(iter(_diagnosed(alone, product)))), _first(mail)
+        refuted = [each["text"] for each in mail["against"] if each["cause"] == row.falls]
+        lines.append(f"{' '.join(before)}; with the others: {' '.join(after)}; {' '.join(refuted)}")
+        if after != [row.fires]:
+            return Judgement(row, f"first is {' '.join(after)}, not {row.fires} alone", log=lines)
+        fell += row.falls in before and bool(refuted)
+    wanted = len([name for name in row.mixed if name in ("raw-both", "two-files")])
+    wrong = "" if len(cut) > wanted == fell else f"{len(cut)} mails cut, {fell} times the wrong rule fell"
+    return Judgement(row, wrong, log=lines)
+
+
+def _diagnosed(capture: Path, spec: str) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "smtpinspect", "diagnose", str(capture), "-i", spec, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    mails: list[dict[str, Any]] = json.loads(done.stdout)["mails"]
+    return mails
+
+
+def _first(mail: dict[str, Any]) -> list[str]:
+    """The causes in the first place."""
+    return [cause["cause"] for cause in mail["causes"] if cause["rank"] == 0]
+
+
 # What a stored message can be asked, with all of it on.
 CONTENT = (
     "stormshield",
@@ -162,6 +195,7 @@ JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "culprit": _culprit,
     "relaxed": _relaxed,
     "checked": _checked,
+    "contrast": _contrast,
 }
 
 

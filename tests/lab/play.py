@@ -27,7 +27,7 @@ from senders import SENDERS
 from texts import compose
 
 HERE = Path(__file__).resolve().parent
-CLIENT, SERVER = "10.9.1.1", "10.9.2.2"
+CLIENT, SERVER, PAST = "10.9.1.1", "10.9.2.2", "10.9.3.2"  # PAST: the server's too, and the box does not look there
 QUEUE = "5"
 HOSTS = """\
 127.0.0.1 localhost
@@ -91,6 +91,10 @@ def serve(row: Row, server: Host, mails: Path) -> None:
     if receiver is None:
         words = ["PIPELINING"] * row.pipelining + [*row.offers]
         words += [f"{verb}={reply}" for verb, reply in row.replies.items()]
+        if row.mixed:
+            _past(server)
+            server.start(sys.executable, str(HERE / "scripted.py"), PAST, str(mails), *words)
+            server.wait_for_listener()
         server.start(sys.executable, str(HERE / "scripted.py"), SERVER, str(mails), *words)
         server.wait_for_listener()
     else:
@@ -98,6 +102,16 @@ def serve(row: Row, server: Host, mails: Path) -> None:
         if SERVER_KEY in settings.values():
             certify(server)
         receiver.serve(server, settings)
+
+
+def _past(server: Host) -> None:
+    """A second address of the server, on the same way."""
+    for words in (
+        f"-n {server.namespace} address add {PAST}/32 dev eth0",
+        f"route add {PAST}/32 via {SERVER} dev inside",
+        f"-n client route add {PAST}/32 via 10.9.1.254",
+    ):
+        subprocess.run(["ip", *words.split()], check=True)
 
 
 def stand_between(row: Row) -> None:
@@ -116,6 +130,8 @@ def stand_between(row: Row) -> None:
     rules = [line for line in said.splitlines() if line.startswith("iptables ")]
     if not rules:
         raise RuntimeError(f"the box does not say how to send it packets: {FIREWALL_LOG.read_text()}")
+    if row.mixed:
+        rules = [f"{rule} {'-d' if '--dports' in rule else '-s'} {SERVER}" for rule in rules]
     for rule in rules:
         subprocess.run([os.environ["LAB_IPTABLES"], *rule.split()[1:]], check=True)
 
@@ -149,6 +165,13 @@ def send(row: Row, client: Host, folder: Path | None = None) -> str:
         command = [sys.executable, str(HERE / "pieces.py"), SERVER, str(TIMEOUTS["command"])]
         return client.run(*command, stdin=json.dumps(row.typed).encode())
     sender = SENDERS[row.client]
+    if row.mixed:
+        for name in row.mixed:
+            for address in (SERVER, PAST):
+                _forget(client)
+                mail = compose(name, row.size, f"a@{client.hostname}", "u@example.net")
+                sender.deliver(client, address, [mail], sender.shortened(TIMEOUTS) | dict(row.settings), user="root")
+        return ""
     recipient = "u@example.net" if row.server == SCRIPTED else "bob@example.net"
     mail = compose(row.mail, row.size, row.mail_from or f"a@{client.hostname}", *(row.recipients or (recipient,)))
     if folder is not None:
@@ -156,6 +179,13 @@ def send(row: Row, client: Host, folder: Path | None = None) -> str:
     sender.deliver(client, SERVER, [mail], sender.shortened(TIMEOUTS) | dict(row.settings), user="root")
     wait_until(lambda: sender.is_over(client, row.phase), "the attempt ends", sender.patience)
     return ""
+
+
+def _forget(client: Host) -> None:
+    """What Exim remembers of hosts that did not answer: it would not try them again so soon."""
+    assert client.root is not None
+    for file in (client.root / "var/spool/exim4/db").glob("*"):
+        file.unlink()
 
 
 def wait_for_server(row: Row, server: Host) -> None:

@@ -39,6 +39,7 @@ class Row:
     mail: str = ""  # a name in texts.MAILS; "" for lines of 70 octets
     mail_from: str = ""  # "" for a@ the client's name
     recipients: tuple[str, ...] = ()  # none: the usual one
+    mixed: tuple[str, ...] = ()  # these mails instead, each to the server behind the box and to one past it
     typed: tuple[str, ...] = ()  # of TYPED the lines, of PIECES the pieces
     offers: tuple[str, ...] = ()  # what the scripted server offers in reply to EHLO, beside PIPELINING
     replies: Mapping[str, str] = field(default_factory=dict)  # what the scripted server says instead
@@ -47,6 +48,7 @@ class Row:
     fires: str = ""  # the rule that the box reports; "" for none
     twin: str = ""  # the run whose capture the prediction begins with
     replied: str = ""  # what the last typed line is answered with
+    falls: str = ""  # the rule that fits as well, and that accepted mails refute
 
     @property
     def slow(self) -> bool:

@@ -1,6 +1,7 @@
 """The mails that are sent, by name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from messages import Mail, Text, attached, references
 from rows import SMALL
@@ -10,6 +11,13 @@ SIGNATURE = (
     "v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org; s=k1; h=from:to:subject:content-type:date;\n"
     " bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=dzdVyOfAKCdLXdJOc9G2q8LoXSlEniSbav+yuU4zGeeruD00lszZ"
 )
+
+
+def _two(first: Text, second: Text) -> Text:
+    """The first with the attachment of the second behind its own."""
+    end = "--=_file--\n"
+    return replace(first, body=first.body.removesuffix(end) + "--=_file\n" + second.body.split("--=_file\n")[2])
+
 
 # Each carries what one rule looks for, or is the clean twin of one that does.
 MAILS: dict[str, Callable[[], Text]] = {
@@ -38,6 +46,8 @@ MAILS: dict[str, Callable[[], Text]] = {
     "aspack-exe": lambda: attached("program/aspack-2.12-entry.exe", "minutes.exe", PROGRAM),
     "fsg-exe": lambda: attached("program/fsg-2.0.exe", "minutes.exe", PROGRAM),
     "mpress-exe": lambda: attached("program/mpress.exe", "minutes.exe", PROGRAM),
+    "raw-both": lambda: Text(subject="Réunion", fields={"From": "Zoé Martin <alice@example.org>"}),
+    "two-files": lambda: _two(MAILS["office-macro"](), MAILS["encrypted-zip"]()),
     "nested-zip": lambda: attached("archive/deep2.zip", "minutes.zip", ZIP),
 }
 

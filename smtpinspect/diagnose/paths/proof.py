@@ -284,7 +284,11 @@ def firm(case: Case, found: Iterable[Cause]) -> None:
     if not first:
         return
     names = {cause.cause for cause in first}
-    rest = [cause._replace(rank=cause.rank + 1) for cause in case.causes if cause.cause not in names]
+    others = [cause for cause in case.causes if cause.cause not in names]
+    # another name of the same octets shares the place
+    same = [cause for cause in others if cause.alert is not None and cause.alert.rule in names]
+    rest = [cause._replace(rank=0) for cause in same]
+    rest += [cause._replace(rank=cause.rank + 1) for cause in others if cause not in same]
     known = {cause.cause: cause for cause in case.causes}
     case.causes = [
         cause._replace(remedies=cause.remedies or (known[cause.cause].remedies if cause.cause in known else ()))
