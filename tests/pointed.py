@@ -86,6 +86,14 @@ def hopped(path: Path, hops: dict[bool, tuple[int, int]], point: int) -> Path:
     return out
 
 
+def further(path: Path, seconds: float) -> Path:
+    """The same capture, taken further from the client: its packets come later there, the server's went earlier."""
+    out = path.with_suffix(".further.pcap")
+    rows = [(when + (seconds if ip[22:24] == b"\0\x19" else -seconds), ip) for when, ip in packets(path)]
+    _write(out, rows)
+    return out
+
+
 def _ends(ip: bytes, segment: craft.Segment, nat: Nat) -> bytes:
     out = bytearray(ip)
     at = craft.layout(ip)

@@ -28,46 +28,37 @@ def postfix(number: int, host: str, ip: str, when: float, size: int, tries: int,
             reply=_OK if sent else reply, written=size, started=when + waits[attempt], more_hosts=False,
         )  # fmt: skip
         head = model.log(ending)[0].split(" postfix/")[0]
-        yield ending.ended, f"{head} postfix/qmgr[3199]: {identity}: from=<a@example.org>, size={size}, nrcpt=1 (queue active)"
+        queued = f"from=<a@example.org>, size={size}, nrcpt=1 (queue active)"
+        yield ending.ended, f"{head} postfix/qmgr[3199]: {identity}: {queued}"
         for line in model.log(ending):
             yield ending.ended, re.sub(r"5012B21C62A", identity, line)
 
 
 def lines(days: int = 28, a_day: int = 20) -> list[str]:
-    """Six destinations with a trouble of their own each, one with none."""
+    """Destinations with a trouble of their own each, one with none."""
     found: list[tuple[float, str]] = []
-    number = 0
+
+    def mail(host: str, ip: int, when: float, size: int, tries: int, step: Step, cause: Cause, at_last: bool) -> None:
+        number = len(found) + 1
+        reply = "451 4.7.1 try later" if cause == "reply" else ""
+        address = f"192.0.2.{ip}"
+        found.extend(postfix(number, host, address, when, size, tries, step, cause, at_last=at_last, reply=reply))
+
     for day in range(days):
+        start = BEGIN + day * _DAY
         for each in range(a_day):
-            number += 1
-            when = BEGIN + day * _DAY + each * 1_800.0
-            size = 500 + 977 * (each % 20)
-            for host, ip in (("fine.example", "192.0.2.1"), ("content.example", "192.0.2.2"), ("later.example", "192.0.2.4")):
-                number += 1
-                found += postfix(number, host, ip, when, size, 0, "dot", "sent", at_last=True)
-            number += 1
-            small = size < 1_400
-            found += postfix(number, "mtu.example", "192.0.2.3", when, size, 0 if small else 2, "dot", "timeout", at_last=small)
-            number += 1
-            second = each % 2
-            found += postfix(
-                number, "two.example", f"192.0.2.{6 + second}", when, size, second, "greeting", "timeout", at_last=not second
-            )
-        number += 1
-        found += postfix(number, "content.example", "192.0.2.2", BEGIN + day * _DAY, 4_000, 5, "dot", "timeout")
-        number += 1
-        found += postfix(number, "later.example", "192.0.2.4", BEGIN + day * _DAY, 4_000, 2, "dot", "closed", at_last=True)
-        number += 1
-        found += postfix(number, "dead.example", "192.0.2.5", BEGIN + day * _DAY, 4_000, 4, "connect", "timeout")
-        number += 1
-        found += postfix(
-            number, "grey.example", "192.0.2.8", BEGIN + day * _DAY, 4_000, 1, "rcpt", "reply", at_last=True,
-            reply="451 4.7.1 try later",
-        )  # fmt: skip
+            when, size = start + each * 1_800.0, 500 + 977 * (each % 20)
+            for ip, host in enumerate(("fine.example", "content.example", "later.example"), 1):
+                mail(host, ip, when, size, 0, "dot", "sent", True)
+            small, second = size < 1_400, each % 2
+            mail("mtu.example", 4, when, size, 0 if small else 2, "dot", "timeout", small)
+            mail("two.example", 5 + second, when, size, second, "greeting", "timeout", not second)
+        mail("content.example", 2, start, 4_000, 5, "dot", "timeout", False)
+        mail("later.example", 3, start, 4_000, 2, "dot", "closed", True)
+        mail("dead.example", 7, start, 4_000, 4, "connect", "timeout", False)
+        mail("grey.example", 8, start, 4_000, 1, "rcpt", "reply", True)
+        mail("began.example", 9, start, 9_000, 0, "dot", "sent", True)
         if day >= days // 2:
-            number += 1
-            found += postfix(number, "began.example", "192.0.2.9", BEGIN + day * _DAY, 9_000, 3, "body", "timeout")
-        number += 1
-        found += postfix(number, "began.example", "192.0.2.9", BEGIN + day * _DAY, 9_000, 0, "dot", "sent", at_last=True)
+            mail("began.example", 9, start, 9_000, 3, "body", "timeout", False)
     found.sort(key=lambda pair: pair[0])
     return [line for _, line in found]

@@ -8,11 +8,16 @@ import io
 import re
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import public
+from kit import capture, ip, mutate, wire
+from kit.dialogue import DELIVERY, parse
+from kit.segment import Segment
 from smtpinspect.cli import main
 from smtpinspect.diagnose.anonymise.addresses import Addresses
 from smtpinspect.diagnose.anonymise.face import anonymise, key_of
@@ -101,6 +106,26 @@ def test_a_retransmission_stays_one(tmp_path: Path) -> None:
     assert b"".join(new for _, _, new in out) == TEXTS.line(b"MAIL FROM:<alice@example.org>\r\nDA")
 
 
+def through(octets: bytes, *, replies: bool = False) -> bytes:
+    made = bytearray()
+    stream = Stream(TEXTS, lambda at, old, new: made.extend(new), replies=replies)
+    stream.feed(0, octets)
+    stream.flush()
+    return bytes(made)
+
+
+def test_secrets_keep_their_length_only() -> None:
+    """The classes of a password's octets would tell a part of it."""
+    dialogue = b"AUTH PLAIN AGZvbwBhYWFhYWFhYWE=\nAUTH LOGIN\nAAAAAAAA\nc2VjcmV0c2VjcmV0\nMAIL FROM:<>\n"
+    made = through(dialogue.replace(b"\n", b"\r\n"))
+    lines = made.split(b"\r\n")
+    assert (lines[1], lines[4]) == (b"AUTH LOGIN", b"MAIL FROM:<>")
+    assert re.fullmatch(rb"AUTH PLAIN [A-Za-z0-9+/]{19}=", lines[0]) and b"YWFhYWFh" not in lines[0]
+    assert not lines[2].isupper() and len(lines[2]) == 8 and len(lines[3]) == 16
+    assert through(b"334 VXNlcm5hbWU6\r\n", replies=True) != b"334 VXNlcm5hbWU6\r\n"
+    assert through(b"QUIT\r\nAAAAAAAA\r\n").split(b"\r\n")[1].isupper()
+
+
 def kind(octet: int) -> str:
     return "8-bit" if octet > 127 else "letter" if chr(octet).isalpha() else "digit" if 48 <= octet < 58 else chr(octet)
 
@@ -133,6 +158,61 @@ def test_one_name_stays_one_name() -> None:
     made = TEXTS.line(b"alice@acme.example Alice ALICE =?utf-8?Q?Alice?= (acme)")
     alice, acme = made.split(b"@")[0], made.split(b"@")[1].split(b".")[0]
     assert made.lower().count(alice) == 4 and made.count(acme) == 2
+
+
+# ---- captures with something odd
+
+
+def odd(segments: list[Segment], tmp_path: Path, **more: int) -> None:
+    """A capture of these segments keeps its verdicts and loses its words."""
+    whole = tmp_path / "odd.pcap"
+    whole.write_bytes(capture.pcap(capture.records(wire.packets(segments), **more)))
+    hidden(whole, tmp_path)
+
+
+MAIL = DELIVERY.replace("C: Subject: ", "C: Subject: R\\xc3\\xa9union ")
+MAIL = MAIL.replace("C: .\n", "C: Yours sincerely, Alicia Miller\nC: .\n")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lost_repeated_reordered(seed: int, tmp_path: Path) -> None:
+    rng = Random(seed)
+    segments = mutate.random_cuts(wire.build(parse(MAIL)), rng)
+    segments = mutate.reordered(mutate.retransmitted(mutate.duplicated(segments, rng), rng), rng)
+    odd(segments, tmp_path)
+    odd([s for n, s in enumerate(segments) if n < 8 or rng.random() > 0.2], tmp_path)
+
+
+def test_the_middle_of_a_connection(tmp_path: Path) -> None:
+    segments = wire.build(parse(MAIL), handshake=False)
+    odd(segments, tmp_path)
+    odd(segments[5:], tmp_path)
+
+
+def test_packets_that_were_cut(tmp_path: Path) -> None:
+    odd(wire.build(parse(MAIL)), tmp_path, snaplen=90)
+
+
+def test_two_versions_of_the_same_octets(tmp_path: Path) -> None:
+    """What conflicts with what was read is replaced, too, and conflicts still."""
+    segments = wire.build(parse(MAIL))
+    data = next(n for n, s in enumerate(segments) if b"Subject" in s.payload)
+    other = segments[data].payload.replace(b"sincerely", b"faithless")
+    assert other != segments[data].payload
+    odd([*segments[: data + 1], replace(segments[data], payload=other), *segments[data + 1 :]], tmp_path)
+
+
+def test_fragments_are_joined(tmp_path: Path) -> None:
+    whole = tmp_path / "odd.pcap"
+    parts = [part for each in wire.packets(wire.build(parse(MAIL))) for part in ip.fragments(each, 64)]
+    whole.write_bytes(capture.pcap(capture.records(parts)))
+    hidden(whole, tmp_path)
+
+
+def test_comments_names_and_other_protocols_are_gone(tmp_path: Path) -> None:
+    out = tmp_path / "out.pcap"
+    done = anonymise(str(PCAPS / "clean-delivery.pcap"), str(out), key=key_of("k"))
+    assert out.read_bytes()[:4] == bytes.fromhex("4d3cb2a1") and done.left_out == 0
 
 
 # ---- addresses
@@ -198,7 +278,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     packed.write_bytes(gzip.compress((PCAPS / "subject-8bit.pcap").read_bytes()))
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0
     page = capsys.readouterr().out
-    assert "VERDICTS: all the same, in 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
+    assert "VERDICTS: all the same, in 1 connection with 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
     first = out.read_bytes()
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0 and out.read_bytes() == first
     assert main(["anonymise", str(packed), str(out)]) == 0 and out.read_bytes() != first
@@ -212,3 +292,16 @@ def test_a_damaged_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "all the same" in told.out and "cut off" in told.err
     assert main(["anonymise", str(cut), str(cut)]) == 2
     assert main(["anonymise", "-", str(out)]) == 2
+    (tmp_path / "empty.pcap").write_bytes(capture.pcap([]))
+    assert main(["anonymise", str(tmp_path / "empty.pcap"), str(out)]) == 0
+    assert "Nothing in" in capsys.readouterr().out
+
+
+def test_what_is_not_the_same_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule on a word that names somebody can fire no longer."""
+    spec = "mailguard:asa-8,address_malicious=alice"
+    whole, out = str(PCAPS / "clean-delivery.pcap"), tmp_path / "out.pcap"
+    status = main(["anonymise", "--key", "x", "-i", spec, whole, str(out)])
+    page = capsys.readouterr().out
+    assert (status, "not the same in 1 of 1 connection" in page) == (1, True)
+    assert "no longer mailguard.address-malicious" in page

@@ -7,17 +7,20 @@ import io
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import public
+from kit import capture, wire
 from smtpinspect._core.views import Alert, TapeSink
 from smtpinspect.cli import main
 from smtpinspect.diagnose.stored.check import Checked, check, on_text
 from smtpinspect.engine import Engine, Run
 from smtpinspect.errors import UsageError
+from test_transcripts import DOCUMENTS, read
 
 PCAPS = Path(__file__).parents[1] / "pcaps"
 SPECS = (
@@ -89,8 +92,8 @@ def found(checked: list[Checked]) -> set[tuple[str, str, str, bytes]]:
     }
 
 
-def agrees(path: Path, tmp_path: Path) -> None:
-    engine = Engine(SPECS)
+def agrees(path: Path, tmp_path: Path, specs: Sequence[str] = SPECS) -> None:
+    engine = Engine(specs)
     names = []
     for number, text in enumerate(texts(path)):
         (tmp_path / f"{number}.eml").write_bytes(text)
@@ -112,6 +115,20 @@ def test_a_message_trips_what_a_public_capture_trips(path: Path | None, tmp_path
     if path is None:
         pytest.skip(public.ABSENT)
     agrees(path, tmp_path)
+
+
+# What a stored message cannot tell: who sends it to whom, and whether with SMTPUTF8.
+OTHERWISE = {"exclusions-client", "inside-outbound", "smtp-122-edge-smtputf8"}
+TOLD = [path for path in DOCUMENTS if path.stem not in OTHERWISE]
+
+
+@pytest.mark.parametrize("path", TOLD, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_message_trips_what_a_document_tells(path: Path, tmp_path: Path) -> None:
+    """Every rule has documents: where it fires, at the edge, and where it must not."""
+    document = read(path)
+    whole = tmp_path / "document.pcap"
+    whole.write_bytes(capture.pcap(capture.records(wire.packets(document.segments))))
+    agrees(whole, tmp_path, document.specs)
 
 
 # ---- where it stands

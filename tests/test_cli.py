@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import pty
@@ -23,7 +24,7 @@ from kit import capture, wire
 from kit.dialogue import DELIVERY, parse
 from kit.segment import ACK, FIN, Segment
 from smtpinspect.actions import Strength
-from smtpinspect.commands import arguments, console, replay, reporting
+from smtpinspect.commands import arguments, console, fitting, replay, reporting
 
 FAKE = DELIVERY.replace("C: QUIT", "C: Some-fake-command\nS: 500 5.5.1 unknown\nC: QUIT")
 SECRETS = ("AGFsaWNlAHNlY3JldA==", "YWxpY2U=", "c2VjcmV0")
@@ -267,6 +268,27 @@ def test_a_message_alone_is_checked(tmp_path: Path) -> None:
     alone, asked = run(mail, "-i", "stormshield"), run("check", "-i", "stormshield", mail)
     assert (alone.returncode, alone.stdout) == (0, asked.stdout)
     assert "stormshield.smtp-231" in alone.stdout
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"Mar  2 10:00:02 mx postfix/smtp[7]: 4cQ8: to=<b@example.net>", "log"),
+        (b"2026-03-02 10:00:02 1vN4Xk-0001 == b@example.net R=dns T=smtp defer", "log"),
+        (b"@4000000065e1a0c20d3f1c2c delivery 1: deferral:", "log"),
+        (b"#Software: Microsoft Exchange Server\r\n", "log"),
+        (b"Return-Path: <a@example.org>\r\n", "message"),
+        (b"From a@example.org Mon Mar  2 10:00:00 2026\n", "message"),
+        (b"From: <>\nContent-Type: multipart/report; report-type=delivery-status\n", "log"),
+        (b"policy-map: global\n", "other"),
+        (b"", "other"),
+        (bytes.fromhex("d4c3b2a1"), "capture"),
+    ],
+)
+def test_what_a_file_is(head: bytes, kind: str, tmp_path: Path) -> None:
+    for name, octets in (("plain", head), ("packed.gz", gzip.compress(head) if head else b"")):
+        (tmp_path / name).write_bytes(octets)
+        assert fitting.kind_of(str(tmp_path / name)) == kind
 
 
 # --- replay, text

@@ -165,6 +165,29 @@ def ending(text: bytes) -> Connection:
     return made.wait(30).close("C")
 
 
+def ended_by_the_server(text: bytes) -> Connection:
+    made = Connection().envelope().say("C", message(300)[:-3] + text, acked=True).wait(300)
+    made.say("S", b"421 4.4.2 Error: timeout exceeded\r\n", acked=True).close("S")
+    return made.say("C", b"QUIT\r\n", arrives=False).reset("S")
+
+
+def late_greeting() -> Connection:
+    made = Connection().open().wait(20).close("C").wait(5)
+    return made.say("S", b"220 mx.example.net ESMTP\r\n").reset("C")
+
+
+def seen_behind_the_loss() -> Connection:
+    """At the receiver: what was lost is not there, what fills the holes comes late."""
+    made = Connection().envelope()
+    text = message(9000)
+    for n in range(4):
+        at = made.sent["C"]
+        made.say("C", text[n * 1400 : n * 1400 + 700], arrives=False, seen=False)
+        made.say("C", text[n * 1400 + 700 : n * 1400 + 1400], acked=True).wait(0.3)
+        made.again("C", at, 700, arrives=True).ack("S")
+    return made.wait(20).say("S", b"421 4.4.2 timeout\r\n").close("S", answered=False)
+
+
 def behind(ttl: int, ends: Ends, *, breaks: bool) -> Connection:
     made = Connection(ends, ttl=ttl, start=1_700_000_000.0 + ends.client_port)
     if not breaks:
@@ -252,6 +275,11 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("loss", "ruled out", lambda: lossy(0)),
     ("strict-end", "certain", lambda: ending(b"x\n.\n")),
     ("strict-end", "certain", lambda: ending(b"x\n.\r\n")),
+    ("strict-end", "certain", lambda: ended_by_the_server(b"x\n.\n")),
+    ("strict-end", "ruled out", lambda: ended_by_the_server(b"x\r\n.\r\n")),
+    ("loss", "possible", seen_behind_the_loss),
+    ("tarpit", "likely", late_greeting),
+    ("sender-timeout", "certain", late_greeting),
     ("strict-end", "ruled out", lambda: ending(b"x\r\n.\r\n")),
     ("missing-crlf", "certain", lambda: ending(b"end.\r\n")),
     ("missing-crlf", "ruled out", lambda: ending(b"end\r\n.\r\n")),

@@ -134,7 +134,13 @@ def test_replies_that_tell(command: str, reply: str, what: str, profiles: set[st
 
 
 @pytest.mark.parametrize(
-    ("command", "reply"), [("NOOP", "250 OK"), ("EHLO a.example", "250 mx.example.net"), ("X-LINK2STATE", "200 fine")]
+    ("command", "reply"),
+    [
+        ("NOOP", "250 OK"),
+        ("ehlo\\xff a", "500 what?"),
+        ("EHLO a.example", "250 mx.example.net"),
+        ("X-LINK2STATE", "200 fine"),
+    ],
 )
 def test_replies_that_do_not(command: str, reply: str, tmp_path: Path) -> None:
     assert said(f"S: 220 mx\nC: {command}\nS: {reply}\nC: QUIT\nS: 221 bye\n", tmp_path) == {}

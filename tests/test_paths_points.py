@@ -148,6 +148,15 @@ def test_points_in_the_wrong_order_are_turned_round_by_their_hops(tmp_path: Path
     assert ("dropped", "client", "octets") in straight == turned
 
 
+def test_points_in_the_wrong_order_are_turned_round_by_the_delays(tmp_path: Path) -> None:
+    client, server = mail(tmp_path, "stormshield:high")
+    server = pointed.further(pointed.translated(server, pointed.NAT._replace(hops=0)), 0.002)
+    straight = {(each.between, each.kind, each.what) for each in found((client, server))}
+    cases = survey(str(server), []).cases
+    points.compare(cases, [Point("p1", str(server)), Point("p0", str(client))])
+    assert {(each.between, each.kind, each.what) for case in cases for each in case.differences} == straight
+
+
 def test_a_capture_of_another_mail_to_the_same_server_is_not_taken_for_this_one(tmp_path: Path) -> None:
     client, _ = mail(tmp_path, "stormshield:high")
     other = tmp_path / "other"

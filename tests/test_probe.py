@@ -314,3 +314,40 @@ def test_fail_on_masked(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         assert main([*words, "--fail-on", "masked"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["mailguard"] == "yes" and {"pix-5", "pix-6"} <= set(told["profiles"])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_a_stranger_says_is_judged(seed: int) -> None:
+    rng = random.Random(seed)
+    parts = b"220 |250-|250 |*********|XXXXXXXA|\r\n|\n|OK|\xff\0|5|XXXX|2.0.0 |\r".split(b"|")
+
+    class Noise:
+        def __init__(self) -> None:
+            self.left = 60
+
+        def send(self, octets: bytes) -> None:
+            if rng.random() < 0.02:
+                raise BrokenPipeError
+
+        def receive(self, seconds: float) -> bytes | None:
+            self.left -= 1
+            if self.left % 60 == 59:
+                return b"220 x\r\n"
+            if self.left < 0 or rng.random() < 0.05:
+                return rng.choice([b"", None])
+            return b"".join(rng.choices(parts, k=rng.randint(1, 8)))
+
+        def again(self) -> int:
+            return 0
+
+        def pause(self, seconds: float) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    talked = steps.talk(ASKED._replace(wait=0.2), Noise)
+    judged = judge(talked)
+    page = "\n".join(probe_page.page(talked, judged, 80, probe_page.Style(False)))
+    assert "\0" not in page and json.dumps(probe_page.record(talked, judged))
+    assert talked.connections <= 2 and sum(len(each.answers) for each in talked.heard) <= COMMANDS

@@ -37,14 +37,13 @@ def test_packed_files_are_told_by_their_octets(tmp_path: Path, pack: object) -> 
 
 def test_what_stood_before_the_damage_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mail.log.gz"
-    path.write_bytes(gzip.compress(b"".join(b"%d %s\n" % (n, b"x" * 99) for n in range(50_000)) + LINE.encode())[:-30_000])
-    path.write_bytes(gzip.compress((LINE + "\n").encode() * 20_000)[:-12])
+    path.write_bytes(gzip.compress((LINE + "\n").encode() * 4_000)[:-12])
     told = reading.read_file(path)
     seen = 0
     with pytest.raises(CaptureError, match="cut off"):
         for _ in told:
             seen += 1
-    assert seen > 19_000
+    assert seen > 3_000
 
 
 def test_a_missing_file_and_a_directory_are_wrong_usage(tmp_path: Path) -> None:
@@ -70,23 +69,24 @@ def test_encodings_and_rubbish_hide_no_line(octets: bytes) -> None:
     assert [(each.mta, each.phases, each.recipient) for each in told] == [("postfix", ("rcpt",), "u@example.net")]
 
 
-@pytest.mark.parametrize("model", SENDERS.values(), ids=SENDERS)
-def test_a_line_with_megabytes_in_any_place_is_read_in_no_time(model: object) -> None:
-    lines = SENDERS[model.name].log(Ending("dot", "timeout", SENDERS[model.name].example, 600.0, written=9))  # type: ignore[attr-defined]
-    began = time.process_time()
-    for line in lines:
-        for at in range(0, len(line), 16):
-            for rubbish in (" " * 20_000, "=,(" * 8_000, "a" * 20_000, ": [" * 8_000):
+@pytest.mark.parametrize("name", SENDERS)
+def test_rubbish_in_any_place_of_a_line_costs_little_time(name: str) -> None:
+    model = SENDERS[name]
+    slowest = 0.0
+    for line in model.log(Ending("dot", "timeout", model.example, 600.0, written=9)):
+        for at in range(0, len(line), 64):
+            for rubbish in (" " * 1_000_000, "a" * 1_000_000, ": [" * 300_000):
+                began = time.process_time()
                 reading.read_line(line[:at] + rubbish + line[at:])
-                if time.process_time() - began > 60:
-                    pytest.fail(f"slow: {rubbish[:3]!r} at {at} of {line!r}")
+                slowest = max(slowest, time.process_time() - began)
+    assert slowest < 0.5
 
 
 def test_memory_does_not_grow_with_the_log() -> None:
     text = "Nov 22 11:02:57 out postfix/qmgr[1]: {:011X}: from=<a@example.org>, size=1000, nrcpt=1 (queue active)\n"
 
     class Endless(io.RawIOBase):
-        left = 60
+        left = 12
 
         def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
             if not self.left:
@@ -117,7 +117,8 @@ def test_exim_s_other_hosts_are_attempts_of_their_own() -> None:
     log = """\
 2026-11-22 11:00:00 1xV5Kf-0001L7-1o <= a@example.org U=root P=local S=2308 id=77@example.org
 2026-11-22 11:01:00 1xV5Kf-0001L7-1o H=mx1.example.net [192.0.2.1]:25 Connection refused
-2026-11-22 11:06:00 1xV5Kf-0001L7-1o H=mx2.example.net [192.0.2.2]:25: SMTP timeout after EHLO a.example: Connection timed out
+2026-11-22 11:06:00 1xV5Kf-0001L7-1o H=mx2.example.net [192.0.2.2]:25: SMTP timeout after EHLO a.example: \
+Connection timed out
 2026-11-22 11:06:00 1xV5Kf-0001L7-1o == u@example.net R=r T=t defer (110): Connection timed out H=mx2.example.net \
 [192.0.2.2]:25 DT=5m: SMTP timeout after EHLO a.example
 2026-11-22 11:36:00 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx1.example.net [192.0.2.1]:25 C="250 OK" DT=1s
@@ -189,7 +190,9 @@ def test_times(text: str, when: tuple[int, ...]) -> None:
     assert line.when is not None and int(line.when) == timegm(when)
 
 
-@pytest.mark.parametrize("text", ["Nov 99 11:02:05 h exim[1]: x", "Foo 22 11:02:05 h exim[1]: x", "2026-99-99 11:02:05 x"])
+@pytest.mark.parametrize(
+    "text", ["Nov 99 11:02:05 h exim[1]: x", "Foo 22 11:02:05 h exim[1]: x", "2026-99-99 11:02:05 x"]
+)
 def test_times_that_are_none(text: str) -> None:
     assert line_of(text).when is None
 

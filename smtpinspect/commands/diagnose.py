@@ -143,10 +143,16 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
             json.dump(record(told.diagnosis), out, indent=1)
             out.write("\n")
             return
+        from smtpinspect.report import readings_page
+
         if given.format == "html":
             from smtpinspect.report.html.document import document
+            from smtpinspect.report.terminal import Style
 
-            for line in document(told.diagnosis, files, secrets=given.show_secrets):
+            style = Style(False)
+
+            logs = [] if told.month is None else [*readings_page.page(told.diagnosis.readings, told.month, None, style)]
+            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
                 print(line, file=out)
             return
         if files:
@@ -154,11 +160,9 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
-        if told.diagnosis.month is not None:
-            from smtpinspect.report import readings_page
-
+        if told.month is not None:
             print(end="\n" if files else "", file=out)
-            for line in readings_page.page(told.diagnosis.readings, told.diagnosis.month, width, style):
+            for line in readings_page.page(told.diagnosis.readings, told.month, width, style):
                 print(line, file=out)
 
 

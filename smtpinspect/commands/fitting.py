@@ -24,6 +24,8 @@ _FIELDS: Final = re.compile(
     rb"^(From|To|Subject|Date|Received|Return-Path|Message-ID|MIME-Version|Delivered-To|X-[!-9;-~]+)[ \t]*:",
     re.IGNORECASE | re.MULTILINE,
 )
+# RFC 3462 1, and Exim's own field
+_BOUNCE: Final = re.compile(rb"report-type=\"?delivery-status|^X-Failed-Recipients:", re.IGNORECASE | re.MULTILINE)
 
 
 def run(words: list[str]) -> int:
@@ -64,6 +66,8 @@ def kind_of(path: str) -> Kind:
             return "capture"
     if _LOG.match(head):
         return "log"
+    if _MESSAGE.match(head) and _BOUNCE.search(head):
+        return "log"  # it quotes one
     return "message" if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")) else "other"
 
 

@@ -14,7 +14,7 @@ from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import joined, read_file, read_line
-from smtpinspect.diagnose.reading.month import Tally
+from smtpinspect.diagnose.reading.month import Month, Tally
 from smtpinspect.diagnose.survey import source_of, survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.engine import PORTS
@@ -38,10 +38,11 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """`fault`: why the capture could not be read to its end."""
+    """`fault`: why a capture or a log was not read to its end; `month`: what the logs tell in sum, None without."""
 
     diagnosis: Diagnosis
     fault: CaptureError | None = None
+    month: Month | None = None
 
 
 def diagnose(asked: Asked) -> Told:
@@ -77,13 +78,14 @@ def diagnose(asked: Asked) -> Told:
         made.cases = seen.cases
         if asked.sweep:
             made.sweep = sweep(asked.source, asked.sweep, ports=asked.ports)
-    if asked.logs:
-        fault = _logs(made, asked.logs) or fault
-        joined.join(made.cases, made.readings)
-    return Told(made, fault)
+    if not asked.logs:
+        return Told(made, fault)
+    month, unread = _logs(made, asked.logs)
+    joined.join(made.cases, made.readings)
+    return Told(made, unread or fault, month)
 
 
-def _logs(made: Diagnosis, logs: Sequence[str]) -> CaptureError | None:
+def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:
     """Lines, and files of them. Failures are kept as far as there is room; the sums count all."""
     tally = Tally()
     fault: CaptureError | None = None
@@ -95,8 +97,7 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> CaptureError | None:
                     made.readings.append(told)
         except CaptureError as error:
             fault = error
-    made.month = tally.month()
-    return fault
+    return tally.month(), fault
 
 
 def _readings(log: str) -> Iterator[Reading]:

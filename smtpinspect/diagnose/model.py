@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from smtpinspect._core.views import Alert, Flow, Mail
 
 if TYPE_CHECKING:
-    from smtpinspect.diagnose.reading.month import Month
     from smtpinspect.diagnose.trace import Trace
     from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
@@ -225,8 +224,9 @@ class Case:
 
     @property
     def failed(self) -> bool:
-        """Is there something to explain?"""
-        return self.observed.outcome not in ("accepted", "encrypted", "aborted") or bool(self.causes)
+        """Is there something to explain? Of what a client gave up only where a cause was found."""
+        outcome = self.observed.outcome
+        return outcome not in ("accepted", "encrypted", "aborted") or (outcome == "aborted" and bool(self.causes))
 
 
 class Reading(NamedTuple):
@@ -287,6 +287,5 @@ class Diagnosis:
 
     cases: list[Case] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
-    month: Month | None = None  # what the logs tell in sum; None without a log
     sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out

@@ -97,8 +97,8 @@ CLOSERS: Final = 64  # FINs and RSTs of a connection that are compared with what
 TRACE_EXCERPT: Final = 256  # holds a command line, and what a page quotes
 # --- diagnose (counts) ----------------------------------------------------------------------------
 DIAGNOSED_FAILED: Final = 2_000  # mails that are explained; a page of more would not be read
+DIAGNOSED_ACCEPTED: Final = 50_000  # mails that are compared with these; some 6 KB each
 DIAGNOSED_READINGS: Final = 2_000  # failures of a log that are told one by one; the sums count all
-DIAGNOSED_ACCEPTED: Final = 100_000  # mails that are compared with these; 1 to 2 KB each
 CONTRAST_PATHS: Final = 20_000  # of which accepted and cut mails are compared; some 10 KB each at most
 CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
 CONTRAST_NAMED: Final = 3  # of these mails, that a page names

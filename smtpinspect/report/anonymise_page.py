@@ -20,10 +20,13 @@ def page(done: Anonymised, before: str, out: str, width: int | None, style: Styl
         yield f"  {count(done.left_out, 'frame')} of {safe(before)} that belong to no SMTP connection are not in it"
     if done.encrypted:
         yield f"  TLS in {count(done.encrypted, 'connection')}: what it carries is zeros"
+    if not compared.connections:
+        yield f"Nothing in {safe(before)} is SMTP. Other server ports: --port N"
+        return
     yield ""
     mails = count(compared.mails, "mail")
     if compared.same:
-        yield style(f"VERDICTS: all the same, in {mails}", "bold")
+        yield style(f"VERDICTS: all the same, in {count(compared.connections, 'connection')} with {mails}", "bold")
     else:
         all_of = count(compared.connections, "connection")
         yield style(f"VERDICTS: not the same in {compared.changed:,} of {all_of} ({mails})", "red")

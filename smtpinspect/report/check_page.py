@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smtpinspect._core.views import excerpt
-from smtpinspect.diagnose.stored.check import Checked, Fired
+from smtpinspect.diagnose.stored.check import Checked, Fired, Unjudged
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.report.terminal import Style, count, cut, program, safe, wrapped
 from smtpinspect.report.text import Product
@@ -81,7 +81,7 @@ class CheckPage:
         if first and page is not None and page.sender_can:
             yield from wrapped(f"the sender can: {page.sender_can}", self.width, "    ")
 
-    def end(self, unjudged: Iterable[str]) -> Iterator[str]:
+    def end(self, unjudged: Iterable[Unjudged]) -> Iterator[str]:
         """Sums, what was not judged, and what to do next."""
         if self.tripped > SHOWN:
             yield f"… and {count(self.tripped - SHOWN, 'more message')} that trip rules"
@@ -91,8 +91,9 @@ class CheckPage:
                 yield f"{n:>9,}  {rule}"
             yield ""
         yield self.style("NOT JUDGED from a stored message", "bold")
-        for text in unjudged:
-            yield from wrapped(f"- {text}", self.width, "  ")
+        for each in unjudged:
+            rules = f" ({count(len(each.rules), 'rule')}: --format json names them)" if each.rules else ""
+            yield from wrapped(f"- {each.text}{rules}", self.width, "  ")
         yield ""
         yield self.style(self._total(), "bold")
         if self.first:

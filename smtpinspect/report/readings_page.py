@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,11 +12,12 @@ from smtpinspect.diagnose.reading.month import Group, Month
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
 from smtpinspect.mta.words import iso
 from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
-from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, padded, program, safe, wrapped
 
 # So many failures are told one by one; of more, the month.
 FULL: Final = 3
 GROUPS: Final = 20
+QUOTED: Final = 50  # characters of a line that the next command repeats
 FATES: Final[Mapping[str, str]] = {
     "deferred": "deferred",
     "bounced": "returned to its sender",
@@ -160,10 +162,9 @@ def _labelled(label: str, lines: Iterable[str], width: int | None, style: Style)
 def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     """A month by destination, the worst first."""
     never = sum(group.never for group in month.groups)
-    period = ""
+    yield style(f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered", "bold")
     if month.begin is not None and month.end is not None:
-        period = f"   {iso(month.begin)} to {iso(month.end)} UTC"
-    yield style(f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered", "bold") + period
+        yield f"{iso(month.begin)} to {iso(month.end)} UTC"
     doubtful = sum(group.doubtful for group in month.groups)
     if doubtful:
         told = f"{count(doubtful, 'mail')} of these MAY HAVE BEEN DELIVERED; retries make duplicates"
@@ -181,11 +182,15 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     if month.receiving:
         yield from _received(month, width, style)
     example = next((group.example for group in month.groups if group.example and group.never), None)
-    if example is not None and example.line:
-        short = cut(safe(example.line), 60 if width is None else max(width - 40, 30))
-        yield f"Next: {program()} diagnose --log LINE   such as: {short}" if width is None or width > 100 else (
-            f"Next: {program()} diagnose --log LINE   for one of these lines"
-        )
+    if example is None:
+        yield f"Next: {program()} diagnose --log LINE   for one line of these"
+        return
+    yield f"Next: {program()} diagnose --log {_quoted(example.line)}"
+
+
+def _quoted(line: str) -> str:
+    """Its beginning, where it is short enough to paste, else a word for it."""
+    return shlex.quote(line) if len(line) <= QUOTED and line.isprintable() else "LINE   for one line of these"
 
 
 def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:

@@ -52,19 +52,22 @@ class Scene:
     prepare: Step | None = None
     meanwhile: Step | None = None
     linger: float = 1.0
+    box: tuple[str, ...] = ()  # arguments of `smtpinspect inline`
+    letters: tuple[tuple[str, str], ...] = ()  # names of mails and the server's address for each; none: plain mails
 
     @property
     def row(self) -> Row:
         return Row(
             name=self.name, group="alikes", judged="", client=PIECES if self.pieces else self.sender,
             server=self.receiver, size=self.size, typed=self.pieces, settings=self.settings,
-            server_settings=self.server_settings,
+            server_settings=self.server_settings, box=self.box,
         )  # fmt: skip
 
 
 def mail_of(scene: Scene, client: Host, number: int) -> Mail:
     recipient = "u@example.net" if scene.receiver == "scripted" else "bob@example.net"
-    return compose("", scene.size, f"a{number}@{client.hostname}", recipient)
+    name = scene.letters[number][0] if scene.letters else ""
+    return compose(name, scene.size, f"a{number}@{client.hostname}", recipient)
 
 
 # --- the way ---------------------------------------------------------------------------------------------------
@@ -93,6 +96,14 @@ def narrow_told(lab: Lab) -> None:
     lab.client.run("sysctl", "-qw", "net.ipv4.route.min_pmtu=1500", check=False)
 
 
+def second_way(lab: Lab) -> None:
+    """To another address of the server the box is not asked."""
+    for part in ("-n server address add 10.9.2.3/24 dev eth0", "route replace 10.9.2.3/32 dev inside",
+                 "-n client route add 10.9.2.3/32 dev eth0 via 10.9.1.254 onlink"):  # fmt: skip
+        subprocess.run(["ip", *part.split()], check=True)
+    filters("-t mangle -I FORWARD -d 10.9.2.3 -j ACCEPT", "-t mangle -I FORWARD -s 10.9.2.3 -j ACCEPT")(lab)
+
+
 def slow(lab: Lab) -> None:
     subprocess.run(f"tc qdisc add dev inside root {BURST}".split(), check=True)
 
@@ -113,9 +124,8 @@ def two_servers(lab: Lab) -> None:
     script = Path("/run/ill.py")
     script.write_text(ILL)
     subprocess.Popen([sys.executable, str(script)], stdin=subprocess.DEVNULL)
-    filters(
-        "-t nat -A PREROUTING -p tcp --dport 25 -m statistic --mode nth --every 2 --packet 1 -j REDIRECT --to-ports 2525"
-    )(lab)
+    second = "-m statistic --mode nth --every 2 --packet 1"
+    filters(f"-t nat -A PREROUTING -p tcp --dport 25 {second} -j REDIRECT --to-ports 2525")(lab)
     time.sleep(0.5)
 
 
@@ -141,6 +151,9 @@ def killed_amid(lab: Lab) -> None:
     mine = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _root_of(pid) == str(lab.server.root)}
     for pid in mine:
         os.kill(pid, signal.SIGKILL)
+    time.sleep(1)
+    again = "import socket; socket.create_connection(('10.9.2.2', 25), 2)"
+    lab.client.run(sys.executable, "-c", again, check=False)
 
 
 def full(lab: Lab) -> None:
@@ -217,7 +230,10 @@ def _root_of(pid: int) -> str:
 # --- the scenes ------------------------------------------------------------------------------------------------
 
 MAIL_FROM, RCPT = "MAIL FROM:<a@out.example.com>\r\n", "RCPT TO:<bob@example.net>\r\n"
-ENVELOPE = ("EHLO out.example.com\r\n", MAIL_FROM, RCPT, "DATA\r\n", "Subject: test\r\n\r\nhello\r\n")
+ENVELOPE = ("EHLO out.example.com\r\n", MAIL_FROM, RCPT, "DATA\r\n")
+TEXT = "Subject: test\r\n\r\nhello\r\nbye"
+# Exim closes behind a QUIT that it sends with the text, and an Exim that sees that waits no longer.
+STEPS = {"hosts_avoid_pipelining": "*"}
 PATIENT = {"command_timeout": "20s", "data_timeout": "20s", "final_timeout": "20s"}
 
 SCENES = (
@@ -230,14 +246,14 @@ SCENES = (
           server=("zero-window",), settings=PATIENT),
     Scene(name="narrow-window", receiver="scripted", serves=False, before=hangs("narrow"), size=60_000,
           client=("zero-window",), server=("zero-window",)),
-    Scene(name="slow-scanner", receiver="exim", server_settings={"acl_smtp_data": "accept delay = 15s"},
+    Scene(name="slow-scanner", receiver="exim", server_settings={"acl_smtp_data": "accept delay = 15s"}, settings=STEPS,
           client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout"), linger=12),
     Scene(name="slow-scanner-postfix", sender="postfix", receiver="exim", linger=12,
           server_settings={"acl_smtp_data": "accept delay = 15s"},
           client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
     Scene(name="never-answers", receiver="scripted", serves=False, before=hangs("silent"),
           client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
-    Scene(name="server-killed", receiver="exim", prepare=slow, meanwhile=killed_amid, size=300_000, mails=2,
+    Scene(name="server-killed", receiver="exim", prepare=slow, meanwhile=killed_amid, size=300_000,
           client=("server-gone",), server=("server-gone",), settings=PATIENT),
     Scene(name="disk-full", receiver="exim", before=full, client=("full-disk",), server=("full-disk",)),
     Scene(name="milter-gone", server_settings={"smtpd_milters": "inet:127.0.0.1:9"}, client=("milter",),
@@ -247,15 +263,15 @@ SCENES = (
     Scene(name="slow-greeting", receiver="exim", server_settings={"acl_smtp_connect": "accept delay = 15s"},
           client=("tarpit", "sender-timeout"), server=("tarpit", "sender-timeout"), linger=12),
     Scene(name="idle-forgotten", receiver="exim", prepare=forgets,
-          server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"},
-          client=("idle-timeout", "slow-scanner"), server=("idle-timeout",)),
+          server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"} | STEPS,
+          client=("idle-timeout", "slow-scanner"), server=None),
     Scene(name="loss", prepare=filters("-A FORWARD -p tcp -m statistic --mode random --probability 0.35 -j DROP"),
           size=200_000, client=("loss",), server=("loss",), settings={"connect_timeout": "30s"} | PATIENT),
     Scene(name="line-down", prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
           settings=PATIENT),
-    Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, "bye\n.\n"), client=("strict-end",),
+    Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, f"{TEXT}\n.\n"), client=("strict-end",),
           server=("strict-end",)),
-    Scene(name="no-crlf-before-dot", pieces=(*ENVELOPE, "bye", ".\r\n"), client=("missing-crlf",),
+    Scene(name="no-crlf-before-dot", pieces=(*ENVELOPE, TEXT, ".\r\n"), client=("missing-crlf",),
           server=("missing-crlf",)),
     Scene(name="one-bad-mx", prepare=two_servers, mails=6, client=("one-bad-mx",), server=None),
     Scene(name="port-dropped", prepare=filters("-A FORWARD -p tcp --dport 25 -j DROP"), client=("port-filter",),
@@ -263,4 +279,13 @@ SCENES = (
     Scene(name="port-prohibited", client=("port-filter",), server=None, prepare=filters(
           "-A FORWARD -p tcp --dport 25 -j REJECT --reject-with icmp-admin-prohibited")),
     Scene(name="port-closed", serves=False, client=("port-filter",), server=("port-filter",)),
+)  # fmt: skip
+
+# One way cuts raw 8-bit Subjects and lets long lines pass, the other is healthy.
+CUT, HEALTHY = "10.9.2.2", "10.9.2.3"
+CONTRAST = Scene(
+    name="contrast", box=("-i", "stormshield,217.action=pass"), prepare=second_way,
+    settings={"message_linelength_limit": "10000"},
+    letters=(("minutes", CUT), ("long-line", CUT), ("raw-subject", HEALTHY), ("raw-subject-long", CUT),
+             ("long-line", CUT), ("minutes", HEALTHY), ("raw-subject-long", HEALTHY)),
 )  # fmt: skip

@@ -2,8 +2,8 @@
 
     alikes.py [--only PATTERN] [--jobs N] [--judge]
 
-A table goes to standard output and build/lab/alikes.txt; what each run left lies in build/lab/alikes/NAME/. Exit status:
-0 each is found at or near the top and no rule is more than possible, 1 not each, 3 it cannot run here.
+A table goes to standard output and build/lab/alikes.txt; what each run left lies in build/lab/alikes/NAME/.
+Exit status: 0 each is found at or near the top and no rule is more than possible, 1 not each, 3 it cannot run here.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import driver  # noqa: E402
 import needs  # noqa: E402
 import network  # noqa: E402
 import play  # noqa: E402
-from alike_scenes import SCENES, Lab, Scene  # noqa: E402
+from alike_scenes import CONTRAST, SCENES, Lab, Scene  # noqa: E402
 from network import Host  # noqa: E402
 from rows import TIMEOUTS  # noqa: E402
 from senders import SENDERS  # noqa: E402
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--judge", action="store_true", help="judge what the last time has left")
     options = parser.parse_args()
-    chosen = [scene for scene in SCENES if re.search(options.only, scene.name)]
+    chosen = [scene for scene in (*SCENES, CONTRAST) if re.search(options.only, scene.name)]
     if not options.judge:
         if lacking := needs.missing():
             print("\n".join(["The laboratory cannot be built here. Missing:", *lacking]), file=sys.stderr)
@@ -102,7 +102,9 @@ def one(scene: Scene, folder: Path) -> None:
         beside = threading.Thread(target=scene.meanwhile, args=(lab,), daemon=True) if scene.meanwhile else None
         if beside:
             beside.start()
-        for number in range(scene.mails):
+        if row.box:
+            play.stand_between(row)
+        for number in range(len(scene.letters) or scene.mails):
             _send(scene, lab, number)
         lab.over.set()
         if beside:
@@ -119,7 +121,8 @@ def _send(scene: Scene, lab: Lab, number: int) -> None:
     sender = SENDERS[row.client]
     mail = alike_scenes.mail_of(scene, lab.client, number)
     settings = sender.shortened(TIMEOUTS) | dict(row.settings)
-    sender.deliver(lab.client, play.SERVER, [mail], settings, user="root")
+    relay = scene.letters[number][1] if scene.letters else play.SERVER
+    sender.deliver(lab.client, relay, [mail], settings, user="root")
     network.wait_until(lambda: sender.is_over(lab.client, ""), "the attempt ends", 90)
 
 
@@ -142,6 +145,9 @@ def recorded(host: Host, folder: Path) -> Iterator[None]:
 
 def judged(scene: Scene) -> Iterator[tuple[str, bool]]:
     """A line for each side's capture."""
+    if scene is CONTRAST:
+        yield _contrasted(BUILD / scene.name / "client.pcap")
+        return
     for side, names in (("client", scene.client), ("server", scene.server)):
         if names is not None:
             yield _line(scene, side, names)
@@ -164,6 +170,20 @@ def _line(scene: Scene, side: str, names: tuple[str, ...]) -> tuple[str, bool]:
     return f"{head}{'right' if right else 'WRONG'} {found:8} {told}", right
 
 
+def _contrasted(file: Path) -> tuple[str, bool]:
+    """The true rule stands first, those that an accepted mail trips are refuted, the Subject tells the ways apart."""
+    failed = [case for case in diagnose(Asked(str(file))).diagnosis.cases if case.failed]
+    if len(failed) != 1:
+        return f"{CONTRAST.name:22} client WRONG {len(failed)} mails failed", False
+    (case,) = failed
+    first = [cause.cause for cause in case.causes if cause.rank == 0]
+    fallen = {each.cause: each.text for each in case.against if each.kind == "refuted"}
+    told = next((each for each in case.contrast if each.property == "raw 8-bit Subject"), None)
+    right = first == ["stormshield.smtp-231"] and bool(fallen) and told is not None and told.accepted_elsewhere > 0
+    text = f"{'right' if right else 'WRONG'} first {', '.join(first)}; refuted {fallen}; {told}"
+    return f"{CONTRAST.name:22} client {text}", right
+
+
 def _told(case: Case) -> str:
     seen = case.observed
     three = ", ".join(f"{cause.cause} {cause.confidence}" for cause in case.causes[:NEAR])
@@ -177,6 +197,6 @@ def _strength(word: str) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        one(next(scene for scene in SCENES if scene.name == sys.argv[2]), Path(sys.argv[3]))
+        one(next(scene for scene in (*SCENES, CONTRAST) if scene.name == sys.argv[2]), Path(sys.argv[3]))
     else:
         sys.exit(main())

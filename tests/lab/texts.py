@@ -23,6 +23,7 @@ def _two(first: Text, second: Text) -> Text:
 MAILS: dict[str, Callable[[], Text]] = {
     "raw-from": lambda: Text(fields={"From": "Zoé Martin <alice@example.org>"}),
     "raw-subject": lambda: Text(subject="Réunion"),
+    "raw-subject-long": lambda: Text(subject="Réunion", fields={"References": references(1200)}),
     "long-references": lambda: Text(fields={"References": references(4600)}),
     "minutes": Text,
     "encrypted-zip": lambda: attached("archive/infozip-encrypted.zip", "minutes.zip", ZIP),

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.views import Flow, TapeSink
 from smtpinspect.diagnose.anonymise.files import file
 from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.diagnose.anonymise.words import KEPT
 from smtpinspect.engine import Engine, Run
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -24,6 +25,10 @@ CLIENT: Final = 0
 _FIRST: Final = re.compile(rb"([A-Za-z0-9+/]{40,}={0,2})(\r*\n)?")
 _NEXT: Final = re.compile(rb"([A-Za-z0-9+/]{4,}={0,2})(\r*\n)?")
 _UU_BEGIN: Final = re.compile(rb"begin [0-7]{3,4} ", re.IGNORECASE)
+_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_INITIAL: Final = re.compile(rb"(AUTH +\S+ +)([A-Za-z0-9+/]{2,}={0,2})[ \t]*\r?\n", re.IGNORECASE)
+_CHALLENGE: Final = re.compile(rb"(334 )([A-Za-z0-9+/]{4,}={0,2})[ \t]*\r?\n")
+_ANSWER: Final = re.compile(rb"()([A-Za-z0-9+/]{2,}={0,2})[ \t]*\r?\n")
 _BDAT: Final = re.compile(rb"BDAT (\d{1,18})(?: +LAST)?[ \t]*\r?\n", re.IGNORECASE)
 # A SOCKS proxy's answers before the greeting (RFC 1928 3 to 6); the address in the last one is its own.
 _SOCKS: Final = re.compile(rb"(?s:((?:\x05[\0\x02]|\x01\0)*(?:\x05\0\0\x01|\0\x5a))(.{6}))(?=220[ -])")
@@ -45,6 +50,7 @@ class Stream:
         self._size = 0
         self._uu = False
         self._inside = False  # a line that goes on
+        self._auth = False  # the next line may answer a 334
         self._chunk = 0  # octets of a BDAT that are to come
         self._tls: _Records | None = None
 
@@ -114,12 +120,35 @@ class Stream:
 
     def _line(self, line: bytes) -> None:
         begins, self._inside = not self._inside, not line.endswith(b"\n")
+        if begins and self._secret(line):
+            return
         if begins and self._in_base64(line):
             return
         self._flush_run()
         if begins and self._uuencoded(line):
             return
         self._put(line, self._texts.line(line, reply=self._replies and begins))
+
+    def _secret(self, line: bytes) -> bool:
+        """What AUTH carries (RFC 4954 4): other octets of base64, without regard to their classes."""
+        found = (_CHALLENGE if self._replies else _INITIAL).match(line)
+        if found is None and self._auth:
+            found = _ANSWER.fullmatch(line)
+            if found is not None and found[2].lower().decode() in KEPT:
+                found = None
+        if not self._replies:
+            self._auth = line[:5].upper() == b"AUTH " or found is not None
+        if found is None:
+            return False
+        self._flush_run()
+        begin, end = found.span(2)
+        numbers = self._texts.random(found[2], end - begin)
+        made = bytes(_BASE64[number % 64] for number in numbers)
+        # what is filled up stays so
+        kept = found[2].rstrip(b"=")
+        made = made[: len(kept)] + found[2][len(kept) :]
+        self._put(line, self._texts.line(line[:begin], reply=self._replies) + made + line[end:])
+        return True
 
     def _in_base64(self, line: bytes) -> bool:
         found = (_NEXT if self._run else _FIRST).fullmatch(line)

@@ -36,8 +36,8 @@ def altered(case: Case, scene: Scene) -> tuple[Candidate, ...]:
             trails[alert.inspector] = trail(case, alert.inspector, scene)
         left = trails[alert.inspector]
         made = made._replace(stamped=left.stamped, speaks_against=tuple(left.missing.values()))
-        if alert.rule not in best or _better(made, best[alert.rule]):
-            best[alert.rule] = made
+        if made.rule not in best or _better(made, best[made.rule]):
+            best[made.rule] = made
     for rule, twin in _TWINS.items():
         if rule in best and twin not in best and (alias := _twin(case, best[rule], twin)) is not None:
             best[twin] = alias
@@ -65,7 +65,20 @@ def _candidate(case: Case, scene: Scene, alert: Alert) -> Candidate | None:
     if place is None:
         return None
     evidence = (Sign(alert.packet, f"{excerpt(alert.octets).rstrip()[:60]}: {seen[1]}"),)
-    return Candidate(alert, LOOK, place, evidence)
+    before = _before(case, alert)
+    named = _TWINS.get(alert.rule, "") if place == OFFERED and b"STARTTLS" in before.upper() else ""
+    return Candidate(alert, LOOK, place, evidence, named=named)
+
+
+def _before(case: Case, alert: Alert) -> bytes:
+    """What another point of the path shows in the place of these octets; b"" where there is none."""
+    for each in case.differences:
+        if each.kind == "rewritten" and each.direction == alert.direction:
+            at = alert.offset - each.at
+            if -alert.length < at < each.length:
+                line = each.before[max(at, 0) :].split(b"\r\n")[0]
+                return line if at >= 0 else each.before[: alert.length + at]
+    return b""
 
 
 def _place(case: Case, alert: Alert) -> int | None:
@@ -113,7 +126,7 @@ _TWINS: Final = {
 
 
 def _twin(case: Case, one: Candidate, rule: str) -> Candidate | None:
-    if b"XXX" not in one.alert.octets.upper():
+    if b"XXX" not in one.alert.octets.upper() or _before(case, one.alert):
         return None
     if rule.endswith("ehlo-blocked"):
         assert case.script is not None

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
-from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector, Rule
 from smtpinspect.simulate.script import Script
@@ -99,11 +100,39 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost:
         return
+    lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
     for row in _possible(rows, "reply", scene):
+        if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
+            # another point of the path shows it
+            if _trips(row, lost, _begun(case, lost)):
+                yield _made(row, label, scene, True, f"the reply that never came was {excerpt(lost.before)[:60]}")
+            continue
         strong = unsure(case) and row.when.kind.name == "Reply"
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
         yield _made(row, label, scene, strong, text + ASK["server"])
+
+
+def _begun(case: Case, lost: Difference) -> int:
+    """Octets of the line in which it begins that came through before it."""
+    if case.script is None:
+        return 0
+    said = case.script.streams[1][: lost.at]
+    return len(said) - said.rfind(b"\n") - 1
+
+
+def _trips(row: Rule, lost: Difference, begun: int) -> bool:
+    """Would the reply that was lost trip this row?"""
+    lines = lost.before.removesuffix(b"\r\n").split(b"\r\n")
+    tests = dict(row.when.tests)
+    if row.when.kind.name == "Reply":
+        code = lines[-1][:3]
+        return "code" in tests and code.isdigit() and int(code) in tests["code"].values
+    if row.when.kind.name == "ReplyLine":
+        return any(len(line) < 3 for line in lines[1 if begun else 0 :])
+    limit = tests["length"].values[0] if "length" in tests else None
+    longest = begun + lost.length if len(lines) == 1 else max(begun + len(lines[0]), *map(len, lines[1:]))
+    return isinstance(limit, int) and longest > limit
 
 
 def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:

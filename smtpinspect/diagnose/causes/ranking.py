@@ -23,7 +23,7 @@ HIDDEN: Final = 16  # rules whose octet is in no capture
 
 # Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
 # user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
-PROVED, OCTET, STRONG, NAMED, LOOKALIKE, NOBODY, GUESS = range(7)
+PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS = range(6)
 
 
 class Contrasts(Protocol):
@@ -68,7 +68,7 @@ def rank(
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
-        rules += [(STRONG if each.strong else guess, not each.default, _hidden(each)) for each in more]
+        rules += [(OCTET if each.strong else guess, not each.default, _hidden(each)) for each in more]
     sure = any(each.confidence == "certain" for each in alike)
     confirmed = [each for each in alike if each.degree == "confirmed"]
     alike = [each for each in alike if each.degree != "confirmed"]
@@ -100,7 +100,7 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     made: list[Cause] = []
     before: tuple[int, int, int] | None = None
     for confidence, sort, place, cause in placed:
-        same = before == (confidence, sort, place) and sort in (OCTET, STRONG, NAMED, GUESS)
+        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, GUESS)
         number = 0 if not made else made[-1].rank if same else len(made)
         before = (confidence, sort, place)
         made.append(cause._replace(rank=number))
@@ -131,7 +131,8 @@ def _product(spec: str | Inspector) -> str:
 
 def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:
     """Did the client take its leave for what a box did to the dialogue?"""
-    return any(not each.speaks_against for each in changed) or absent.endless(case, scene)
+    hangs = not scene.client.sent and any(alert.breaks for alert in case.alerts)
+    return hangs or any(not each.speaks_against for each in changed) or absent.endless(case, scene)
 
 
 def _nothing(case: Case, scene: Scene) -> bool:
@@ -152,7 +153,8 @@ def _rule(case: Case, one: Candidate) -> Cause:
     evidence += [Sign(each.signs[0].packet if each.signs else None, each.text) for each in prints]
     confidence: Confidence = "likely" if prints or one.stamped else "possible"
     if one.speaks_against:
-        confidence = "unlikely"
+        # where the product shows otherwise, a setting is another one than we judged with
+        confidence = "likely" if prints or one.stamped else "unlikely"
         evidence += [Sign(each.packet, f"against it: {each.text}") for each in one.speaks_against]
     return Cause(
         cause=one.rule,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.lookalikes.wire import SECOND, Way
 from smtpinspect.diagnose.model import Sign
 
 NEAR_NS: Final = 3 * SECOND  # a connection that was heard of so shortly before the end was not silent
@@ -43,6 +43,17 @@ def one_direction(view: View) -> Said:
     return Found("certain", (Sign(wire.packets[0].number, text),), "proved")
 
 
+def _unseen(way: Way) -> int:
+    """Octets that the other side has and the capture has not."""
+    through, missing = 0, 0
+    for at, p in sorted(way.firsts.items()):
+        if at >= way.acked:
+            break
+        missing += max(0, at - through)
+        through = max(through, at + p.length)
+    return missing + max(0, way.acked - 1 - max(through, way.end)) if way.sent else 0
+
+
 def gaps(view: View) -> Said:
     """Packets are missing from the capture that did arrive, since they were acknowledged; or their ends are."""
     wire = view.wire
@@ -53,11 +64,10 @@ def gaps(view: View) -> Said:
         text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} octets of this packet (snap length)"
         return Found("possible", (Sign(cut.number, text),))
     sides = {p.by_client for p in wire.packets}
-    missing = [way for way in (wire.client, wire.server) if way.acked > way.end + 2 and way.sent]
-    holes = view.case.flow.gaps
     if view.left_out:
         return None
-    if len(sides) > 1 and (missing or ("gap" in view.doubts and holes)):
-        text = "octets were acknowledged that the capture does not hold: it lost packets"
-        return Found("likely" if missing else "possible", (Sign(None, text),))
+    missing = sum(_unseen(way) for way in (wire.client, wire.server))
+    if len(sides) > 1 and missing:
+        text = f"{missing:,} octets were acknowledged that the capture does not hold: it lost packets"
+        return Found("likely", (Sign(None, text),))
     return Out("the capture holds every octet that was acknowledged")

@@ -135,7 +135,7 @@ def loss(view: View) -> Said:
     if not sent:
         return None
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
-    if len(came) >= FEW and repeats >= RATE * sent:
+    if len(came) >= FEW and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
         text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
         strong = both or len(came) >= 2 * FEW

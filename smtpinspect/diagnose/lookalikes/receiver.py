@@ -31,7 +31,7 @@ MILTER: Final = re.compile(
     r"temporary (?:local|lookup|system) (?:problem|failure|error)",
     re.I | re.S,
 )
-GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|try again later|come back|deferred for|delayed)", re.I | re.S)
+GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|come back|(?:try again|retry) (?:in|after) \d)", re.I | re.S)
 # It goes; not that it has waited for the client too long, or lost it.
 CLOSING: Final = re.compile(r"^421\b(?!.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12]))", re.I | re.S)
 # A refusal that a box in the path writes itself: SonicWall's, and whatever names a firewall.
@@ -107,9 +107,13 @@ def server_gone(view: View) -> Said:
     words = _reply(view)
     if CLOSING.match(words):
         return Found("certain", (Sign(None, f"the server says so: {words[:80]}"),), "proved")
+    if seen.broken.kind == "reply":
+        return Out("a reply ended it")
     ended = wire.ended
     if ended is None or ended.by_client:
         return _silent(view)
+    if not wire.greeted:
+        return None
     if seen.broken.by == "middlebox" or _foreign(view, ended):
         return Out("the packet that ended it is not the server's", (Sign(ended.number, "TTL or IP id differ"),))
     refused = _refused_soon(view, ended.ns)

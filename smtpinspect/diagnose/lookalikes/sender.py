@@ -27,8 +27,10 @@ def _waits(view: View) -> Said:
     way = view.wire.client
     if view.phase not in IN_TEXT:
         return Out("no text of a mail was being sent")
-    if not way.sent or way.lost:
-        return Out("the server did not acknowledge all that the client sent") if way.sent else None
+    if not view.waiting:
+        return None
+    if any(not way.has(p.at or 0, p.end or 0) for p in view.waiting):
+        return Out("the server did not acknowledge all that the client sent")
     return None
 
 
@@ -51,11 +53,10 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
     if tail is None:
         return None
     if tail == END_MARK:
-        return Out("the text ended with CR LF . CR LF", (Sign(view.wire.client.sent[-1].number, "CR LF . CR LF"),))
+        return Out("the text ended with CR LF . CR LF", (Sign(view.waiting[-1].number, "CR LF . CR LF"),))
     if not wrong(tail):
         return Out("the text did not end with a dot")
-    last = view.wire.client.sent[-1]
-    until = view.wire.packets[-1].ns
+    last, until = view.waiting[-1], view.last_word.ns
     if until - last.ns < STALLED_NS:
         return None
     alone = last.payload in (b".\r\n", b".\n", b".\r")

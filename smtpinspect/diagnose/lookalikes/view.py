@@ -67,17 +67,29 @@ class View:
             return mail.text_end if mail.complete else None
         return self.wire.client.end if self.tail(5) == END_MARK else None
 
+    @property
+    def last_word(self) -> Packet:
+        """What ended the client's wait: the first FIN or RST, or a 421; else the last packet."""
+        ends = [*self.wire.client.closing[:1], *self.wire.server.closing[:1]]
+        ends += [p for p in self.wire.server.sent if p.payload[:3] == b"421"]
+        return min(ends, key=lambda p: p.number, default=self.wire.packets[-1])
+
+    @property
+    def waiting(self) -> list[Packet]:
+        """What the client sent before that, with octets."""
+        until = self.last_word.number
+        return [p for p in self.wire.client.sent if p.number <= until]
+
     def tail(self, octets: int) -> bytes | None:
-        """The last octets that the client sent before it closed; None: not all are in the capture."""
-        way, made = self.wire.client, b""
-        at = way.end
-        for p in sorted(way.firsts.values(), key=lambda p: p.at or 0, reverse=True):
+        """The last octets that the client sent before it waited; None: not all are in the capture."""
+        made, at = b"", max((p.end or 0 for p in self.waiting), default=0)
+        for p in sorted(self.waiting, key=lambda p: p.at or 0, reverse=True):
             if len(made) >= octets:
                 break
             if p.at is None or p.at + p.length < at or len(p.payload) < p.length:
                 return None
             made = p.payload[: at - p.at] + made
-            at = p.at
+            at = min(at, p.at)
         return made[-octets:] if len(made) >= octets else None
 
     @property

@@ -13,6 +13,7 @@ from smtpinspect.grammar.limits import WIRE_SEGMENT
 SECOND: Final = 1_000_000_000
 _MODULUS: Final = 1 << 32
 _SACK: Final = 5  # RFC 2018 3
+_LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner
 _BLOCKS: Final = 256  # kept of one direction
 
 
@@ -30,6 +31,7 @@ class Way:
     firsts: dict[int, Packet] = field(default_factory=dict)  # by stream offset: what was sent there first
     tries: dict[int, int] = field(default_factory=dict)  # and how often something began there
     repeated: set[int] = field(default_factory=set)  # where something began that had been sent before
+    late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
 
     def has(self, at: int, end: int) -> bool:
         """Did the other side tell that it has these octets?"""
@@ -42,8 +44,9 @@ class Way:
 
     @property
     def recovered(self) -> list[Packet]:
-        """What came through when it was sent again."""
-        return [self.firsts[at] for at in sorted(self.repeated) if self.has(at, at + self.firsts[at].length)]
+        """What came through when it was sent again; seen behind the loss, what came late."""
+        again = [self.firsts[at] for at in sorted(self.repeated) if self.has(at, at + self.firsts[at].length)]
+        return sorted({p.number: p for p in (*again, *self.late)}.values(), key=lambda p: p.number)
 
 
 @dataclass(slots=True)
@@ -104,8 +107,10 @@ def measure(trace: Trace) -> Wire:
             merged = merged or p.length > WIRE_SEGMENT
             mine.sent.append(p)
             mine.tries[p.at] = mine.tries.get(p.at, 0) + 1
-            if p.at < mine.end:
+            if p.at < mine.end and p.at in mine.firsts:
                 mine.repeated.add(p.at)
+            elif p.at < mine.end and p.ns - mine.sent[-2].ns > _LATE_NS:
+                mine.late.append(p)
             mine.firsts.setdefault(p.at, p)
             mine.end = max(mine.end, p.at + p.length)
     return Wire(trace.packets, trace.notices, ways[0], ways[1], syns, greeted, merged)

@@ -60,7 +60,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     found = ending(packets, said, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         return _with_text(base, refused, steps)
-    late = _late(base, steps, packets)
+    late = _late(base, steps, packets) if case.mail is not None else _late_greeting(said, packets)
     if late is not None:
         return _with_text(base._replace(outcome="stalled"), late, steps)
     if found is None:
@@ -114,6 +114,19 @@ def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> E
     heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
     silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
     return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
+
+
+def _late_greeting(said: Dialogue, packets: Sequence[Packet]) -> Ending | None:
+    """The server greets a client that has given up."""
+    closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
+    if closed is None or said.greeting is None or said.greeting.packet.number < closed.number:
+        return None
+    silence = (closed.ns - packets[0].ns) / NANO
+    if silence < GAVE_UP:
+        return None
+    sign = Sign(said.greeting.packet.number, "the greeting comes after the client has closed")
+    broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
+    return Ending(broken, Place("greeting", stage("greeting")), silence, 0)
 
 
 def _recorded(case: Case) -> Observed:

@@ -22,6 +22,7 @@ from smtpinspect.source import Input
 KEPT: Final = 2_048  # octets of a difference that are kept
 PACKETS: Final = 16  # packets of a difference that are named, at each point
 EARLY_NS: Final = 5_000_000  # by which two clocks, set by the packets themselves, may still be apart
+NOISE_NS: Final = 10_000  # of time stamps; a round trip between two machines takes longer
 FLAGS: Final[tuple[tuple[int, Literal["SYN", "FIN", "RST"]], ...]] = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
 
 
@@ -113,9 +114,13 @@ def _answered(trace: Trace) -> bool:
 
 
 def _reversed(one: Trace, two: Trace) -> bool:
-    """The client is nearer to the second one: its packets have more hops left there, and the server's fewer."""
+    """Is the client nearer to the second one? Then its packets have more hops left there, and the server's fewer; and
+    they come there earlier, the server's later, by clocks that need not agree."""
     ttls = [_ttl(trace, by_client) for trace in (one, two) for by_client in (True, False)]
-    return 0 not in ttls and ttls[0] < ttls[2] and ttls[1] > ttls[3]
+    if 0 not in ttls and ttls[0] != ttls[2] and ttls[1] != ttls[3]:
+        return ttls[0] < ttls[2] and ttls[1] > ttls[3]
+    there, back = _delays(one, two)
+    return there is not None and back is not None and back - there > NOISE_NS
 
 
 def _ttl(trace: Trace, by_client: bool) -> int:
@@ -153,20 +158,29 @@ def _numbers(segments: Sequence[Segment]) -> tuple[int, ...]:
     return tuple(each.number for each in segments[:PACKETS])
 
 
-def _clock(near: Side, far: Side) -> float | None:
-    """How far the clock of the far point is ahead: between the median ways there and back; None: nothing is at both."""
+def _delays(one: Trace, two: Trace) -> tuple[float | None, float | None]:
+    """By how much the median packet of the client, and of the server, comes later to the second point; None: none is
+    at both."""
     firsts: list[dict[tuple[bool, int, int], int]] = []
-    for side in (near, far):
+    for trace in (one, two):
         seen: dict[tuple[bool, int, int], int] = {}
-        for packet in side.trace.packets:
+        for packet in trace.packets:
             if packet.at is not None and (packet.length or packet.flags & SYN):
                 seen.setdefault((packet.by_client, packet.at, packet.length), packet.ns)
         firsts.append(seen)
-    apart: dict[bool, list[int]] = {}
+    apart: dict[bool, list[int]] = {True: [], False: []}
     for key, ns in firsts[0].items():
         if key in firsts[1]:
-            apart.setdefault(key[0], []).append(firsts[1][key] - ns)
-    ways = [median(each) for each in apart.values()]
+            apart[key[0]].append(firsts[1][key] - ns)
+    return (
+        median(apart[True]) if apart[True] else None,
+        median(apart[False]) if apart[False] else None,
+    )
+
+
+def _clock(near: Side, far: Side) -> float | None:
+    """How far the clock of the far point is ahead: between the median ways there and back; None: nothing is at both."""
+    ways = [way for way in _delays(near.trace, far.trace) if way is not None]
     return sum(ways) / len(ways) if ways else None
 
 

@@ -150,6 +150,7 @@ def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
     """The head of these octets; what AUTH carries is masked unless `secrets`."""
     if not octets:
         return ""
+    octets = octets.rstrip(b"\r\n") or octets
     shown = octets[:SHOWN]
     if each.direction == "client" and not secrets and not set(octets) <= set(b"X \r\n"):
         if _answers(case, each.at, octets):
@@ -274,12 +275,20 @@ def _rewrites(alert: Alert, each: Difference) -> bool:
 
 
 def firm(case: Case, found: Iterable[Cause]) -> None:
-    """Put proved and confirmed causes before all others; what says the same of that rule goes."""
-    first = list(found)
+    """Put proved and confirmed causes before all others; what says the same of that rule goes.
+
+    What is proved to have been rewritten is a cause only where the mail ended of it, as its causes tell.
+    """
+    ranked = {cause.cause for cause in case.causes}
+    first = [cause for cause in found if cause.degree == "confirmed" or cause.cause in ranked]
     if not first:
         return
     names = {cause.cause for cause in first}
-    rest = [cause._replace(rank=cause.rank + 1) for cause in case.causes if cause.cause not in names]
+    others = [cause for cause in case.causes if cause.cause not in names]
+    # another name of the same octets shares the place
+    same = [cause for cause in others if cause.alert is not None and cause.alert.rule in names]
+    rest = [cause._replace(rank=0) for cause in same]
+    rest += [cause._replace(rank=cause.rank + 1) for cause in others if cause not in same]
     known = {cause.cause: cause for cause in case.causes}
     case.causes = [
         cause._replace(remedies=cause.remedies or (known[cause.cause].remedies if cause.cause in known else ()))

@@ -131,7 +131,8 @@ def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[
         text = "the server answers a command of X that the client did not send"
         yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), (told,))
     bare = reply.code is None and _BARE_OK.fullmatch(reply.text.strip())
-    unknown = command.verb.encode("latin-1") not in NUMBER and not command.verb.startswith("X") and command.verb
+    verb = b"".join(line.split(None, 1)[:1]).upper()
+    unknown = command.verb and verb not in NUMBER and not verb.startswith(b"X")
     if bare or (unknown and reply.code is not None and 200 <= reply.code < 300):
         styles = ("local-ok",) if bare else ("local-ok", "noop")
         text = "a command that does not exist got OK" if unknown else "a bare OK, without a code"

@@ -141,7 +141,7 @@ def _ehlo(talked: Talked) -> Iterable[Shows]:
     lines = ehlo.octets.splitlines()[1:]
     words = [line[4:].decode("latin-1").strip() for line in lines]
     masked = [word for word in words if len(word) > 1 and _MASKED.fullmatch(word)]
-    others = [word for word in words if word and masks.keyword(word.encode("latin-1")).decode() not in EHLO_NAMED]
+    others = [word for word in words if word and _keyword(word) not in EHLO_NAMED]
     clear = [word for word in others if word not in masked]
     tls = any(word.upper() == "STARTTLS" for word in clear)
     numbered = all(word[-1] == chr(65 + number % 26) for number, word in enumerate(masked))
@@ -153,6 +153,10 @@ def _ehlo(talked: Talked) -> Iterable[Shows]:
         yield Shows("ehlo_mask", frozenset({OPEN}), "EHLO keywords are in clear", True)
     elif tls:
         yield Shows("allow_tls", frozenset({"on"}), "STARTTLS is offered in clear", True)
+
+
+def _keyword(word: str) -> str:
+    return masks.keyword(word.encode("latin-1")).decode("latin-1")
 
 
 def _bare(ehlo: Answer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from smtpinspect.diagnose.model import Reading
@@ -22,7 +23,7 @@ def read_line(text: str) -> Reading | None:
     reader = LogReader()
     told: list[Reading] = []
     for line in text[: 1 << 20].splitlines() or [text]:
-        told += reader.feed(line.rstrip())
+        told += reader.feed(line.strip().lstrip("> "))
     told += reader.rest()
     told = [each for each in told if each.phases] or told
     return told[-1] if told else None
@@ -31,9 +32,16 @@ def read_line(text: str) -> Reading | None:
 def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[Reading]:
     """A reading for each attempt, as its last line comes: delivered mails, too. "-" is standard input; packed or not.
 
+    A file that holds a bounce gives what that tells.
+
     `now`: seconds since 1970, of which times without a year are the past. Raises UsageError for what cannot be opened;
     CaptureError, behind the readings before, where it cannot be read on.
     """
+    if isinstance(source, (str, os.PathLike)) and source != "-":
+        head = files.head(source, limits.MAIL_LOG_HEAD)
+        if is_bounce(head):
+            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS))
+            return
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:

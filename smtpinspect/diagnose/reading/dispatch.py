@@ -61,8 +61,11 @@ _HINT: Final = re.compile(
     r"|command timeout|data timeout|IO Error|Connection closed unexpectedly|server cmd read|collect: "
     r"|disconnected abruptly|timeout after |disconnected reason"
 )
+_NEAR: Final = 1_024  # characters around such a word
 _DISTINCT: Final = 18  # fixed letters of a phrase that is believed anywhere
 _ANYWHERE: Final = ("exim", "postfix", "qmail", "opensmtpd", "rfc5321")
+_PEER: Final = re.compile(r"(?<![\w.-])(?P<host>[\w-]+(?:\.[\w-]+)+) ?\[(?P<ip>[0-9A-Fa-f.:]{3,45})\]")
+_EXIM_ID: Final = re.compile(r"\b\w{6}-\w{6}(?:\w{5})?-\w{2}(?:\w{2})?\b")
 _STAT: Final = re.compile(r"\bstat=(.*)")
 _TOLD: Final = re.compile(r"(?:(?:sm-mta|sendmail)\S*: )?(timeout (?:waiting for input from|writing message to) .*)")
 
@@ -80,14 +83,15 @@ class LogReader:
         if not text:
             return
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
-        readers, found = self._of(line), False
+        readers, found, notes = self._of(line), False, self._state.notes
         for reader in readers:
             for told in reader(line, self._state):
                 found = True
                 yield explained(told)
             if found:
                 return
-        if guess and not readers and _HINT.search(text):
+        # a line of a known layout that its reader made nothing of may have been copied by hand
+        if guess and self._state.notes == notes:
             for told in anywhere(line, self._state):
                 yield explained(told)
 
@@ -125,6 +129,12 @@ def _first(
 
 def anywhere(line: Line, state: State) -> Iterator[Reading]:
     """A phrase in a line of unknown layout: a quotation, a ticket, a bounce."""
+    hint = _HINT.search(line.text)
+    if hint is None:
+        return
+    # what is far from it is of no interest, and costs time
+    near = line.text[max(hint.start() - _NEAR // 8, 0) : hint.start() + _NEAR]
+    line = line._replace(text=near)
     for reader in (exchange.read, receivers.read, qmail.read):
         if told := list(reader(line, state)):
             yield from told
@@ -134,7 +144,11 @@ def anywhere(line: Line, state: State) -> Iterator[Reading]:
         text = postfix.normal(text)
     for name in _ANYWHERE:
         if (found := phrases.sense(name, text, anywhere=_DISTINCT)) is not None:
-            yield reading(line, name, found)
+            peer, number = _PEER.search(line.text), _EXIM_ID.search(line.text)
+            yield reading(
+                line, name, found, host=peer["host"] if peer else "", ip=peer["ip"] if peer else "",
+                queue_id=number[0] if number and name == "exim" else "",
+            )  # fmt: skip
             return
     if stat := _STAT.search(line.text):
         found = phrases.sense("sendmail", stat[1].strip())

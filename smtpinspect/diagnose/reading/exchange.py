@@ -131,7 +131,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
         return
     if line.text.startswith("#"):
         return
-    if (told := sense(line.whole)) is not None:
+    if (told := sense(line.text)) is not None:
         found, late = told
         if found.meant and all(each.cause == "sent" for each in found.meant):
             return

@@ -33,6 +33,7 @@ class Conclusion(NamedTuple):
 class _Mail:
     """A mail that has failed and is not yet delivered."""
 
+    destination: str
     attempts: int
     phases: Phases
     size: int | None
@@ -125,8 +126,10 @@ class Tally:
         group = self._group(destination)
         group.mtas[told.mta] += 1
         group.masked = group.masked or told.masked
-        key = (group.destination, told.queue_id or f"{told.sender} {told.recipient}")
-        apart = (group.destination, f"{key[1]} {told.recipient}")
+        # a mail to a domain; whichever of its servers takes it
+        domain = told.recipient.rpartition("@")[2].strip("<>").lower() or group.destination
+        key = (told.queue_id or f"{told.sender} {told.recipient}", domain)
+        apart = (key[0], told.recipient)
         if told.fate == "delivered":
             self._delivered(group, apart if apart in self._open else key, told)
         elif told.phases:
@@ -138,8 +141,8 @@ class Tally:
 
     def month(self) -> Month:
         """What has come until now."""
-        for key, mail in self._open.items():
-            _settle(self._groups[key[0]], mail)
+        for mail in self._open.values():
+            _settle(self._groups[mail.destination], mail)
         self._open.clear()
         failing = [group for group in self._groups.values() if group.attempts]
         for group in failing:
@@ -194,6 +197,7 @@ class Tally:
         if mail is None:
             group.delivered += 1
             return
+        group = self._groups[mail.destination]  # of several servers, the one where it had failed
         group.requeued += 1
         group.requeued_text += bool(_TEXT & set(mail.phases)) and not mail.replied
         group.requeued_replied += mail.replied
@@ -206,12 +210,14 @@ class Tally:
         group.phases[told.phases] += 1
         group.breaks[told.break_kind or " or ".join(told.broken) or "not told"] += 1
         group.example = told
+        if not told.recipient and told.mta in ("exim", "postfix"):
+            return  # of a server that was not the last one: the next one's line tells the fate
         mail = self._open.get(key)
         if mail is None:
             if len(self._open) >= limits.MONTH_MAILS:
-                oldest = next(iter(self._open))
-                _settle(self._groups[oldest[0]], self._open.pop(oldest))
-            mail = self._open[key] = _Mail(0, told.phases, told.size, False, told.ip, False, None)
+                oldest = self._open.pop(next(iter(self._open)))
+                _settle(self._groups[oldest.destination], oldest)
+            mail = self._open[key] = _Mail(group.destination, 0, told.phases, told.size, False, told.ip, False, None)
         if mail.last is None or told.when is None or told.when - mail.last > SAME:
             mail.attempts += 1  # else another recipient of it
         mail.last = told.when

@@ -138,11 +138,10 @@ def phases(meant: Iterable[Meant]) -> tuple[str, ...]:
 
 def breaks(meant: Iterable[Meant]) -> tuple[str, ...]:
     """How it may have been broken. A FIN amid a large text does not stop the writer (mta.md, section 0, 7)."""
-    found = set[str]()
-    for each in meant:
-        found.update(BREAKS_OF[each.cause])
-        if each.step == "body" and each.cause == "timeout":
-            found.add("fin")
+    kept = tuple(meant)
+    found = {kind for each in kept for kind in BREAKS_OF[each.cause]}
+    if any((each.step, each.cause) == ("body", "timeout") for each in kept):
+        found.add("fin")
     return tuple(kind for kind in KINDS if kind in found)
 
 

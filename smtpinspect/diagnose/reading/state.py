@@ -38,17 +38,20 @@ class State:
         self.mails: dict[str, Mail] = {}
         self.pending: dict[str, list[Reading]] = {}
         self.sessions: dict[str, Any] = {}  # an MTA's own notes, by session
+        self.notes = 0  # how often something was kept: a line was understood
 
     def mail(self, queue_id: str) -> Mail:
         return self.mails.get(queue_id) or Mail()
 
     def know(self, queue_id: str, **told: Any) -> None:
+        self.notes += 1
         known = self.mails.pop(queue_id, None) or Mail()  # the latest stands last
         self.mails[queue_id] = known._replace(**told)
         if len(self.mails) > limits.MAIL_LOG_MAILS:
             del self.mails[next(iter(self.mails))]
 
     def session(self, key: str, notes: Any) -> None:
+        self.notes += 1
         self.sessions.pop(key, None)
         self.sessions[key] = notes
         if len(self.sessions) > limits.MAIL_LOG_PENDING:
@@ -56,6 +59,7 @@ class State:
 
     def hold(self, key: str, reading: Reading) -> list[Reading]:
         """Keep it until more is told; what is given back has waited too long."""
+        self.notes += 1
         self.pending.setdefault(key, []).append(reading)
         if len(self.pending) <= limits.MAIL_LOG_PENDING and len(self.pending[key]) <= 100:
             return []

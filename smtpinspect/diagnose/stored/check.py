@@ -53,14 +53,14 @@ class Checked(NamedTuple):
     fired: tuple[Fired, ...]
     octets: int  # of the text on the wire
 
-    def record(self, not_judged: Sequence[str]) -> dict[str, Any]:
+    def record(self, not_judged: Sequence[Unjudged]) -> dict[str, Any]:
         """The object of `--format json`."""
         made: dict[str, Any] = {"file": self.stored.file}
         if self.stored.number:
             made["number"] = self.stored.number
         made["subject"] = self.subject
         made["alerts"] = [each.record() for each in self.fired]
-        made["not_judged"] = list(not_judged)
+        made["not_judged"] = [str(each) for each in not_judged]
         return made
 
 
@@ -186,8 +186,18 @@ def _port(engine: Engine) -> int:
     return max(engine.ports, key=looking)
 
 
-def unjudged(engine: Engine) -> list[str]:
-    """What no stored message can tell, with the rules in force that hang on it."""
+class Unjudged(NamedTuple):
+    """Something that no stored message can tell, and the rules in force that hang on it."""
+
+    text: str
+    rules: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text}: {', '.join(self.rules)}" if self.rules else self.text
+
+
+def unjudged(engine: Engine) -> list[Unjudged]:
+    """What `check` leaves out under these settings."""
     dialogue: dict[str, None] = {}
     borders: dict[str, None] = {}
     for inspector in engine.inspectors:
@@ -198,17 +208,16 @@ def unjudged(engine: Engine) -> list[str]:
     client = ":".join(map(str, client_of(0)))
     blind = [label for label in engine.labels if not engine.looks_at(label, client, f"{SERVER}:{port}")]
     told = [
-        "the dialogue around the message (greeting, keywords, commands, addresses, replies, TLS)" + _rules(dialogue),
-        "borders of segments: how the sender's network parts the text" + _rules(borders),
-        "what mail servers add or change before it is sent: Received, DKIM-Signature, folding, line ends, "
-        "8-bit text encoded anew; check the copy that the last one of them holds",
+        Unjudged("the dialogue around it: greeting, keywords, commands, addresses, replies, TLS", (*sorted(dialogue),)),
+        Unjudged("borders of segments: how the sender's network parts the text", (*sorted(borders),)),
+        Unjudged(
+            "what mail servers add or change before it is sent: Received, DKIM-Signature, folding, line ends, "
+            "8-bit text encoded anew; check the copy that the last one of them holds"
+        ),
     ]
-    return told + [f"{label} does not look at this direction by its settings" for label in blind]
-
-
-def _rules(rules: Iterable[str]) -> str:
-    names = ", ".join(sorted(rules))
-    return f": {names}" if names else ""
+    if engine.program.scopes.any:
+        told.append(Unjudged("who sends it to whom (inside=, exclusions=): it is taken for mail between strangers"))
+    return told + [Unjudged(f"{label} does not look at such mail by its settings") for label in blind]
 
 
 def on_text(row: Rule) -> bool:

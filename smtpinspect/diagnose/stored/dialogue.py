@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from smtpinspect.enforce.craft import ACK, FIN, PSH, SYN, Segment, build
+from smtpinspect.enforce.craft import ACK, FIN, PSH, SYN, Segment, build, edited
 
 IP_LINK: Final = 101  # LINKTYPE_RAW: IP packets without a link header
 SEGMENT: Final = 32_768  # octets: borders of segments decide no rule on content
@@ -60,15 +60,14 @@ def packets(index: int, text: Iterable[bytes], port: int, utf8: bool) -> Iterato
     for command, reply in commands(utf8):
         yield talk.client(command)
         yield talk.server(reply)
-    held, last = bytearray(), b"\r\n"
+    held = bytearray()
     for piece in text:
         held += piece
         # The end mark goes with the octets before it, in one segment.
         while len(held) > SEGMENT + len(_END):
             yield talk.client(bytes(held[:SEGMENT]))
             del held[:SEGMENT]
-        last = bytes(held[-2:])
-    end = _END[2:] if last.endswith(b"\r\n") else _END
+    end = _END[2:] if not held or held.endswith(b"\r\n") else _END
     yield talk.client(bytes(held) + end)
     yield talk.server(b"250 2.0.0 Ok\r\n")
     yield talk.client(b"QUIT\r\n")
@@ -78,10 +77,11 @@ def packets(index: int, text: Iterable[bytes], port: int, utf8: bool) -> Iterato
 
 
 class _Talk:
-    """Both ends' sequence numbers."""
+    """Both ends' sequence numbers; a packet of each is made once and changed then."""
 
     def __init__(self, index: int, port: int) -> None:
-        self.ends = (*client_of(index), SERVER, port)
+        client = client_of(index)
+        self.models = (_model(*client, SERVER, port), _model(SERVER, port, *client))
         self.numbers = [1_000, 5_000]
 
     def client(self, payload: bytes, flags: int = ACK) -> bytes:
@@ -91,11 +91,11 @@ class _Talk:
         return self._segment(1, payload, flags)
 
     def _segment(self, side: int, payload: bytes, flags: int) -> bytes:
-        address, port, peer, peer_port = self.ends if side == 0 else self.ends[2:] + self.ends[:2]
-        made = Segment(
-            src=str(address), dst=str(peer), sport=int(port), dport=int(peer_port), seq=self.numbers[side],
-            ack=self.numbers[1 - side] if flags & ACK else 0, flags=flags | (PSH if payload else 0),
-            window=65_535, options=b"", payload=payload, ttl=64, ip_id=0,
-        )  # fmt: skip
+        seq, ack = self.numbers[side], self.numbers[1 - side] if flags & ACK else 0
         self.numbers[side] += len(payload) + bool(flags & (SYN | FIN))
-        return build(made)
+        flags |= PSH if payload else 0
+        return edited(self.models[side], payload=payload, seq=seq, ack=ack, flags=flags)
+
+
+def _model(src: str, sport: int, dst: str, dport: int) -> bytes:
+    return build(Segment(src, dst, sport, dport, 0, 0, ACK, 65_535, b"", b"", 64, 0))

@@ -54,6 +54,7 @@ class Box:
         if head.startswith(MAGICS):
             self.file.close()
             raise UsageError(f"{self.name}: a capture, not a message: smtpinspect replay reads it")
+        self.reader: object = None  # who stands where the file stands
         self.mbox = head.startswith(b"From ")
 
     def close(self) -> None:
@@ -61,7 +62,7 @@ class Box:
 
     def messages(self) -> Iterator[tuple[Stored, Iterator[Piece]]]:
         """Each message with its pieces, which must be read before the next message is asked for."""
-        lines = _Lines(self.file)
+        lines = _Lines(self)
         number = 0
         while (stored := self._next(lines, number + 1)) is not None:
             number += 1
@@ -72,7 +73,7 @@ class Box:
 
     def again(self, stored: Stored) -> Iterator[Piece]:
         """The pieces of one message once more."""
-        return self._pieces(_Lines(self.file, stored.begin, stored.line), stored.crlf)
+        return self._pieces(_Lines(self, stored.begin, stored.line), stored.crlf)
 
     def _next(self, lines: _Lines, number: int) -> Stored | None:
         if self.mbox:
@@ -93,7 +94,7 @@ class Box:
                 yield Piece(blank, lines.number - 1, True)
                 blank = b""
             whole = octets.endswith(b"\n")
-            if self.mbox and begins and _QUOTED.match(octets):
+            if self.mbox and begins and octets[:1] == b">" and _QUOTED.match(octets):
                 octets = octets[1:]
             wire = octets if crlf or not whole or octets.endswith(b"\r\n") else octets[:-1] + b"\r\n"
             if begins and wire.startswith(b"."):
@@ -109,8 +110,8 @@ class Box:
 class _Lines:
     """Lines with one to look ahead; a very long line comes in parts, as one line."""
 
-    def __init__(self, file: BinaryIO, at: int = 0, number: int = 1) -> None:
-        self.file = file
+    def __init__(self, box: Box, at: int = 0, number: int = 1) -> None:
+        self.box, self.file = box, box.file
         self.at = at  # of the octets that come next
         self.number = number - 1  # of the line that was read last
         self._ahead: bytes | None = None
@@ -119,8 +120,9 @@ class _Lines:
 
     def peek(self) -> bytes:
         if self._ahead is None:
-            if self.file.tell() != self._read:
-                self.file.seek(self._read)  # somebody looked at another message meanwhile
+            if self.box.reader is not self:  # somebody looked at another message meanwhile
+                self.box.reader = self
+                self.file.seek(self._read)
             self._ahead = self.file.readline(limits.MESSAGE_PIECE)
             # CR LF stays together
             if self._ahead.endswith(b"\r") and len(self._ahead) == limits.MESSAGE_PIECE:

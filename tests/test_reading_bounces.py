@@ -1,0 +1,166 @@
+"""Bounces of several servers, read to the phase; messages that are none; damaged ones."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpinspect.diagnose import reading
+
+
+def dsn(human: str, status: str, *, head: str = "") -> bytes:
+    return f"""\
+Return-Path: <>
+From: MAILER-DAEMON@out.example.org
+To: a@example.org
+{head}Date: Tue, 3 Mar 2026 10:10:02 +0100
+Subject: Undelivered Mail Returned to Sender
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="b"
+
+--b
+Content-Type: text/plain; charset=utf-8
+
+{human}
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; out.example.org
+Arrival-Date: Tue, 3 Mar 2026 10:00:02 +0100
+
+{status}
+--b
+Content-Type: message/rfc822
+
+From: Anna <a@example.org>
+Message-ID: <77@example.org>
+Subject: hello
+
+text
+--b--
+""".encode()
+
+
+POSTFIX: Final = dsn(
+    """\
+This is the mail system at host out.example.org.
+
+<u@example.net>: conversation with mx.example.net[192.0.2.1] timed out while
+    sending end of data -- message may be sent more than once""",
+    """\
+Final-Recipient: rfc822; u@example.net
+Action: failed
+Status: 4.4.2
+Diagnostic-Code: X-Postfix; conversation with mx.example.net[192.0.2.1] timed
+    out while sending end of data -- message may be sent more than once""",
+)
+POSTFIX_REPLY: Final = dsn(
+    """\
+This is the mail system at host out.example.org.
+
+<u@example.net>: host mx.example.net[192.0.2.1] said: 552 5.7.0 no macros here (in
+    reply to end of DATA command)""",
+    """\
+Final-Recipient: rfc822; u@example.net
+Action: failed
+Status: 5.7.0
+Remote-MTA: dns; mx.example.net
+Diagnostic-Code: smtp; 552 5.7.0 no macros here""",
+)
+EXIM: Final = dsn(
+    """\
+This message was created automatically by mail delivery software.
+
+  u@example.net
+    host mx.example.net [192.0.2.1]
+    SMTP timeout after sending data block (81890 bytes written):
+    retry timeout exceeded""",
+    """\
+Action: failed
+Final-Recipient: rfc822;u@example.net
+Status: 5.0.0
+Remote-MTA: dns; mx.example.net
+Diagnostic-Code: smtp; SMTP timeout after sending data block (81890 bytes written): retry timeout exceeded""",
+    head="X-Failed-Recipients: u@example.net\n",
+)
+EXCHANGE: Final = dsn(
+    "Your message couldn't be delivered. Microsoft Exchange",
+    """\
+Final-Recipient: rfc822;u@example.net
+Action: failed
+Status: 5.4.316
+Diagnostic-Code: smtp;550 5.4.316 Message expired, connection refused(Socket error code 10061)""",
+)
+QMAIL: Final = b"""\
+Return-Path: <>
+From: MAILER-DAEMON@out.example.org
+To: a@example.org
+Date: 3 Mar 2026 10:10:02 -0000
+Subject: failure notice
+
+Hi. This is the qmail-send program at out.example.org.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+
+<u@example.net>:
+Connected to 192.0.2.1 but connection died. Possible duplicate! (#4.4.2)
+I'm not going to try again; this message has been in the queue too long.
+
+--- Below this line is a copy of the message.
+"""
+ALL: Final = {"postfix": POSTFIX, "reply": POSTFIX_REPLY, "exim": EXIM, "exchange": EXCHANGE, "qmail": QMAIL}
+
+
+@pytest.mark.parametrize(
+    ("name", "mta", "phases", "broken"),
+    [
+        ("postfix", "postfix", "databody datamid dot dotreply", ("drop",)),
+        ("reply", "postfix", "dot dotreply", ("reply",)),
+        ("exim", "exim", "databody datamid", ("drop", "fin")),
+        ("exchange", "exchange", "connect", ("rst",)),
+        ("qmail", "qmail", "databody datamid dot dotreply", ("drop", "rst", "fin")),
+    ],
+)
+def test_a_bounce_tells_the_phase(name: str, mta: str, phases: str, broken: tuple[str, ...]) -> None:
+    (told,) = reading.read_bounce(ALL[name])
+    assert (told.mta, told.phases, told.broken) == (mta, tuple(phases.split()), broken)
+    assert (told.fate, told.recipient) == ("bounced", "u@example.net")
+    assert told.when is not None
+    if name != "qmail":
+        assert (told.message_id, told.sender) == ("77@example.org", "a@example.org")
+        assert "<77@example.org>" in " ".join(told.ask) or not told.phases or "dot" not in told.phases
+
+
+def test_a_bounce_in_a_file_is_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "bounce.eml"
+    path.write_bytes(POSTFIX)
+    assert list(reading.read_file(path)) == reading.read_bounce(POSTFIX)
+
+
+def test_a_delayed_mail_is_not_lost_yet() -> None:
+    (told,) = reading.read_bounce(POSTFIX.replace(b"Action: failed", b"Action: delayed"))
+    assert told.fate == "deferred" and told.tries
+
+
+def test_bounces_are_recognised_and_other_mail_is_not() -> None:
+    assert all(reading.recognise(message) for message in ALL.values())
+    mail = b"From: a@example.org\r\nSubject: SMTP timeout after end of data\r\n\r\nSMTP timeout after DATA\r\n"
+    assert not reading.recognise(mail) and not reading.read_bounce(mail)
+    others = (b"", b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00", b"GIF89a", b"hello\nworld\n", b"Nov 22 11:00:00 h sshd[1]: x\n")
+    for head in others:
+        assert not reading.recognise(head)
+        assert reading.read_bounce(head) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_damaged_bounces_never_raise(name: str) -> None:
+    rng = random.Random(name)
+    for _ in range(60):
+        octets = bytearray(ALL[name])
+        for _ in range(rng.randrange(1, 30)):
+            octets[rng.randrange(len(octets))] = rng.randrange(256)
+        cut = bytes(octets[: rng.randrange(len(octets))])
+        reading.read_bounce(cut)
+        reading.recognise(cut)
