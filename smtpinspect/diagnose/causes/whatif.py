@@ -35,6 +35,7 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     if first.alert is None:
         # which of them it was is not in this capture
         off = [each.cause for each in case.causes if each.rank == first.rank and each.product == first.product]
+        off += [rule for rule in _offered(case, first) if rule not in off]
         if len(off) > GUESSED:
             return WhatIf(changes=changes(case, first.cause))
     relax, passes = _relax(case, first, off, ports)
