@@ -114,7 +114,10 @@ def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[
     except (UsageError, CaptureError):
         return None
     tx_id = None if case.mail is None else case.mail.tx_id
+    # what accepted mails of this path refute is not in force here
+    out = {each.cause for each in case.against if each.kind == "refuted"} - {each.cause for each in case.causes}
     fired = [each for each in records if isinstance(each, Alert) and each.inspector == engine.labels[0]]
+    fired = [each for each in fired if each.rule not in out]
     mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
     line = command_of(case, cause.alert) if cause.alert is not None and not cause.alert.breaks else None
     return list(dict.fromkeys(each.rule for each in mine if _cuts(each) or _rewrites(each, line)))
