@@ -59,7 +59,7 @@ def test_the_page_goes_from_what_is_proved_to_what_to_ask(found: Diagnosis) -> N
 
 def test_degrees_stay_apart(found: Diagnosis) -> None:
     lines = told(found)
-    proved, fits, confirmed = (section(lines, label) for label in ("PROVED", "CONFIRMED", "FITS"))
+    proved, fits, confirmed = (section(lines, label) for label in ("PROVED", "FITS", "CONFIRMED"))
     assert "never acknowledged" in proved and "stormshield.smtp" not in proved
     assert fits.startswith("likely    stormshield.smtp-231 or stormshield.smtp-122: ")
     assert "possible  a filter we do not know cut it" in fits and "certain" not in fits
