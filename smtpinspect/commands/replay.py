@@ -155,7 +155,7 @@ def _look_at(captures: Sequence[str]) -> None:
         except OSError:
             continue  # the reader tells why
         if not head.startswith(MAGICS) and packing_of(head) is None:
-            from smtpinspect._core.pcapfile import looks_like
+            from smtpinspect.grammar.magics import looks_like
 
             why = f"{path}: not a capture: {looks_like(head)}."
             more = "This version reads captures: pcap and pcapng, plain or packed."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.pcapfile import Source, records
+from smtpinspect._core.sources import Source, records
 from smtpinspect._core.views import Flow
 from smtpinspect.enforce.craft import ACK, SYN, parse
 from smtpinspect.errors import CaptureError
