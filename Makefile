@@ -3,6 +3,7 @@
 # make lab     real mail servers with a break between them, against the prediction; needs root (tests/lab/README.md)
 # make lab-alikes  what breaks a mail and is no firewall rule, shown to diagnose
 # make lab-full    the whole matrix of breaks
+# make lab-culprits    each rule breaks mails of real mail servers: does diagnose find it, and what lets them pass
 # All build first, into .venv; a second run builds only what has changed.
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ INSTALL = $(BIN)/pip install --quiet --no-build-isolation --config-settings edit
 EXTRA = import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
         print(*p['optional-dependencies'][sys.argv[1]], sep='\n')
 
-.PHONY: demo test lint lab lab-alikes lab-full bench clean
+.PHONY: demo test lint lab lab-alikes lab-culprits lab-full bench clean
 
 demo: $(VENV)/built
 	@$(BIN)/smtpinspect replay --each pcaps/*.pcap
@@ -44,6 +45,9 @@ lab-alikes: $(VENV)/built $(VENV)/inline
 
 lab-full: $(VENV)/built $(VENV)/inline
 	$(BIN)/python tests/lab/run.py --full $(LAB)
+
+lab-culprits: $(VENV)/built $(VENV)/inline
+	$(BIN)/python tests/lab/run.py --culprits $(LAB)
 
 # BENCH=--quick for a quick look; BENCH="--peer-root DIR" for peers that are not on the PATH
 bench: $(VENV)/built

@@ -1,6 +1,7 @@
 """Plays the chosen rows, several at a time, judges them and reports."""
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -8,16 +9,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
 import agreement
+import culprits
 import judge
 import needs
+import ranks
 import roots
-from culprits import CHECKED, CONTRASTS, CULPRITS
 from explained import EXPLAINED
 from rows import MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
@@ -28,7 +30,6 @@ RECIPE = ROOT / "pcaps" / "recipe"
 BUILD = ROOT / "build" / "lab"
 NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
-DIAGNOSED = [*CULPRITS, *CONTRASTS, *CHECKED]
 AGAIN = 40  # runs that are played again at most; more would be no accident
 LONGEST = 600  # seconds after which a run is ended
 
@@ -41,7 +42,8 @@ def main() -> int:
         lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
         print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
         return 3
-    rows = DIAGNOSED if options.culprits else EVERYTHING if options.full else [*SELECTION, *SCENES]
+    rows = EVERYTHING if options.full else [*SELECTION, *SCENES, *culprits.FEW]
+    rows = culprits.DIAGNOSED if options.culprits else rows
     rows = [row for row in rows if re.search(options.only, row.name)]
     rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
     begin = time.monotonic()
@@ -50,15 +52,41 @@ def main() -> int:
             _enter()
         _mount()
         print(f"{len(rows)} runs, {options.jobs} at a time ...", flush=True)
-        _play(rows, options.jobs)
+    play = (lambda chosen: None) if options.judge else functools.partial(_play, jobs=options.jobs)
+    found, relaxed = _two_acts(rows, play)
+    rows += relaxed
     judgements = _judged(rows)
     first = [] if options.judge else _once_more(judgements)
-    text = agreement.text(judgements, first)
+    text = agreement.text(judgements, first) + (f"\n{ranks.text(found)}\n\n" if found else "")
     took = f"{len(rows)} runs in {time.monotonic() - begin:.0f} s.\n"
     (BUILD / "report.txt").write_text(text + took)
     agreement.write(judgements, BUILD / "report.json")
     print(text + took + f"The report: {BUILD / 'report.txt'}; what each run left lies beside it.")
-    return 1 if any(each.wrong and each.row.name not in EXPLAINED for each in judgements) else 0
+    return 1 if ranks.wrong(found) or any(each.wrong and each.row.name not in EXPLAINED for each in judgements) else 0
+
+
+def _two_acts(rows: Sequence[Row], play: Callable[[Sequence[Row]], None]) -> tuple[list[ranks.Rank], list[Row]]:
+    """Play the rows; then each mail that a culprit has stopped once more, with the rules off that diagnose names.
+
+    What diagnose says, and the rows of the second act. Those that wait for minutes wait beside both acts.
+    """
+    slow = [row for row in rows if row.slow]
+    found: list[ranks.Rank] = []
+    relaxed: list[Row] = []
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(play, slow)
+        for chosen, ready in (([row for row in rows if not row.slow], None), (slow, waiting)):
+            if ready is None:
+                play(chosen)
+            else:
+                ready.result()
+            made = ranks.ranks([row for row in chosen if row.judged == "culprit"], BUILD)
+            sets = ranks.sets(made)
+            again = [culprits.relaxed(row, sets.get(row.name, ())) for row in chosen if row.judged == "culprit"]
+            play(again)
+            found += made
+            relaxed += again
+    return found, relaxed
 
 
 def _judged(rows: Sequence[Row]) -> list[judge.Judgement]:

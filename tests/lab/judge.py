@@ -123,6 +123,8 @@ def _contrast(row: Row, folder: Path) -> Judgement:
         lines.append(f"{' '.join(before)}; with the others: {' '.join(after)}; {' '.join(refuted)}")
         if after != [row.fires]:
             return Judgement(row, f"first is {' '.join(after)}, not {row.fires} alone", log=lines)
+        if mail["relax"] != [row.fires]:
+            return Judgement(row, f"to relax {' '.join(mail['relax'])} is more than {row.fires}", log=lines)
         fell += row.falls in before and bool(refuted)
     wanted = len([name for name in row.mixed if name in ("raw-both", "two-files")])
     wrong = "" if len(cut) > wanted == fell else f"{len(cut)} mails cut, {fell} times the wrong rule fell"

@@ -28,6 +28,8 @@ BY_SERVER = frozenset({
 })  # fmt: skip
 FINE = ("accepted", "encrypted")
 FIRST, THREE = 0, 2
+SHARE = 0.95  # of the runs, in which the true rule must be first
+ENDINGS = ("teardown", "on_match", "smtp_responses")  # settings that tell how a flow ends
 
 
 @dataclass(frozen=True)
@@ -90,35 +92,61 @@ def family(rule: str) -> str:
     return ".".join(rule.split(".")[:2])
 
 
-def table(found: Iterable[Rank]) -> str:
-    """By what was told and vantage; then by rule and by sender."""
-    done = list(found)
-    parts = []
-    for title, key in (
-        ("vantage", lambda each: "all"),
+def text(found: Sequence[Rank]) -> str:
+    """Tables: by what was told and vantage, by rule, by sender; what is not as it should be; relaxed sets by size."""
+    groups: tuple[tuple[str, Callable[[Rank], str]], ...] = (
+        ("the box", lambda each: "as shipped" if shipped(each.row) else "with settings of its own"),
+        ("deciding octets of", lambda each: "the server" if each.row.fires in BY_SERVER else "the client"),
         ("rule", lambda each: each.row.fires),
         ("sender", lambda each: each.row.client),
-    ):
-        parts.append(_by(done, title, key))
-    return "\n\n".join(parts)
+        ("in all", lambda each: "runs"),
+    )
+    head = "Where diagnose ranks the true rule: first alone, first, in the first three, of all (-i: told the firewall)"
+    return "\n\n".join([head, *(_by(found, title, key) for title, key in groups), *wrong(found)])
 
 
-def _by(done: list[Rank], title: str, key: Callable[[Rank], str]) -> str:
+def wrong(found: Iterable[Rank]) -> list[str]:
+    """What is not as it should be, for a capture of the sender's side and a firewall that is known."""
+    judged = [each for each in found if each.told and each.vantage == "sender"]
+    lines = [
+        f"{each.row.name}: {each.row.fires} is not among the first three: {each.causes[:4] or each.error}"
+        for each in judged
+        if each.place is None or each.place > THREE
+    ]
+    first = sum(each.place == FIRST for each in judged)
+    if first < SHARE * len(judged):
+        lines.append(f"the true rule is first in {first} of {len(judged)} only")
+    return lines
+
+
+def shipped(row: Row) -> bool:
+    """Has the box no settings but those of how a flow ends? Else nobody who is not told can know its rule."""
+    return all(word.partition("=")[0] in ENDINGS for word in row.box[1].split(",")[1:])
+
+
+def sets(found: Iterable[Rank]) -> dict[str, list[str]]:
+    """The rules to relax by run, as diagnose has found them on the sender's side or, else, on the receiver's."""
+    made: dict[str, list[str]] = {}
+    for vantage in VANTAGES:
+        for each in found:
+            if each.told and each.vantage == vantage and each.relax and each.place == FIRST:
+                made.setdefault(each.row.name, each.relax)
+    return made
+
+
+def _by(found: Iterable[Rank], title: str, key: Callable[[Rank], str]) -> str:
     columns = [(vantage, told) for told in (True, False) for vantage in VANTAGES]
     cells: defaultdict[str, defaultdict[tuple[str, bool], list[Rank]]] = defaultdict(lambda: defaultdict(list))
-    for each in done:
+    for each in found:
         cells[key(each)][each.vantage, each.told].append(each)
-    head = [title, *(f"{vantage}{', -i' if told else ''}" for vantage, told in columns)]
-    lines = [head]
+    lines = [[title, *(f"{vantage}{', -i' if told else ''}" for vantage, told in columns)]]
     for name, row in sorted(cells.items()):
         lines.append([name, *(_cell(row[column]) for column in columns)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for first, *rest in lines
-    )
+    return "\n".join("  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for first, *rest in lines)
 
 
 def _cell(found: list[Rank]) -> str:
-    """First, among the first three, all."""
     places = [each.place for each in found if each.place is not None]
-    return f"{sum(p <= FIRST for p in places)} {sum(p <= THREE for p in places)} / {len(found)}"
+    alone = sum(each.place == FIRST and [p for p, _, _ in each.causes].count(FIRST) == 1 for each in found)
+    return f"{alone} {sum(p == FIRST for p in places)} {sum(p <= THREE for p in places)} / {len(found)}"

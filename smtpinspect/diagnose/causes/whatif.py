@@ -35,6 +35,7 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     if first.alert is None:
         # which of them it was is not in this capture
         off = [each.cause for each in case.causes if each.rank == first.rank and each.product == first.product]
+        off += [rule for rule in _offered(case, first) if rule not in off]
         if len(off) > GUESSED:
             return WhatIf(changes=changes(case, first.cause))
     relax, passes = _relax(case, first, off, ports)
@@ -60,6 +61,7 @@ def _relax(case: Case, cause: Cause, off: list[str], ports: Sequence[int]) -> tu
 # What a client does once it is greeted in clear, or its EHLO passes: it uses what the server offers, and other rules
 # are in its way. What was offered is not in a capture that shows the refusal.
 _BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
+    "mailguard.banner-multiline-broken": ("mailguard.banner-masked",),  # it is the mask that overwrites the codes
     "mailguard.ehlo-blocked": ("mailguard.starttls-blocked", "mailguard.command-not-allowed"),
     "mailguard.banner-masked": (
         "mailguard.ehlo-blocked", "mailguard.starttls-blocked", "mailguard.command-not-allowed",
@@ -112,7 +114,10 @@ def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[
     except (UsageError, CaptureError):
         return None
     tx_id = None if case.mail is None else case.mail.tx_id
+    # what accepted mails of this path refute is not in force here
+    out = {each.cause for each in case.against if each.kind == "refuted"} - {each.cause for each in case.causes}
     fired = [each for each in records if isinstance(each, Alert) and each.inspector == engine.labels[0]]
+    fired = [each for each in fired if each.rule not in out]
     mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
     line = command_of(case, cause.alert) if cause.alert is not None and not cause.alert.breaks else None
     return list(dict.fromkeys(each.rule for each in mine if _cuts(each) or _rewrites(each, line)))
