@@ -88,7 +88,7 @@ def _arguments(parser: Parser) -> None:
     add("--outside", metavar="FILE", help="the capture before the firewall, on the sender's side")
     add(
         "--firewall-log", action="append", default=[], metavar="FILE",
-        help="the firewall's own log (ASA, Stormshield, SonicWall), plain or gzipped",
+        help="the firewall's own log (ASA, Stormshield, SonicWall), plain or packed",
     )  # fmt: skip
     add("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
     add(

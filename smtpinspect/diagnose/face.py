@@ -92,7 +92,7 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     made.cases = seen.cases
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return seen.fault
+    return seen.fault or logged.fault
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:
