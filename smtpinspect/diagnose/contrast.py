@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Sign
-from smtpinspect.diagnose.tally import Group, Tally, Trip, path_of
+from smtpinspect.diagnose.tally import Group, Tally, Trip
+from smtpinspect.mta.words import iso
+from smtpinspect.simulate.clock import SECOND
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -23,7 +24,7 @@ class Contrasts:
 
     def of_case(self, case: Case) -> list[Contrast]:
         """Properties of this mail that tell the cut mails of its path from the accepted ones, the sharpest first."""
-        group = self.tally.paths.get(path_of(case.flow))
+        group = self.tally.paths.get(case.path)
         if group is None or case.mail is None:
             return []
         words = self.tally.cut.get((case.flow.flow_id, case.mail.tx_id), frozenset())
@@ -34,7 +35,7 @@ class Contrasts:
 
     def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
         """Rules that accepted mails of its path trip under the same settings, by inspector's label and full id."""
-        group = self.tally.paths.get(path_of(case.flow))
+        group = self.tally.paths.get(case.path)
         return {key: _refuted(key[1], trip) for key, trip in group.trips.items()} if group is not None else {}
 
     def refutes(self, case: Case, cause: Cause) -> Against | None:
@@ -71,7 +72,7 @@ def _refuted(rule: str, trip: Trip) -> Against:
     at = f" at limit {trip.limit:,}" if trip.limit is not None else ""
     text = f"{_named(trip.numbers, trip.mails)} trip{'s' * one} it{at} and {'was' if one else 'were'} accepted here"
     signs = tuple(Sign(None, f"mail {number:,} of the capture was accepted") for number in trip.numbers)
-    return Against(rule, "refuted", f"{text}, the last at {_utc(trip.last_ns)}", signs)
+    return Against(rule, "refuted", f"{text}, the last at {iso(trip.last_ns / SECOND)} UTC", signs)
 
 
 def _named(numbers: tuple[int, ...], mails: int) -> str:
@@ -79,7 +80,3 @@ def _named(numbers: tuple[int, ...], mails: int) -> str:
     if mails == 1:
         return f"mail {told}"
     return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
-
-
-def _utc(ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ns // 1_000_000_000))

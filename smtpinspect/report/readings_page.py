@@ -167,7 +167,7 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
         yield f"{iso(month.begin)} to {iso(month.end)} UTC"
     doubtful = sum(group.doubtful for group in month.groups)
     if doubtful:
-        told = f"{count(doubtful, 'mail')} of these MAY HAVE BEEN DELIVERED; retries make duplicates"
+        told = f"{count(doubtful, 'mail')} of these {DUPLICATES}"
         yield style(told, "red")
     yield ""
     for group in month.groups[:GROUPS]:

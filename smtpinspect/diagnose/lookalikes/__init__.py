@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.lookalikes.table import TABLE
-from smtpinspect.diagnose.lookalikes.view import Found, Out, View, path_of
+from smtpinspect.diagnose.lookalikes.view import Found, Out, View
 from smtpinspect.diagnose.lookalikes.wire import measure
-from smtpinspect.diagnose.model import Against, Case, Cause, Confidence, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Sign
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -17,7 +17,7 @@ __all__ = ["TABLE", "judge"]
 NEIGHBOURS: Final = 32  # connections of the same path whose packets are compared
 # What a box on the way that ends a connection in the server's name leaves open.
 BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
-ORDER: Final[tuple[Confidence, ...]] = ("certain", "likely", "possible", "unlikely")
+ORDER: Final = tuple(CONFIDENCE)
 
 
 def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
@@ -47,8 +47,7 @@ def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
 def view_of(case: Case, survey: Survey) -> View:
     """The case among the others of its path."""
     assert case.trace is not None
-    path = path_of(case)
-    others = [each for each in survey.cases if each is not case and path_of(each) == path]
+    others = [each for each in survey.cases if each is not case and each.path == case.path]
     traced = [
         (each, measure(each.trace)) for each in others
         if each.trace is not None and each.flow.flow_id != case.flow.flow_id

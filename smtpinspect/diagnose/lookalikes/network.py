@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import BROKEN, Found, Out, Said, View, listed, plural, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND, Way, Wire, size_of
+from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed, plural, seconds
+from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
+from smtpinspect.grammar.words import BROKEN
+from smtpinspect.simulate.clock import SECOND
 
 EVERY_PATH: Final = 1280  # octets that every path of IPv6 carries (RFC 8200 5) and nearly every tunnel of IPv4
 FEW: Final = 3  # segments that were lost and came through later: loss, not chance

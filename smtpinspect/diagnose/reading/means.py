@@ -107,7 +107,7 @@ def explained(told: Reading) -> Reading:
     """With everything that is said about it; a delivered mail needs nothing."""
     if told.fate == "delivered":
         return told
-    known = _told(told.phases, told.broken, told.side, told.mta, bool(told.reply))
+    known = _told(told.phases, told.broken, told.side, told.mta)
     means = known.means
     if told.masked and not told.phases:
         means = "the greeting was all asterisks: a Cisco PIX, FWSM or ASA inspects SMTP on this path"
@@ -197,7 +197,7 @@ _ASK_COUNT: Final = (
 
 
 @lru_cache(maxsize=1024)
-def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str, replied: bool) -> Told:
+def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str) -> Told:
     at = frozenset(phases)
     if not at:
         return Told("", (), (), ())

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading.state import Phases
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.words import IN_TEXT
 
 REST: Final = "(other destinations)"
-_TEXT: Final = frozenset({"databody", "datamid", "dot", "dotreply"})
 _STEPS: Final = 4  # size classes per doubling
 # Sizes in the queue (octets) from which on a mail fills a segment: 1,460 less tunnels, and what headers add.
 MTU: Final = (1_000, 3_000)
@@ -23,7 +23,8 @@ FEW: Final = 3  # mails from which on a number says something
 
 
 class Conclusion(NamedTuple):
-    """`kind`: content, path-mtu, size, requeue, greylisting, host, address, began, refusal."""
+    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began,
+    refusal."""
 
     kind: str
     text: str
@@ -199,7 +200,7 @@ class Tally:
             return
         group = self._groups[mail.destination]  # of several servers, the one where it had failed
         group.requeued += 1
-        group.requeued_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+        group.requeued_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
         group.requeued_replied += mail.replied
 
     def _failed(self, group: Group, key: tuple[str, str], told: Reading) -> None:
@@ -239,7 +240,7 @@ def _settle(group: Group, mail: _Mail) -> None:
     group.retried += mail.attempts > 1
     group.replied += mail.replied
     group.doubtful += mail.risky
-    group.in_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+    group.in_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
     if mail.size is not None:
         group.sizes_failed[size_class(mail.size)] += 1
         smallest = group.smallest_failed

@@ -134,8 +134,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         out = words.against(case, kind)
         if out:
             yield from _section(name, why, _list(out))
-    one = case.what_if
-    if one.relax or one.sweep:
+    if case.what_if.relax:
         yield from _section("What if", "", _list(words.what_if(case)))
     todo = words.remedies(case)
     if todo:
