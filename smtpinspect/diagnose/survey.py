@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.actions import Strength
-from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.model import Case, Path
 from smtpinspect.diagnose.properties import NAME as PROPERTIES
 from smtpinspect.diagnose.properties import Properties
 from smtpinspect.diagnose.tally import Tally
@@ -42,7 +42,8 @@ EVERY: Final = (
 class Survey(NamedTuple):
     """All mails of a capture, and the connections without one. `fault`: why it could not be read to its end.
 
-    `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits.
+    `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits;
+    `paths`: the cases of each path; `last_ns`: when the last packet of a connection came.
     """
 
     cases: list[Case]
@@ -50,6 +51,8 @@ class Survey(NamedTuple):
     specs: Mapping[str, str | Inspector]
     left_out: tuple[int, int]
     tally: Tally
+    paths: Mapping[Path, Sequence[Case]]
+    last_ns: int
 
 
 class _Open:
@@ -77,6 +80,8 @@ class _Reader:
         self.specs = specs
         self.tally = Tally()
         self.cases: list[Case] = []
+        self.paths: dict[Path, list[Case]] = {}
+        self.last_ns = 0
         self.kept, self.left = [0, 0], [0, 0]  # by: is there something to explain?
         self._open: dict[int, _Open] = {}
         self._alerts = 0
@@ -99,13 +104,18 @@ class _Reader:
 
     def flow(self, flow: Flow) -> None:
         known = self._open.pop(flow.flow_id, None) or _Open()
+        self.last_ns = max(self.last_ns, flow.end_ns)
         for mail, mine in known.mails:
             more = [each for each in known.alerts if each[1].tx_id is None or each[1].tx_id == mail.tx_id]
             alerts = _kept(mail, sorted([*mine, *more], key=lambda each: each[0]))
-            self.cases.append(Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs))
+            self._case(flow, mail, alerts)
         if not known.mailed and self._room(True):
-            alerts = known.alerts[: limits.DIAGNOSED_ALERTS]
-            self.cases.append(Case(flow, None, tuple(alert for _, alert in alerts), specs=self.specs))
+            self._case(flow, None, known.alerts[: limits.DIAGNOSED_ALERTS])
+
+    def _case(self, flow: Flow, mail: Mail | None, alerts: Sequence[tuple[int, Alert]]) -> None:
+        made = Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs)
+        self.cases.append(made)
+        self.paths.setdefault(made.path, []).append(made)
 
     def _room(self, failed: bool) -> bool:
         if self.kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
@@ -133,7 +143,8 @@ def survey(
                 reader.flow(record)
     except CaptureError as error:
         fault = error
-    return Survey(reader.cases, fault, reader.specs, (reader.left[0], reader.left[1]), reader.tally)
+    left = reader.left[0], reader.left[1]
+    return Survey(reader.cases, fault, reader.specs, left, reader.tally, reader.paths, reader.last_ns)
 
 
 def _failed(mail: Mail) -> bool:

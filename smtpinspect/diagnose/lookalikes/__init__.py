@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.lookalikes.table import TABLE
@@ -47,10 +48,7 @@ def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
 def view_of(case: Case, survey: Survey) -> View:
     """The case among the others of its path."""
     assert case.trace is not None
-    others = [each for each in survey.cases if each is not case and each.path == case.path]
-    traced = [
-        (each, measure(each.trace)) for each in others
-        if each.trace is not None and each.flow.flow_id != case.flow.flow_id
-    ]  # fmt: skip
-    last = max((each.flow.end_ns for each in survey.cases), default=case.flow.end_ns)
-    return View(case, measure(case.trace), others, traced[:NEIGHBOURS], last, survey.fault is not None)
+    others = [each for each in survey.paths[case.path] if each is not case]
+    traced = (each for each in others if each.trace is not None and each.flow.flow_id != case.flow.flow_id)
+    wires = [(each, measure(each.trace)) for each in islice(traced, NEIGHBOURS) if each.trace is not None]
+    return View(case, measure(case.trace), others, wires, survey.last_ns, survey.fault is not None)
