@@ -180,6 +180,16 @@ def tls(case: Case) -> str:
     return "TLS" if "encrypted" in case.observed.confidence else "no TLS"
 
 
+def nothing(diagnosis: Diagnosis) -> str:
+    """What is said where there is nothing to explain."""
+    if not diagnosis.cases:
+        return "no SMTP found: nothing to diagnose"
+    if len(diagnosis.cases) > 1:
+        return "Nothing failed: nothing to explain."
+    (case,) = diagnosis.cases
+    return f"{title(case)}: {case.observed.outcome}, nothing to explain"
+
+
 def placed(sign: Sign) -> str:
     """A sign with its packet."""
     behind = f" (packet {sign.packet:,}{', ' + sign.point if sign.point else ''})" if sign.packet else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.causes import hidden as absent
@@ -11,7 +11,8 @@ from smtpinspect.diagnose.causes.altered import altered
 from smtpinspect.diagnose.causes.candidates import Candidate, candidates
 from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
-from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.contrast import Contrasts
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Fingerprint, Sign
 from smtpinspect.diagnose.survey import EVERY
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
@@ -24,16 +25,6 @@ HIDDEN: Final = 16  # rules whose octet is in no capture
 # Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
 # user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
 PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS = range(6)
-
-
-class Contrasts(Protocol):
-    """What the accepted mails of a survey tell."""
-
-    def of_case(self, case: Case) -> list[Contrast]: ...
-
-    def refutes(self, case: Case, cause: Cause) -> Against | None: ...
-
-    def refuted(self, case: Case) -> Mapping[tuple[str, str], Against]: ...
 
 
 def rank(

@@ -85,13 +85,16 @@ class _Flow:
 
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
+        return min(self._told(by_client), self.said.sent[0 if by_client else 1])
+
+    def _told(self, by_client: bool) -> int:
+        """The highest acknowledgment of this side's octets, its FIN counted."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        return min(max([0, *told]), self.said.sent[0 if by_client else 1])
+        return max([0, *told])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
-        told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        at = max([0, *told])
+        at = self._told(by_client)
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):

@@ -56,7 +56,7 @@ def document(
         text = "\n".join(map(_text, logs))
         yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
     elif not blocks:
-        yield "<article><p class='verdict bad0'>Nothing failed: nothing to explain.</p></article>"
+        yield f"<article><p class='verdict bad0'>{_text(words.nothing(diagnosis))}</p></article>"
     if diagnosis.notes:
         yield "<article><section><h3>To be known</h3>"
         yield from _list(diagnosis.notes)
