@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose import contrast
+from smtpinspect.diagnose import contrast, lookalikes
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
-from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
@@ -80,9 +79,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
-    told = contrast.of(seen)
+    told, beside = contrast.of(seen), lookalikes.around(seen)
     for case in failed:
-        alike, out = judge(case, seen)
+        alike, out = lookalikes.judge(case, beside)
         rank(case, told, ([*alike, *logged.causes(case)], out))
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
