@@ -22,33 +22,42 @@ usage: smtpinspect COMMAND ...
 Reads SMTP out of captures and tells which rule of which mail firewall would
 alter or break which mail, with the evidence. Only inline and probe send.
 
-commands:
+what broke a mail:
+  diagnose     which rule of which firewall, how sure, and what to change: from
+               captures, log lines, months of logs, bounces, firewall logs
+  check        which rules a stored message would trip
+  simulate     what both servers see, log and do next when a flow breaks
+  probe        is a MailGuard on the way to a server, and which generation
+
+what passes:
   replay       what happened to each mail, and what would behind each firewall
   live         the same of an interface, as the packets come
   transcript   the dialogues: commands with their replies, messages, their parts
-  check        which rules a stored message would trip
   compare      two captures, before and after a change: is it worse?
   anonymise    a capture that can be shown to others, with the same verdicts
-  simulate     what both servers see, log and do next when a flow breaks
-  inline       enforces one firewall's rules upon what passes this machine
+
+firewalls:
   rules        the rules of the emulated firewalls; one of them on a screen
   config       what a firewall's own configuration says about SMTP
-  probe        is a MailGuard on the way to a server, and which generation
+  inline       enforces one firewall's rules upon what passes this machine
   bench        how fast a capture is read, and what each rule costs
 
-  -h, --help   this text; smtpinspect COMMAND --help for a command
+  -h, --help      this text; smtpinspect COMMAND --help for a command
   -V, --version   the version
 
 examples:
-  smtpinspect mail.pcap
+  smtpinspect diagnose --log 'SMTP timeout after end of data'
+  smtpinspect diagnose mail.pcap
+  smtpinspect check invoice.eml
   smtpinspect replay mail.pcap -i mailguard:asa-8 -i stormshield:high
   smtpinspect replay --format eve mail.pcap | jq 'select(.event_type=="alert")'
   tcpdump -i eth0 -s 0 -w - port 25 | smtpinspect replay -
+  smtpinspect live eth0 -i stormshield
+  smtpinspect simulate --mta exim --at databody --break drop
   smtpinspect rules stormshield.smtp-231
-  smtpinspect config running-config.txt
 
 exit status: 0 done; 1 --fail-on matched; 2 wrong usage or configuration;
-3 a capture could not be read to its end, or is none
+3 a capture could not be read to its end, or is none; 130 after Ctrl-C
 """
 
 

@@ -202,7 +202,7 @@ def test_all_cases_pass_over_the_same_frames(mail: Path, quick: None, monkeypatc
 
 
 def capture_lengths(path: Path) -> list[int]:
-    from smtpinspect._core.pcapfile import records
+    from smtpinspect._core.sources import records
     from smtpinspect.source import open_source
 
     return [len(frame) for _, _, frame, _ in records(open_source(path))]

@@ -10,7 +10,7 @@ import pytest
 from kit import capture
 from kit.broken import Connection, message
 from kit.wire import START, Ends, checksum
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect.cli import main
 from smtpinspect.diagnose.face import Asked, Told, diagnose
 from smtpinspect.diagnose.model import Case

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.model import Break, Case, Diagnosis, Vantage
 from smtpinspect.report import diagnose_page, diagnose_words
 from smtpinspect.report.terminal import Style, wide
 
-LABELS = "PROVED FITS CONFIRMED CONTRAST REFUTED WHAT DO ASK".split()
+LABELS = "PROVED CONFIRMED FITS CONTRAST REFUTED WHAT DO ASK".split()
 
 
 @pytest.fixture(scope="module")
@@ -230,5 +230,5 @@ def test_strangers_move_no_cursor(found: Diagnosis) -> None:
 
 def test_words_of_confidence_are_explained() -> None:
     lines = "\n".join(diagnose_words.legend())
-    for word in ("certain", "likely", "possible", "unlikely", "PROVED", "FITS", "CONFIRMED"):
+    for word in ("certain", "likely", "possible", "unlikely", "PROVED", "CONFIRMED", "FITS"):
         assert f"  {word} " in lines

@@ -21,7 +21,7 @@ from kit import capture, ip, wire
 from kit.capture import MICRO, NANO, Pcapng, Record
 from kit.dialogue import DELIVERY, parse
 from smtpinspect import cli
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect.diagnose.export import annotate, blocks, cut
 from smtpinspect.diagnose.export.annotate import comments
 from smtpinspect.diagnose.export.blocks import COMMENT, options

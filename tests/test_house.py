@@ -59,7 +59,17 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "scanner",
             ),
         ),
-        "wire": (("octets",), ("pcapfile", "ring | frame", "fragments | connections | skim", "reader")),
+        "wire": (
+            ("octets",),
+            (
+                "sources",
+                "windows | merged",
+                "pcapfile | iterated",
+                "files | ring | frame",
+                "fragments | connections | skim",
+                "reader",
+            ),
+        ),
         "rules": (("octets",), ("scope", "rows", "records", "verdicts")),
         "dialogue": (
             ("octets", "rules", "content"),
@@ -547,7 +557,6 @@ def test_signature_ids_stay() -> None:
 # ---- length
 
 LONG = {
-    "ext/smtpinspect/_core/pcapfile.pyx": "one window, on which both formats and all kinds of source stand",
     "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
     "tests/test_cli.py": "a case for each way to call it",

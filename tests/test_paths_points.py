@@ -12,7 +12,7 @@ import pointed
 import test_transcripts as documents
 from kit import capture, wire
 from kit.dialogue import parse
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect.cli import main
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Difference

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from smtpinspect._core.pcapfile import records
 from smtpinspect._core.skim import skim
+from smtpinspect._core.sources import records
 from smtpinspect.source import open_source
 
 PCAPS = sorted((Path(__file__).parents[1] / "pcaps").glob("*.pcap"))

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from kit import capture
 from public import ABSENT, FOLDER
-from smtpinspect._core import pcapfile
+from smtpinspect._core import iterated
+from smtpinspect._core import sources as handed
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.source import open_source, unpack
 
@@ -45,7 +46,7 @@ def read(what: Any, **options: Any) -> tuple[list[Row], CaptureError | None]:
     rows: list[Row] = []
     with open_source(what, **options) as source:
         try:
-            for row in pcapfile.records(source):
+            for row in handed.records(source):
                 rows.append(row)
         except CaptureError as error:
             assert error is source.fault()
@@ -363,11 +364,11 @@ def test_the_fault_outlives_the_source(tmp_path: Path) -> None:
     source = open_source(written(tmp_path, b"no capture at all"))
     assert source.fault() is None
     with pytest.raises(CaptureError):
-        next(pcapfile.records(source))
+        next(handed.records(source))
     source.close()
     assert "no capture at all" in str(source.fault())
     with pytest.raises(CaptureError):
-        next(pcapfile.records(source))
+        next(handed.records(source))
 
 
 BEGINNINGS = [b"", PCAP[:24], PCAP[:100], SECTION, PCAPNG[:60], b"\x1f\x8b\x08", gzip.compress(PCAP)[:60]]
@@ -446,24 +447,24 @@ def test_octets_once_more(seed: int, tmp_path: Path) -> None:
         source = open_source(way)
         seen: list[tuple[int, bytes]] = []
         end = 0
-        for n, (position, frame) in enumerate(pcapfile.places(source)):
+        for n, (position, frame) in enumerate(handed.places(source)):
             assert frame == frames[n]
             end = position + len(frame)
             seen.append((position, frame))
             for back in (1, 2, 3, 10, 50, 150):
                 if back < len(seen):
                     at, earlier = seen[-back]
-                    held = pcapfile.held(source, at, len(earlier))
+                    held = handed.held(source, at, len(earlier))
                     assert held == (earlier if at >= end - (16 << 20) else None)
                     if len(earlier) > 5:
                         expected = earlier[2:5] if at + 2 >= end - (16 << 20) else None
-                        assert pcapfile.held(source, at + 2, 3) == expected
+                        assert handed.held(source, at + 2, 3) == expected
         assert end > 16 << 20
-        assert pcapfile.held(source, -1, 1) is None
-        assert pcapfile.held(source, end, 1) is None
-        assert pcapfile.held(source, end - 1, 2) is None
+        assert handed.held(source, -1, 1) is None
+        assert handed.held(source, end, 1) is None
+        assert handed.held(source, end - 1, 2) is None
         source.close()
-        assert pcapfile.held(source, end - 1, 1) is None
+        assert handed.held(source, end - 1, 1) is None
 
 
 def resident() -> int:
@@ -483,7 +484,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
         before = resident()
         most = 0
         source = open_source(way)
-        for n, _ in enumerate(pcapfile.records(source)):
+        for n, _ in enumerate(handed.records(source)):
             if n % 5000 == 0:
                 most = max(most, resident() - before)
         assert source.octets_read == file.stat().st_size
@@ -586,7 +587,7 @@ def test_progress(tmp_path: Path) -> None:
     ):
         source = open_source(way)
         assert source.octets_total == total
-        assert len(list(pcapfile.records(source))) == source.records == len(RECORDS)
+        assert len(list(handed.records(source))) == source.records == len(RECORDS)
         assert source.octets_read == (total or len(PCAP))
 
 
@@ -597,7 +598,7 @@ def test_standard_input(tmp_path: Path) -> None:
     """A pipe cannot be read twice, nor sought in; a cut one is told as a file is."""
     code = (
         "from smtpinspect.source import open_source\n"
-        "from smtpinspect._core.pcapfile import records\n"
+        "from smtpinspect._core.sources import records\n"
         "n = 0\n"
         "try:\n"
         "    for n, _ in enumerate(records(open_source('-')), 1): pass\n"
@@ -622,7 +623,7 @@ def test_a_pipe_is_read_as_it_comes() -> None:
     end, start = os.pipe()
     edges = [len(capture.pcap(RECORDS[:n])) for n in range(len(RECORDS) + 1)]
     with os.fdopen(end, "rb") as reader, os.fdopen(start, "wb", buffering=0) as writer:
-        rows = pcapfile.records(open_source(reader))
+        rows = handed.records(open_source(reader))
         writer.write(PCAP[: edges[1]])
         assert next(rows) == ROWS[0]
         writer.write(PCAP[edges[1] : edges[3]])
@@ -712,7 +713,7 @@ def test_a_file_object_that_fails() -> None:
     for error in (KeyboardInterrupt(), SystemExit(1)):
         source = open_source(Failing(PCAP, error))
         with pytest.raises(type(error)):
-            list(pcapfile.records(source))
+            list(handed.records(source))
         source.close()
 
 
@@ -722,7 +723,7 @@ def test_a_file_object_that_gives_text() -> None:
             return "text"
 
     with pytest.raises(UsageError, match="open the file in binary mode"):
-        list(pcapfile.records(open_source(Text())))
+        list(handed.records(open_source(Text())))
 
 
 # --- iterables
@@ -756,12 +757,12 @@ def test_iterables() -> None:
     ],
 )
 def test_stamps_of_an_iterable(stamp: Any, expected: int) -> None:
-    assert whole([(stamp, b"x")])[0][0] == expected == pcapfile.nanoseconds(stamp)
+    assert whole([(stamp, b"x")])[0][0] == expected == iterated.nanoseconds(stamp)
 
 
 @given(st.integers(0, 2**33 * 10**6))
 def test_microseconds_survive_a_float(us: int) -> None:
-    assert pcapfile.nanoseconds(us / 10**6) == us * 1000
+    assert iterated.nanoseconds(us / 10**6) == us * 1000
 
 
 @pytest.mark.parametrize(
@@ -783,7 +784,7 @@ def test_microseconds_survive_a_float(us: int) -> None:
 )
 def test_items_that_are_no_frames(item: Any) -> None:
     source = open_source(iter([(1, b"good"), item]))
-    rows = pcapfile.records(source)
+    rows = handed.records(source)
     assert next(rows)[2] == b"good"
     with pytest.raises(UsageError, match="item 2 is no pair of seconds and octets"):
         next(rows)
@@ -796,7 +797,7 @@ def test_an_iterable_that_raises() -> None:
 
     for error in (ZeroDivisionError(), KeyboardInterrupt(), CaptureError("x", 1, 2, "why")):
         source = open_source(frames(error))
-        rows = pcapfile.records(source)
+        rows = handed.records(source)
         assert next(rows)[2] == b"one"
         with pytest.raises(type(error)):
             next(rows)
@@ -813,7 +814,7 @@ def test_merged_by_time(tmp_path: Path) -> None:
         files.append(written(tmp_path, gzip.compress(octets) if part == 2 else octets, str(part)))
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
         source = open_source([files[i] for i in order])
-        assert list(pcapfile.records(source)) == ROWS
+        assert list(handed.records(source)) == ROWS
         assert source.records == len(RECORDS)
         assert source.octets_read == source.octets_total == sum(file.stat().st_size for file in files)
     stream = io.BytesIO(files[1].read_bytes())
@@ -852,7 +853,7 @@ def test_a_cut_part_does_not_end_the_others(tmp_path: Path) -> None:
     source = open_source(files)
     rows = []
     with pytest.raises(CaptureError) as caught:
-        for row in pcapfile.records(source):
+        for row in handed.records(source):
             rows.append(row)
     assert rows == ROWS[: half - 1] + ROWS[half:]
     assert sorted(Path(fault.path).name for fault in source.faults()) == ["first", "second"]
@@ -865,7 +866,7 @@ def test_many_files_in_a_row(tmp_path: Path) -> None:
     files += [written(tmp_path, gzip.compress(capture.pcap([r])), f"{n}.gz") for n, r in enumerate(RECORDS)]
     random.Random(1).shuffle(files)
     source = open_source(files)
-    rows = pcapfile.records(source)
+    rows = handed.records(source)
     first = next(rows)
     fds = Path("/proc/self/fd")
     if fds.exists():
@@ -878,10 +879,10 @@ def test_a_merge_answers_for_its_parts(tmp_path: Path) -> None:
     files = [written(tmp_path, capture.pcap(RECORDS[part::2]), str(part)) for part in range(2)]
     source = open_source([files[0], io.BytesIO(files[1].read_bytes())])
     seen = []
-    for position, frame in pcapfile.places(source):
+    for position, frame in handed.places(source):
         seen.append((position, frame))
         for earlier, octets in seen:
-            assert pcapfile.held(source, earlier, len(octets)) == octets
+            assert handed.held(source, earlier, len(octets)) == octets
     assert len({position for position, _ in seen}) == len(RECORDS)
 
 
@@ -889,7 +890,7 @@ def test_a_part_that_is_replaced_meanwhile(tmp_path: Path) -> None:
     """It was looked into at the begin; another file under its name is not taken for it."""
     files = [written(tmp_path, capture.pcap([r]), str(n)) for n, r in enumerate(RECORDS[:2])]
     source = open_source(files)
-    rows = pcapfile.records(source)
+    rows = handed.records(source)
     assert next(rows) == ROWS[0]
     written(tmp_path, PCAP, "other").rename(files[1])
     with pytest.raises(CaptureError, match=str(files[1])):
@@ -899,14 +900,14 @@ def test_a_part_that_is_replaced_meanwhile(tmp_path: Path) -> None:
 def test_a_file_that_grows_and_one_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
     octets, frames = large([1000] * 3000)
     file = written(tmp_path, octets)
-    rows = pcapfile.records(open_source(file))
+    rows = handed.records(open_source(file))
     assert next(rows)[2] == frames[0]
     os.truncate(file, len(octets) // 2 + 5)
     with pytest.raises(CaptureError, match="cut off inside"):
         for _ in rows:
             pass
     file.write_bytes(octets)
-    rows = pcapfile.records(open_source(file))
+    rows = handed.records(open_source(file))
     next(rows)
     with file.open("ab") as more:
         more.write(octets[24:])

@@ -1,4 +1,4 @@
-from smtpinspect._core.pcapfile import Source
+from smtpinspect._core.sources import Source
 from smtpinspect.errors import CaptureError
 
 class Kept(Source):

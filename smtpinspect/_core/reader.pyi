@@ -1,4 +1,4 @@
-from smtpinspect._core.pcapfile import Source
+from smtpinspect._core.sources import Source
 
 class Reader:
     def __init__(self, source: Source) -> None: ...

@@ -1,3 +1,3 @@
-from smtpinspect._core.pcapfile import Source
+from smtpinspect._core.sources import Source
 
 def skim(source: Source, frames: int, decode: bool = False) -> tuple[int, int]: ...

@@ -1,9 +1,9 @@
 from collections.abc import Iterable
 
-from smtpinspect._core.pcapfile import Source
 from smtpinspect._core.records import Sink
 from smtpinspect._core.replay import Replay
 from smtpinspect._core.rows import Program
+from smtpinspect._core.sources import Source
 
 FIRED: int
 UNREAD: int

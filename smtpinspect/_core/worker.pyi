@@ -1,6 +1,6 @@
-from smtpinspect._core.pcapfile import Source
 from smtpinspect._core.records import Sink
 from smtpinspect._core.rows import Program
+from smtpinspect._core.sources import Source
 from smtpinspect._core.tape import _Listener
 
 class Worker:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands.arguments import PORTS, Parser, number
@@ -94,6 +91,7 @@ def run(given: argparse.Namespace) -> int:
 
     from smtpinspect.simulate import bench
     from smtpinspect.simulate.captures import Asked, simulate
+    from smtpinspect.source.again import read_again
 
     asked = Asked(
         capture=given.capture,
@@ -111,8 +109,8 @@ def run(given: argparse.Namespace) -> int:
         require_auth=given.require_auth,
     )
     try:
-        with _file(asked.capture) as path:
-            told = simulate(asked._replace(capture=path))
+        with read_again(asked.capture) as path:
+            told = simulate(asked._replace(capture=str(path)))
     except CaptureError as error:
         return unreadable(error)
     with text_out(given.out) as (out, width, style):
@@ -129,20 +127,3 @@ def run(given: argparse.Namespace) -> int:
             for line in story_page.page(told.story, asked, width, style):
                 print(line, file=out)
     return DONE if told.fault is None else unreadable(told.fault)
-
-
-@contextmanager
-def _file(capture: str) -> Iterator[str]:
-    """The capture's path; standard input is kept in a file meanwhile, since it is read more than once."""
-    if capture != "-":
-        yield capture
-        return
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("standard input (-) is no capture; send one into it, as in: tcpdump -w - | ... -")
-    import shutil
-    import tempfile
-
-    with tempfile.NamedTemporaryFile(prefix="standard-input-", suffix=".pcap") as kept:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
-        kept.flush()
-        yield kept.name

@@ -182,7 +182,7 @@ def _look_at(captures: Sequence[str]) -> None:
         except OSError:
             continue  # the reader tells why
         if not head.startswith(MAGICS) and packing_of(head) is None:
-            from smtpinspect._core.pcapfile import looks_like
+            from smtpinspect.grammar.magics import looks_like
 
             why = f"{path}: not a capture: {looks_like(head)}."
             more = "Read are captures (pcap and pcapng), messages and mail logs, plain or packed, each kind by itself."

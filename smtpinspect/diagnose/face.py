@@ -22,6 +22,7 @@ from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
+from smtpinspect.source.again import read_again
 
 
 class Asked(NamedTuple):
@@ -50,39 +51,46 @@ def diagnose(asked: Asked) -> Told:
     made = Diagnosis()
     fault = None
     if asked.source is not None:
-        seen = survey(asked.source, asked.inspectors, ports=asked.ports)
-        fault = seen.fault
-        for case in seen.cases:
-            case.observed = observe(case, asked.taken)
-        closer = closer_look(seen.cases)
-        found = traces(asked.source, {case.flow.flow_id: case.flow for case in closer}.values())
-        for case in closer:
-            case.trace = found.get(case.flow.flow_id)
-            case.observed = observe(case, asked.taken)
-        # whether a client gave up for what a box did is told by its dialogue only
-        failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
-        for case in failed:
-            _read(case, asked.ports)
-        fingerprints.of(seen.cases)
-        if len(asked.points) > 1:
-            made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
-            proof.of(seen.cases)
-        logged = firewall_log.join(seen.cases, asked.firewall_logs)
-        made.notes += logged.notes
-        told = contrast.of(seen)
-        for case in failed:
-            rank(case, told, judge(case, seen))
-            proof.firm(case, [*logged.causes(case), *proof.causes(case)])
-            case.what_if = what_if(case, ports=asked.ports)
-            case.questions = questions(case)
-        made.cases = seen.cases
-        if asked.sweep:
-            made.sweep = sweep(asked.source, asked.sweep, ports=asked.ports)
+        with read_again(asked.source) as source:
+            fault = _captures(made, asked, source)
     if not asked.logs:
         return Told(made, fault)
     month, unread = _logs(made, asked.logs)
     joined.join(made.cases, made.readings)
     return Told(made, unread or fault, month)
+
+
+def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | None:
+    """The steps of a diagnosis from packets; why the capture could not be read to its end."""
+    seen = survey(source, asked.inspectors, ports=asked.ports)
+    for case in seen.cases:
+        case.observed = observe(case, asked.taken)
+    closer = closer_look(seen.cases)
+    found = traces(source, {case.flow.flow_id: case.flow for case in closer}.values())
+    for case in closer:
+        case.trace = found.get(case.flow.flow_id)
+        case.observed = observe(case, asked.taken)
+    # whether a client gave up for what a box did is told by its dialogue only
+    failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
+    for case in failed:
+        _read(case, asked.ports)
+    fingerprints.of(seen.cases)
+    if len(asked.points) > 1:
+        made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+        proof.of(seen.cases)
+    logged = firewall_log.join(seen.cases, asked.firewall_logs)
+    made.notes += logged.notes
+    told = contrast.of(seen)
+    for case in failed:
+        alike, out = judge(case, seen)
+        rank(case, told, ([*alike, *logged.causes(case)], out))
+        proof.firm(case, proof.causes(case))
+        case.what_if = what_if(case, ports=asked.ports)
+        case.questions = questions(case)
+    made.cases = seen.cases
+    if asked.sweep:
+        made.sweep = sweep(source, asked.sweep, ports=asked.ports)
+    return seen.fault
 
 
 def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:

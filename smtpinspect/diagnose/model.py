@@ -224,9 +224,12 @@ class Case:
 
     @property
     def failed(self) -> bool:
-        """Is there something to explain? Of what a client gave up only where a cause was found."""
-        outcome = self.observed.outcome
-        return outcome not in ("accepted", "encrypted", "aborted") or (outcome == "aborted" and bool(self.causes))
+        """Is there something to explain? Of what a client gave up only where a cause was found; of what the server
+        took, where the client did not learn it."""
+        outcome, broken = self.observed.outcome, self.observed.broken.kind
+        if outcome == "accepted":
+            return broken in ("drop", "rst", "fin") and self.observed.phase == "dotreply"
+        return outcome not in ("encrypted", "aborted") or (outcome == "aborted" and bool(self.causes))
 
 
 class Reading(NamedTuple):

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.pcapfile import Source, records
+from smtpinspect._core.sources import Source, records
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse

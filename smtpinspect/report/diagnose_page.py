@@ -96,9 +96,9 @@ class _Page:
         yield from self._told("NOTE", words.notes(case))
         if self.rich:
             yield from self._told("TIMELINE", self._timeline())
-        yield from self._told("FITS", self._causes("fits"))
         yield from self._told("CONFIRMED", self._causes("confirmed"))
-        yield from self._told("ITS LOG", (words.placed(sign) for sign in case.logged))
+        yield from self._told("ITS LOG", (words.placed(sign) for sign in words.other_lines(case)))
+        yield from self._told("FITS", self._causes("fits"))
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))
         yield from self._told("RULED OUT", self._against("ruled-out"))
@@ -154,7 +154,7 @@ class _Page:
         for moment in moments:
             at = (moment.begin_ns - moments[0].begin_ns) / 1e9
             took = (moment.end_ns - moment.begin_ns) / 1e9
-            yield f"{at:10,.3f} s  {moment.phase:<9} took {took:,.3f} s, packet {moment.packet:,}: {moment.told}"
+            yield f"{moment.phase:<9} at {at:,.3f} s, took {took:,.3f} s, packet {moment.packet:,}: {moment.told}"
 
     def _causes(self, degree: str) -> Iterator[str]:
         listed = words.places(self.case.causes, degree)

@@ -391,3 +391,9 @@ def legend(width: int = 79) -> Iterator[str]:
         yield head
         for word, means in table.items():
             yield from textwrap.wrap(means, width, initial_indent=f"  {word:<10} ", subsequent_indent=" " * 13)
+
+
+def other_lines(case: Case) -> Iterator[Sign]:
+    """Of the firewall's log: the lines that no cause has for its evidence."""
+    told = {sign for cause in case.causes for sign in cause.evidence}
+    yield from (sign for sign in case.logged if sign not in told)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
-from smtpinspect._core.pcapfile import File, Frames, Merged, Source, Stream
+from smtpinspect._core.files import File, Stream
+from smtpinspect._core.iterated import Frames
+from smtpinspect._core.merged import Merged
+from smtpinspect._core.sources import Source
 from smtpinspect.errors import UsageError
 from smtpinspect.source.unpack import LONGEST_MAGIC, Octets, Readable, packing_of
 

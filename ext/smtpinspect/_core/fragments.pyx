@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from smtpinspect._core.frame cimport (
     IS_FRAGMENT, IS_TCP, Packet, extensions_decode, fields_of, frame_decode, tcp_decode
 )
-from smtpinspect._core.pcapfile cimport Record
+from smtpinspect._core.sources cimport Record
 
 import os
 

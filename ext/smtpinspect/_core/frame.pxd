@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
-from smtpinspect._core.pcapfile cimport Record
+from smtpinspect._core.sources cimport Record
 
 cdef enum Decoded:
     IS_TCP = 0

@@ -7,7 +7,7 @@ octets is read. Checksums are not looked at: a capture taken on the sending host
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memset
 
-from smtpinspect._core.pcapfile cimport Record
+from smtpinspect._core.sources cimport Record
 from smtpinspect._core.span cimport be16, be32
 
 cdef enum Link:              # smtpinspect/grammar/linktypes.py tells where the numbers come from

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from smtpinspect._core.pcapfile cimport Record, Source
+from smtpinspect._core.sources cimport Record, Source
 from smtpinspect._core.state cimport Conn, Key
 
 cdef struct Frame:              # its octets lie behind it

@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 from smtpinspect._core.connections cimport key_of
 from smtpinspect._core.frame cimport IS_FRAGMENT, IS_TCP, Packet, SYN, frame_decode
 from smtpinspect._core.octets cimport mix
-from smtpinspect._core.pcapfile cimport NEXT_RECORD, Record, Source
+from smtpinspect._core.sources cimport NEXT_RECORD, Record, Source
 from smtpinspect._core.state cimport Conn, Key
 
 from smtpinspect.grammar import limits as _limits

@@ -1,50 +1,83 @@
-"""Records of a capture, one after the other, from a map, a stream or an iterable."""
+"""The formats pcap and pcapng. Subclasses of `Capture` say where the octets come from."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-cdef enum Next:
-    NEXT_RECORD = 0
-    NEXT_END = 1     # whole to its last octet
-    NEXT_BAD = 2     # cut off or damaged: `Source.fault` tells where and why
-    NEXT_TURN = 3    # there may be more, but what was lent must be given back first
-    NEXT_WAIT = 4    # nothing is lent; there will be more, and time goes by: look at what else there is to do
+from smtpinspect._core.sources cimport Record
+from smtpinspect._core.windows cimport Windowed
 
-cdef enum:
-    AGAIN = 4096     # octets that `back` gives at once
+cdef enum Mode:
+    AT_START
+    PCAP           # the next record's header lies below the horizon
+    PCAP_SLOW
+    PCAPNG         # the next block's least form lies below the horizon
+    PCAPNG_SLOW
+    AT_END
+    AT_FAULT
 
-cdef struct Record:
-    const uint8_t* p        # the captured octets; lent until the next call of next()
-    uint32_t caplen         # how many were captured
-    uint32_t wirelen        # how many there were
-    int64_t ns              # since 1970, UTC
-    int linktype            # LINKTYPE_ value
-    int64_t position        # octet of `p` in the source (for Source.back); -1 when it has none
+cdef enum Why:
+    NO_FAULT
+    NO_CAPTURE
+    PCAP_VERSION
+    CUT_HEADER
+    CUT_RECORD
+    CUT_BLOCK
+    ABSURD_LENGTH
+    BLOCK_LENGTH
+    BLOCK_TRAILER
+    BYTE_ORDER
+    SECTION_VERSION
+    NO_SUCH_INTERFACE
+    TOO_MANY_INTERFACES
+    RECORD_LENGTH
+    NO_MEMORY
+    SYSTEM_ERROR     # of the operating system; `said` is its number
+    READER_FAILED    # an exception of a stream's reader; `failure` holds it
 
-cdef class Source:
-    # octets read so far, and all of them when known (0 else): for the progress line
-    cdef readonly int64_t octets_read
-    cdef readonly int64_t octets_total
-    cdef readonly str name          # what messages call it
-    cdef readonly int64_t records   # given so far
-    cdef bint lends_many            # what was lent stays until NEXT_TURN; else until the next call
-    cdef bint lent                  # set while a record is lent: NEXT_TURN instead of taking it back
-    cdef int64_t quiet_ns           # behind NEXT_WAIT: all records before this time were given; 0: nobody knows
-    cdef int next(self, Record* out) noexcept nogil
-    # At most AGAIN earlier octets again, maybe in `room`; NULL when they are no longer held. `here` is the octet
-    # behind the record that asks, -1: behind the last one read. Several threads may ask, while none calls anything
-    # else but read_ahead.
-    cdef const uint8_t* back(self, int64_t position, uint32_t n, int64_t here, uint8_t* room) noexcept nogil
-    # One that overlaps lends a round longer. A round begins with settle(), which tells how many parts of what next()
-    # will want are to be read ahead, each once, and ends with collect(). In between one thread may call next(), others
-    # read_ahead(), and all may read what was lent before the round.
-    cdef bint overlaps
-    cdef void overlap(self) noexcept nogil          # for a source that can: from now on it does
-    cdef int settle(self) noexcept nogil
-    cdef void read_ahead(self, int part) noexcept nogil
-    cdef void collect(self) noexcept nogil
-    cpdef object fault(self)     # None or a smtpinspect.errors.CaptureError
-    cpdef void close(self)
-    # nothing more will be asked of it but back(): let go of what can be had again
-    cdef void _rest(self) noexcept nogil
-    # the same, and start afresh; False when it cannot be read a second time
-    cdef bint _rewind(self) noexcept nogil
+
+cdef struct Interface:
+    int linktype
+    uint32_t snaplen
+    uint64_t factor     # nanoseconds of one tick, or ticks of one nanosecond when `divides`
+    bint divides
+    uint64_t most       # ticks that an int64 can hold as nanoseconds
+    int shift           # resolution of 2**-shift seconds; -1: a power of ten
+    int64_t offset      # nanoseconds
+
+
+cdef class Capture(Windowed):
+    cdef const uint8_t* horizon   # never more than MAX_RECORD + 32 behind `at`
+    cdef Mode mode
+    cdef bint big                 # big-endian
+    cdef int linktype
+    cdef int64_t fraction         # nanoseconds of the stamp's second part (pcap)
+    cdef bint whole               # there is nothing behind the window
+    cdef Interface* interfaces
+    cdef uint32_t interface_count
+    cdef uint32_t interface_room
+    cdef int64_t last_ns          # for blocks without a stamp
+    cdef Why why
+    cdef int64_t why_at
+    cdef uint64_t said
+    cdef uint64_t there
+    cdef bint headless            # the file header is at fault, no record
+    cdef object failure
+    cdef object told              # the fault, put into words
+    cdef int64_t _fill(self, uint8_t* room, uint64_t n) noexcept nogil   # at most n octets; 0: no more, -1: `why` tells
+    cdef bint _later(self) noexcept nogil           # is what comes next being read, just now, by somebody else?
+    cdef void _restart(self) noexcept nogil
+    cdef bint _need(self, uint64_t n) noexcept nogil
+    cdef bint _skip(self, uint64_t n) noexcept nogil
+    cdef int _slow(self, Record* out) noexcept nogil
+    cdef int _begin(self) noexcept nogil
+    cdef bint _begins_like_a_magic(self) noexcept nogil
+    cdef int _slow_pcap(self, Record* out) noexcept nogil
+    cdef int _slow_pcapng(self, Record* out) noexcept nogil
+    cdef bint _byte_order(self, const uint8_t* p) noexcept nogil
+    cdef int _block(self, const uint8_t* p, uint32_t length, Record* out) noexcept nogil
+    cdef int _interface(self, const uint8_t* p, uint32_t length) noexcept nogil
+    cdef int _over(self) noexcept nogil
+    cdef int _bad(self, Why why, int64_t where, uint64_t said=*, uint64_t there=*) noexcept nogil
+    cdef int _cut(self, Why why, uint64_t said, uint64_t there) noexcept nogil
+    cdef int _cut_block(self, uint32_t kind, uint32_t length) noexcept nogil
+    cdef bint _raises(self)
+    cdef str _why(self)

@@ -5,7 +5,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 from smtpinspect._core.connections cimport LANES
 from smtpinspect._core.fragments cimport Fragments
 from smtpinspect._core.frame cimport Packet
-from smtpinspect._core.pcapfile cimport Record, Source
+from smtpinspect._core.sources cimport Record, Source
 from smtpinspect._core.state cimport Key
 
 cdef enum:
@@ -46,7 +46,7 @@ cdef class Reader:
     cdef int64_t last_ns       # of the last frame
     cdef set unknown_links
     # At most this many frames into the batch, whose octets are lent until the next call, or the one after it when the
-    # source overlaps. Returns why it ended: pcapfile.Next.
+    # source overlaps. Returns why it ended: sources.Next.
     cdef int fill(self, Batch* batch, int64_t most) noexcept nogil
     cdef bint join(self, Batch* batch, Packet* packet, int64_t ns) noexcept nogil
     cdef void take(self, Batch* batch, const Record* record, bint joined) noexcept nogil

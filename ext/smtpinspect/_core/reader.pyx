@@ -13,7 +13,7 @@ from smtpinspect._core.fragments cimport Fragments
 from smtpinspect._core.frame cimport (
     IS_BAD, IS_FRAGMENT, IS_TCP, IS_UNKNOWN_LINK, Packet, frame_decode, tcp_decode,
 )
-from smtpinspect._core.pcapfile cimport NEXT_RECORD, Record, Source
+from smtpinspect._core.sources cimport NEXT_RECORD, Record, Source
 
 cdef enum:
     LARGEST = 65536            # octets of a datagram joined from fragments

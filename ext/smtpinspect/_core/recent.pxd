@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from smtpinspect._core.pcapfile cimport AGAIN, Source
+from smtpinspect._core.sources cimport AGAIN, Source
 from smtpinspect._core.state cimport Direction, RECENT
 
 

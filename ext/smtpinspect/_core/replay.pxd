@@ -39,7 +39,7 @@ cdef class Replay:
     cdef Batch batches[2]
     cdef Batch* batch              # that is worked on, or comes next
     cdef Batch* after              # filled meanwhile, where the source overlaps
-    cdef int got                   # how the batch ended that was filled last: pcapfile.Next
+    cdef int got                   # how the batch ended that was filled last: sources.Next
     cdef int64_t most              # frames that may be filled in
     cdef forkjoin tasks
     cdef int late[LANES]           # rounds of which this thread's lane was the last task, of the present EVEN_OUT ones

@@ -14,7 +14,7 @@ from smtpinspect._core.connections cimport (
     conn_at, LANES, lane_of, table_expired, table_free, table_make, table_remove,
 )
 from smtpinspect._core.counted cimport counted_from
-from smtpinspect._core.pcapfile cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, NEXT_WAIT, Source
+from smtpinspect._core.sources cimport NEXT_BAD, NEXT_RECORD, NEXT_TURN, NEXT_WAIT, Source
 from smtpinspect._core.reader cimport AGE_EVERY, Batch, batch_free, batch_make, Reader
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.rows cimport Program

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from smtpinspect._core.pcapfile cimport Record, Source
+from smtpinspect._core.sources cimport Record, Source
 
 cdef extern from "ring.h" nogil:
     enum:

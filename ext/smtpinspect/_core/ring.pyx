@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from smtpinspect._core.pcapfile cimport AGAIN, NEXT_BAD, NEXT_END, NEXT_RECORD, NEXT_TURN, NEXT_WAIT, Record, Source
+from smtpinspect._core.sources cimport AGAIN, NEXT_BAD, NEXT_END, NEXT_RECORD, NEXT_TURN, NEXT_WAIT, Record, Source
 
 import os
 
@@ -17,7 +17,7 @@ from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits as _limits
 
 cdef enum:
-    BACK = 16 << 20            # octets behind the reader that `back` answers for (pcapfile)
+    BACK = 16 << 20            # octets behind the reader that `back` answers for (windows)
     HELD = 4                   # so many blocks, of which one is held
 
 cdef int64_t MS = 1000000

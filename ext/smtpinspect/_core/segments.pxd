@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from smtpinspect._core.frame cimport Packet
 from smtpinspect._core.machine cimport Machine
-from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.sources cimport Source
 from smtpinspect._core.state cimport Conn, Direction
 from smtpinspect._core.store cimport Store
 

@@ -10,7 +10,7 @@ from smtpinspect._core.checksum cimport tcp_sound
 from smtpinspect._core.frame cimport ACK, FIN, Packet, RST, SYN
 from smtpinspect._core.machine cimport Arrival, Machine
 from smtpinspect._core.opening cimport opening, OPENING_OPEN, OPENING_OTHER, opening_release, OPENING_SOCKS
-from smtpinspect._core.pcapfile cimport Source
+from smtpinspect._core.sources cimport Source
 from smtpinspect._core.recent cimport recent_add, recent_differs
 from smtpinspect._core.seq cimport seq_diff
 from smtpinspect._core.state cimport (

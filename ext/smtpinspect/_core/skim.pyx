@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from smtpinspect._core.frame cimport Packet, frame_decode
-from smtpinspect._core.pcapfile cimport NEXT_RECORD, Record, Source
+from smtpinspect._core.sources cimport NEXT_RECORD, Record, Source
 
 
 def skim(Source source not None, int64_t frames, bint decode=False):

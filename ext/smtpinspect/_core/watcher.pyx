@@ -6,7 +6,7 @@ from libc.string cimport memcmp
 
 from smtpinspect._core.connections cimport conn_at, side_of, Table
 from smtpinspect._core.counted cimport counted_from
-from smtpinspect._core.pcapfile cimport NEXT_RECORD, NEXT_TURN, Record, Source
+from smtpinspect._core.sources cimport NEXT_RECORD, NEXT_TURN, Record, Source
 from smtpinspect._core.reader cimport Seen
 from smtpinspect._core.records cimport Sink
 from smtpinspect._core.replay cimport Replay

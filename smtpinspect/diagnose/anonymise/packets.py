@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.anonymise.streams import Laid
 from smtpinspect.diagnose.anonymise.texts import Texts

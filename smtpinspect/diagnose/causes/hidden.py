@@ -35,7 +35,8 @@ ASK: Final[Mapping[Direction, str]] = {
 
 
 class Hidden(NamedTuple):
-    """A rule that may have fired. `strong`: what is seen makes its octets likely."""
+    """A rule that may have fired. `strong`: what is seen makes its octets likely. `reply`: it is the one reply that
+    never came whose octets decide."""
 
     rule: str
     title: str
@@ -44,6 +45,7 @@ class Hidden(NamedTuple):
     strong: bool
     default: bool  # the flow ends so by itself, without another setting
     evidence: tuple[Sign, ...]
+    reply: bool = False
 
 
 def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> tuple[Hidden, ...]:
@@ -110,7 +112,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
         strong = unsure(case) and row.when.kind.name == "Reply"
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
-        yield _made(row, label, scene, strong, text + ASK["server"])
+        yield _made(row, label, scene, strong, text + ASK["server"])._replace(reply=True)
 
 
 def _begun(case: Case, lost: Difference) -> int:

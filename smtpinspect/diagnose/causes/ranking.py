@@ -68,11 +68,15 @@ def rank(
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
-        rules += [(OCTET if each.strong else guess, not each.default, _hidden(each)) for each in more]
-    sure = any(each.confidence == "certain" for each in alike)
+        rules += [(_class(each, guess), not each.default, _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
+    # a log that says only that the inspection ended it does not tell by which rule
+    products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
+    sure = any(each.confidence == "certain" and each.cause not in products for each in alike)
     alike = [each for each in alike if each.degree != "confirmed"]
-    for sort, place, cause in rules:
+    for sort, place, each in rules:
+        told = each.confidence == "possible" and each.cause.partition(".")[0] in products
+        cause = each._replace(confidence="likely") if told else each
         refuted = contrasts.refutes(case, cause) if contrasts is not None else None
         if refuted is not None:
             against.append(refuted)
@@ -86,7 +90,7 @@ def rank(
         sort = PROVED if cause.degree == "proved" else LOOKALIKE
         placed.append((WORDS.index(cause.confidence), sort, 0, cause))
     nobody = _unknown(case, scene, sure)
-    placed.append((WORDS.index(nobody.confidence), NOBODY, 0, nobody))
+    placed.insert(0, (WORDS.index(nobody.confidence), NOBODY, 0, nobody))  # of those that share its place the first
     placed.sort(key=lambda each: each[:3])
     case.causes = _ranked(placed)
     left = {cause.cause for cause in case.causes}
@@ -100,16 +104,23 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     made: list[Cause] = []
     before: tuple[int, int, int] | None = None
     for confidence, sort, place, cause in placed:
-        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, GUESS)
+        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, NOBODY, GUESS)
         number = 0 if not made else made[-1].rank if same else len(made)
         before = (confidence, sort, place)
         made.append(cause._replace(rank=number))
     return made
 
 
+def _class(one: absent.Hidden, guess: int) -> int:
+    """Of a reply that never came, what the defaults of a product would cut is as likely as what nobody knows."""
+    if one.strong:
+        return OCTET
+    return NOBODY if one.reply and one.default and guess == GUESS else guess
+
+
 def _same(one: Cause, other: Cause) -> bool:
     """The same rule, or one of the family that the other names."""
-    return one.cause == other.cause or one.cause.startswith(other.cause + ".")
+    return one.cause == other.cause or ("." in other.cause and one.cause.startswith(other.cause + "."))
 
 
 def _confirmed(case: Case, cause: Cause, rules: Sequence[tuple[int, int, Cause]]) -> Cause:

@@ -78,6 +78,8 @@ def _goes_on(packets: Sequence[Packet], client: Half, kind: BreakKind) -> bool |
     if not client.lost or client.hole is not None or kind not in ("drop", "fin"):
         return None
     lost = [p for p in packets if p.by_client and p.at is not None and p.length and p.at + p.length > client.through]
+    if not lost:
+        return None
     behind = [p for p in packets if not p.by_client and p.number > lost[0].number]
     if any(p.length or p.flags & FIN for p in behind):
         return True

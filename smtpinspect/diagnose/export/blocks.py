@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input, open_source

@@ -25,7 +25,7 @@ def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
 
     Needs `case.trace`; without one nothing is said. Those of which the capture cannot tell are in neither list.
     """
-    if case.trace is None:
+    if case.trace is None or not case.trace.packets:
         return [], []
     view = view_of(case, survey)
     ended = case.observed.broken

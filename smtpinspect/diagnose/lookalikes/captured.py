@@ -16,6 +16,8 @@ def stopped(view: View) -> Said:
     wire = view.wire
     if not wire.packets:
         return None
+    if view.case.observed.broken.kind == "reply":
+        return Out("the reply that decided is in the capture")
     if wire.ended is not None:
         return Out("the end of the connection is in the capture")
     last = wire.packets[-1]

@@ -43,6 +43,8 @@ def path_mtu(view: View) -> Said:
         return _unseen(view, way, hole, passed)
     lost = [p for p in way.lost if size_of(p) > EVERY_PATH]
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
+    if not lost and not small:
+        return None  # what was cut anew by the MSS was acknowledged
     if not lost:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):

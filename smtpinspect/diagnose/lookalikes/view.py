@@ -149,6 +149,8 @@ def plural(n: int, word: str) -> str:
 
 
 def seconds(ns: int) -> str:
-    """For people: `7 s`, `0.3 s`."""
+    """For people: `7 s`, `0.3 s`, `12 ms`."""
     value = ns / SECOND
+    if value < 0.1:
+        return f"{max(value * 1000, 1):.0f} ms"
     return f"{value:,.0f} s" if value >= 9.95 else f"{value:.1f} s"

@@ -109,7 +109,7 @@ def measure(trace: Trace) -> Wire:
             mine.tries[p.at] = mine.tries.get(p.at, 0) + 1
             if p.at < mine.end and p.at in mine.firsts:
                 mine.repeated.add(p.at)
-            elif p.at < mine.end and p.ns - mine.sent[-2].ns > _LATE_NS:
+            elif p.at < mine.end and len(mine.sent) > 1 and p.ns - mine.sent[-2].ns > _LATE_NS:
                 mine.late.append(p)
             mine.firsts.setdefault(p.at, p)
             mine.end = max(mine.end, p.at + p.length)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.pcapfile import records
+from smtpinspect._core.sources import records
 from smtpinspect._core.views import Flow
 from smtpinspect.enforce.craft import ACK, SYN
 from smtpinspect.errors import CaptureError

@@ -123,8 +123,8 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         listed = words.places(case.causes, degree)
         if listed:
             yield from _section(name, why, map(_cause, listed))
-    if case.logged:
-        yield from _section("Its log", "the firewall's own", _list(map(words.placed, case.logged)))
+    if logged := [words.placed(sign) for sign in words.other_lines(case)]:
+        yield from _section("Its log", "the firewall's own", _list(logged))
     if case.contrast:
         yield from _section("Contrast", "other mail as the control group", _contrast(case))
     for kind, name, why in (

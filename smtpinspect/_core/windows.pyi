@@ -1,0 +1,3 @@
+from smtpinspect._core.sources import Source
+
+class Windowed(Source): ...

@@ -1,0 +1,52 @@
+"""What can be read once only, kept while it is read several times."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from smtpinspect.errors import UsageError
+from smtpinspect.source import Input, Source
+
+
+@contextmanager
+def read_again(what: Input) -> Iterator[Input]:
+    """The same source, to be read as often as one likes: standard input, pipes and streams lie in files meanwhile.
+
+    Raises UsageError for standard input that is a terminal, and for a Source that is open already.
+    """
+    with ExitStack() as files:
+        yield _again(what, files)
+
+
+def _again(what: Any, files: ExitStack) -> Any:
+    if isinstance(what, str) and what == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("standard input (-) is no capture; send one into it, as in: tcpdump -w - | ... -")
+        return _kept(sys.stdin.buffer, files)
+    if isinstance(what, (str, os.PathLike)):
+        try:
+            piped = stat.S_ISFIFO(os.stat(what).st_mode)
+        except OSError:
+            return what  # whoever opens it tells why
+        return _kept(files.enter_context(open(what, "rb")), files) if piped else what
+    if isinstance(what, Source):
+        raise UsageError("an open source can be read once only; give its path")
+    if callable(getattr(what, "read", None)):
+        return _kept(what, files)
+    if isinstance(what, (list, tuple)) and what and not isinstance(what[0], (list, tuple)):
+        return [_again(part, files) for part in what]
+    return what if isinstance(what, (list, tuple)) or not isinstance(what, Iterable) else list(what)
+
+
+def _kept(stream: Any, files: ExitStack) -> str:
+    kept = files.enter_context(tempfile.NamedTemporaryFile(prefix="standard-input-", suffix=".pcap"))  # noqa: SIM115
+    shutil.copyfileobj(stream, kept)
+    kept.flush()
+    return kept.name
