@@ -13,6 +13,7 @@ from smtpinspect.diagnose import survey as surveys
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
@@ -113,6 +114,15 @@ def test_the_receivers_capture_lacks_the_octets_that_decide(tmp_path: Path, capt
     assert guesses
     assert all("get the sender's" in cause.evidence[0].text for cause in guesses)
     assert case.what_if.relax == ()  # nothing is advised upon a guess
+
+
+def test_with_both_sides_a_refusal_by_the_box_is_no_reset(tmp_path: Path) -> None:
+    spec = "sonicwall,on_match=reply552-rst"
+    client, server = broken(tmp_path, "office-macro", spec)
+    asked = Asked(client, inspectors=(spec,), points=(Point("outside", client), Point("inside", server)))
+    (case,) = diagnose(asked).diagnosis.cases
+    assert (case.observed.outcome, case.observed.broken.kind) == ("refused", "reply")
+    assert place(case, "sonicwall.office-macro") == 0
 
 
 def test_a_reply_that_was_cut_is_named_on_the_receivers_side(tmp_path: Path) -> None:
