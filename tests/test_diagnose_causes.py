@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from kit import capture as captured
+from kit.broken import Connection
 from smtpinspect.diagnose import survey as surveys
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.face import Asked, diagnose
@@ -146,6 +148,15 @@ def test_the_rules_to_relax_let_the_mail_through(tmp_path: Path, capture: str, s
     told = sent(capture, f"{spec},off={'+'.join(made.relax)}")
     assert told.hit is None
     assert told.result.fate in ("delivered", "")  # "": there is no mail in it
+
+
+def test_a_mask_that_breaks_a_greeting_of_several_lines_is_relaxed_as_well() -> None:
+    """Off as a rule that breaks, it would still overwrite the codes."""
+    masked = b"220-" + b"*" * 20 + b"\r\n" + b"*" * 13 + b"\r\n"
+    made = Connection().open().say("S", masked, acked=True).wait(5).close("C")
+    told = diagnose(Asked(captured.frames(made.packets), inspectors=("mailguard:pix-4.4",)))
+    (case,) = told.diagnosis.cases
+    assert set(case.what_if.relax) == {"mailguard.banner-multiline-broken", "mailguard.banner-masked"}
 
 
 def test_no_rule_is_relaxed_for_nothing(tmp_path: Path) -> None:
