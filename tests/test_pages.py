@@ -6,7 +6,8 @@ import pytest
 
 from pages import Page, differs, output, pages
 
-PAGES = [pytest.param(page, id=f"{name}-{n}") for name in ("README.md", "DESIGN.md") for n, page in enumerate(pages(name))]
+FILES = ("README.md", "DESIGN.md")
+PAGES = [pytest.param(page, id=f"{name}-{n}") for name in FILES for n, page in enumerate(pages(name))]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,7 +10,7 @@ EXPLAINED = {
     "40,000 are taken whole, 45,000 are not); in simulate 64,000. Behind a FIN it then waits its 300 s.",
     "checked-long-references-sendmail": "Sendmail folds the header line of 4,600 octets; check reads the message that "
     "is queued, and says that it cannot judge what mail servers change.",
-    "checked-raw-name-postfix": "Postfix takes a line that is no header field for the end of the header: on the wire it "
-    "stands in the body.",
+    "checked-raw-name-postfix": "Postfix takes a line that is no header field for the end of the header: on the wire "
+    "it stands in the body.",
     "checked-raw-name-sendmail": "As with Postfix.",
 }
