@@ -27,8 +27,14 @@ def of(cases: Iterable[Case], *, secrets: bool = False) -> None:
         case.proved = tuple(_sign(case, each, secrets) for each in told(case))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
         broken = break_of(case)
-        if case.failed and broken is not None:
+        if case.failed and broken is not None and not _answered_for(case):
             case.observed = case.observed._replace(broken=broken)
+
+
+def _answered_for(case: Case) -> bool:
+    """Was it refused by a reply that the server never sent? An RST behind it is no more than its end."""
+    said = any(one.kind == "injected" and one.what == "octets" and one.direction == "server" for one in case.differences)
+    return said and case.observed.broken.kind == "reply"
 
 
 def told(case: Case) -> list[Difference]:
