@@ -378,7 +378,7 @@ def test_a_named_pipe(mail: Path, quick: None, capsys: pytest.CaptureFixture[str
         (["mail.pcap", "-i", "mailgard"], "Did you mean mailguard?"),
         (["mail.pcap", "-i", "stormshield,levl=ids"], "level"),
         (["mail.pcap", "--jsn"], "Did you mean --json?"),
-        (["mail.pcap", "-o", "mail.pcap"], "that is the capture itself"),
+        (["mail.pcap", "-o", "mail.pcap"], "that is what is to be read"),
         (["mail.pcap", "-o", "no/such/file"], "cannot be written"),
         (["-", "-"], "standard input (-) can be read once only"),
         (["-", "--whole"], "can be read only once"),

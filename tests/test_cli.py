@@ -227,7 +227,7 @@ def test_report_does_not_overwrite_the_capture(clean: Path) -> None:
     for words in (["replay"], ["replay", "--format", "eve"], ["transcript"]):
         done = run(*words, clean, "-o", clean)
         assert done.returncode == 2
-        assert "that is the capture itself" in done.stderr
+        assert "that is what is to be read" in done.stderr
     assert clean.read_bytes() == before
 
 

@@ -129,9 +129,18 @@ def test_of_a_large_capture_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(seen.tally.paths) == 2
     assert seen.tally.left_out == 4
     assert seen.tally.total.all.accepted == 8
-    assert not seen.tally.open
     trip = seen.tally.paths["192.0.2.10", "203.0.113.0"].trips["stormshield", "stormshield.smtp-217.header"]
     assert (trip.mails, trip.numbers, trip.limit) == (3, (1, 7, 8), 1000)
+
+
+def test_of_a_connection_no_more_is_kept_than_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DIAGNOSED_ACCEPTED", 2)
+    capture = str(PCAPS / "several-mails.pcap")
+    seen = survey(capture, STORMSHIELD)
+    accepted = [case for case in seen.cases if case.mail is not None and case.mail.outcome == "accepted"]
+    assert len(accepted) == 2 and seen.left_out[0] == seen.tally.total.all.accepted - 2 > 0
+    told = diagnose(Asked(source=capture, inspectors=STORMSHIELD))
+    assert [note for note in told.diagnosis.notes if "more were accepted" in note]
 
 
 def moved(file: Path, server: str, port: int, seconds: float = 0.0) -> list[tuple[float, bytes]]:

@@ -357,6 +357,24 @@ def test_nothing_is_overwritten(
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
 
 
+def test_nothing_that_is_read_is_written_over(
+    filled: tuple[Path, Diagnosis], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture, inside, log = str(filled[0]), str(tmp_path / "inside.pcap"), str(tmp_path / "log")
+    Path(inside).write_bytes(filled[0].read_bytes())
+    Path(log).write_text("a line")
+    for words in (
+        ["--outside", capture, "--inside", inside, "-o", inside],
+        ["--outside", capture, "--inside", inside, "--annotate", inside],
+        ["--log", log, "-o", log],
+        [capture, "--firewall-log", log, "-o", log],
+        ["--impact", inside, "-o", inside],
+    ):
+        assert cli.main(["diagnose", *words]) == 2
+        assert "that is what is to be read" in capsys.readouterr().err
+    assert Path(inside).read_bytes() == filled[0].read_bytes() and Path(log).read_text() == "a line"
+
+
 # ---- replay --extract
 
 

@@ -83,3 +83,9 @@ def test_the_command(day: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert [one["cut"] for one in told["profiles"]] == [0, 4, 0]
     assert told["profiles"][1]["by"]["hour"][0] == {"name": "10 UTC", "lost": 2, "of": 6}
     assert main(["diagnose", "--impact"]) == 2
+
+
+def test_what_it_does_not_do_is_not_ignored(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--evidence", "e"], ["--sweep", "stormshield.header_limit"], ["--taken", "sender"], ["--log", "x"]):
+        assert main(["diagnose", "--impact", day, *more]) == 2
+        assert f"leave out {more[0]}" in capsys.readouterr().err

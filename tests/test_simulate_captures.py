@@ -28,7 +28,7 @@ SUBJECT = str(PCAPS / "subject-8bit.pcap")
         ([SUBJECT, "-i", "mailguard", "--mail", "2"], "the capture holds 1 mail"),
         ([SUBJECT, "-i", "mailgard"], "mailguard"),
         (["nowhere.pcap", "-i", "mailguard"], "no such file"),
-        ([SUBJECT, "-i", "mailguard", "--write-client", SUBJECT], "that is the capture itself"),
+        ([SUBJECT, "-i", "mailguard", "--write-client", SUBJECT], "that is what is to be read"),
         ([SUBJECT, "-i", "mailguard", "--write-client", "/x/y", "--write-server", "/x/y"], "a file of its own"),
         ([SUBJECT, "-i", "mailguard", "--write-client", "/nowhere/at/all"], "cannot be written"),
     ],

@@ -58,9 +58,9 @@ def columns() -> int:
         return 80
 
 
-def check_output(out: str | None, captures: Sequence[str], option: str = "-o") -> None:
-    """Never write over what is to be read."""
-    for path in captures:
+def check_output(out: str | None, inputs: Sequence[str], option: str = "-o") -> None:
+    """Never write over what is to be read: captures, logs, messages."""
+    for path in inputs:
         if (
             out
             and path != "-"
@@ -68,7 +68,7 @@ def check_output(out: str | None, captures: Sequence[str], option: str = "-o") -
             and os.path.exists(path)
             and os.path.samefile(out, path)
         ):
-            raise UsageError(f"{option} {out}: that is the capture itself")
+            raise UsageError(f"{option} {out}: that is what is to be read")
 
 
 def _opened(path: str, mode: str, option: str = "-o", **more: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import exports
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
-from smtpinspect.commands.console import DONE, text_out, unreadable
+from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
-    points = _points(given)
     if given.impact:
         return _impact(given)
+    points = _points(given)
     _check(given, bool(points))
     files = given.captures or [file for _, file in points]
     own = files[:1] if points else files  # packets are counted in these
-    exports.check(given, own)
+    exports.check(given, own, [*files, *given.log, *given.firewall_log])
 
     from smtpinspect.diagnose.face import Asked, diagnose
     from smtpinspect.diagnose.paths.points import Point
@@ -88,7 +88,7 @@ def _arguments(parser: Parser) -> None:
     add("--outside", metavar="FILE", help="the capture before the firewall, on the sender's side")
     add(
         "--firewall-log", action="append", default=[], metavar="FILE",
-        help="the firewall's own log (ASA, Stormshield, SonicWall), plain or gzipped",
+        help="the firewall's own log (ASA, Stormshield, SonicWall), plain or packed",
     )  # fmt: skip
     add("--taken", choices=("sender", "receiver"), help="on which side the captures were taken")
     add(
@@ -167,8 +167,12 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
 
 def _impact(given: argparse.Namespace) -> int:
-    if not given.captures or given.log or given.format == "html":
+    if not given.captures or given.format == "html":
         raise UsageError("--impact takes captures, and --format text or json")
+    for option in ("log", "point", "inside", "outside", "firewall_log", "taken", "sweep", "annotate", "evidence"):
+        if getattr(given, option):
+            raise UsageError(f"--impact judges all mails of a capture; leave out --{option.replace('_', '-')}")
+    check_output(given.out, given.captures)
 
     from smtpinspect.diagnose.impact import impact
     from smtpinspect.engine import Engine

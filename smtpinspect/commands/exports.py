@@ -25,13 +25,15 @@ def arguments(parser: Parser) -> None:
     )
 
 
-def check(given: argparse.Namespace, files: Sequence[str]) -> None:
-    """Wrong usage is told before anything is read. `files`: the captures; of several points those of the first."""
+def check(given: argparse.Namespace, files: Sequence[str], inputs: Sequence[str]) -> None:
+    """Wrong usage is told before anything is read. `files`: the captures that packets are counted in, of several
+    points that of the first; `inputs`: all that is read.
+    """
     for option, path in (("--annotate", given.annotate), ("--evidence", given.evidence)):
         if path and (not files or "-" in files):
             raise UsageError(f"{option}: a capture in a file is wanted; it is read once more")
-    check_output(given.annotate, files, "--annotate")
-    check_output(given.out, files)
+    check_output(given.annotate, inputs, "--annotate")
+    check_output(given.out, inputs)
     if given.evidence:
         from smtpinspect.diagnose.export.cut import empty_folder
 

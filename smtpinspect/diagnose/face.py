@@ -14,8 +14,8 @@ from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import joined, read_file, read_line
 from smtpinspect.diagnose.reading.month import Month, Tally
-from smtpinspect.diagnose.survey import source_of, survey
-from smtpinspect.diagnose.trace import traces
+from smtpinspect.diagnose.survey import Survey, survey
+from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
@@ -65,7 +65,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     for case in seen.cases:
         case.observed = observe(case, asked.taken)
     closer = closer_look(seen.cases)
-    found = traces(source, {case.flow.flow_id: case.flow for case in closer}.values())
+    flows = {case.flow.flow_id: case.flow for case in closer}
+    made.notes += _left_out(seen, len(flows))
+    found = traces(source, flows.values())
     for case in closer:
         case.trace = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
@@ -89,7 +91,18 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     made.cases = seen.cases
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return seen.fault
+    return seen.fault or logged.fault
+
+
+def _left_out(seen: Survey, flows: int) -> Iterator[str]:
+    """What is too many to be told; `flows`: connections whose packets are wanted."""
+    accepted, others = seen.left_out
+    if others:
+        yield f"{others:,} more failed, or had no mail: the first {limits.DIAGNOSED_FAILED:,} are explained"
+    if accepted:
+        yield f"{accepted:,} more were accepted: they count as contrast, and are not listed"
+    if flows > limits.TRACES:
+        yield f"of {flows:,} connections the packets of {limits.TRACES:,} were looked at; the others have no cause here"
 
 
 def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
@@ -12,12 +11,11 @@ from smtpinspect.diagnose.model import Case
 from smtpinspect.diagnose.properties import NAME as PROPERTIES
 from smtpinspect.diagnose.properties import Properties
 from smtpinspect.diagnose.tally import Tally
-from smtpinspect.diagnose.trace import Trace
-from smtpinspect.engine import PORTS, Engine, Stats
+from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
-from smtpinspect.source import Input, Source, open_source
+from smtpinspect.source import Input
 
 # What is judged when nobody names an inspector: every generation, and, behind the defaults, the switches and the
 # tighter limits that a box may have. Of two that fit alike the one that stands first is named.
@@ -39,23 +37,82 @@ EVERY: Final = (
     "mailguard:asa-8,special_character=on,body-line-length.action=drop-connection",
     "sonicwall,extended_packers=on,block_multiple_compress_files=on",
 )
-RAW: Final = 101  # LINKTYPE_RAW: a trace holds whole IP packets
-SECOND: Final = 1_000_000_000
 
 
 class Survey(NamedTuple):
     """All mails of a capture, and the connections without one. `fault`: why it could not be read to its end.
 
-    `specs`: what each inspector's label stands for; `left_out`: cases beyond the limits, accepted and others, that
-    were counted only.
+    `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits.
     """
 
     cases: list[Case]
-    stats: Stats | None
     fault: CaptureError | None
-    specs: Mapping[str, str | Inspector] = {}
-    left_out: tuple[int, int] = (0, 0)
-    tally: Tally = Tally()
+    specs: Mapping[str, str | Inspector]
+    left_out: tuple[int, int]
+    tally: Tally
+
+
+class _Open:
+    """What is kept of a connection until it is over: alerts with their number, so that their order can be told."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[Mail, list[tuple[int, Alert]]]] = []
+        self.alerts: list[tuple[int, Alert]] = []
+        self.marks: list[Alert] = []  # of Properties
+        self.mailed = False  # has it had a mail, kept or not?
+
+    def of(self, tx_id: int) -> tuple[list[tuple[int, Alert]], list[Alert]]:
+        """The alerts and marks of a mail, which are not kept here any longer."""
+        mine = [each for each in self.alerts if each[1].tx_id == tx_id]
+        marks = [each for each in self.marks if each.tx_id == tx_id]
+        self.alerts = [each for each in self.alerts if each[1].tx_id != tx_id]
+        self.marks = [each for each in self.marks if each.tx_id != tx_id]
+        return mine, marks
+
+
+class _Reader:
+    """Makes cases of records. Of a connection no more is kept than of a capture."""
+
+    def __init__(self, specs: Mapping[str, str | Inspector]) -> None:
+        self.specs = specs
+        self.tally = Tally()
+        self.cases: list[Case] = []
+        self.kept, self.left = [0, 0], [0, 0]  # by: is there something to explain?
+        self._open: dict[int, _Open] = {}
+        self._alerts = 0
+
+    def alert(self, alert: Alert) -> None:
+        known = self._open.setdefault(alert.flow_id, _Open())
+        if alert.inspector == PROPERTIES:
+            known.marks.append(alert)
+        elif alert.action not in ("pass", "alarm"):
+            self._alerts += 1
+            known.alerts.append((self._alerts, alert))
+
+    def mail(self, mail: Mail) -> None:
+        known = self._open.setdefault(mail.flow_id, _Open())
+        known.mailed = True
+        mine, marks = known.of(mail.tx_id)
+        self.tally.add(mail, [*(each for _, each in [*mine, *known.alerts]), *marks, *known.marks])
+        if self._room(_failed(mail)):
+            known.mails.append((mail, _kept(mail, mine)))
+
+    def flow(self, flow: Flow) -> None:
+        known = self._open.pop(flow.flow_id, None) or _Open()
+        for mail, mine in known.mails:
+            more = [each for each in known.alerts if each[1].tx_id is None or each[1].tx_id == mail.tx_id]
+            alerts = _kept(mail, sorted([*mine, *more], key=lambda each: each[0]))
+            self.cases.append(Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs))
+        if not known.mailed and self._room(True):
+            alerts = known.alerts[: limits.DIAGNOSED_ALERTS]
+            self.cases.append(Case(flow, None, tuple(alert for _, alert in alerts), specs=self.specs))
+
+    def _room(self, failed: bool) -> bool:
+        if self.kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
+            self.left[failed] += 1
+            return False
+        self.kept[failed] += 1
+        return True
 
 
 def survey(
@@ -64,63 +121,31 @@ def survey(
     """`inspectors` None: all of EVERY. Raises UsageError like Engine.run."""
     given = tuple(EVERY if inspectors is None else inspectors)
     engine = Engine([*given, Properties()], ports=ports)
-    specs = dict(zip(engine.labels, given, strict=False))
-    tally = Tally()
-    mails: dict[int, list[Mail]] = {}
-    marks: dict[int, list[Alert]] = {}  # of Properties
-    alerts: dict[int, list[Alert]] = {}
-    cases: list[Case] = []
-    kept, left = [0, 0], [0, 0]  # by: is there something to explain?
-    stats, fault = None, None
+    reader = _Reader(dict(zip(engine.labels, given, strict=False)))
+    fault = None
     try:
         for record in engine.run(source):
-            if isinstance(record, Mail):
-                tally.number(record)
-                mails.setdefault(record.flow_id, []).append(record)
-            elif isinstance(record, Alert):
-                if record.inspector == PROPERTIES:
-                    marks.setdefault(record.flow_id, []).append(record)
-                elif record.action not in ("pass", "alarm"):
-                    alerts.setdefault(record.flow_id, []).append(record)
+            if isinstance(record, Alert):
+                reader.alert(record)
+            elif isinstance(record, Mail):
+                reader.mail(record)
             elif isinstance(record, Flow):
-                fired, seen = alerts.pop(record.flow_id, []), marks.pop(record.flow_id, [])
-                for case in _cases(record, mails.pop(record.flow_id, []), fired):
-                    if case.mail is not None:
-                        tally.add(record, case.mail, [*fired, *seen])
-                    failed = case.mail is None or case.mail.outcome not in ("accepted", "encrypted")
-                    if kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
-                        left[failed] += 1
-                        continue
-                    kept[failed] += 1
-                    case.specs = specs
-                    case.alerts = case.alerts[: limits.DIAGNOSED_ALERTS] if failed else _contrast(case.alerts)
-                    cases.append(case)
-            else:
-                stats = record
+                reader.flow(record)
     except CaptureError as error:
         fault = error
-    return Survey(cases, stats, fault, specs, (left[0], left[1]), tally)
+    return Survey(reader.cases, fault, reader.specs, (reader.left[0], reader.left[1]), reader.tally)
 
 
-def _cases(flow: Flow, mails: Sequence[Mail], fired: Sequence[Alert]) -> list[Case]:
-    if not mails:
-        return [Case(flow, None, tuple(fired))]
-    return [
-        Case(flow, mail, tuple(each for each in fired if each.tx_id is None or each.tx_id == mail.tx_id))
-        for mail in mails
-    ]
+def _failed(mail: Mail) -> bool:
+    return mail.outcome not in ("accepted", "encrypted")
 
 
-def _contrast(alerts: Sequence[Alert]) -> tuple[Alert, ...]:
+def _kept(mail: Mail, alerts: Sequence[tuple[int, Alert]]) -> list[tuple[int, Alert]]:
     """Of a mail that arrived: what would have cut or refused it, each rule of each inspector once."""
-    kept: dict[tuple[str, str], Alert] = {}
-    for alert in alerts:
+    if _failed(mail):
+        return list(alerts[: limits.DIAGNOSED_ALERTS])
+    kept: dict[tuple[str, str], tuple[int, Alert]] = {}
+    for number, alert in alerts:
         if alert.breaks or alert.row.action.strength >= Strength.ANSWER:
-            kept.setdefault((alert.inspector, alert.rule), alert)
-    return tuple(kept.values())
-
-
-def source_of(trace: Trace) -> Source:
-    """The packets of a trace as a source by itself; its frames count from 1."""
-    frames = [(Decimal(packet.ns) / SECOND, packet.ip) for packet in trace.packets]
-    return open_source(frames, linktype=RAW)
+            kept.setdefault((alert.inspector, alert.rule), (number, alert))
+    return list(kept.values())

@@ -61,23 +61,17 @@ class Tally:
     cut: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)  # flow_id, tx_id: properties
     mails: int = 0
     left_out: int = 0
-    open: dict[tuple[int, int], int] = field(default_factory=dict)  # flow_id, tx_id: numbers of mails to be added
 
-    def number(self, mail: Mail) -> None:
-        """Mails are numbered as they end; they are added when their connection does."""
+    def add(self, mail: Mail, alerts: Iterable[Alert]) -> None:
+        """A mail that is over, with every alert of its own and of its connection outside mails until then."""
         self.mails += 1
-        self.open[mail.flow_id, mail.tx_id] = self.mails
-
-    def add(self, flow: Flow, mail: Mail, alerts: Iterable[Alert]) -> None:
-        """A mail that is over, with every alert of its own and of its connection outside mails."""
-        number = self.open.pop((mail.flow_id, mail.tx_id), 0)
         cut = is_cut(mail)
         if not cut and mail.outcome != "accepted":
             return
         mine = [each for each in alerts if each.tx_id == mail.tx_id or (each.tx_id is None and each.ns <= mail.end_ns)]
         words = properties_of(mail, (alert for alert in mine if alert.inspector == NAME))
         groups = [self.total]
-        path = path_of(flow)
+        path = path_of(mail)
         if path in self.paths or len(self.paths) < limits.CONTRAST_PATHS:
             groups.append(self.paths.setdefault(path, Group()))
         else:
@@ -88,9 +82,9 @@ class Tally:
                 group.having.setdefault(word, Counts()).add(cut)
         if cut:
             if len(self.cut) < limits.DIAGNOSED_FAILED:
-                self.cut[flow.flow_id, mail.tx_id] = words
+                self.cut[mail.flow_id, mail.tx_id] = words
         elif len(groups) > 1:
-            self._trips(groups[1], mail, number, mine)
+            self._trips(groups[1], mail, self.mails, mine)
 
     def _trips(self, group: Group, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
         """Rules that would have ended this mail, and did not."""
@@ -109,7 +103,7 @@ class Tally:
             group.trips[key] = known._replace(mails=known.mails + 1, numbers=numbers, last_ns=mail.end_ns)
 
 
-def path_of(flow: Flow) -> Path:
+def path_of(flow: Flow | Mail) -> Path:
     return flow.client.rpartition(":")[0], flow.server.rpartition(":")[0]
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.sources import Source, records
+from smtpinspect._core.sources import Source
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
-from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.flow import LONGEST, datagram, ends
 from smtpinspect.source import Input, open_source
+from smtpinspect.source.again import frames_again
 
 WRAP: Final = 1 << 32
+RAW: Final = 101  # LINKTYPE_RAW: a trace holds whole IP packets
 
 
 class Packet(NamedTuple):
@@ -124,30 +127,26 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     found = {flow.flow_id: _Kept() for flow in flows}
     octets = packets = 0
     joiner = Fragments()
-    opened = open_source(source)
-    try:
-        for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
-            fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None:
-                continue
-            if fields["kind"] != "tcp":
-                about = quoted(fields) if fields["proto"] in PROTOCOLS else None
-                for flow, by_client in wanted.get(about, ()) if about is not None else ():
-                    told = found[flow.flow_id].notices
-                    if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
-                        told.append(notice(number, ns, fields, by_client))
-                        break
-                continue
-            pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
-            for flow, by_client in wanted.get(pair, ()):
-                if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
-                    row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
-                    crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
-                    octets += found[flow.flow_id].take(row, crowded)
-                    packets += 1
+    for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
+        fields = joiner.feed(link, frame, ns, wirelen)
+        if fields is None:
+            continue
+        if fields["kind"] != "tcp":
+            about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+            for flow, by_client in wanted.get(about, ()) if about is not None else ():
+                told = found[flow.flow_id].notices
+                if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
+                    told.append(notice(number, ns, fields, by_client))
                     break
-    finally:
-        opened.close()
+            continue
+        pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
+        for flow, by_client in wanted.get(pair, ()):
+            if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
+                row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
+                crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
+                octets += found[flow.flow_id].take(row, crowded)
+                packets += 1
+                break
     made = {}
     for flow in flows:
         kept = found.pop(flow.flow_id)
@@ -156,18 +155,16 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     return made
 
 
+def source_of(trace: Trace) -> Source:
+    """The packets of a trace as a source by itself; its frames count from 1."""
+    return open_source([(Decimal(packet.ns) / SECOND, packet.ip) for packet in trace.packets], linktype=RAW)
+
+
 def _row(number: int, ns: int, by_client: bool, fields: dict[str, Any], ip: bytes) -> _Row:
     return _Row(
         number, ns, by_client, fields["flags"], fields["seq"], fields["ack"], fields["payload_len"],
         fields["payload"], fields["window"], fields["ttl"], ip,
     )  # fmt: skip
-
-
-def _records(opened: Source) -> Iterator[tuple[int, int, bytes, int]]:
-    try:
-        yield from records(opened)
-    except CaptureError:
-        return  # whoever chose the connections has told
 
 
 class _Stream:

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 from typing import Any, Final, Literal, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.sources import records
 from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors.base import Inspector
-from smtpinspect.source import Input, open_source
+from smtpinspect.source import Input
+from smtpinspect.source.again import frames_again
 
 Why = Literal["asked", "breaks", "alters", "first", "no-mail"]
 
@@ -143,33 +143,22 @@ def packets(source: Input, flow: Flow) -> Iterator[Captured]:
     client, server = ends(flow)
     left = flow.pkts_toserver + flow.pkts_toclient
     joiner = Fragments()
-    opened = open_source(source)
-    try:
-        for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
-            if number < flow.first_packet - EARLIER:
-                continue
-            fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None or fields["kind"] != "tcp" or number < flow.first_packet:
-                continue
-            sender, receiver = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
-            if (sender, receiver) not in ((client, server), (server, client)):
-                continue
-            ip = datagram(frame, fields)
-            if ip is not None:
-                missing = fields["payload_len"] - len(fields["payload"])
-                yield Captured(ns, ip, sender == client, number, missing)
-            left -= 1
-            if not left:
-                return
-    finally:
-        opened.close()
-
-
-def _records(opened: Any) -> Iterator[tuple[int, int, bytes, int]]:
-    try:
-        yield from records(opened)
-    except CaptureError:
-        return  # whoever chose the connection has told
+    for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
+        if number < flow.first_packet - EARLIER:
+            continue
+        fields = joiner.feed(link, frame, ns, wirelen)
+        if fields is None or fields["kind"] != "tcp" or number < flow.first_packet:
+            continue
+        sender, receiver = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
+        if (sender, receiver) not in ((client, server), (server, client)):
+            continue
+        ip = datagram(frame, fields)
+        if ip is not None:
+            missing = fields["payload_len"] - len(fields["payload"])
+            yield Captured(ns, ip, sender == client, number, missing)
+        left -= 1
+        if not left:
+            return
 
 
 def datagram(frame: bytes, fields: dict[str, Any]) -> bytes | None:

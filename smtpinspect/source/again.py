@@ -1,4 +1,4 @@
-"""What can be read once only, kept while it is read several times."""
+"""A capture that is read several times: what can be read once only is kept meanwhile, damage is told once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from smtpinspect.errors import UsageError
-from smtpinspect.source import Input, Source
+from smtpinspect._core.sources import records
+from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.source import Input, Source, open_source
 
 
 @contextmanager
@@ -23,6 +24,22 @@ def read_again(what: Input) -> Iterator[Input]:
     """
     with ExitStack() as files:
         yield _again(what, files)
+
+
+def frames_again(what: Input) -> Iterator[tuple[int, int, bytes, int]]:
+    """Time (ns), link type, octets and length on the wire of each frame. Damage just ends them: who read the source
+    first has told. Raises UsageError like `open_source`, at once.
+    """
+    return _whole(open_source(what))
+
+
+def _whole(opened: Source) -> Iterator[tuple[int, int, bytes, int]]:
+    try:
+        yield from records(opened)
+    except CaptureError:
+        return
+    finally:
+        opened.close()
 
 
 def _again(what: Any, files: ExitStack) -> Any:

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.sources import records
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.anonymise.streams import Laid
 from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.enforce.craft import SYN
-from smtpinspect.errors import CaptureError
 from smtpinspect.simulate.flow import datagram, ends
-from smtpinspect.source import Input, open_source
+from smtpinspect.source import Input
+from smtpinspect.source.again import frames_again
 
 WRAP: Final = 1 << 32
 _MAGIC: Final = 0xA1B23C4D  # pcap with nanoseconds
@@ -55,18 +54,14 @@ class _Reader:
     def packets(self, source: Input) -> Iterator[_Packet]:
         self.left_out = 0
         joiner = Fragments()
-        opened = open_source(source)
-        try:
-            for number, (ns, link, frame, wirelen) in enumerate(_records(opened), 1):
-                fields = joiner.feed(link, frame, ns, wirelen)
-                found = self._of(fields, number, ns) if fields is not None and fields["kind"] == "tcp" else None
-                ip = datagram(frame, fields) if found and fields else None
-                if ip is None or found is None or fields is None:
-                    self.left_out += 1
-                    continue
-                yield _Packet(ns, ip, found[0], found[1], fields)
-        finally:
-            opened.close()
+        for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
+            fields = joiner.feed(link, frame, ns, wirelen)
+            found = self._of(fields, number, ns) if fields is not None and fields["kind"] == "tcp" else None
+            ip = datagram(frame, fields) if found and fields else None
+            if ip is None or found is None or fields is None:
+                self.left_out += 1
+                continue
+            yield _Packet(ns, ip, found[0], found[1], fields)
 
     def _of(self, fields: dict[str, Any], number: int, ns: int) -> tuple[int, int] | None:
         known = self._known.get(((fields["src"], fields["sport"]), (fields["dst"], fields["dport"])))
@@ -78,13 +73,6 @@ class _Reader:
                 best = each
         # What came before the first one of its connection is none of it.
         return best[:2] if number >= best[0] or ns >= best[2] else None
-
-
-def _records(opened: Any) -> Iterator[tuple[int, int, bytes, int]]:
-    try:
-        yield from records(opened)
-    except CaptureError:
-        return  # the first pass has told
 
 
 def write(source: Input, out: BinaryIO, laid: Laid, texts: Texts) -> Written:

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.causes.hidden import unsure
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
 from smtpinspect.diagnose.model import Case, Cause, Sweep, WhatIf
-from smtpinspect.diagnose.survey import source_of
+from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry

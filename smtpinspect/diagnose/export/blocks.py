@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from smtpinspect._core.sources import records
-from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input, open_source
+from smtpinspect.source.again import frames_again
 from smtpinspect.source.unpack import Damaged, Octets, Readable
 
 SECTION, INTERFACE, OLD_PACKET, SIMPLE, PACKET = 0x0A0D0D0A, 1, 2, 3, 6  # 4.1, 4.2, appendix, 4.4, 4.3
@@ -171,24 +170,14 @@ def packet(order: str, number: int, ticks: int, data: bytes, wirelen: int) -> Bl
 
 
 def _mixed(source: Input) -> Iterator[Block]:
-    opened = open_source(source)
+    frames = frames_again(source)
     links: dict[int, int] = {}
     yield opening("<")
-    try:
-        for number, (ns, link, data, wirelen) in enumerate(_records(opened), 1):
-            if link not in links:
-                links[link] = len(links)
-                yield interface("<", link, 9, 0)
-            yield packet("<", links[link], ns, data, wirelen)._replace(number=number, link=link, ns=ns)
-    finally:
-        opened.close()
-
-
-def _records(opened: Any) -> Iterator[tuple[int, int, bytes, int]]:
-    try:
-        yield from records(opened)
-    except CaptureError:
-        return  # whoever made the diagnosis has told
+    for number, (ns, link, data, wirelen) in enumerate(frames, 1):
+        if link not in links:
+            links[link] = len(links)
+            yield interface("<", link, 9, 0)
+        yield packet("<", links[link], ns, data, wirelen)._replace(number=number, link=link, ns=ns)
 
 
 # ---- pcapng

@@ -11,7 +11,7 @@ from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Obser
 from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
 from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, stage
-from smtpinspect.diagnose.observe.spoken import CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
+from smtpinspect.diagnose.observe.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
@@ -224,10 +224,10 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
         text = f"{step.end - step.at:,} octets of text"
-    elif step.verb == "AUTH":
+    elif step.verb in AUTHS:
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:
-        text = "(an answer of AUTH)"
+        text = "(what AUTH carries)" if step.line.strip() else "(an empty line)"
     else:
         text = step.line.rstrip(b"\r\n").decode("latin-1")[:QUOTED]
     return f"{text}: {_short(step.answer)}"

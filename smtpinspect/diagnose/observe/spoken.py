@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from smtpinspect.diagnose.trace import Packet, options
 from smtpinspect.enforce.craft import FIN, PSH, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.verbs import NUMBER
 
 TEXT: Final = "text"
 CLOSES: Final = 421  # RFC 5321 3.8: the server closes, whatever the client was about to say
@@ -26,6 +27,10 @@ NEXT: Final[Mapping[str, str]] = {
 }  # fmt: skip
 _COMMAND: Final = re.compile(rb"(?:QUIT|RSET|NOOP|MAIL FROM:|EHLO |HELO |STARTTLS|DATA\r)", re.I)
 _CODE: Final = re.compile(rb"([2-5]\d\d)(?: |\r|\n|$)")
+AUTHS: Final = ("AUTH", "X-EXPS")  # RFC 4954 4; Exchange's own
+_MECHANISM: Final = re.compile(rb"[ \t]*\S+[ \t]+\S+[ \t]+")
+_GOES_ON: Final = 334  # RFC 4954 4: the client's next line answers it
+_OF_AUTH: Final = (235, _GOES_ON, 535)  # replies that nothing but AUTH gets
 
 
 class Answer(NamedTuple):
@@ -39,7 +44,7 @@ class Answer(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A command, or a mail's text (`verb` TEXT): the client's offsets, its packet, its reply.
+    """A command, a mail's text (`verb` TEXT), or what answers a 334 (""): the client's offsets, its packet, its reply.
 
     `sure`: `end` is known; else it is where the client stopped sending.
     """
@@ -140,6 +145,17 @@ class _Side:
         return bytes(found), offset, first.packet
 
 
+def secrets(said: Dialogue) -> tuple[tuple[int, int], ...]:
+    """What AUTH carries: [from, to) of the client's stream, line ends included."""
+    found = []
+    for step in said.steps:
+        if not step.verb:
+            found.append((step.at, step.end))
+        elif step.verb in AUTHS and (head := _MECHANISM.match(step.line)):
+            found.append((step.at + head.end(), step.end))
+    return tuple(found)
+
+
 def dialogue(packets: Sequence[Packet]) -> Dialogue:
     """What both sides said."""
     client, server = _Side(packets, True), _Side(packets, False)
@@ -198,7 +214,7 @@ class _Reader:
 
     def read(self) -> None:
         at, phase = 0, "ehlo"
-        authenticates = False
+        answers = perhaps = False  # is this line what AUTH asked for? perhaps: no reply to AUTH is in the capture
         while self.tls_at is None and len(self.steps) < limits.TRACE_STEPS:
             line = self.client.line(at)
             if line is None:
@@ -208,20 +224,23 @@ class _Reader:
                 self.tls_at = 0
                 return
             words = octets.split(None, 1)
-            verb = "" if authenticates or not words else words[0].decode("latin-1").upper()
+            known = bool(words) and words[0].upper() in NUMBER
+            verb = "" if answers or not words or (perhaps and not known) else words[0].decode("latin-1").upper()
             phase = PHASES.get(verb, phase)
             if verb == "BDAT":
                 at, phase = self._chunk(octets, at, end, packet), "mail"
                 continue
             step = Step(phase, verb, at, end, packet, octets, next(self.answers, None))
-            self.steps.append(step)
             code = step.answer.code if step.answer is not None else None
-            authenticates = code == 334
+            if code in _OF_AUTH and not known and verb not in AUTHS:
+                step = step._replace(verb="")
+            self.steps.append(step)
+            answers, perhaps = code == _GOES_ON, code is None and (verb in AUTHS or (perhaps and not known))
             at = end
             if verb == "STARTTLS" and code == 220:
                 self.tls_at = end
             elif verb == "DATA" and (code == 354 or (step.answer is None and self._goes_on(end))):
-                at = self._text(end, step)
+                at = self._text(end)
                 phase = "mail"
             elif verb == "QUIT":
                 phase = "quit"
@@ -239,7 +258,7 @@ class _Reader:
         self.steps.append(step)
         return behind
 
-    def _text(self, at: int, data: Step) -> int:
+    def _text(self, at: int) -> int:
         n = self.client.at(at)
         if n >= len(self.client.runs):
             return at

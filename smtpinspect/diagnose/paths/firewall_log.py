@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,8 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert
 from smtpinspect.diagnose.model import Case, Cause, Sign
-from smtpinspect.errors import UsageError
+from smtpinspect.diagnose.reading import files
+from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.logline import End, LogLine, clean, endpoint
@@ -26,7 +26,6 @@ VOTES: Final = 3  # connections that must agree before a clock may be further of
 SHOWN: Final = 16  # lines of a connection that are kept as signs
 BREAKS: Final = frozenset({"drop", "reset", "rewrite"})  # what a line says was done that may break a mail
 QUOTED: Final = 240  # characters of a line that a sign quotes
-_MAGIC: Final = b"\x1f\x8b"
 _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\d\d?) (\d\d):(\d\d):(\d\d)(?!\d)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
@@ -46,7 +45,9 @@ class Line(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What a log holds of the connections that were asked for, by their ends; `first` and `last`: when, over all."""
+    """What a log holds of the connections that were asked for, by their ends; `first` and `last`: when, over all;
+    `fault`: why it was not read to its end.
+    """
 
     name: str
     lines: int
@@ -54,13 +55,15 @@ class Log(NamedTuple):
     found: dict[Ends, list[Line]]
     first: float | None = None
     last: float | None = None
+    fault: CaptureError | None = None
 
 
 class Joined(NamedTuple):
-    """`notes` are about the logs, `lines` those of each connection, by its flow_id."""
+    """`notes` are about the logs, `lines` those of each connection, by its flow_id; `fault`: of one of the logs."""
 
     notes: list[str]
     lines: dict[int, list[Line]]
+    fault: CaptureError | None = None
 
     def causes(self, case: Case) -> list[Cause]:
         """What the firewall itself says that it did to this connection; nothing of a mail without a failure."""
@@ -77,13 +80,15 @@ class Joined(NamedTuple):
 
 
 def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
-    """Fill `logged` of the cases from these files, plain or gzipped. Raises UsageError for what cannot be read."""
+    """Fill `logged` of the cases from these files, plain or packed. Raises UsageError for what cannot be opened."""
     flows = {case.flow.flow_id: case for case in cases}
     notes: list[str] = []
     joined: dict[int, list[Line]] = {}
     silent: set[int] = set()
+    fault: CaptureError | None = None
     for path in paths:
         log = read(path, flows.values())
+        fault = fault or log.fault
         offset, told = _clock(log, flows.values())
         notes.append(told)
         for flow_id, case in flows.items():
@@ -99,14 +104,14 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
             case.logged += (Sign(None, "the log has this connection, but no alarm that stopped anything"),)
         elif not lines and case.flow.flow_id in silent:
             case.logged = (Sign(None, "the log goes over this time, and has no line of this connection"),)
-    return Joined(notes, joined)
+    return Joined(notes, joined, fault)
 
 
 # --- reading
 
 
 def read(path: str, cases: Iterable[Case]) -> Log:
-    """The lines of the connections of these cases. Raises UsageError for a file that cannot be read."""
+    """The lines of the connections of these cases. Raises UsageError for a file that cannot be opened."""
     year = next((datetime.fromtimestamp(case.flow.start_ns / 1e9, UTC).year for case in cases), 1970)
     wanted = {_ends(case) for case in cases}
     addresses: dict[frozenset[str], set[Ends]] = {}
@@ -115,34 +120,22 @@ def read(path: str, cases: Iterable[Case]) -> Log:
     readers = [_reader(name) for name in registry.BUILT_IN]
     found: dict[Ends, list[Line]] = {}
     lines = understood = 0
-    first = last = None
-    for lines, text in _lines(path):
-        parsed = next((made for made in (reader(text) for reader in readers) if made is not None), None)
-        when = _when(text, parsed, year)
-        if when is not None:
-            first = when if first is None else min(first, when)
-            last = when if last is None else max(last, when)
-        understood += parsed is not None
-        for ends in _about(text, parsed, wanted, addresses):
-            kept = found.setdefault(ends, [])
-            if len(kept) < limits.LOG_JOINED:
-                kept.append(Line(lines, text, parsed, when))
-    return Log(Path(path).name, lines, understood, found, first, last)
-
-
-def _lines(path: str) -> Iterator[tuple[int, str]]:
+    first = last = fault = None
     try:
-        with open(path, "rb") as plain:
-            packed = plain.read(2) == _MAGIC
-            plain.seek(0)
-            file = gzip.GzipFile(fileobj=plain) if packed else plain
-            number = 0
-            while octets := file.readline(limits.LOG_READ):
-                number += 1
-                yield number, octets.decode("utf-8", "backslashreplace").rstrip("\r\n")
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--firewall-log {path}: cannot be read: {reason}") from None
+        for lines, text in enumerate(files.lines(path), 1):
+            parsed = next((made for made in (reader(text) for reader in readers) if made is not None), None)
+            when = _when(text, parsed, year)
+            if when is not None:
+                first = when if first is None else min(first, when)
+                last = when if last is None else max(last, when)
+            understood += parsed is not None
+            for ends in _about(text, parsed, wanted, addresses):
+                kept = found.setdefault(ends, [])
+                if len(kept) < limits.LOG_JOINED:
+                    kept.append(Line(lines, text, parsed, when))
+    except CaptureError as error:
+        fault = error
+    return Log(Path(path).name, lines, understood, found, first, last, fault)
 
 
 def _reader(product: str) -> Callable[[str], LogLine | None]:

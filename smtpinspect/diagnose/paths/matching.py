@@ -8,13 +8,12 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
-from smtpinspect._core.sources import records
 from smtpinspect._core.views import Flow
 from smtpinspect.enforce.craft import ACK, SYN
-from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.flow import ends
-from smtpinspect.source import Input, open_source
+from smtpinspect.source import Input
+from smtpinspect.source.again import frames_again
 
 SHORT: Final = 6  # octets of a line that may be anybody's
 SAME_NUMBERS: Final = 1_000.0  # what the sequence numbers of the SYN weigh, in lines that nobody else has
@@ -65,21 +64,15 @@ def digests(source: Input, flows: Iterable[Flow]) -> list[Digest]:
         wanted[client, server].append((each, True))
         wanted[server, client].append((each, False))
     joiner = Fragments()
-    opened = open_source(source)
-    try:
-        for number, (ns, link, frame, wirelen) in enumerate(records(opened), 1):
-            fields = joiner.feed(link, frame, ns, wirelen)
-            if fields is None or fields["kind"] != "tcp":
-                continue
-            pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
-            for each, by_client in wanted.get(pair, ()):
-                if number >= each.flow.first_packet and each.flow.start_ns <= ns <= each.flow.end_ns:
-                    each.feed(by_client, fields["flags"], fields["seq"], fields["payload"])
-                    break
-    except CaptureError:
-        pass  # whoever chose the connections has told
-    finally:
-        opened.close()
+    for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
+        fields = joiner.feed(link, frame, ns, wirelen)
+        if fields is None or fields["kind"] != "tcp":
+            continue
+        pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
+        for each, by_client in wanted.get(pair, ()):
+            if number >= each.flow.first_packet and each.flow.start_ns <= ns <= each.flow.end_ns:
+                each.feed(by_client, fields["flags"], fields["seq"], fields["payload"])
+                break
     return made
 
 

@@ -56,7 +56,7 @@ def _opened(source: LogInput) -> tuple[str, BinaryIO]:
 
             return "standard input", sys.stdin.buffer
         if os.path.isdir(path):
-            raise UsageError(f"{path} is a directory; a mail log is wanted")
+            raise UsageError(f"{path} is a directory; a log is wanted")
         return path, open(path, "rb")
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.observe import spoken
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 
@@ -20,7 +21,6 @@ SPOKEN: Final = 14  # lines of a command or a reply
 LINE: Final = 160  # characters of a line
 AGAIN: Final = 5  # times that are told of a retransmission
 TLS_RECORD: Final = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
-SECRET: Final = re.compile(rb"(?i)((?:AUTH|X-EXPS)[ \t]+[^ \t\r\n]+[ \t]+)([^\r\n]+)")
 
 
 class Mark(NamedTuple):
@@ -100,11 +100,10 @@ class _Ladder:
         assert case.trace is not None
         self.case = case
         self.packets = case.trace.packets
-        self.secrets = secrets
+        self.masked = () if secrets else spoken.secrets(spoken.dialogue(self.packets))
         self.marks = marks(case)
         self.begin = self.packets[0].ns
         self.reach = {True: 0, False: 0}  # stream offset up to which a side's octets were shown
-        self.secret = False  # the client's next line answers a 334
         self.tls = False
         self.again: list[Packet] = []
         self.lost = case.observed.broken.at
@@ -245,25 +244,22 @@ class _Ladder:
             and mail.text_at <= at < (mail.text_end if mail.text_end is not None else at + 1)
         )  # fmt: skip
         label = f"message, bytes {self._byte(at)}-{self._byte(at + packet.length - 1)}" if in_text else ""
-        spoken = payload if in_text or self.secrets else self._masked(payload, packet.by_client)
+        shows = self._masked(payload, at) if packet.by_client and not in_text else payload
         mine = [mark for mark in self.marks if mark.by_client == packet.by_client]
-        lines = list(_lines(spoken, at, mine))
+        lines = list(_lines(shows, at, mine))
         shown = tuple(_chosen(lines, mine, LINES if in_text else SPOKEN))
         if len(payload) < packet.length:
             short = f"… {packet.length - len(payload):,} bytes that the capture does not hold"
             shown = (*shown, Line(None, (Span(short),)))
         return label, shown
 
-    def _masked(self, payload: bytes, by_client: bool) -> bytes:
+    def _masked(self, payload: bytes, at: int) -> bytes:
         """As many octets as before, what AUTH carries as asterisks."""
-        if not by_client:
-            self.secret = payload.startswith(b"334")
-            return payload
-        if self.secret:
-            self.secret = False
-            body = payload.rstrip(b"\r\n")
-            return b"*" * len(body) + payload[len(body) :]
-        return SECRET.sub(lambda found: found[1] + b"*" * len(found[2]), payload)
+        made = bytearray(payload)
+        for begin, end in self.masked:
+            for n in range(max(begin - at, 0), min(end - at, len(made))):
+                made[n] = made[n] if made[n] in b"\r\n" else 0x2A
+        return bytes(made)
 
 
 def _lines(octets: bytes, at: int, marked: Iterable[Mark]) -> Iterator[tuple[int, int, tuple[Span, ...]]]:
