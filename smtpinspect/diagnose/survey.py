@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
@@ -43,6 +44,7 @@ class Survey(NamedTuple):
     """All mails of a capture, and the connections without one. `fault`: why it could not be read to its end.
 
     `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits.
+    `stopped`: packets that were read when somebody stopped it, 0 else.
     """
 
     cases: list[Case]
@@ -50,6 +52,10 @@ class Survey(NamedTuple):
     specs: Mapping[str, str | Inspector]
     left_out: tuple[int, int]
     tally: Tally
+    stopped: int = 0
+
+
+Watch = Callable[[Engine], AbstractContextManager[object]]  # who looks on while an engine reads
 
 
 class _Open:
@@ -116,24 +122,31 @@ class _Reader:
 
 
 def survey(
-    source: Input, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None = None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
 ) -> Survey:
-    """`inspectors` None: all of EVERY. Raises UsageError like Engine.run."""
+    """`inspectors` None: all of EVERY. On Ctrl-C what was read counts. Raises UsageError like Engine.run."""
     given = tuple(EVERY if inspectors is None else inspectors)
     engine = Engine([*given, Properties()], ports=ports)
     reader = _Reader(dict(zip(engine.labels, given, strict=False)))
-    fault = None
+    fault, stopped = None, 0
     try:
-        for record in engine.run(source):
-            if isinstance(record, Alert):
-                reader.alert(record)
-            elif isinstance(record, Mail):
-                reader.mail(record)
-            elif isinstance(record, Flow):
-                reader.flow(record)
+        with watch(engine) if watch is not None else nullcontext():
+            for record in engine.run(source):
+                if isinstance(record, Alert):
+                    reader.alert(record)
+                elif isinstance(record, Mail):
+                    reader.mail(record)
+                elif isinstance(record, Flow):
+                    reader.flow(record)
     except CaptureError as error:
         fault = error
-    return Survey(reader.cases, fault, reader.specs, (reader.left[0], reader.left[1]), reader.tally)
+    except KeyboardInterrupt:
+        stopped = engine.progress[2]
+    return Survey(reader.cases, fault, reader.specs, (reader.left[0], reader.left[1]), reader.tally, stopped)
 
 
 def _failed(mail: Mail) -> bool:

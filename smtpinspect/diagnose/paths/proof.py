@@ -33,7 +33,8 @@ def of(cases: Iterable[Case], *, secrets: bool = False) -> None:
 
 def _answered_for(case: Case) -> bool:
     """Was it refused by a reply that the server never sent? An RST behind it is no more than its end."""
-    said = any(one.kind == "injected" and one.what == "octets" and one.direction == "server" for one in case.differences)
+    injected = (one for one in case.differences if one.kind == "injected" and one.what == "octets")
+    said = any(one.direction == "server" for one in injected)
     return said and case.observed.broken.kind == "reply"
 
 
