@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from kit import capture as captured
+from kit.broken import Connection
 from smtpinspect.diagnose import survey as surveys
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
@@ -115,6 +118,15 @@ def test_the_receivers_capture_lacks_the_octets_that_decide(tmp_path: Path, capt
     assert case.what_if.relax == ()  # nothing is advised upon a guess
 
 
+def test_with_both_sides_a_refusal_by_the_box_is_no_reset(tmp_path: Path) -> None:
+    spec = "sonicwall,on_match=reply552-rst"
+    client, server = broken(tmp_path, "office-macro", spec)
+    asked = Asked(client, inspectors=(spec,), points=(Point("outside", client), Point("inside", server)))
+    (case,) = diagnose(asked).diagnosis.cases
+    assert (case.observed.outcome, case.observed.broken.kind) == ("refused", "reply")
+    assert place(case, "sonicwall.office-macro") == 0
+
+
 def test_a_reply_that_was_cut_is_named_on_the_receivers_side(tmp_path: Path) -> None:
     _, server = broken(tmp_path, "fake-command", "stormshield")
     case = case_of(server)
@@ -136,6 +148,15 @@ def test_the_rules_to_relax_let_the_mail_through(tmp_path: Path, capture: str, s
     told = sent(capture, f"{spec},off={'+'.join(made.relax)}")
     assert told.hit is None
     assert told.result.fate in ("delivered", "")  # "": there is no mail in it
+
+
+def test_a_mask_that_breaks_a_greeting_of_several_lines_is_relaxed_as_well() -> None:
+    """Off as a rule that breaks, it would still overwrite the codes."""
+    masked = b"220-" + b"*" * 20 + b"\r\n" + b"*" * 13 + b"\r\n"
+    made = Connection().open().say("S", masked, acked=True).wait(5).close("C")
+    told = diagnose(Asked(captured.frames(made.packets), inspectors=("mailguard:pix-4.4",)))
+    (case,) = told.diagnosis.cases
+    assert set(case.what_if.relax) == {"mailguard.banner-multiline-broken", "mailguard.banner-masked"}
 
 
 def test_no_rule_is_relaxed_for_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -18,7 +19,7 @@ from kit import capture, dialogue, wire
 from kit.link import LINKS
 from kit.segment import ACK, FIN, PSH, RST, Segment
 from mta_runs import ABSENT, FOLDER, Run
-from smtpinspect.diagnose.model import Case, Where
+from smtpinspect.diagnose.model import Case, Observed, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.diagnose.trace import traces
@@ -297,6 +298,19 @@ def test_what_mail_declares_tells_what_the_socket_had_taken(size: str, stage: st
     answer = after(made, 0.1, ACK)
     case = case_of([*made, answer.but(ack=text[2].seq), *again(text[2], 0.4, 0.8)])
     assert (told(case)[0], case.observed.stage) == ("datamid", stage)
+
+
+def test_of_a_large_capture_a_few_delivered_mails_of_a_broken_path_are_looked_at() -> None:
+    def case(server: str, outcome: str) -> Case:
+        flow: Any = SimpleNamespace(client="192.0.2.1:4000", server=server, bytes_toserver=9, bytes_toclient=9, mails=1)
+        mail: Any = SimpleNamespace(tx_id=0, start_ns=0, end_ns=1)
+        return Case(flow, mail, observed=Observed(outcome=outcome))
+
+    bad, other = "198.51.100.1:25", "198.51.100.2:25"
+    cases = [*(case(bad, "accepted") for _ in range(90)), *(case(other, "accepted") for _ in range(90))]
+    closer = closer_look([*cases, case(bad, "stalled")])
+    assert [each.flow.server for each in closer] == [bad] * 4
+    assert [each.observed.outcome for each in closer].count("accepted") == 3
 
 
 def test_a_snap_length_hides_the_end_mark() -> None:

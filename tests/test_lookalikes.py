@@ -39,7 +39,7 @@ def judged(*connections: Connection, snaplen: int = capture.SNAPLEN, cut: int = 
         each.transaction = each.script.mails[-1] if each.script is not None and each.script.mails else None
         each.observed = observe(each)
     case = next(case for case in seen.cases if case.flow.client == client)
-    causes, against = lookalikes.judge(case, seen)
+    causes, against = lookalikes.judge(case, lookalikes.around(seen))
     assert not {cause.cause for cause in causes} & {each.cause for each in against}
     return {each.cause: each for each in (*against, *causes)}
 
@@ -363,7 +363,7 @@ def test_every_row_is_whole_and_tried() -> None:
 def test_without_packets_nothing_is_said() -> None:
     octets = capture.pcap(capture.records(small_lost().packets))
     seen = survey(io.BytesIO(octets), [])
-    assert lookalikes.judge(seen.cases[0], seen) == ([], [])
+    assert lookalikes.judge(seen.cases[0], lookalikes.around(seen)) == ([], [])
 
 
 def test_any_part_of_a_capture_can_be_judged() -> None:
@@ -375,4 +375,4 @@ def test_any_part_of_a_capture_can_be_judged() -> None:
             found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
             for case in seen.cases:
                 case.trace = found[case.flow.flow_id]
-                lookalikes.judge(Case(case.flow, case.mail, trace=case.trace), seen)
+                lookalikes.judge(Case(case.flow, case.mail, trace=case.trace), lookalikes.around(seen))

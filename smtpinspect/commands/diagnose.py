@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import exports
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
-from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
+from smtpinspect.commands.console import (
+    DONE,
+    STOPPED,
+    check_output,
+    complain,
+    interruptible,
+    progress,
+    text_out,
+    unreadable,
+)
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
+    from smtpinspect.engine import Engine
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
@@ -68,11 +80,21 @@ def run(words: list[str]) -> int:
             points=tuple(Point(name, file) for name, file in points),
             firewall_logs=tuple(given.firewall_log),
             sweep=given.sweep,
+            watch=lambda engine: _watched(engine, files),
         )
     )
     exports.write(given, own, told.diagnosis, points[0][0] if points else "")
     _report(given, told, files, [f"{name}={file}" for name, file in points])
+    if told.diagnosis.stopped:
+        return complain("stopped; what was read is reported", STOPPED)
     return DONE if told.fault is None else unreadable(told.fault)
+
+
+@contextmanager
+def _watched(engine: Engine, files: Sequence[str]) -> Iterator[None]:
+    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
+    with progress(engine, files, None), interruptible(engine):
+        yield
 
 
 def _arguments(parser: Parser) -> None:

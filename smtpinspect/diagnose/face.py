@@ -6,16 +6,15 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose import contrast
+from smtpinspect.diagnose import contrast, lookalikes
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
-from smtpinspect.diagnose.lookalikes import judge
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import joined, read_file, read_line
 from smtpinspect.diagnose.reading.month import Month, Tally
-from smtpinspect.diagnose.survey import Survey, survey
+from smtpinspect.diagnose.survey import Survey, Watch, survey
 from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
@@ -35,6 +34,7 @@ class Asked(NamedTuple):
     ports: Sequence[int] = PORTS
     points: tuple[Point, ...] = ()  # captures in path order; the first one is the source
     firewall_logs: tuple[str, ...] = ()
+    watch: Watch | None = None  # looks on while the captures are read
     sweep: str = ""  # INSPECTOR[:PROFILE].KNOB: a limit whose values are tried
 
 
@@ -62,7 +62,10 @@ def diagnose(asked: Asked) -> Told:
 
 def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | None:
     """The steps of a diagnosis from packets; why the capture could not be read to its end."""
-    seen = survey(source, asked.inspectors, ports=asked.ports)
+    seen = survey(source, asked.inspectors, ports=asked.ports, watch=asked.watch)
+    if seen.stopped:
+        made.notes.append(f"stopped after {seen.stopped:,} packets: what lies behind was not read")
+        made.stopped = True
     for case in seen.cases:
         case.observed = observe(case, asked.taken)
     closer = closer_look(seen.cases)
@@ -82,9 +85,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
-    told = contrast.of(seen)
+    told, beside = contrast.of(seen), lookalikes.around(seen)
     for case in failed:
-        alike, out = judge(case, seen)
+        alike, out = lookalikes.judge(case, beside)
         rank(case, told, ([*alike, *logged.causes(case)], out))
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)

@@ -302,3 +302,4 @@ class Diagnosis:
     readings: list[Reading] = field(default_factory=list)
     sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out
+    stopped: bool = False  # by Ctrl-C; what was read is told

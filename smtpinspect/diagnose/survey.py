@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
 from smtpinspect.actions import Strength
-from smtpinspect.diagnose.model import Case, Path
+from smtpinspect.diagnose.model import Case
 from smtpinspect.diagnose.properties import NAME as PROPERTIES
 from smtpinspect.diagnose.properties import Properties
 from smtpinspect.diagnose.tally import Tally
@@ -42,8 +43,8 @@ EVERY: Final = (
 class Survey(NamedTuple):
     """All mails of a capture, and the connections without one. `fault`: why it could not be read to its end.
 
-    `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits;
-    `paths`: the cases of each path; `last_ns`: when the last packet of a connection came.
+    `specs`: what each inspector's label stands for; `left_out`: accepted mails, and other cases, beyond the limits.
+    `stopped`: packets that were read when somebody stopped it, 0 else.
     """
 
     cases: list[Case]
@@ -51,8 +52,10 @@ class Survey(NamedTuple):
     specs: Mapping[str, str | Inspector]
     left_out: tuple[int, int]
     tally: Tally
-    paths: Mapping[Path, Sequence[Case]]
-    last_ns: int
+    stopped: int = 0
+
+
+Watch = Callable[[Engine], AbstractContextManager[object]]  # who looks on while an engine reads
 
 
 class _Open:
@@ -80,8 +83,6 @@ class _Reader:
         self.specs = specs
         self.tally = Tally()
         self.cases: list[Case] = []
-        self.paths: dict[Path, list[Case]] = {}
-        self.last_ns = 0
         self.kept, self.left = [0, 0], [0, 0]  # by: is there something to explain?
         self._open: dict[int, _Open] = {}
         self._alerts = 0
@@ -104,7 +105,6 @@ class _Reader:
 
     def flow(self, flow: Flow) -> None:
         known = self._open.pop(flow.flow_id, None) or _Open()
-        self.last_ns = max(self.last_ns, flow.end_ns)
         for mail, mine in known.mails:
             more = [each for each in known.alerts if each[1].tx_id is None or each[1].tx_id == mail.tx_id]
             alerts = _kept(mail, sorted([*mine, *more], key=lambda each: each[0]))
@@ -113,9 +113,7 @@ class _Reader:
             self._case(flow, None, known.alerts[: limits.DIAGNOSED_ALERTS])
 
     def _case(self, flow: Flow, mail: Mail | None, alerts: Sequence[tuple[int, Alert]]) -> None:
-        made = Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs)
-        self.cases.append(made)
-        self.paths.setdefault(made.path, []).append(made)
+        self.cases.append(Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs))
 
     def _room(self, failed: bool) -> bool:
         if self.kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:
@@ -126,25 +124,31 @@ class _Reader:
 
 
 def survey(
-    source: Input, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None = None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
 ) -> Survey:
-    """`inspectors` None: all of EVERY. Raises UsageError like Engine.run."""
+    """`inspectors` None: all of EVERY. On Ctrl-C what was read counts. Raises UsageError like Engine.run."""
     given = tuple(EVERY if inspectors is None else inspectors)
     engine = Engine([*given, Properties()], ports=ports)
     reader = _Reader(dict(zip(engine.labels, given, strict=False)))
-    fault = None
+    fault, stopped = None, 0
     try:
-        for record in engine.run(source):
-            if isinstance(record, Alert):
-                reader.alert(record)
-            elif isinstance(record, Mail):
-                reader.mail(record)
-            elif isinstance(record, Flow):
-                reader.flow(record)
+        with watch(engine) if watch is not None else nullcontext():
+            for record in engine.run(source):
+                if isinstance(record, Alert):
+                    reader.alert(record)
+                elif isinstance(record, Mail):
+                    reader.mail(record)
+                elif isinstance(record, Flow):
+                    reader.flow(record)
     except CaptureError as error:
         fault = error
-    left = reader.left[0], reader.left[1]
-    return Survey(reader.cases, fault, reader.specs, left, reader.tally, reader.paths, reader.last_ns)
+    except KeyboardInterrupt:
+        stopped = engine.progress[2]
+    return Survey(reader.cases, fault, reader.specs, (reader.left[0], reader.left[1]), reader.tally, stopped)
 
 
 def _failed(mail: Mail) -> bool:

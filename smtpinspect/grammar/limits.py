@@ -102,6 +102,7 @@ DIAGNOSED_READINGS: Final = 2_000  # failures of a log that are told one by one;
 CONTRAST_PATHS: Final = 20_000  # of which accepted and cut mails are compared; some 10 KB each at most
 CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
 CONTRAST_NAMED: Final = 3  # of these mails, that a page names
+PATH_CASES: Final = 2_000  # of one path, with which a broken mail is compared
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for

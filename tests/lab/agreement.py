@@ -2,19 +2,20 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from explained import EXPLAINED
 from judge import Judgement
-from rows import PHASES
+from rows import PHASES, Row
 
 TITLES = {
     "matrix": "Senders: real log against prediction, agreeing of all",
     "receivers": "Receivers: real log against prediction, agreeing of all",
     "rules": "Rules at work",
-    "culprits": "Culprits: mails that each rule broke or refused",
+    "culprits": "Culprits: mails that each rule broke or refused, of all",
+    "relaxed": "The same mails with the rules off that diagnose names: arrived, of all",
     "contrast": "Contrast: a path that cuts and one that does not",
     "checked": "Mails as stored and as sent: check against replay",
 }
@@ -30,7 +31,7 @@ def text(judgements: Iterable[Judgement], first: Iterable[Judgement] = ()) -> st
     for group, title in TITLES.items():
         chosen = [each for each in done if each.row.group == group]
         if chosen:
-            parts.append(f"{title}\n\n" + (_list(chosen) if group not in ("matrix", "receivers") else _table(chosen)))
+            parts.append(f"{title}\n\n{_TABLES.get(group, _list)(chosen)}")
     wrong = [each for each in done if each.wrong]
     parts += [_mismatch(each) for each in wrong]
     better = [each for each in first if each.row not in [other.row for other in wrong]]
@@ -49,21 +50,33 @@ def write(judgements: Iterable[Judgement], file: Path) -> None:
     file.write_text(json.dumps([asdict(each) for each in judgements], indent=1) + "\n")
 
 
-def _table(done: list[Judgement]) -> str:
-    """By MTA and phase."""
+def _by_phase(done: list[Judgement]) -> str:
+    """By phase and MTA."""
+    return _table(done, "phase", PHASES, lambda row: (row.phase, row.client if row.group == "matrix" else row.server))
+
+
+def _by_rule(done: list[Judgement]) -> str:
+    """By rule and sender."""
+    return _table(done, "rule", sorted({each.row.fires for each in done}), lambda row: (row.fires, row.client))
+
+
+_TABLES = {"matrix": _by_phase, "receivers": _by_phase, "culprits": _by_rule, "relaxed": _by_rule}
+
+
+def _table(
+    done: list[Judgement], title: str, firsts: Iterable[str], place: Callable[[Row], tuple[str, str]]
+) -> str:
     cells: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
     for each in done:
-        row = each.row
-        mta = row.client if row.group == "matrix" else row.server
-        for phase in (row.phase, "all"):
-            cells[mta, phase].append(not each.wrong)
-            cells["all", phase].append(not each.wrong)
+        first, mta = place(each.row)
+        for cell in ((mta, first), (mta, "all"), ("all", first), ("all", "all")):
+            cells[cell].append(not each.wrong)
     mtas = [*dict.fromkeys(mta for mta, _ in cells if mta != "all"), "all"]
-    phases = [phase for phase in (*PHASES, "all") if ("all", phase) in cells]
-    lines = [["phase", *mtas]]
-    for phase in phases:
-        counts = [cells.get((mta, phase), []) for mta in mtas]
-        lines.append([phase, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts)])
+    rows = [first for first in (*firsts, "all") if ("all", first) in cells]
+    lines = [[title, *mtas]]
+    for first in rows:
+        counts = [cells.get((mta, first), []) for mta in mtas]
+        lines.append([first, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]) for first, *cells in lines)
 
@@ -76,7 +89,7 @@ def _list(done: list[Judgement]) -> str:
 
 
 def _result(each: Judgement) -> str:
-    words = {"arrives": "arrives", "stopped": "stopped, as predicted", "culprit": "stopped", "relaxed": "arrives"}
+    words = {"arrives": "arrives", "stopped": "stopped, as predicted"}
     words |= {"checked": "the same", "contrast": "the wrong rule falls"}
     return words.get(each.row.judged, f"answered {each.row.replied}")
 

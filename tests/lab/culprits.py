@@ -66,7 +66,7 @@ def relaxed(row: Row, rules: Sequence[str]) -> Row:
     before = [word.removeprefix("off=") for word in row.box[1].split(",") if word.startswith("off=")]
     off = "+".join([*before, *rules])
     spec = ",".join([*words, *([f"off={off}"] if off else [])])
-    return replace(row, name=f"{row.name}-relaxed", judged="relaxed", kind="", fires="", box=("-i", spec))
+    return replace(row, name=f"{row.name}-relaxed", group="relaxed", judged="relaxed", kind="", box=("-i", spec))
 
 
 # --- Stormshield ----------------------------------------------------------------------------------------

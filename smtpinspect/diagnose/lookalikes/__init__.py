@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.lookalikes.view import Found, Out, View
 from smtpinspect.diagnose.lookalikes.wire import measure
-from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
+from smtpinspect.grammar import limits
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
 
-__all__ = ["TABLE", "judge"]
+__all__ = ["TABLE", "Around", "around", "judge"]
 
 NEIGHBOURS: Final = 32  # connections of the same path whose packets are compared
 # What a box on the way that ends a connection in the server's name leaves open.
@@ -21,14 +22,14 @@ BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-
 ORDER: Final = tuple(CONFIDENCE)
 
 
-def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
+def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     """Every look-alike of a broken mail: causes, best first, and those that are ruled out.
 
     Needs `case.trace`; without one nothing is said. Those of which the capture cannot tell are in neither list.
     """
     if case.trace is None or not case.trace.packets:
         return [], []
-    view = view_of(case, survey)
+    view = view_of(case, beside)
     ended = case.observed.broken
     box = None
     if ended.by == "middlebox" and ended.kind != "drop":
@@ -38,17 +39,47 @@ def judge(case: Case, survey: Survey) -> tuple[list[Cause], list[Against]]:
     for row in TABLE:
         said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
-            made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, row.remedies, said.degree)
-            causes.append(made)
+            remedies = tuple(_addressed(each, case.path[1].strip("[]")) for each in row.remedies)
+            causes.append(Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree))
         elif said is not None:
             against.append(Against(row.name, "ruled-out", said.why, said.signs))
     return sorted(causes, key=lambda cause: ORDER.index(cause.confidence)), against
 
 
-def view_of(case: Case, survey: Survey) -> View:
+def _addressed(remedy: Remedy, server: str) -> Remedy:
+    """Commands are to be pasted: they name this server."""
+    return remedy._replace(commands=tuple(each.replace("SERVER", server) for each in remedy.commands))
+
+
+class Around(NamedTuple):
+    """What stands around each case of a survey: those of its path, the first ones where there are many; when the last
+    packet of all came; whether the capture is damaged.
+    """
+
+    paths: dict[Path, list[Case]]
+    last_ns: int
+    damaged: bool
+
+
+def around(survey: Survey) -> Around:
+    """Once for all cases of a survey."""
+    paths: dict[Path, list[Case]] = {}
+    last = 0
+    for case in survey.cases:
+        last = max(last, case.flow.end_ns)
+        beside = paths.setdefault(case.path, [])
+        if len(beside) < limits.PATH_CASES:
+            beside.append(case)
+    return Around(paths, last, survey.fault is not None)
+
+
+def view_of(case: Case, beside: Around) -> View:
     """The case among the others of its path."""
     assert case.trace is not None
-    others = [each for each in survey.paths[case.path] if each is not case]
-    traced = (each for each in others if each.trace is not None and each.flow.flow_id != case.flow.flow_id)
-    wires = [(each, measure(each.trace)) for each in islice(traced, NEIGHBOURS) if each.trace is not None]
-    return View(case, measure(case.trace), others, wires, survey.last_ns, survey.fault is not None)
+    others = [each for each in beside.paths.get(case.path, ()) if each is not case]
+    traced = (
+        (each, measure(each.trace)) for each in others
+        if each.trace is not None and each.flow.flow_id != case.flow.flow_id
+    )  # fmt: skip
+    last = max(beside.last_ns, case.flow.end_ns)
+    return View(case, measure(case.trace), others, [*islice(traced, NEIGHBOURS)], last, beside.damaged)

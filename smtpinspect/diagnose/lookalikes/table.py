@@ -16,7 +16,7 @@ _LONGER: Final = Remedy(
 )  # fmt: skip
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
-    ("tcpdump -i any -s0 -w mail.pcap 'host {server} and port 25'",),
+    ("tcpdump -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
     check="smtpinspect transcript mail.pcap tells every octet of the mail",
 )  # fmt: skip
 _ICMP: Final = "let ICMP type 3 code 4 (IPv6: type 2) through, from every router on the path to the sender"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -22,20 +23,36 @@ OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "
 KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
+BESIDE: Final = 3  # delivered mails on the path of a failed one, looked at in a large capture
 QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
 def closer_look(cases: Sequence[Case]) -> list[Case]:
     """Those whose packets tell more than their records: the failed ones, and the encrypted ones that nobody closed. Of
-    a capture that is not large also the delivered ones, whose connections may have been broken behind the mail."""
+    a capture that is not large also the delivered ones, whose connections may have been broken behind the mail; of a
+    large one a few beside each failed one, on its path, which show the same boxes at work."""
     failed = [case for case in cases if case.failed or case.observed.outcome == "aborted"]
     hidden = [case for case in cases if case.observed.outcome == "encrypted"]
     octets = sum(case.flow.bytes_toserver + case.flow.bytes_toclient for case in cases)
     if len(cases) > limits.LOOKED_AT or octets > limits.LOOKED_AT_OCTETS:
         hidden = [case for case in hidden if case.flow.state != "closed"]
         slow = (case for case in cases if not case.failed and _is_last(case) and _slow(case.mail))
-        return [*failed, *hidden, *islice(slow, limits.LOOKED_AT)]
+        return [*failed, *hidden, *islice(slow, limits.LOOKED_AT), *_beside(failed, cases)]
     return [*failed, *(case for case in cases if case.observed.outcome == "accepted" and _is_last(case)), *hidden]
+
+
+def _beside(failed: Sequence[Case], cases: Sequence[Case]) -> Iterator[Case]:
+    """The first delivered ones of the paths of these, each path's a few; those that are slow come by themselves."""
+    wanted = Counter({_path(case): BESIDE for case in failed})
+    for case in cases:
+        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[_path(case)] > 0:
+            wanted[_path(case)] -= 1
+            yield case
+
+
+def _path(case: Case) -> tuple[str, str]:
+    """Addresses of client and server."""
+    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def _slow(mail: Mail | None) -> bool:

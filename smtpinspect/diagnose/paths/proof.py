@@ -27,8 +27,15 @@ def of(cases: Iterable[Case]) -> None:
         case.proved = tuple(_sign(case, each) for each in told(case))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
         broken = break_of(case)
-        if case.failed and broken is not None:
+        if case.failed and broken is not None and not _answered_for(case):
             case.observed = case.observed._replace(broken=broken)
+
+
+def _answered_for(case: Case) -> bool:
+    """Was it refused by a reply that the server never sent? An RST behind it is no more than its end."""
+    injected = (one for one in case.differences if one.kind == "injected" and one.what == "octets")
+    said = any(one.direction == "server" for one in injected)
+    return said and case.observed.broken.kind == "reply"
 
 
 def told(case: Case) -> list[Difference]:
