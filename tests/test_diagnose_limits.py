@@ -200,6 +200,16 @@ def test_what_fits_at_the_defaults_comes_before() -> None:
     assert guesses(case)[HEADER].rank > case.causes[0].rank
 
 
+def test_beside_it_only_what_is_odd_is_guessed() -> None:
+    found = guesses(case_of(mail(text(more=b"X-A: \xc3\xa9\r\n", body=600))))
+    assert set(found) == {"mailguard.body-line-length"}
+
+
+def test_nobody_forbids_to_quit() -> None:
+    found = guesses(case_of(cut(dialogue(HELLO), b"QUIT\r\n")))
+    assert not {"mailguard.cmd-verb", "stormshield.command-denied"} & found.keys()
+
+
 def test_what_is_proved_leaves_nothing_to_guess() -> None:
     made = dialogue(HELLO, MAIL, RCPT, DATA)
     made.say("C", text(1300, body=1400)[:1460], arrives=False).icmp("192.0.2.1", 3, 4, 1280)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.measures import Measure, Seen, measured
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Sign
-from smtpinspect.diagnose.survey import source_of
 from smtpinspect.diagnose.tally import Group, Path, Tally, Trip, path_of
+from smtpinspect.diagnose.trace import source_of
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.script import script_of
 

@@ -22,6 +22,7 @@ from smtpinspect.inspectors.settings import parse
 
 MOST: Final = 6  # such causes of a case
 QUOTED: Final = 3  # words of one
+NEVER: Final = b"QUIT"  # is in no list
 MAPPED: Final = ("asa", "fwsm")  # generations with an ESMTP map
 # How odd a measure is: beyond what its standard allows, beyond what mails usually have, neither.
 BEYOND, UNUSUAL, USUAL = range(3)
@@ -136,8 +137,11 @@ class Guess(NamedTuple):
     place: int
 
 
-def guesses(case: Case, scene: Scene, known: Collection[str], accepted: Seen | None = None) -> tuple[Guess, ...]:
-    """The oddest first. `known`: rules that are told already; `accepted`: what arrived on other connections."""
+def guesses(
+    case: Case, scene: Scene, known: Collection[str], accepted: Seen | None = None, *, odd: bool = False
+) -> tuple[Guess, ...]:
+    """The oddest first. `known`: rules that are told already; `accepted`: what arrived on other connections; `odd`: no
+    measure that is usual."""
     products = _products(case)
     if case.script is None or scene.client.hole is not None or not products:
         return ()
@@ -148,7 +152,9 @@ def guesses(case: Case, scene: Scene, known: Collection[str], accepted: Seen | N
     rows = [*(_counted(case, each, passed, cut, scene) for each in TABLE)]
     rows += [_listed(case, each, passed, cut, scene) for each in LISTS]
     for number, made in enumerate(rows):
-        if made is not None and made.cause.product in products and made.cause.cause not in known:
+        if made is None or made.cause.product not in products or made.cause.cause in known:
+            continue
+        if made.place < USUAL or not odd:
             found.append((made.place, number, made))
     found.sort(key=lambda each: each[:2])
     return tuple(made for _, _, made in found[:MOST])
@@ -214,7 +220,7 @@ def _counted(case: Case, one: Limit, passed: Seen, cut: Seen, scene: Scene) -> G
 
 def _listed(case: Case, one: Listed, passed: Seen, cut: Seen, scene: Scene) -> Guess | None:
     before = passed.words.get(one.measure, {})
-    words = [word for word in cut.words.get(one.measure, {}) if word not in before]
+    words = [word for word in cut.words.get(one.measure, {}) if word not in before and word != NEVER]
     odd = [word for word in words if not word.startswith(_PLAIN[one.measure])]
     shown = [excerpt(word)[:60] for word in (odd or words)]
     fits = _fits(one.specs, _plain(one.measure, shown[0]), one.rule, scene) if shown else None

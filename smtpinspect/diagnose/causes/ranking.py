@@ -81,7 +81,9 @@ def rank(
     if scene is not None and not sure and not confirmed:
         known = {cause.cause for _, _, cause in rules}
         accepted = contrasts.accepted(case) if contrasts is not None else None
-        rules += [(GUESS, each.place, each.cause) for each in limits.guesses(case, scene, known, accepted)]
+        likely = [cause for _, _, cause in rules if cause.alert is not None and cause.confidence != "unlikely"]
+        odd = any("," not in cause.inspector for cause in likely)
+        rules += [(GUESS, each.place, each.cause) for each in limits.guesses(case, scene, known, accepted, odd=odd)]
     for sort, place, each in rules:
         told = each.confidence == "possible" and each.cause.partition(".")[0] in products
         cause = each._replace(confidence="likely") if told else each
