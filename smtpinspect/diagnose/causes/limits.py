@@ -211,7 +211,7 @@ def _counted(case: Case, one: Limit, passed: Seen, cut: Seen, scene: Scene) -> G
         return None
     unit = f" {telling.unit}" if telling.unit else ""
     through = f", at least {before + one.ends:,} came through" if before else ""
-    allows = f"{low:,} to {high:,}" if high else "any number"
+    allows = ", ".join(_allows(each) for each in TABLE if (each.measure, each.ends) == (one.measure, one.ends))
     text = f"{telling.what}: {number + one.ends:,}{unit}{through}; the limit of your box is unknown ({allows}): "
     text += "it fits if it is lower"
     odd = BEYOND if number > telling.most else UNUSUAL if number > telling.usual else USUAL
@@ -264,6 +264,12 @@ def _fits(specs: tuple[str, ...], limit: str, rule: str, scene: Scene) -> tuple[
 def _row(spec: str, rule: str) -> Rule:
     value = "base64" if "encoding" in spec else "100"
     return next(row for row in registry.load(spec.format(value)).table() if row.id == rule)
+
+
+@cache
+def _allows(one: Limit) -> str:
+    low, high = _range(one)
+    return f"{one.rule.partition('.')[0]}: {f'{low:,} to {high:,}' if high else 'any number'}"
 
 
 @cache
