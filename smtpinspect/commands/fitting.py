@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from typing import Final, Literal
 
 from smtpinspect.commands.console import PROG
+from smtpinspect.errors import UsageError
 
 Kind = Literal["capture", "message", "log", "other"]
 
@@ -72,7 +74,6 @@ def kind_of(path: str) -> Kind:
 
 
 def _unpacked(path: str) -> bytes:
-    from smtpinspect.errors import UsageError
     from smtpinspect.source.unpack import Damaged, Octets
 
     try:
@@ -80,6 +81,31 @@ def _unpacked(path: str) -> bytes:
             return Octets(file).read(PIECE)
     except (Damaged, UsageError, OSError):
         return b""
+
+
+def holds_capture(path: str) -> bool:
+    """Does it begin as a capture does, packed or not?"""
+    if _pipe(path) or kind_of(path) != "capture":
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) in MAGICS or _unpacked(path).startswith(MAGICS)
+
+
+def sorted_out(captures: list[str]) -> tuple[list[str], list[str]]:
+    """Captures, and logs that were given as such. Raises UsageError for a message."""
+    kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not _pipe(file)}
+    logs = [file for file, kind in kinds.items() if kind == "log" or (kind != "capture" and _read_as_log(file))]
+    for file, kind in kinds.items():
+        if kind == "message" and file not in logs:
+            raise UsageError(f"{file} holds a message, no capture: smtpinspect check {shlex.quote(file)}")
+    return [file for file in captures if file not in logs], logs
+
+
+def _read_as_log(path: str) -> bool:
+    """Lines without a time in front, bounces without a report."""
+    from smtpinspect.diagnose.reading import recognise
+
+    return not os.path.isdir(path) and recognise(_unpacked(path))
 
 
 def _is_file(word: str, before: str) -> bool:
