@@ -68,7 +68,7 @@ def searched(causes: Iterable[Cause]) -> Iterator[str]:
     if alarms:
         told.append("SNS l_alarm alarmid=" + " or ".join(dict.fromkeys(alarms)))
     for cause in causes:
-        if cause.kind == "rule" and cause.cause in OWN:
+        if cause.cause in OWN and (cause.rank == 0 or cause.alert is not None):
             told.append(OWN[cause.cause])
     products = [cause.product for cause in causes if cause.kind == "rule"]
     for product in dict.fromkeys([*products, *GENERAL]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import files
@@ -11,7 +12,12 @@ from smtpinspect.diagnose.reading.dispatch import LogReader
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 
-__all__ = ["read_bounce", "read_file", "read_line", "recognise"]
+__all__ = ["NO_LINE", "read_bounce", "read_file", "read_line", "recognise"]
+
+# What is said where read_line has nothing to tell.
+NO_LINE: Final = (
+    "no line of a mail server that is known, or none of a delivery: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange"
+)
 
 
 def read_line(text: str) -> Reading | None:
