@@ -18,6 +18,9 @@ from smtpinspect.diagnose.anonymise.writings import apart, together
 from test_anonymise import ALLOWED, TEXTS, WORD, odd, through
 
 
+def quoted(text: bytes) -> bytes:
+    return b"".join(b"=%02X" % octet for octet in text)
+
 
 def split(text: bytes) -> list[bytes]:
     return [bytes((octet,)) for octet in text]
@@ -25,10 +28,10 @@ def split(text: bytes) -> list[bytes]:
 
 WRITINGS = {
     "plain": lambda text: text,
-    "quoted-printable": lambda text: b"".join(b"=%02X" % octet for octet in text),
+    "quoted-printable": quoted,
     "quoted-printable, small": lambda text: b"".join(b"=%02x" % octet for octet in text),
     "quoted-printable, some": lambda text: b"".join(b"=%02X" % c if n % 3 else b"%c" % c for n, c in enumerate(text)),
-    "folded": lambda text: b"=\r\n".join(b"".join(b"=%02X" % c for c in text[n : n + 9]) for n in range(0, len(text), 9)),
+    "folded": lambda text: b"=\r\n".join(quoted(text[n : n + 9]) for n in range(0, len(text), 9)),
     "Q": lambda text: b"Subject: =?utf-8?Q?" + b"".join(b"=%02X" % c if c != 32 else b"_" for c in text) + b"?=",
     "B": lambda text: b"Subject: =?utf-8?B?" + base64.b64encode(text) + b"?=",
     "base64": lambda text: base64.b64encode(text),
