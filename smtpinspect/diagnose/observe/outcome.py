@@ -85,6 +85,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
         return base
     if said.tls_at is not None:
         return _encrypted(base, found, said)
+    if case.mail is not None:
+        base, found = _taken_behind(base, found, steps, case.mail)
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
         found = Ending(Break(), None, 0.0, found.acked)
     return _with_text(base, found, steps, case)
@@ -98,6 +100,25 @@ def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
         return made._replace(broken=Break())
     outcome = OUTCOMES.get(found.broken.kind, base.outcome)
     return made._replace(broken=found.broken, silence=found.silence, outcome=outcome)
+
+
+def _taken_behind(base: Observed, found: Ending, steps: Sequence[Step], mail: Mail) -> tuple[Observed, Ending]:
+    """Behind an RST or FIN that was made in its name the server took the mail; its client had closed by then."""
+    answer = next((step.answer for step in steps if step.verb == TEXT and step.last), None)
+    broken = found.broken
+    if broken.by != "middlebox" or broken.kind not in ("rst", "fin") or broken.packet is None or answer is None:
+        return base, found
+    if not 200 <= (answer.code or 0) < 300 or answer.packet.number < broken.packet:
+        return base, found
+    sign = Sign(answer.packet.number, "behind it the server takes the mail")
+    reply = answer.line.rstrip(b"\r\n").decode("latin-1")
+    place = Place("dotreply", stage("dotreply"))
+    taken = base._replace(outcome="accepted", accepted=_accepted(mail), reply=reply)
+    return taken, found._replace(broken=broken._replace(at=None, signs=(*broken.signs, sign)), place=place)
+
+
+def _accepted(mail: Mail) -> int:
+    return sum(1 for code in mail.rcpt_replies if code is not None and 200 <= code < 300)
 
 
 def _behind(found: Ending) -> bool:
@@ -152,10 +173,9 @@ def _recorded(case: Case) -> Observed:
     mail, flow = case.mail, case.flow
     if mail is None:
         return Observed(confidence=tuple(flow.confidence))
-    accepted = sum(1 for code in mail.rcpt_replies if code is not None and 200 <= code < 300)
     return Observed(
         outcome=mail.outcome,
-        accepted=accepted if mail.outcome == "accepted" else 0,
+        accepted=_accepted(mail) if mail.outcome == "accepted" else 0,
         recipients=len(mail.rcpt_to),
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
