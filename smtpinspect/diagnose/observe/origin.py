@@ -43,9 +43,14 @@ def parted(packets: Sequence[Packet]) -> Parted:
             signs = _signs(packets, n)
             if signs:
                 found = packet, signs
-        if found is None or packet.number != found[0].number:
+        if found is None or not _again(packet, found[0]):
             own.append(packet)
     return Parted(own if found is None else genuine(own, found[0]), found)
+
+
+def _again(packet: Packet, made: Packet) -> bool:
+    """Is it the forged one, or an RST in the same name behind it?"""
+    return packet.number == made.number or (packet.by_client == made.by_client and bool(packet.flags & RST))
 
 
 def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:
