@@ -21,6 +21,7 @@ from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
 KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
+UNREAD: Final = ("unknown", "stalled", "reset", "closed")
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 BESIDE: Final = 3  # delivered mails on the path of a failed one, looked at in a large capture
@@ -71,8 +72,9 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     packets = case.trace.packets
     said = dialogue(packets)
     where = vantage(packets, taken)
-    steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
+    steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
+    base = _answered(base, steps, case.mail)
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
     found = ending(packets, said, where.where) if open_ended else None
@@ -100,6 +102,23 @@ def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
         return made._replace(broken=Break())
     outcome = OUTCOMES.get(found.broken.kind, base.outcome)
     return made._replace(broken=found.broken, silence=found.silence, outcome=outcome)
+
+
+def _number(case: Case, mail: Mail, said: Dialogue) -> int:
+    """Which mail of the dialogue it is, which counts those by their lengths that a snap length hides: the last one is."""
+    cut = "snaplen" in mail.confidence and _is_last(case)
+    return max(mail.tx_id, sum(step.verb == "MAIL" for step in said.steps) - 1) if cut else mail.tx_id
+
+
+def _answered(base: Observed, steps: Sequence[Step], mail: Mail | None) -> Observed:
+    """Of a mail whose text the record could not read to its end: what the reply to it says."""
+    if mail is None or base.outcome not in UNREAD or not set(base.confidence) & {"snaplen", "gap"}:
+        return base
+    answer = next((step.answer for step in steps if step.verb == TEXT and step.last), None)
+    if answer is None or not 200 <= (answer.code or 0) < 300:
+        return base
+    reply = answer.line.rstrip(b"\r\n").decode("latin-1")
+    return base._replace(outcome="accepted", accepted=_accepted(mail), reply=reply, phase=None, stage=None)
 
 
 def _taken_behind(base: Observed, found: Ending, steps: Sequence[Step], mail: Mail) -> tuple[Observed, Ending]:
@@ -209,6 +228,8 @@ def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case 
         if case is not None and case.mail is None:
             hidden = "one-direction" in base.confidence or "mid-stream" in base.confidence
             made = made._replace(outcome="unknown" if hidden else "aborted")
+        elif "snaplen" in base.confidence and base.outcome in KINDS and found.broken.kind == "none":
+            made = made._replace(outcome="unknown", phase=None, stage=None)  # its text's end is hidden
         return made
     outcome = base.outcome if base.outcome in GOOD else OUTCOMES.get(found.broken.kind, base.outcome)
     if found.broken.by == "unknown" and found.silence < 1 and base.outcome == "unknown":
