@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
+
+from kit import capture, wire
 from kit.segment import ACK, PSH, RST
 from smtpinspect.diagnose.causes.scene import scene_of
 from smtpinspect.diagnose.lookalikes.wire import measure
-from test_diagnose_outcome import DATA, HELLO, MAIL, TEXT, after, case_of, segments, told
+from test_diagnose_outcome import DATA, HELLO, MAIL, TEXT, after, case_of, looked_at, segments, told
 
 
 def test_an_rst_that_any_kernel_sends_tells_nothing() -> None:
@@ -39,3 +44,18 @@ def test_who_acknowledged_what_is_the_same_for_everybody() -> None:
         assert scene is not None
         seen = case.observed.octets_acknowledged
         assert (seen, seen) == (scene.client.through, measure(case.trace).client.acked)
+
+
+@pytest.mark.parametrize("snaplen", [82, 96])
+def test_the_replies_tell_of_packets_that_were_cut_when_captured(snaplen: int) -> None:
+    said = HELLO + 2 * (MAIL + DATA + TEXT + "S: 250 queued\n") + "C: QUIT\nS: 221 bye\n"
+    packets = wire.packets(segments(said, close="fin"))
+    octets = capture.pcap(capture.records(packets, snaplen=snaplen))
+    cases = [case for case in looked_at(io.BytesIO(octets)) if case.mail is not None]
+    assert cases and {case.observed.outcome for case in cases} == {"accepted"}
+    assert not any(case.failed for case in cases)
+
+
+def test_a_busy_server_is_quoted() -> None:
+    case = case_of(segments("S: 421 4.3.2 too many connections\n", close="fin"))
+    assert (case.observed.broken.kind, case.observed.reply) == ("reply", "421 4.3.2 too many connections")

@@ -79,6 +79,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
     found = ending(packets, said, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
+        if case.mail is None:
+            base = base._replace(reply=_line(said, refused))
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets) if case.mail is not None else _late_greeting(said, packets)
     if late is not None:
@@ -262,6 +264,13 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
     acked = min(max([0, *(p.acks or 0 for p in own if not p.by_client)]), said.sent[0])
     heard = answer.at if answer is not None else -1
     return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
+
+
+def _line(said: Dialogue, refused: Ending) -> str:
+    """The reply that decided, as it stands in the dialogue."""
+    answers = (said.greeting, *(step.answer for step in said.steps))
+    found = next((one for one in answers if one is not None and one.packet.number == refused.broken.packet), None)
+    return found.line.rstrip(b"\r\n").decode("latin-1") if found is not None else ""
 
 
 def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:
