@@ -68,6 +68,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         made.stopped = True
     for case in seen.cases:
         case.observed = observe(case, asked.taken)
+    fault: CaptureError | None = None
+    if seen.fault is not None and asked.points:
+        made.notes.append(f"{asked.points[0].name}: {seen.fault}")
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
@@ -81,7 +84,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         _read(case, asked.ports)
     fingerprints.of(seen.cases)
     if len(asked.points) > 1:
-        made.notes += points.compare(seen.cases, asked.points, ports=asked.ports)
+        compared = points.compare(seen.cases, asked.points, ports=asked.ports)
+        made.notes += compared.notes
+        fault = compared.fault
         proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
@@ -95,7 +100,7 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     made.cases = seen.cases
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return seen.fault or logged.fault
+    return seen.fault or fault or logged.fault
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

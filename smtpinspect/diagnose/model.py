@@ -26,8 +26,9 @@ Path = tuple[str, str]  # addresses of client and server, without their ports
 # Defined once, for `--help` and for every page; weakest last.
 CONFIDENCE: Final[Mapping[Confidence, str]] = {
     "certain": "the packets themselves, or the firewall's own log, show it",
-    "likely": "the break and a fingerprint of that product on this path fit, and no accepted mail speaks against it",
-    "possible": "the break fits; nothing on this path tells which product it is",
+    "likely": "a rule: the break and a fingerprint of that product on this path fit, and no accepted mail speaks "
+    "against it; a look-alike, which needs no product: other packets of the capture show what it would do",
+    "possible": "a rule or a look-alike: the break fits; nothing else on this path tells which product, or that it was so",
     "unlikely": "it could be, but something in the capture speaks against it",
 }
 DEGREES: Final[Mapping[Degree, str]] = {

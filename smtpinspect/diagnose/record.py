@@ -30,6 +30,8 @@ def _mail(case: Case) -> dict[str, Any]:
         "mail_from": None if mail is None else mail.mail_from,
         "rcpt_to": None if mail is None else mail.rcpt_to,
         "outcome": seen.outcome,
+        "accepted": seen.accepted,
+        "recipients": seen.recipients,
         "stage": seen.stage,
         "phase": seen.phase,
         "break": {"kind": seen.broken.kind, "by": seen.broken.by},

@@ -41,6 +41,7 @@ def page(
         yield ""
     yield from _brief(blocks[WHOLE:], width)
     yield from words.sweep(diagnosis)
+    yield from (line for told in words.partly(diagnosis) for line in wrapped(safe(told), width))
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
     if not blocks:
         yield safe(words.nothing(diagnosis))

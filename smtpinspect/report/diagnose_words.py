@@ -139,7 +139,7 @@ def _alike(case: Case) -> tuple[object, ...]:
 def headline(case: Case) -> Headline:
     """What became of this mail, and whether the firewall's own log says why."""
     head = _became(case)
-    if any(cause.degree == "confirmed" for cause in case.causes):
+    if any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes):
         return head._replace(text=f"{head.text}; CONFIRMED by the firewall's log".removeprefix("; "))
     return head
 
@@ -266,7 +266,24 @@ def nothing(diagnosis: Diagnosis) -> str:
     if len(diagnosis.cases) > 1:
         return "Nothing failed: nothing to explain."
     (case,) = diagnosis.cases
-    return f"{title(case)}: {case.observed.outcome}, nothing to explain"
+    return f"{title(case)}: {case.observed.outcome}{recipients(case)}, nothing to explain"
+
+
+def recipients(case: Case) -> str:
+    """For how many recipients an accepted mail was, where it has any."""
+    seen = case.observed
+    known = seen.outcome == "accepted" and seen.recipients
+    return f" ({seen.accepted:,} of {count(seen.recipients, 'recipient')})" if known else ""
+
+
+def partly(diagnosis: Diagnosis, most: int = 8) -> Iterator[str]:
+    """Of several mails: those that were accepted, but not for all of their recipients."""
+    taken = [case for case in diagnosis.cases if case.observed.outcome == "accepted" and not case.failed]
+    some = [case for case in taken if case.observed.accepted < case.observed.recipients]
+    if len(diagnosis.cases) > 1:
+        yield from (f"{title(case)}: accepted{recipients(case)}" for case in some[:most])
+        if len(some) > most:
+            yield f"and {len(some) - most:,} more that were not accepted for all of their recipients"
 
 
 def placed(sign: Sign) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
-from smtpinspect.diagnose.observe.habits import anyones
+from smtpinspect.diagnose.observe.habits import anyones, habits, off_by
 from smtpinspect.diagnose.observe.origin import NAMES, parted
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
@@ -269,7 +269,10 @@ def _closed(flow: _Flow) -> Ending | None:
     if anyones(closer):
         text = f"this RST could be of any kernel, or of a box: it does not tell that the {by} sent it"
         return Ending(Break(kind, "unknown", closer.number, place.at, (Sign(closer.number, text),)), place)
+    hops = off_by(closer, habits([each for each in flow.of(closer.by_client) if each.number < closer.number]))
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
+    if hops:
+        text += f", but for a TTL that differs by {hops}, as another route makes it"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
 
 

@@ -13,6 +13,7 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 TIMESTAMPS: Final = 8  # RFC 7323 3.2
 NEAR: Final = 2_048  # steps of an IP id between two packets of an end that counts
 FIRST: Final = 4  # packets of an end (SYN, greeting, ...) whose TTLs are its own; a box takes over later
+HOPS: Final = 2  # by which the TTLs of one end differ where its packets take several routes (RFC 2991), or a new one
 WIDER: Final = 4  # times as large a window as any before it: no end opens it at once, with nothing read between
 
 
@@ -61,7 +62,8 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     bare = bool(packet.flags & RST) and packet.field == 0
     if before.ttls and packet.ttl not in before.ttls:
         seen = " or ".join(str(ttl) for ttl in sorted(before.ttls))
-        (weak if packet.ttl in before.seen else strong).append(
+        near = packet.ttl in before.seen or off_by(packet, before) <= HOPS
+        (weak if near else strong).append(
             f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}"
         )
     if before.stamps and not bare and not _stamped(packet):
@@ -77,6 +79,11 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     if not strong and len(weak) < 2:
         return ()
     return tuple(Sign(packet.number, text) for text in (*strong, *weak))
+
+
+def off_by(packet: Packet, before: Habits) -> int:
+    """How many hops its TTL is from the nearest one that its end's first packets have; 0 without any."""
+    return min((abs(packet.ttl - ttl) for ttl in before.ttls), default=0)
 
 
 def anyones(packet: Packet) -> bool:

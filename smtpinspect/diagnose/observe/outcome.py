@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from smtpinspect._core.views import Mail
@@ -25,6 +25,7 @@ UNREAD: Final = ("unknown", "stalled", "reset", "closed")
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 BESIDE: Final = 3  # delivered mails on the path of a failed one, looked at in a large capture
+STEPS: Final = 64  # of what is no mail, in the timeline
 QUOTED: Final = 60  # characters of a command or reply in the timeline
 
 
@@ -73,7 +74,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     said = dialogue(packets)
     where = vantage(packets, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
-    base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
+    base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
@@ -273,13 +274,17 @@ def _line(said: Dialogue, refused: Ending) -> str:
     return found.line.rstrip(b"\r\n").decode("latin-1") if found is not None else ""
 
 
-def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:
+def _timeline(said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> tuple[Moment, ...]:
+    """The handshake, what was said before the first mail, and these steps; of a connection without a mail the last
+    `STEPS` are told."""
+    opening = [*takewhile(lambda step: step.verb != "MAIL", said.steps)]
+    told = [*opening[:STEPS], *steps] if steps and steps[0].verb == "MAIL" else said.steps[-STEPS:]
     first, last = packets[0], packets[-1]
     ack = next((p for p in packets if p.by_client and p.number > first.number and not p.flags & SYN), last)
     made = [_moment("connect", first, ack, "handshake")]
     if said.greeting is not None:
         made.append(_moment("greeting", said.greeting.packet, said.greeting.packet, _short(said.greeting), ack.ns))
-    for step in said.steps:
+    for step in told:
         made.append(_moment(step.phase, step.packet, step.answer.packet if step.answer else last, _told(step)))
     return tuple(made)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert
+from smtpinspect.diagnose.measures import Number, measured
 from smtpinspect.diagnose.model import Case, Cause, Sign
 from smtpinspect.diagnose.reading import files
 from smtpinspect.errors import CaptureError
@@ -22,6 +23,8 @@ from smtpinspect.inspectors.logline import End, LogLine, clean, endpoint
 SLACK: Final = 2.0  # seconds: a log counts whole ones, and writes a moment later
 ZONE: Final = 900.0  # zones differ by quarters of an hour
 FARTHEST: Final = 14.25 * 3600  # no zone is further from UTC; more is another day
+DRIFT: Final = 60.0  # seconds by which a clock may be off besides
+HOUR: Final = 3_600.0
 VOTES: Final = 3  # connections that must agree before a clock may be further off
 SHOWN: Final = 16  # lines of a connection that are kept as signs
 BREAKS: Final = frozenset({"drop", "reset", "rewrite"})  # what a line says was done that may break a mail
@@ -30,6 +33,20 @@ _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 _NUMBER: Final = re.compile(r"(?<!\d)\d{2,5}(?!\d)")
+
+# What a criterion of ASA's `match` counts (Cisco ASA, "Inspection of Basic Internet Protocols": ESMTP).
+_COUNTS: Final[dict[str, Number]] = {
+    "header line length": "header-line",
+    "header length": "header-octets",
+    "header to-fields count": "to-addresses",
+    "body line length": "body-line",
+    "body length": "body-octets",
+    "cmd line length": "command-line",
+    "cmd rcpt count": "rcpt",
+    "sender-address length": "sender",
+    "mime filename length": "filename",
+}
+_OVER: Final = re.compile(r"(.+?) gt (\d{1,10})")
 
 Address = tuple[str, int]
 Ends = frozenset[Address]
@@ -64,14 +81,18 @@ class Joined(NamedTuple):
     notes: list[str]
     lines: dict[int, list[Line]]
     fault: CaptureError | None = None
+    doubts: dict[int, Sign] = {}  # by flow_id: why its lines may be another connection's
 
     def causes(self, case: Case) -> list[Cause]:
         """What the firewall itself says that it did to this connection; nothing of a mail without a failure."""
         made: dict[str, Cause] = {}
         for line in self.lines.get(case.flow.flow_id, ()) if case.failed else ():
-            if line.parsed is None or line.parsed.action not in BREAKS:
+            if line.parsed is None or line.parsed.action not in BREAKS or contradicted(case, line.parsed):
                 continue
             cause = _cause(case, line.parsed, _sign(line))
+            doubt = self.doubts.get(case.flow.flow_id)
+            if doubt is not None:
+                cause = cause._replace(confidence="likely", evidence=(*cause.evidence, doubt))
             before = made.get(cause.cause)
             made[cause.cause] = cause if before is None else before._replace(evidence=before.evidence + cause.evidence)
         # that the connection was ended says less than why
@@ -86,25 +107,48 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
     joined: dict[int, list[Line]] = {}
     silent: set[int] = set()
     fault: CaptureError | None = None
+    doubts: dict[int, Sign] = {}
     for path in paths:
         log = read(path, flows.values())
         fault = fault or log.fault
-        offset, told = _clock(log, flows.values())
+        offset, sure, told = _clock(log, flows.values())
         notes.append(told)
+        met: set[int] = set()
         for flow_id, case in flows.items():
             mine = [line for line in log.found.get(_ends(case), ()) if _meets(line, case, offset)]
+            met.update(line.number for line in mine)
+            if mine and not sure:
+                text = f"its clock would be {_hours(offset)} off: the line may be of another connection"
+                doubts[flow_id] = Sign(None, text, "log")
             joined.setdefault(flow_id, []).extend(mine)
             begin, end = case.flow.start_ns / 1e9 + offset, case.flow.end_ns / 1e9 + offset
             if log.first is not None and log.last is not None and log.first <= end and begin <= log.last:
                 silent.add(flow_id)
+        notes += _elsewhen(log, flows.values(), offset, met)
     for case in cases:
         lines = joined.get(case.flow.flow_id, [])
-        case.logged = tuple(_sign(line) for line in lines[:SHOWN])
+        case.logged = (*(_sign(line) for line in lines[:SHOWN]), *objections(case, lines[:SHOWN]))
         if lines and not any(line.parsed is not None and line.parsed.action in BREAKS for line in lines):
             case.logged += (Sign(None, "the log has this connection, but no alarm that stopped anything"),)
         elif not lines and case.flow.flow_id in silent:
             case.logged = (Sign(None, "the log goes over this time, and has no line of this connection"),)
-    return Joined(notes, joined, fault)
+    return Joined(notes, joined, fault, doubts)
+
+
+def objections(case: Case, lines: Iterable[Line]) -> list[Sign]:
+    """What the capture says against lines of its log."""
+    told = ((line, contradicted(case, line.parsed)) for line in lines if line.parsed is not None)
+    return [Sign(None, f"line {line.number:,} is contradicted by the capture: {why}") for line, why in told if why]
+
+
+def contradicted(case: Case, told: LogLine) -> str:
+    """Why this line cannot be of this mail, which is in the capture as a whole; "" where it may be."""
+    mail, found = case.transaction, _OVER.fullmatch(told.fields.get("criterion", "").removeprefix("match ").lower())
+    measure = _COUNTS.get(found[1]) if found else None
+    if found is None or measure is None or case.script is None or mail is None or not mail.complete or mail.holes:
+        return ""
+    most = measured(case.script, 0, mail.ends)[1].most.get(measure, 0)
+    return f"{found[1]} is {most:,} at most here, not above {int(found[2]):,}" if most <= int(found[2]) else ""
 
 
 # --- reading
@@ -200,8 +244,12 @@ def _ends(case: Case) -> Ends:
 # --- time
 
 
-def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, str]:
-    """By how many seconds the log's clock is ahead of the capture's, and what is to be said of the log."""
+def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, bool, str]:
+    """By how many seconds the log's clock is ahead of the capture's, whether that is beyond doubt, and what is to be
+    said of the log.
+
+    One connection shifts it by a zone only, and a minute besides; any other clock needs `VOTES` that agree.
+    """
     spans: list[tuple[int, float, float]] = []
     for case in cases:
         begin, end = case.flow.start_ns / 1e9, case.flow.end_ns / 1e9
@@ -209,14 +257,23 @@ def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, str]:
             if line.when is not None and line.parsed is not None:
                 spans.append((case.flow.flow_id, line.when - end - SLACK, line.when - begin + SLACK))
     spans = spans[: limits.LOG_JOINED]
-    best, votes = 0.0, 0
+    best, votes, met = 0.0, 0, 0
     for offset in sorted({0.0, *(_offset(low, high) for _, low, high in spans)}, key=abs):
-        agree = {flow_id for flow_id, low, high in spans if low <= offset <= high}
-        if len(agree) > votes and (abs(offset) <= FARTHEST or len(agree) >= VOTES):
-            best, votes = offset, len(agree)
+        within = [flow_id for flow_id, low, high in spans if low <= offset <= high]
+        agree = len(set(within))
+        if agree > votes and (_is_zone(offset) or agree >= VOTES):
+            best, votes, met = offset, agree, len(within)
     about = sum(len(lines) for lines in log.found.values())
     told = f"{log.name}: {log.lines:,} lines, {log.understood:,} of them alarms; {about:,} about this capture"
-    return best, told + _ahead(best) if about else told
+    # a line of the same ports at a third time may as well be of the connection that was captured
+    whole = abs(best - round(best / HOUR) * HOUR) <= DRIFT and abs(best) <= 14 * HOUR + DRIFT and met == len(spans)
+    sure = abs(best) <= DRIFT or votes > 1 or whole
+    return best, sure, told + _ahead(best) if about else told
+
+
+def _is_zone(offset: float) -> bool:
+    zone = round(offset / ZONE) * ZONE
+    return abs(offset - zone) <= DRIFT and abs(zone) <= FARTHEST
 
 
 def _offset(low: float, high: float) -> float:
@@ -227,6 +284,11 @@ def _offset(low: float, high: float) -> float:
     return zone if low <= zone <= high else (low + high) / 2
 
 
+def _hours(seconds: float) -> str:
+    hours, rest = divmod(round(abs(seconds)), 3_600)
+    return f"{hours}:{rest // 60:02d} h"
+
+
 def _ahead(offset: float) -> str:
     if not offset:
         return ""
@@ -234,8 +296,19 @@ def _ahead(offset: float) -> str:
     zone = round(offset / ZONE) * ZONE
     if abs(offset - zone) > SLACK or abs(zone) > FARTHEST:
         return f"; its clock is some {abs(offset):,.0f} seconds {way} the capture's"
-    hours, minutes = divmod(int(abs(zone)) // 60, 60)
-    return f"; its clock is {hours}:{minutes:02d} h {way} the capture's: another zone"
+    return f"; its clock is {_hours(zone)} {way} the capture's: another zone"
+
+
+def _elsewhen(log: Log, cases: Iterable[Case], offset: float, met: set[int]) -> Iterator[str]:
+    """Of lines with the ports of a connection, at a time that is not its own: the first one."""
+    for case in cases:
+        for line in log.found.get(_ends(case), ()):
+            if line.parsed is None or line.when is None or line.number in met:
+                continue
+            apart = line.when - offset - case.flow.start_ns / 1e9
+            when = f"{_hours(apart)} {'after' if apart > 0 else 'before'} {case.flow.client} to {case.flow.server} began"
+            yield f"{log.name}: line {line.number:,} has the same ports at another time, {when}; it was not joined"
+            return
 
 
 def _meets(line: Line, case: Case, offset: float) -> bool:

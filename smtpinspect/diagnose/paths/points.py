@@ -33,8 +33,15 @@ class Point(NamedTuple):
     source: Input
 
 
-def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> list[str]:
-    """Fill `differences` of cases from the first point; what is to be noted about the captures.
+class Compared(NamedTuple):
+    """What is to be noted about the captures; `fault`: why one behind the first was not read to its end."""
+
+    notes: list[str]
+    fault: CaptureError | None = None
+
+
+def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> Compared:
+    """Fill `differences` of cases from the first point.
 
     Of many connections `limits.POINT_CASES` are compared, those that failed first. Raises UsageError like Engine.run.
     """
@@ -42,9 +49,8 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     for case in sorted(cases, key=lambda each: not each.failed):
         if len(chosen) < limits.POINT_CASES:
             chosen.setdefault(case.flow.flow_id, case)
-    if not chosen:
-        return []
     notes: list[str] = []
+    fault: CaptureError | None = None
     flows = [case.flow for case in chosen.values()]
     ways: dict[int, list[tuple[str, Trace | None]]] = {flow.flow_id: [] for flow in flows}
     own = matching.digests(points[0].source, flows)
@@ -52,8 +58,9 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
         if n == 0:
             pairs = [matching.Pair(flow, flow, "itself") for flow in flows]
         else:
-            theirs, fault = _flows(point, ports)
-            notes += fault
+            theirs, damage = _flows(point, ports)
+            notes += [f"{point.name}: {damage}"] if damage is not None else []
+            fault = fault or damage
             pairs = matching.pairs(own, matching.digests(point.source, theirs))
         found = traces(point.source, [pair.two for pair in pairs])
         here = {pair.one.flow_id: found[pair.two.flow_id]._replace(point=point.name) for pair in pairs}
@@ -66,16 +73,16 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
         absent = [name for name, trace in ways[flow.flow_id] if trace is None or not trace.packets]
         if absent:
             notes.append(f"{flow.client} to {flow.server}: no such connection in the capture of {', '.join(absent)}")
-    return notes
+    return Compared(notes, fault)
 
 
-def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], list[str]]:
+def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], CaptureError | None]:
     found: list[Flow] = []
     try:
         found += [record for record in Engine([], ports=ports).run(point.source) if isinstance(record, Flow)]
     except CaptureError as error:
-        return found, [f"{point.name}: {error}"]
-    return found, []
+        return found, error
+    return found, None
 
 
 def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]:
