@@ -272,7 +272,7 @@ def nothing(diagnosis: Diagnosis) -> str:
 def recipients(case: Case) -> str:
     """For how many recipients an accepted mail was, where it has any."""
     seen = case.observed
-    known = seen.outcome == "accepted" and seen.recipients
+    known = seen.outcome == "accepted" and seen.accepted
     return f" ({seen.accepted:,} of {count(seen.recipients, 'recipient')})" if known else ""
 
 

@@ -281,7 +281,10 @@ def _offset(low: float, high: float) -> float:
     if low <= 0 <= high:
         return 0.0
     zone = round((low + high) / 2 / ZONE) * ZONE
-    return zone if low <= zone <= high else (low + high) / 2
+    if low <= zone <= high:
+        return zone
+    early, late = low + SLACK / 2, high - SLACK / 2  # not at the border itself
+    return early if early - early // ZONE * ZONE <= -(-late // ZONE) * ZONE - late else late
 
 
 def _hours(seconds: float) -> str:
