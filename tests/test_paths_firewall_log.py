@@ -14,6 +14,7 @@ from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause
 from smtpinspect.diagnose.paths import firewall_log
 from smtpinspect.diagnose.survey import survey
+from smtpinspect.report.diagnose_words import headline
 from smtpinspect.simulate.captures import Asked as Simulated
 from smtpinspect.simulate.captures import simulate
 
@@ -164,3 +165,50 @@ def test_around_new_year_a_line_is_of_the_year_that_is_near() -> None:
     assert firewall_log._when("<14>Dec 31 23:59:58 fw1: x", None, new_year) == new_year - 2
     assert firewall_log._when("<14>Jan  1 00:00:02 fw1: x", None, new_year - 5) == new_year + 2
     assert firewall_log._when("<14>Feb 30 00:00:02 fw1: x", None, new_year) is None
+
+
+@pytest.mark.parametrize("seconds", [-11_820, -2_820])
+def test_no_zone_is_that_far_off(seconds: float, tmp_path: Path) -> None:
+    client, log = made(*LOGGED[0][:3], tmp_path)
+    shifted(log, seconds)
+    causes, notes, (case,) = confirmed(client, log, LOGGED[0][2])
+    assert causes == [] and not case.logged
+    assert "line 1 has the same ports at another time" in notes[-1] and "it was not joined" in notes[-1]
+
+
+def test_a_quarter_of_an_hour_that_one_connection_tells_is_not_certain(tmp_path: Path) -> None:
+    client, log = made(*LOGGED[0][:3], tmp_path)
+    shifted(log, 9_900)
+    (cause,), _, (case,) = confirmed(client, log, LOGGED[0][2])
+    assert cause.confidence == "likely"
+    assert "may be of another connection" in cause.evidence[1].text
+    assert "CONFIRMED" not in str(headline(case))
+
+
+def test_two_lines_of_the_same_ports_leave_open_which_is_its_own(tmp_path: Path) -> None:
+    client, log = made(*LOGGED[0][:3], tmp_path)
+    other = tmp_path / "other.log"
+    other.write_bytes(log.read_bytes())
+    shifted(log, 3_600)
+    shifted(other, 18_000)
+    log.write_text(log.read_text() + other.read_text())
+    (cause,), notes, _ = confirmed(client, log, LOGGED[0][2])
+    assert cause.confidence == "likely"
+    assert "same ports at another time" in notes[-1]
+
+
+def test_a_line_that_the_capture_contradicts_confirms_nothing(tmp_path: Path) -> None:
+    client, log = made(*LOGGED[2][:3], tmp_path)
+    line = next(line for line in log.read_text().splitlines() if "header line length gt" in line)
+    log.write_text(re.sub(r"line length gt \d+", "line length gt 90000", line) + "\n")
+    causes, _, (case,) = confirmed(client, log, LOGGED[2][2])
+    assert causes == []
+    assert any("contradicted by the capture: header line length is" in sign.text for sign in case.logged)
+
+
+def test_what_only_ended_by_inspection_relaxes_no_rule_of_that_name(tmp_path: Path) -> None:
+    client, log = made(*LOGGED[2][:3], tmp_path)
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if "507003" in line))
+    _, _, (case,) = confirmed(client, log, LOGGED[2][2])
+    assert "mailguard" not in case.what_if.relax
+    assert [cause.confidence for cause in case.causes if cause.cause == LOGGED[2][3]] == ["likely"]

@@ -19,6 +19,7 @@ from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths import points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import survey
+from smtpinspect.report.diagnose_words import headline, shown
 from smtpinspect.source import open_source
 
 PCAPS = Path(__file__).resolve().parent.parent / "pcaps"
@@ -235,3 +236,32 @@ def test_a_packet_that_one_capture_lost_is_no_difference(name: str, tmp_path: Pa
         holed.write_bytes(capture.pcap(frames[:lost] + frames[lost + 1 :], link=link))
         for pair in ((whole, holed), (holed, whole)):
             assert [each for each in found(pair) if each.kind != "lost"] == []
+
+
+@pytest.mark.parametrize("name", ["packed-exe", "office-macro"])
+def test_a_refusal_that_the_server_never_sent_is_the_boxs(name: str, tmp_path: Path) -> None:
+    whole, client, server = PCAPS / f"{name}.pcap", tmp_path / "client.pcap", tmp_path / "server.pcap"
+    words = ["simulate", str(whole), "-i", "sonicwall", "--re-enact", "-o", str(tmp_path / "told.txt")]
+    assert main([*words, "--write-client", str(client), "--write-server", str(server)]) == 0
+    points = (Point("outside", str(client)), Point("inside", str(server)))
+    (case,) = diagnose(Asked(str(client), points=points)).diagnosis.cases
+    seen = case.observed
+    assert (seen.outcome, seen.broken.kind, seen.broken.by) == ("refused", "reply", "middlebox")
+    head = str(headline(case))
+    assert head.startswith("REJECTED: a box between outside and inside, not the server, answered 552")
+    assert any(line.startswith("a box between outside and inside, in the server's name, ack") for line in shown(case))
+
+
+@pytest.mark.parametrize("octets", [b"", b"half"])
+@pytest.mark.parametrize("broken", ["outside", "inside"])
+def test_a_damaged_point_ends_with_status_3(
+    octets: bytes, broken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = PCAPS / "subject-8bit.pcap", tmp_path / "bad.pcap"
+    bad.write_bytes(octets and good.read_bytes()[:1_200])
+    files = {"outside": str(good), "inside": str(good), broken: str(bad)}
+    words = ["diagnose", "--outside", files["outside"], "--inside", files["inside"], "--format", "json"]
+    assert main(words) == 3
+    out, err = capsys.readouterr()
+    assert "bad.pcap: " in err and ("empty" in err or "at byte" in err)
+    assert any(note.startswith(f"{broken}: ") and "bad.pcap: " in note for note in json.loads(out)["notes"])

@@ -28,7 +28,7 @@ CONFIDENCE: Final[Mapping[Confidence, str]] = {
     "certain": "the packets themselves, or the firewall's own log, show it",
     "likely": "a rule: the break and a fingerprint of that product on this path fit, and no accepted mail speaks "
     "against it; a look-alike, which needs no product: other packets of the capture show what it would do",
-    "possible": "a rule or a look-alike: the break fits; nothing else on this path tells which product, or that it was so",
+    "possible": "a rule or a look-alike: the break fits; nothing else tells which product, or that it was so",
     "unlikely": "it could be, but something in the capture speaks against it",
 }
 DEGREES: Final[Mapping[Degree, str]] = {

@@ -158,7 +158,8 @@ def _became(case: Case) -> Headline:
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
+        box = f"a box {between(case)}" if between(case) else "a box on the way"
+        who = f"{box}, not the server," if seen.broken.by == "middlebox" else "the server"
         return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
@@ -316,7 +317,9 @@ def shown(case: Case) -> Iterator[str]:
     yield from (placed(sign) for sign in case.proved)
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
-        yield f"the server acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
+        kept = any(one.kind == "withheld" and one.direction == "client" for one in case.differences)
+        who = f"a box {between(case)}, in the server's name," if kept else "the server"
+        yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
     if seen.silence >= 1:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:

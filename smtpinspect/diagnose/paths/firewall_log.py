@@ -309,7 +309,8 @@ def _elsewhen(log: Log, cases: Iterable[Case], offset: float, met: set[int]) -> 
             if line.parsed is None or line.when is None or line.number in met:
                 continue
             apart = line.when - offset - case.flow.start_ns / 1e9
-            when = f"{_hours(apart)} {'after' if apart > 0 else 'before'} {case.flow.client} to {case.flow.server} began"
+            way = "after" if apart > 0 else "before"
+            when = f"{_hours(apart)} {way} {case.flow.client} to {case.flow.server} began"
             yield f"{log.name}: line {line.number:,} has the same ports at another time, {when}; it was not joined"
             return
 

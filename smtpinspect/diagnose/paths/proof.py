@@ -27,15 +27,43 @@ def of(cases: Iterable[Case]) -> None:
         case.proved = tuple(_sign(case, each) for each in told(case))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
         broken = break_of(case)
-        if case.failed and broken is not None and not _answered_for(case):
+        refusal = _refusal(case)
+        if case.failed and refusal is not None:
+            case.observed = case.observed._replace(
+                outcome="refused",
+                reply=refusal.after.partition(b"\r\n")[0].decode("latin-1"),
+                broken=Break("reply", "middlebox", next(iter(refusal.far), None)),
+            )
+        elif case.failed and broken is not None and not _answered_for(case):
             case.observed = case.observed._replace(broken=broken)
 
 
+def _refusal(case: Case) -> Difference | None:
+    """The reply, which the server never sent, that refused it, while octets of its text were kept back. What it did
+    not get whole it has not taken; FIN and RST behind that reply are no more than its end."""
+    mail = case.transaction
+    first, last = (mail.text_at or 0, mail.text_end) if mail is not None else (0, None)
+    gone = [one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "client"]
+    if not any(first < one.at + one.length and (last is None or one.at < last) for one in gone):
+        return None
+    said = (one for one in case.differences if _put_in(one) and re.match(rb"[45]\d\d", one.after))
+    return next((one for one in said if not _goes_on(case, one)), None)
+
+
+def _goes_on(case: Case, reply: Difference) -> bool:
+    """Does the server say more behind this reply? Then it was one to a command that a box kept back."""
+    end = reply.at + reply.length
+    packets = case.trace.packets if case.trace else ()
+    return any(not p.by_client and p.length and p.at is not None and p.at >= end for p in packets)
+
+
+def _put_in(one: Difference) -> bool:
+    return one.kind == "injected" and one.what == "octets" and one.direction == "server"
+
+
 def _answered_for(case: Case) -> bool:
-    """Was it refused by a reply that the server never sent? An RST behind it is no more than its end."""
-    injected = (one for one in case.differences if one.kind == "injected" and one.what == "octets")
-    said = any(one.direction == "server" for one in injected)
-    return said and case.observed.broken.kind == "reply"
+    """Was it refused by a reply that the server never sent?"""
+    return any(_put_in(one) for one in case.differences) and case.observed.broken.kind == "reply"
 
 
 def told(case: Case) -> list[Difference]:

@@ -57,6 +57,10 @@ def document(
         yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
     elif not blocks:
         yield f"<article><p class='verdict bad0'>{_text(words.nothing(diagnosis))}</p></article>"
+    if some := [*words.partly(diagnosis)]:
+        yield "<article><section><h3>Not for all recipients</h3>"
+        yield from _list(some)
+        yield "</section></article>"
     if diagnosis.notes:
         yield "<article><section><h3>To be known</h3>"
         yield from _list(diagnosis.notes)
