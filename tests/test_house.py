@@ -124,7 +124,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "notices",
                 "trace",
                 "model",
-                "observe | reading | properties",
+                "observe | reading | properties | measures",
                 "tally",
                 "survey",
                 "paths",
@@ -142,7 +142,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured | exports",
+                "reporting | captured | exports | kinds",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",

@@ -20,6 +20,7 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
+from smtpinspect.commands.kinds import holds_capture, sorted_out
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
+    given.captures, logs = sorted_out(given.captures)
+    given.log += logs
     if given.impact:
         return _impact(given)
     points = _points(given)
@@ -125,6 +128,9 @@ def _arguments(parser: Parser) -> None:
 
 def _check(given: argparse.Namespace, points: bool) -> None:
     """Raises UsageError for what makes no sense together."""
+    for file in given.log:
+        if holds_capture(file):
+            raise UsageError(f"--log {file}: this is a capture; give it without --log")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Sign
+from smtpinspect.diagnose.measures import Measure, Seen, measured
+from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
+from smtpinspect.diagnose.properties import SEEN
 from smtpinspect.diagnose.tally import Group, Tally, Trip
+from smtpinspect.diagnose.trace import source_of
+from smtpinspect.grammar import limits
 from smtpinspect.mta.words import iso
 from smtpinspect.simulate.clock import SECOND
+from smtpinspect.simulate.script import script_of
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -19,8 +25,20 @@ LEAST: Final = 0.3  # how much larger the share that is cut must be among those 
 class Contrasts:
     """What a tally says of each case."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, cases: Sequence[Case] = ()) -> None:
         self.tally = tally
+        self.arrived: dict[Path, list[Case]] = {}
+        self.seen: dict[Path, Seen] = {}
+        for case in cases:
+            if case.mail is not None and case.observed.outcome == "accepted":
+                self.arrived.setdefault(path_of(case.flow), []).append(case)
+
+    def accepted(self, case: Case) -> Seen:
+        """What the accepted mails of its path have at least; those on its own connection it tells of itself."""
+        path = path_of(case.flow)
+        if path not in self.seen:
+            self.seen[path] = _measured(self.arrived.get(path, ()), self.tally.paths.get(path))
+        return self.seen[path]
 
     def of_case(self, case: Case) -> list[Contrast]:
         """Properties of this mail that tell the cut mails of its path from the accepted ones, the sharpest first."""
@@ -54,7 +72,38 @@ class Contrasts:
 
 def of(survey: Survey) -> Contrasts:
     """Of all mails of a survey."""
-    return Contrasts(survey.tally)
+    return Contrasts(survey.tally, survey.cases)
+
+
+# Properties (`header-998`) that prove of an accepted mail that a line has more than so many octets.
+_LINES: Final[Mapping[str, Measure]] = {"header": "header-line", "body": "body-line", "command": "command-line"}
+
+
+def _measured(cases: Sequence[Case], group: Group | None) -> Seen:
+    made = Seen()
+    for name, (told, _) in SEEN.items():
+        line, _, limit = name.rpartition("-")
+        counts = group.having.get(told) if group is not None else None
+        if line in _LINES and limit.isdigit() and counts is not None and counts.accepted:
+            made.number(_LINES[line], int(limit) + 1)
+    for case in cases:
+        assert case.mail is not None
+        made.number("rcpt", len(case.mail.rcpt_to))
+        made.number("sender", len(_octets(case.mail.mail_from)))
+        for verb in ("MAIL", "RCPT", "BDAT" if case.mail.bdat else "DATA"):
+            made.word("verb", verb.encode())
+        made.word("sender-address", _octets(case.mail.mail_from))
+        for address in (case.mail.mail_from or "", *case.mail.rcpt_to[: limits.MEASURED_WORDS]):
+            made.word("address", _octets(address))
+        for address in case.mail.rcpt_to[: limits.MEASURED_WORDS]:
+            made.word("domain", _octets(address.rpartition("@")[2]))
+    for case in [each for each in cases if each.trace is not None][: limits.MEASURED_MAILS]:
+        assert case.trace is not None and case.mail is not None
+        script = script_of(source_of(case.trace), 1, ports=(int(case.flow.server.rpartition(":")[2]),))
+        if script is not None and case.mail.tx_id < len(script.mails):
+            end = script.mails[case.mail.tx_id].ends
+            made.merge(measured(script, end, end)[0])
+    return made
 
 
 def _sharpness(one: Contrast) -> float:
@@ -80,3 +129,7 @@ def _named(numbers: tuple[int, ...], mails: int) -> str:
     if mails == 1:
         return f"mail {told}"
     return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
+
+
+def _octets(text: str | None) -> bytes:
+    return (text or "").encode("utf-8", "replace")

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
-from smtpinspect.diagnose.reading import joined, read_file, read_line
+from smtpinspect.diagnose.reading import NO_LINE, joined, read_file, read_line
 from smtpinspect.diagnose.reading.month import Month, Tally
 from smtpinspect.diagnose.survey import Survey, Watch, survey
 from smtpinspect.diagnose.trace import source_of, traces
@@ -130,7 +130,11 @@ def _readings(log: str) -> Iterator[Reading]:
         return
     if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):
         raise UsageError(f"--log {log}: no such file")
-    yield read_line(log) or Reading(log)
+    told = read_line(log)
+    if told is None:
+        shown = log if log.isprintable() and len(log) <= 60 else f"{log[:60].encode('unicode_escape').decode()}..."
+        raise UsageError(f"--log {shown!r} is no file, and {NO_LINE}")
+    yield told
 
 
 def _read(case: Case, ports: Sequence[int]) -> None:

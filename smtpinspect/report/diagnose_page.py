@@ -16,7 +16,6 @@ RICH: Final = 110  # columns from which on there is room for the timeline and fo
 WHOLE: Final = 12  # blocks that are told in full
 BRIEF: Final = 30  # further ones in a line each
 PLACES: Final = 6  # ranks of causes
-NAMES: Final = 6  # rules that share a rank
 LINES: Final = 8  # of one sort: what is ruled out, what is refuted, questions
 PASTED: Final = 400  # characters of captures' names in a command
 COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
@@ -87,8 +86,7 @@ class _Page:
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
         yield from self._told("NOTE", words.notes(case))
-        if self.rich:
-            yield from self._told("TIMELINE", self._timeline())
+        yield from self._told("TIMELINE", self._timeline() if self.rich else self._hidden())
         yield from self._told("CONFIRMED", self._causes("confirmed"))
         yield from self._told("ITS LOG", (words.placed(sign) for sign in words.other_lines(case)))
         yield from self._told("FITS", self._causes("fits"))
@@ -149,6 +147,11 @@ class _Page:
             took = (moment.end_ns - moment.begin_ns) / 1e9
             yield f"{moment.phase:<9} at {at:,.3f} s, took {took:,.3f} s, packet {moment.packet:,}: {moment.told}"
 
+    def _hidden(self) -> Iterator[str]:
+        moments = self.case.observed.timeline
+        if moments:
+            yield f"{count(len(moments), 'step')}: shown from {RICH} columns on, in a pipe, and by --format html"
+
     def _causes(self, degree: str) -> Iterator[str]:
         listed = words.places(self.case.causes, degree)
         for place in listed[:PLACES]:
@@ -159,16 +162,13 @@ class _Page:
     def _cause(self, place: Place) -> str:
         first = place.causes[0]
         lead = f"{first.confidence:<9} " if first.degree == "fits" else ""
-        most = NAMES if self.rich else NAMES // 2
-        name = "" if first.kind == "unknown-filter" else f"{place.names(most)}: "
-        below = words.told(place, 4 if self.rich else 2)
-        return "\n".join([f"{lead}{name}{words.fits(place, most)}", *below])
+        return "\n".join([f"{lead}{words.heading(place)}", *words.told(place, 4 if self.rich else 2)])
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)
         yield from listed[:LINES]
         if len(listed) > LINES:
-            yield f"and {len(listed) - LINES:,} more"
+            yield f"and {len(listed) - LINES:,} more: --format json has them"
 
     def _remedies(self) -> Iterator[str]:
         place = ""

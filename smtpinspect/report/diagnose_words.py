@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import DUPLICATES, span
-from smtpinspect.report.terminal import count
+from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
 
 # Where the flow ended, behind "cut silently", "reset", "closed".
@@ -27,12 +28,26 @@ AT: Final = {
     "dotreply": "at the reply to the final dot",
     "quit": "at QUIT",
 }
+# What the sender still waited for, where nothing of its own was lost.
+AWAITED: Final = {
+    "greeting": "no greeting",
+    "ehlo": "no reply to EHLO",
+    "mail": "no reply to MAIL",
+    "rcpt": "no reply to RCPT",
+    "datacmd": "no reply to DATA",
+    "reply354": "no go-ahead (354) to DATA",
+    "datamid": "no reply to the message",
+    "dotreply": "no reply to the final dot",
+}
+ARRIVED: Final = "MAY HAVE BEEN DELIVERED"
+UNLEARNT: Final = "the server took it, the sender never learnt; retries make duplicates"
+SNAPPED: Final = "packets were cut when they were captured; capture with -s 0"
 ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
 SIDES: Final = {
     "client": "the sender",
     "server": "the server",
     "middlebox": "a box on the way",
-    "unknown": "somebody",
+    "unknown": "somebody (who cannot be told)",
 }
 TAKEN: Final[dict[Where, str]] = {
     "sender": "taken on the sender's side",
@@ -77,15 +92,28 @@ class Place(NamedTuple):
 
     causes: tuple[Cause, ...]
 
-    def names(self, most: int = 100) -> str:
-        return listed([cause.cause for cause in self.causes], " or ", most)
+    def names(self, most: int = 3) -> str:
+        """What they are called; "" for the filter that nobody knows, where it stands alone. Of more than so many rules
+        each product's are counted."""
+        rules = list(dict.fromkeys(cause.cause for cause in self.causes if cause.kind != "unknown-filter"))
+        nobody = [cause.title for cause in self.causes if cause.kind == "unknown-filter"][:1] if rules else []
+        return " or ".join([*nobody, *(rules if len(rules) <= most else _families(self.causes, most))])
 
 
-def listed(texts: Sequence[str], joint: str, most: int) -> str:
-    """Each once; of more than so many the first ones, and how many are left."""
-    once = list(dict.fromkeys(texts))
-    left = f"{joint}{len(once) - most} more" if len(once) > most else ""
-    return joint.join(once[:most]) + left
+def _families(causes: Sequence[Cause], most: int) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for cause in causes:
+        if cause.kind != "unknown-filter":
+            found.setdefault((cause.cause.partition(".")[0], cause.unseen), []).append(cause.cause)
+    for (product, about), names in found.items():
+        once = list(dict.fromkeys(names))
+        if len(once) == 1:
+            yield once[0]
+            continue
+        short = [name.removeprefix(f"{product}.") for name in once]
+        more = " ..." if len(short) > most else ""
+        topic = f" about {about}" if about else ""
+        yield f"one of {len(once)} rules of {product}{topic} ({', '.join(short[:most])}{more})"
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
@@ -109,15 +137,25 @@ def _alike(case: Case) -> tuple[object, ...]:
 
 
 def headline(case: Case) -> Headline:
-    """What became of this mail. Only where the text cannot have arrived it says NOT DELIVERED."""
+    """What became of this mail, and whether the firewall's own log says why."""
+    head = _became(case)
+    if any(cause.degree == "confirmed" for cause in case.causes):
+        return head._replace(text=f"{head.text}; CONFIRMED by the firewall's log".removeprefix("; "))
+    return head
+
+
+def _became(case: Case) -> Headline:
+    """Only where the text cannot have arrived it says NOT DELIVERED."""
     seen, kind = case.observed, case.observed.broken.kind
     at = where(case)
-    if case.mail is None:
-        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
-    if seen.outcome == "accepted":
+    if seen.outcome == "accepted" and case.mail is not None:
+        if case.failed:
+            return Headline(ARRIVED, UNLEARNT, 1)
         some = seen.recipients and seen.accepted < seen.recipients
         partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
         return Headline("DELIVERED", f"the server took it{partly}", 0)
+    if not has_mail(case):
+        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
@@ -125,8 +163,15 @@ def headline(case: Case) -> Headline:
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
-        return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
+        why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
+        return Headline("NOT KNOWN", why, 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
+
+
+def has_mail(case: Case) -> bool:
+    """Is anything of a mail in the capture? Of a connection with TLS nothing is."""
+    mail = case.mail
+    return mail is not None and (mail.mail_from is not None or bool(mail.rcpt_to) or tls(case) != "TLS")
 
 
 def may_have_arrived(case: Case) -> bool:
@@ -136,23 +181,53 @@ def may_have_arrived(case: Case) -> bool:
 
 def _how(case: Case, at: str) -> str:
     seen = case.observed
-    by = SIDES[seen.broken.by]
+    by = _whose(case)
     match seen.broken.kind:
         case "drop":
-            return f"cut silently {at}"
+            points = between(case)
+            how = f"{points}," if points and at else points or "silently"
+            return _unheard(case) or f"cut {how} {at}".rstrip()
         case "rst":
-            return f"reset by {by} {at}"
+            return f"reset by {by} {at}".rstrip()
         case "fin":
-            return f"closed by {by} {at}"
+            return f"closed by {by} {at}".rstrip()
+        case "reply" if seen.reply:
+            return f"{by} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip()
         case _:
             silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
             return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
 
 
+def _unheard(case: Case) -> str:
+    """Of a reply that never came, where nobody is seen to cut anything."""
+    seen = case.observed
+    hidden = "after STARTTLS" if case.script is not None and case.script.tls_at else "inside TLS"
+    if seen.phase is None and tls(case) == "TLS":
+        return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
+    if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
+        return ""
+    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
+    if not gave_up and seen.silence < 1:
+        return f"{AWAITED[seen.phase]} before the capture ends"
+    then = "the sender closed after" if gave_up else "the capture ends after"
+    return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"
+
+
+def between(case: Case, before: str = "") -> str:
+    """The two points between which something was lost, withheld or put in, "" where that is not known."""
+    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
+    return f"{before}between {found.between[0]} and {found.between[1]}" if found is not None else ""
+
+
+def _whose(case: Case) -> str:
+    by = case.observed.broken.by
+    return f"a box {between(case)}" if by != "client" and between(case) else SIDES[by]
+
+
 def where(case: Case) -> str:
     """The place in the dialogue, and in the message as far as it is known."""
     seen, mail = case.observed, case.transaction
-    at = AT.get(seen.phase or "", "")
+    at = AT.get(seen.phase or "", "inside TLS" if tls(case) == "TLS" and seen.broken.kind != "none" else "")
     if seen.phase in ("databody", "datamid") and mail is not None and mail.text_at is not None:
         lost = seen.broken.at if seen.broken.at is not None else seen.octets_acknowledged
         into = lost - mail.text_at
@@ -166,10 +241,14 @@ def where(case: Case) -> str:
 def title(case: Case) -> str:
     """Who to whom; "A connection without a mail" where there was none."""
     mail = case.mail
+    if mail is not None and mail.mail_from is None and not mail.rcpt_to:
+        if tls(case) == "TLS":
+            return "A connection with TLS: its mails cannot be seen"
+        return "A mail without an envelope in the capture"
     if mail is None:
         return "A connection without a mail"
     to = mail.rcpt_to
-    whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody"
+    whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody yet"
     return f"Mail {mail.mail_from or '<>'} to {whom}"
 
 
@@ -201,9 +280,6 @@ def proved(case: Case) -> Iterator[str]:
     yield from shown(case)
     yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
-    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
-        yield vantage(case)
-
 
 def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
@@ -278,13 +354,20 @@ def places(causes: Sequence[Cause], degree: str) -> list[Place]:
     return [Place(tuple(found[rank])) for rank in sorted(found)]
 
 
-def fits(place: Place, most: int = 100) -> str:
-    """What stands behind the names of the causes of a place."""
+def fits(place: Place, most: int = 3) -> str:
+    """What stands behind the names of the causes of a place; nothing where there are too many."""
     first = place.causes[0].alert
     names = len({cause.cause for cause in place.causes})
     one = first is not None and all(c.alert is not None and c.alert.offset == first.offset for c in place.causes)
     same = f"; the same byte fits {'both' if names == 2 else f'all {names}'}" if one and names > 1 else ""
-    return listed([cause.title for cause in place.causes], " / ", most) + same
+    alone = names == 1
+    titles = list(dict.fromkeys(each.title for each in place.causes if alone or each.kind != "unknown-filter"))
+    return " / ".join(titles if len(titles) <= most and names <= most else []) + same
+
+
+def heading(place: Place) -> str:
+    """Names and titles of a place."""
+    return ": ".join(text for text in (place.names(), fits(place).removeprefix("; ")) if text)
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -319,11 +402,24 @@ def contrasts(case: Case) -> Iterator[str]:
 
 
 def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass."""
+    """What would let it pass, as far as that is known."""
     one = case.what_if
-    if one.relax:
-        does = "this mail goes through" if one.passes else "this mail is still cut"
-        yield f"{' and '.join(one.relax)} on pass: {does}"
+    rules = " and ".join(one.relax)
+    if not one.relax:
+        return
+    if one.doubt == "unseen":
+        which = "it is one of these" if len(one.relax) > 1 else "it is this one"
+        yield f"if {which}: switch off {rules} to find out; what they would have seen is not in the capture"
+    elif not one.passes:
+        yield f"{rules} on pass: this mail is still cut"
+    elif one.doubt == "altered":
+        spec = f"-i '{one.spec}' " if one.spec else ""
+        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
+    elif one.doubt == "unanswered":
+        yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"
+    else:
+        yield f"{rules} on pass: this mail goes through"
 
 
 def sweep(diagnosis: Diagnosis) -> Iterator[str]:
@@ -349,9 +445,11 @@ def remedies(case: Case) -> list[Remedy]:
 
 
 def notes(case: Case) -> Iterator[str]:
-    """What this capture cannot tell, and what would."""
+    """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None:
+    if seen.vantage.where != "unknown" or seen.vantage.signs:
+        yield vantage(case)
+    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
     if tls(case) == "TLS":
         begins = _tls_packet(case)

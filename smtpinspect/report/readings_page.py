@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
+from smtpinspect.diagnose.reading import NO_LINE
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
 from smtpinspect.diagnose.reading.month import Group, Month
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
@@ -60,7 +61,7 @@ def _nothing(month: Month) -> Iterator[str]:
     elif month.readings:
         yield "Nothing that tells of a failed delivery."
     else:
-        yield "No line of a mail server that is known: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange."
+        yield f"{NO_LINE[0].upper()}{NO_LINE[1:]}."
 
 
 def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:

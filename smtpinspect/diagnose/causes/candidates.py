@@ -93,6 +93,12 @@ def signed(case: Case, label: str) -> bool:
     )
 
 
+def foreign(case: Case, product: str) -> bool:
+    """Does the path show another product, and nothing of this one?"""
+    shown = {each.product for each in case.fingerprints if each.product}
+    return bool(shown) and product not in shown
+
+
 def _key(one: Candidate, order: dict[str, int]) -> tuple[int, int, int, int, int]:
     return (
         len(one.speaks_against) > 0, one.place, bool(one.look.setting), order.get(one.label, 0), one.alert.offset,

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.causes import hidden as absent
+from smtpinspect.diagnose.causes import limits
 from smtpinspect.diagnose.causes.altered import altered
-from smtpinspect.diagnose.causes.candidates import Candidate, candidates
+from smtpinspect.diagnose.causes.candidates import Candidate, candidates, foreign
 from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
 from smtpinspect.diagnose.contrast import Contrasts
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Fingerprint, Sign
-from smtpinspect.diagnose.survey import EVERY
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 
@@ -58,13 +58,19 @@ def rank(
         out = {(alert.inspector, alert.rule) for alert in found.passed}
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
-        guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
-        rules += [(_class(each, guess), not each.default, _hidden(each)) for each in more]
+        guess = NAMED if absent.named(case) else GUESS
+        rules += [(*_class(case, each, guess), _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
     # a log that says only that the inspection ended it does not tell by which rule
     products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
     sure = any(each.confidence == "certain" and each.cause not in products for each in alike)
     alike = [each for each in alike if each.degree != "confirmed"]
+    if scene is not None and not sure and not confirmed:
+        known = {cause.cause for _, _, cause in rules}
+        accepted = contrasts.accepted(case) if contrasts is not None else None
+        likely = [cause for _, _, cause in rules if cause.alert is not None and cause.confidence != "unlikely"]
+        odd = any("," not in cause.inspector for cause in likely)
+        rules += [(GUESS, each.place, each.cause) for each in limits.guesses(case, scene, known, accepted, odd=odd)]
     for sort, place, each in rules:
         told = each.confidence == "possible" and each.cause.partition(".")[0] in products
         cause = each._replace(confidence="likely") if told else each
@@ -102,11 +108,16 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     return made
 
 
-def _class(one: absent.Hidden, guess: int) -> int:
-    """Of a reply that never came, what the defaults of a product would cut is as likely as what nobody knows."""
+def _class(case: Case, one: absent.Hidden, guess: int) -> tuple[int, int]:
+    """Class and place. Of a reply that never came, what the defaults of a product would cut is as likely as what nobody
+    knows, unless the path shows another product."""
     if one.strong:
-        return OCTET
-    return NOBODY if one.reply and one.default and guess == GUESS else guess
+        return OCTET, not one.default
+    if one.deep or foreign(case, one.rule.partition(".")[0]):
+        return guess, limits.LAST
+    if one.reply and one.default and guess == GUESS:
+        return NOBODY, 0
+    return guess, limits.UNUSUAL if one.default else limits.USUAL
 
 
 def _same(one: Cause, other: Cause) -> bool:
@@ -180,7 +191,7 @@ def _title(one: Candidate) -> str:
 def _hidden(one: absent.Hidden) -> Cause:
     return Cause(
         one.rule, "rule", "possible", one.title, one.evidence, inspector=one.label,
-        product=one.rule.partition(".")[0],
+        product=one.rule.partition(".")[0], unseen=one.about,
     )  # fmt: skip
 
 
@@ -193,7 +204,12 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
     """A filter that no emulation here knows fits whatever was cut."""
     text = "nothing in the capture tells against it"
     if scene is not None and scene.client.lost:
-        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream did not come through"
+        # an RST that acknowledges them may be forged
+        how = "were under way when it was reset" if scene.kind == "rst" else "did not come through"
+        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream {how}"
+    elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
+        text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
+        text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
         text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream did not come through"
     elif scene is not None and scene.kind == "reply":

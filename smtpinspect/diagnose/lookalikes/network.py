@@ -21,6 +21,7 @@ RATE: Final = 0.03  # of segments sent again: TCP suffers
 IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
 IDLE_LEAST_NS: Final = 10 * SECOND
 TOGETHER_NS: Final = 5 * SECOND
+AGAIN_NS: Final = 600 * SECOND  # until when a new attempt belongs to the same outage
 
 
 def path_mtu(view: View) -> Said:
@@ -133,7 +134,7 @@ def loss(view: View) -> Said:
     """Packets get lost at random: others than the last one too, and what was lost comes through later."""
     wire = view.wire
     ways = (wire.client, wire.server)
-    came = [p for way in ways for p in way.recovered]
+    came = [p for way in ways for p in way.recovered if not _unheard(wire, p)]
     sent = sum(len(way.sent) for way in ways)
     lost = [p for way in ways for p in way.lost]
     if not sent:
@@ -151,6 +152,19 @@ def loss(view: View) -> Said:
         others = sent - repeats - len(lost)
         return Out(f"one segment was lost {tries} times, and none of the {others:,} before it", _signs(lost[:1]))
     return Out("nothing had to be sent again") if not lost and not came else None
+
+
+def _unheard(wire: Wire, p: Packet) -> bool:
+    """Was it sent again since its acknowledgement rode on a segment that never came through?"""
+    behind = (each for each in wire.packets if each.number > p.number)
+    for each in behind:
+        if each.by_client == p.by_client:
+            if each.at == p.at and each.length:
+                return False  # before anybody said to have it
+        elif each.acks is not None and p.end is not None and each.acks >= p.end:
+            lost = wire.way(each.by_client).lost
+            return each.length > 0 and any(each.number == one.number for one in lost)
+    return False
 
 
 def idle(view: View) -> Said:
@@ -193,11 +207,27 @@ def outage(view: View) -> Said:
         other = case.mail
         if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
             return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
+    deaf = _deaf(view, began)
+    if deaf is not None:
+        return Found("likely", (deaf,))
     fell = [case for case, each in view.wires if _fell(each, began)]
     if fell:
         text = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
         return Found("likely" if len(fell) > 1 else "possible", (Sign(None, text),))
     return None
+
+
+def _deaf(view: View, began: int) -> Sign | None:
+    """The next connections to this server get no answer to their SYN: no content has decided that."""
+    later = [each for _, each in view.wires if each.packets and 0 < each.packets[0].ns - began < AGAIN_NS]
+    if not later or any(not p.by_client for each in later for p in each.packets):
+        return None
+    syns = [p for each in later for p in each.syns]
+    if len(syns) < FEW:
+        return None
+    first = min(syns, key=lambda p: p.number)
+    text = f"{seconds(first.ns - began)} later {plural(len(syns), 'SYN')} to the same server without any answer"
+    return Sign(first.number, text)
 
 
 def _fell(wire: Wire, began: int) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from typing import Final
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import files
@@ -12,7 +12,12 @@ from smtpinspect.diagnose.reading.dispatch import LogReader
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 
-__all__ = ["read_bounce", "read_file", "read_line", "recognise"]
+__all__ = ["NO_LINE", "read_bounce", "read_file", "read_line", "recognise"]
+
+# What is said where read_line has nothing to tell.
+NO_LINE: Final = (
+    "no line of a mail server that is known, or none of a delivery: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange"
+)
 
 
 def read_line(text: str) -> Reading | None:
@@ -37,15 +42,16 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
     `now`: seconds since 1970, of which times without a year are the past. Raises UsageError for what cannot be opened;
     CaptureError, behind the readings before, where it cannot be read on.
     """
-    if isinstance(source, (str, os.PathLike)) and source != "-":
-        head = files.head(source, limits.MAIL_LOG_HEAD)
-        if is_bounce(head):
-            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS))
-            return
+    log = files.Log(source)
+    if is_bounce(log.head(limits.MAIL_LOG_HEAD)):
+        bounce = log.head(limits.BOUNCE_OCTETS)
+        log.close()
+        yield from read_bounce(bounce)
+        return
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:
-        for line in files.lines(source):
+        for line in files.lines(log):
             yield from reader.feed(line)
     except CaptureError as error:
         fault = error
