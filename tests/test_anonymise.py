@@ -298,8 +298,12 @@ def test_a_damaged_capture_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["anonymise", str(cut), str(cut)]) == 2
     assert main(["anonymise", "-", str(out)]) == 2
     (tmp_path / "empty.pcap").write_bytes(capture.pcap([]))
+    (tmp_path / "none.pcap").write_bytes(bytes(100))
+    before = out.read_bytes()
     assert main(["anonymise", str(tmp_path / "empty.pcap"), str(out)]) == 0
     assert "Nothing in" in capsys.readouterr().out
+    assert main(["anonymise", str(tmp_path / "none.pcap"), str(out)]) == 3
+    assert capsys.readouterr().out == "" and out.read_bytes() == before
 
 
 def test_what_is_not_the_same_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

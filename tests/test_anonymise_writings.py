@@ -14,6 +14,7 @@ import pytest
 
 from kit import wire
 from kit.dialogue import DELIVERY, parse
+from smtpinspect.diagnose.anonymise.streams import Stream
 from smtpinspect.diagnose.anonymise.writings import apart, together
 from test_anonymise import ALLOWED, TEXTS, WORD, odd, through
 
@@ -156,3 +157,38 @@ def test_tags_of_signatures_stay() -> None:
 )  # fmt: skip
 def test_what_names_nobody_stays(line: bytes) -> None:
     assert TEXTS.line(line, reply=True) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        (b"MAIL FROM:<jan.may@sales.project.host>\r\n", b"jan may sales project host"),
+        (b"From: Jan May <root@user.project.example>\r\n", b"jan may root user project"),
+        (b"EHLO user.project.host\r\n", b"user project host"),
+        (b"Received: from root.core.host by base.post.user; x\r\n", b"root core base post user"),
+    ],
+)
+def test_words_of_mail_are_no_excuse_for_a_name(line: bytes, names: bytes) -> None:
+    made = re.split(rb"[^a-z]+", through(line).lower())
+    assert not set(names.split()) & set(made)
+
+
+@pytest.mark.parametrize(
+    ("preface", "at"),
+    [
+        (b"\x05\x01\0\x05\x01\0\x01" + bytes((77, 77, 48, 49)) + b"\0\x19", 7),
+        (b"\x04\x01\0\x19" + bytes((77, 77, 48, 49)) + b"\0", 4),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes((77, 77, 48, 49, 77, 77, 48, 50)) + b"\x11\x11\0\x19", 16),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 7, 99])
+def test_binary_addresses_are_replaced(preface: bytes, at: int, n: int) -> None:
+    """However it is cut into segments."""
+    out = bytearray()
+    stream = Stream(TEXTS, lambda _, old, new: out.extend(new), replies=False)
+    octets = preface + b"EHLO x\r\n"
+    for begin in range(0, len(octets), n):
+        stream.feed(begin, octets[begin : begin + n])
+    stream.flush()
+    assert len(out) == len(octets) and out[:at] == octets[:at]
+    assert out[at : at + 4] == TEXTS.addresses.binary(bytes((77, 77, 48, 49)))

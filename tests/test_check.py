@@ -285,6 +285,14 @@ def test_what_is_no_message_is_told(tmp_path: Path) -> None:
 # ---- the command
 
 
+def test_of_what_is_no_message_nothing_else_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for what in (tmp_path / "absent", tmp_path, PCAPS / "bdat.pcap"):
+        for form in ("text", "json"):
+            assert main(["check", "--format", form, str(what)]) == 2
+            told = capsys.readouterr()
+            assert told.out == "" and len(told.err.splitlines()) == 1
+
+
 def test_the_record_is_that_of_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.eml"
     path.write_bytes((HEAD + "Subject: R\u00e9\n\nx\n").encode())

@@ -68,6 +68,54 @@ def test_what_chance_explains_is_no_worse(tmp_path: Path) -> None:
     assert "all mails, refused" in worse(tmp_path, [Sent()] * 20, [Sent(reply="550 no")] * 10)
 
 
+def test_too_few_to_tell(tmp_path: Path) -> None:
+    """Even if nothing went through any more, chance would explain it."""
+    lost = Sent(reply="550 5.7.1 no")
+    few = compared(tmp_path, [Sent()] * 2, [lost])
+    assert few.too_few and not few.worse and few.record()["too_few"] is True
+    assert compared(tmp_path, [Sent()] * 4, [lost] * 4).too_few
+    enough = compared(tmp_path, [Sent()] * 5, [lost] * 5)
+    assert enough.worse and not enough.too_few
+    assert not compared(tmp_path, [Sent()] * 5, [Sent()] * 5).too_few
+    assert not compared(tmp_path, [Sent()], [Sent(greeting=STARRED)]).too_few  # worse, however few
+    assert compared(tmp_path, [Sent(tls=True)] * 9, [Sent(tls=True)] * 9).too_few
+
+
+def page_of(tmp_path: Path, capsys: pytest.CaptureFixture[str], *sides: Sequence[Sent]) -> list[str]:
+    names = [write(tmp_path / f"{n}.pcap", side) for n, side in enumerate(sides)]
+    assert main(["compare", "--fail-on", "worse", *names]) in (0, 1)
+    return capsys.readouterr().out.replace(f"{tmp_path}/", "").splitlines()
+
+
+def test_the_page_of_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [write(tmp_path / "a.pcap", [Sent()] * 2), write(tmp_path / "b.pcap", [Sent(reply="")])]
+    assert main(["compare", "--fail-on", "worse", *names]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("TOO FEW TO TELL") and "NOT WORSE" not in page
+    assert "2 mails in clear before, 1 mail in clear after" in page
+    assert "accepted: 2 of 2 (100.0%) → 0 of 1 (0.0%)" in page
+
+
+def test_the_next_command_fits_the_mails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def last(*sides: Sequence[Sent]) -> str:
+        return page_of(tmp_path, capsys, *sides)[-1]
+
+    fine, lost = [Sent()] * 6, [Sent(reply="550 5.7.1 no")]
+    assert last(fine, fine) == "Next: smtpinspect diagnose --impact 1.pcap"
+    assert last(fine, fine + lost) == last(fine, lost) == last(fine, lost * 6) == "Next: smtpinspect diagnose 1.pcap"
+    assert last(fine[:1], fine[:1]) == "Next: smtpinspect compare 0.pcap 1.pcap   (with more mails in both)"
+
+
+@pytest.mark.parametrize("command", ["compare", "anonymise"])
+def test_the_help_fits_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
+
+
 def test_chance_is_that_of_fisher() -> None:
     # R.A. Fisher's tea: 4 of 4 told right, by chance once in 70
     assert chance(0, 4, 4, 4) == pytest.approx(1 / 70)
@@ -87,7 +135,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert page.startswith("WORSE") and "in clear → starred" in page and page.rstrip().endswith(f"diagnose {after}")
     assert main(["compare", "--fail-on", "worse", before, after]) == 1
     assert main(["compare", "--fail-on", "worse", after, before]) == 0
-    assert "NOT WORSE" in capsys.readouterr().out
+    assert "TOO FEW TO TELL" in capsys.readouterr().out
     assert main(["compare", "--format", "json", before, after]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["worse"] is True and told["differences"][0]["after"] == "starred"

@@ -15,11 +15,12 @@ IP packets: link headers, comments, names of interfaces and other protocols are
 gone, IP fragments are joined.
 
 kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
-          TTL, TCP options; SMTP commands, keywords and reply codes; names of
-          known header fields, MIME types, charsets, encodings; file extensions;
-          times, days and years of dates, status codes; what of attachments the
-          rules go by (records of a ZIP, directory of a compound file, headers
-          and entry point of a program)
+          TTL, IP ids, flow labels, TCP options with their time stamps (which
+          tell a host's uptime); SMTP commands, keywords and reply codes; names
+          of known header fields, MIME types, charsets, encodings; file
+          extensions; times, days and years of dates, status codes; what of
+          attachments the rules go by (records of a ZIP, directory of a compound
+          file, headers and entry point of a program)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,
           by ones of the same length and the same classes of octets (letters,

@@ -72,8 +72,7 @@ def _text(engine: Engine, given: argparse.Namespace) -> tuple[bool, bool]:
     columns = products(engine.inspectors, engine.labels, given.inspectors or ())
     with text_out(given.out) as (out, width, style):
         page = CheckPage(engine.inspectors, columns, width, style)
-        for line in page.begin():
-            print(line, file=out)
+        # nothing is said of what cannot be read, but that
         for checked in check(given.messages, engine, utf8=given.smtputf8):
             for line in page.message(checked):
                 print(line, file=out)

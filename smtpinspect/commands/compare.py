@@ -12,18 +12,21 @@ COMPARE_HELP: Final = """\
 worse is, and nothing else:
 {worse}
 Shares count when chance explains the difference less often than once in 100
-(Fisher's exact test, one-sided; of properties, divided by their number). Servers are compared by address and port.
+(Fisher's exact test, one-sided; of properties, divided by their number).
+TOO FEW TO TELL: of so few mails no difference counts, even if none of those
+after the change went through (5 before and 5 after are enough). Servers are
+compared by address and port.
 
---format json prints {{worse, differences: [{{what, before, after, worse}}],
-before, after}}; the last two hold connections, tls, mails, outcomes,
+--format json prints {{worse, too_few, differences: [{{what, before, after,
+worse}}], before, after}}; the last two hold connections, tls, mails, outcomes,
 properties, servers.
 
 examples:
   smtpinspect compare monday.pcap tuesday.pcap
   smtpinspect compare --fail-on worse before.pcap after.pcap || echo undo it
 
-exit status: 0 done; 1 --fail-on worse, and it is; 2 wrong usage; 3 a capture
-could not be read to its end
+exit status: 0 done; 1 --fail-on worse, and it is (too few is not);
+2 wrong usage; 3 a capture could not be read to its end
 """
 
 

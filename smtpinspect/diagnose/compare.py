@@ -140,10 +140,17 @@ class Comparison(NamedTuple):
     def worse(self) -> bool:
         return any(one.worse for one in self.differences)
 
+    @property
+    def too_few(self) -> bool:
+        """Not worse, but of so few mails that chance would explain it even if none of those after went through."""
+        before, after = self.before.all.mails, self.after.all.mails
+        return not self.worse and chance(0, before, after, after) >= CHANCE
+
     def record(self) -> dict[str, Any]:
         """The object of `--format json`."""
         return {
             "worse": self.worse,
+            "too_few": self.too_few,
             "differences": [one._asdict() for one in self.differences],
             "before": self.before.record(),
             "after": self.after.record(),

@@ -17,15 +17,16 @@ def page(
 ) -> Iterator[str]:
     """The lines of the page. `overwritten`: there was a file of this name."""
     compared = done.compared
+    if not compared.connections:
+        if done.fault is None:
+            yield f"Nothing in {safe(before)} is SMTP: {safe(out)} is not written. Other server ports: --port N"
+        return
     was = " (the file that was there is overwritten)" if overwritten else ""
     yield f"{safe(out)}: {count(done.packets, 'packet')} of {count(compared.connections, 'SMTP connection')}{was}"
     if done.left_out:
         yield f"  {count(done.left_out, 'frame')} of {safe(before)} that belong to no SMTP connection are not in it"
     if done.encrypted:
         yield f"  TLS in {count(done.encrypted, 'connection')}: what it carries is zeros"
-    if not compared.connections:
-        yield f"Nothing in {safe(before)} is SMTP. Other server ports: --port N"
-        return
     yield ""
     mails = count(compared.mails, "mail")
     if compared.same:

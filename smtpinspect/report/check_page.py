@@ -33,9 +33,13 @@ class CheckPage:
         self.rules: Counter[str] = Counter()
         self.files: set[str] = set()
         self.first = ""
+        self.begun = False
 
-    def begin(self) -> Iterator[str]:
-        """What is emulated."""
+    def _begin(self) -> Iterator[str]:
+        """What is emulated, above the first line."""
+        if self.begun:
+            return
+        self.begun = True
         told = [f"{one.title} ({one.note})" if one.note else one.title for one in self.columns]
         if told:
             yield from wrapped(f"Emulated here, not the products themselves: {'; '.join(told)}.", self.width)
@@ -43,6 +47,7 @@ class CheckPage:
 
     def message(self, checked: Checked) -> Iterator[str]:
         """One message; nothing of one that trips no rule, unless it is the only one."""
+        yield from self._begin()
         self.messages += 1
         self.files.add(checked.stored.file) if len(self.files) < 2 else None
         if not checked.fired:
@@ -83,6 +88,7 @@ class CheckPage:
 
     def end(self, unjudged: Iterable[Unjudged]) -> Iterator[str]:
         """Sums, what was not judged, and what to do next."""
+        yield from self._begin()
         if self.tripped > SHOWN:
             yield f"… and {count(self.tripped - SHOWN, 'more message')} that trip rules"
         if self.messages > 1 and self.rules:

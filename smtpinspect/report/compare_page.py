@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.compare import PROPERTIES, Comparison, Difference, Side, share
-from smtpinspect.report.terminal import Style, padded, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, padded, program, safe, wide, wrapped
 
 SHOWN: Final = 30  # differences of each sort
 
@@ -20,7 +20,17 @@ def page(made: Comparison, names: tuple[str, str], width: int | None, style: Sty
         empty = [name for name, one in zip(names, (made.before, made.after), strict=True) if not one.connections]
         yield f"no SMTP in {safe(' and '.join(empty))}: nothing to compare."
         return
-    yield style("WORSE" if worse else "NOT WORSE", "red" if worse else "green") + "  (what that means: --help)"
+    if made.too_few:
+        yield style("TOO FEW TO TELL", "yellow") + "  (what that means: --help)"
+        few = [f"{count(one.all.mails, 'mail')} in clear" for one in (made.before, made.after)]
+        yield from wrapped(
+            f"{few[0]} before, {few[1]} after: chance explains any difference between so few. What became of them:",
+            width,
+            "  ",
+        )
+        yield from wrapped(f"accepted: {' → '.join(_accepted(one) for one in (made.before, made.after))}", width, "  ")
+    else:
+        yield style("WORSE" if worse else "NOT WORSE", "red" if worse else "green") + "  (what that means: --help)"
     yield from _listed(worse, width)
     if other:
         yield style("OTHERWISE DIFFERENT", "bold")
@@ -28,7 +38,22 @@ def page(made: Comparison, names: tuple[str, str], width: int | None, style: Sty
     yield ""
     yield from _sums(made.before, made.after)
     yield ""
-    yield f"Next: {program()} diagnose {'' if worse else '--impact '}{shlex.quote(names[1])}"
+    yield f"Next: {_next(made, names)}"
+
+
+def _accepted(one: Side) -> str:
+    return share(one.all.outcomes["accepted"], one.all.mails)
+
+
+def _next(made: Comparison, names: tuple[str, str]) -> str:
+    """What was not accepted is diagnosed; else what would be cut is counted, or more is captured."""
+    before, after = map(shlex.quote, names)
+    mails = made.after.all
+    if made.worse or mails.outcomes["accepted"] < mails.mails:
+        return f"{program()} diagnose {after}"
+    if made.too_few:
+        return f"{program()} compare {before} {after}   (with more mails in both)"
+    return f"{program()} diagnose {'--impact ' if mails.outcomes['accepted'] else ''}{after}"
 
 
 def _listed(rows: Sequence[Difference], width: int | None) -> Iterator[str]:

@@ -18,7 +18,8 @@ from smtpinspect.errors import CaptureError, UsageError
 
 
 class Anonymised(NamedTuple):
-    """What was written. `left_out`: frames of no SMTP connection; `fault`: why IN could not be read to its end."""
+    """What was written: nothing where there was no SMTP connection. `left_out`: frames of no such connection; `fault`:
+    why IN could not be read to its end."""
 
     packets: int
     left_out: int
@@ -47,6 +48,8 @@ def anonymise(
     texts = Texts(key)
     laid = lay(path, texts, ports)
     try:
+        if not laid.flows:
+            return Anonymised(0, 0, 0, Compared(0, 0, 0, ()), laid.fault)
         try:
             with open(out, "wb") as file:
                 written = write(path, file, laid, texts)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.views import Flow, TapeSink
+from smtpinspect.diagnose.anonymise import prefaces
 from smtpinspect.diagnose.anonymise.files import file
 from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.diagnose.anonymise.words import KEPT
@@ -72,6 +73,13 @@ class Stream:
                 self._put(found[0], found[1] + bytes(len(found[2])))
                 del self._buffer[: found.end()]
             elif len(self._buffer) < _SOCKS_MOST:
+                return
+        if not self._replies and not self._at and self._buffer:
+            head = bytes(self._buffer[: prefaces.MOST])
+            if made := prefaces.replaced(head, self._texts.addresses):
+                self._put(head[: len(made)], made)
+                del self._buffer[: len(made)]
+            elif prefaces.waits(head):
                 return
         while self._buffer:
             n = self._buffer.find(b"\n") + 1

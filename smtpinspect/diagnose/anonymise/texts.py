@@ -23,6 +23,8 @@ _STAYS: Final = (
     rb"(?<![\w:])\d\d?:\d\d(?::\d\d)?(?![\w:])", rb"(?<=:\d\d )[+-]\d{4}\b", rb"(?<!\w)\d\d?(?= " + _MONTH + rb" )",
     rb"(?<=" + _MONTH + rb" )\d\d?(?= \d\d:)", rb"(?<=" + _MONTH + rb"  )\d(?= \d\d:)",
     rb"(?<=" + _MONTH + rb" )(?:19|20)\d\d(?!\w)", rb"(?<=:\d\d )(?:19|20)\d\d(?!\w)",
+    rb"(?<=\d )" + _MONTH + rb"(?!\w)", rb"(?<!\w)" + _MONTH + rb"(?= +\d)",
+    rb"(?<!\w)(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?=,? +(?:\d|" + _MONTH + rb" ))",
     # status codes, versions
     rb"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)", rb"(?<![\w.])1\.0(?![\w.]*\d)",
     rb"(?<=(?i:exim) )\d\.\d\d(?!\w)", rb"(?<=(?i:sendmail) )8\.\d\d?\.\d\d?(?:/8\.\d\d?\.\d\d?)?(?![\w.])",
@@ -37,6 +39,9 @@ _TOKENS: Final = (
     rb"(?P<stays>" + rb"|".join(_STAYS) + rb")"
     rb"|(?P<address>" + TEXT.pattern + rb")"
     rb"|(?P<count>\b(?i:(?:SIZE[ =]|BDAT |XEXCH50 )\d+|BODY=8BITMIME))"
+    # what names somebody whatever words it is made of: mailboxes, and the names of hosts that say who they are
+    rb"|(?P<mailbox>[\w.!#$%&'*+/?^`{|}~\x80-\xff-]*@[A-Za-z0-9.\x80-\xff-]+)"
+    rb"|(?P<host>(?:(?<=(?i:EHLO|HELO|from) )|(?<=(?i: by) ))[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"
     rb"|(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
     rb"|(?P<entities>(?:&\#[xX]?[0-9A-Fa-f]{1,6};)+)"
     # s p a c e d, and UTF-16
@@ -44,6 +49,7 @@ _TOKENS: Final = (
     + _ONE + rb"(?:(?P=gap)" + _ONE + rb")+(?![A-Za-z0-9\x80-\xff]))"
     rb"|(?P<word>[A-Za-z0-9\x80-\xff]+)"
 )  # fmt: skip
+_HOSTS: Final = (b"mail", b"mx", b"smtp", b"relay", b"com")  # parts of names that name nobody
 _TOKEN: Final = re.compile(_TOKENS)
 # The names of tags (RFC 6376 3.2), in the header fields that hold such.
 _TAGGED: Final = re.compile(rb"(?P<tag>(?<=[;:\s])[A-Za-z]{1,2}(?=[ \t]*=))|" + _TOKENS)
@@ -108,12 +114,17 @@ class Texts:
             return text[:2] + _TOKEN.sub(self._replaced, text[2:-3]) + text[-3:]
         if kind == "entities":
             return self._entities(text)
+        if kind in ("mailbox", "host"):
+            return _WORD.sub(self._named, text)
         if kind == "spaced":
             return self._spaced(text)
         return self.word(text)
 
     def _words(self, text: bytes) -> bytes:
         return re.sub(rb"[A-Za-z0-9]+", lambda found: self.word(found[0]), text)
+
+    def _named(self, found: re.Match[bytes]) -> bytes:
+        return found[0] if found[0].lower() in _HOSTS else self._another(found[0])
 
     def _spaced(self, text: bytes) -> bytes:
         """Replaced as the one word that it is."""
@@ -134,6 +145,9 @@ class Texts:
         """Another word for this one; words that name nobody stay."""
         if word.isascii() and not word.isdigit() and word.lower().decode() in KEPT:
             return word
+        return self._another(word)
+
+    def _another(self, word: bytes) -> bytes:
         return self._other(word) if len(word) <= 256 else self._made(word)
 
     def _made(self, word: bytes) -> bytes:

@@ -59,7 +59,7 @@ _EXECUTABLE: Final = """
 """
 _SERVERS: Final = """
     postfix exim sendmail opensmtpd qmail qmqp exchange microsoft esmtp server gnu debian ubuntu linux
-    mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec gmt utc est edt cet cest pst pdt
+    gmt utc est edt cet cest pst pdt
     tlsv1 tlsv1_2 tlsv1_3 tls1 ecdhe dhe rsa aes128 aes256 gcm sha384 chacha20 poly1305 envelope invoked uid network
 """
 
