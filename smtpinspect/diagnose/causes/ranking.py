@@ -211,7 +211,8 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
         text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
-        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream did not come through"
+        how = "were not acknowledged here" if scene.side == "receiver" else "did not come through"
+        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream {how}"
     elif scene is not None and scene.kind == "reply":
         text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
     sign = Sign(scene.packet if scene is not None else None, text)
