@@ -166,7 +166,7 @@ def test_an_rst_with_another_ttl_is_none_of_the_servers() -> None:
 
 def test_the_servers_own_rst_is_the_servers() -> None:
     made = segments(HELLO + MAIL + "C: DATA\n")
-    case = case_of([*made, after(made, 0.1, RST, window=0)])
+    case = case_of([*made, after(made, 0.1, RST)])
     assert told(case) == ("datacmd", "rst", "server")
 
 

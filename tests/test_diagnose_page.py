@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture, looked_at
-from smtpinspect.diagnose.model import Break, Case, Diagnosis, Vantage
+from smtpinspect.diagnose.model import Break, Case, Diagnosis, Difference, Vantage
 from smtpinspect.report import diagnose_page, diagnose_words
 from smtpinspect.report.terminal import Style, wide
 
@@ -53,7 +53,10 @@ def test_the_page_goes_from_what_is_proved_to_what_to_ask(found: Diagnosis) -> N
     starts = [line.split()[0] for line in lines if line.split() and line.split()[0] in LABELS and line[0] != " "]
     assert starts == LABELS
     assert lines[0].startswith("Mail alice@example.org to bob@example.net   message-id <minutes@")
-    assert lines[1] == "NOT DELIVERED: cut silently inside the message headers, from its byte 0 on"
+    head = "NOT DELIVERED: cut silently inside the message headers, from its byte 0 on"
+    assert lines[1] == f"{head}; CONFIRMED by the firewall's log"
+    assert section(lines, "NOTE").startswith("taken on the sender's side (guessed: ")
+    assert "guessed" not in section(lines, "PROVED")
     assert lines[-1] == "Next: smtpinspect diagnose mail.pcap --format html -o diagnosis.html"
 
 
@@ -115,7 +118,7 @@ def test_many_rules_of_one_rank_are_counted(found: Diagnosis) -> None:
 
 def test_a_wide_terminal_gets_the_timeline(found: Diagnosis) -> None:
     assert "TIMELINE" in text(found, 120)
-    assert "TIMELINE" not in text(found, 80)
+    assert section(told(found, 80), "TIMELINE") == "2 steps: shown from 110 columns on, in a pipe, and by --format html"
 
 
 @pytest.mark.parametrize(("phase", "arrived"), [("datamid", False), ("dot", True), ("dotreply", True)])
@@ -136,6 +139,46 @@ def test_a_reply_is_told_with_who_gave_it(found: Diagnosis, reply: str, by: str,
     found.cases = [again(found.cases[0], outcome="refused", reply=reply, phase="dotreply", broken=Break("reply", by))]
     assert words in text(found)
     assert "MAY HAVE BEEN" not in text(found)
+
+
+def test_a_mail_whose_sender_never_learnt_that_it_was_taken(found: Diagnosis) -> None:
+    (case,) = found.cases
+    lost = again(case, outcome="accepted", phase="dotreply", broken=Break("rst", "middlebox", 17))
+    want = "MAY HAVE BEEN DELIVERED: the server took it, the sender never learnt; retries make duplicates"
+    assert str(diagnose_words.headline(lost)) == want
+    taken = again(case, outcome="accepted", accepted=1, phase=None, broken=Break())
+    assert str(diagnose_words.headline(taken)) == "DELIVERED: the server took it"
+
+
+@pytest.mark.parametrize(
+    ("phase", "broken", "words"),
+    [
+        ("dotreply", Break("drop", "server", 9), "no reply to the final dot; the capture ends after 5 min"),
+        ("dotreply", Break("drop", "middlebox", 9), "cut silently at the reply to the final dot"),
+        ("greeting", Break("drop", "unknown", 9), "no greeting; the capture ends after 5 min"),
+        ("datamid", Break("drop", "unknown", 9, 4000), "cut silently inside the message"),
+    ],
+)
+def test_silence_is_no_cut(found: Diagnosis, phase: str, broken: Break, words: str) -> None:
+    case = again(found.cases[0], phase=phase, broken=broken, silence=300.0)
+    case.causes, case.transaction = [], None
+    assert words in str(diagnose_words.headline(case))
+
+
+def test_silence_behind_starttls_has_a_place(found: Diagnosis) -> None:
+    dropped = Break("drop", "middlebox", 9)
+    case = again(found.cases[0], phase=None, stage=None, outcome="stalled", broken=dropped, silence=19.0)
+    assert case.script is not None and case.transaction is not None
+    case.causes, case.mail = [], None
+    case.script = case.script._replace(tls_at=case.transaction.text_at)
+    assert str(diagnose_words.headline(case)) == "NO MAIL SEEN: silent after STARTTLS: 19 s without an answer"
+
+
+def test_the_points_between_which_it_was_cut_are_named(found: Diagnosis) -> None:
+    case = again(found.cases[0])
+    case.causes = []
+    case.differences = (Difference("dropped", ("outside", "inside"), "client", 97),)
+    assert "NOT DELIVERED: cut between outside and inside, inside the message" in str(diagnose_words.headline(case))
 
 
 def test_a_reply_is_quoted_whole_where_the_dialogue_has_it() -> None:

@@ -13,11 +13,13 @@ from kit.broken import Connection, message
 from kit.wire import Ends, Packet
 from smtpinspect.diagnose import lookalikes
 from smtpinspect.diagnose.lookalikes.table import NAMES, TABLE
-from smtpinspect.diagnose.model import Against, Case, Cause
+from smtpinspect.diagnose.model import Against, Case, Cause, Reading
 from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.errors import CaptureError
+from smtpinspect.grammar.words import PHASES
 from smtpinspect.simulate.script import script_of
 
 FIRST = 1460  # octets of a full segment
@@ -387,6 +389,17 @@ def test_every_row_is_whole_and_tried() -> None:
         assert row.remedies
         assert row.clears
         assert row.source
+
+
+def test_a_log_line_calls_them_by_the_same_names() -> None:
+    phases, kinds = PHASES[:-1], ("drop", "rst", "fin", "reply")
+    told = {
+        cause.cause
+        for phase in phases for kind in kinds
+        for cause in explained(Reading("", "exim", (str(phase),), (kind,), fate="deferred")).causes
+        if cause.kind == "look-alike"
+    }  # fmt: skip
+    assert len(told) == 7 and told <= set(NAMES)
 
 
 def test_without_packets_nothing_is_said() -> None:

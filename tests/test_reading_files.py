@@ -6,6 +6,8 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import threading
 import time
 import tracemalloc
 from calendar import timegm
@@ -33,6 +35,19 @@ def test_packed_files_are_told_by_their_octets(tmp_path: Path, pack: object) -> 
     path.write_bytes(pack((LINE + "\n").encode() * 3))  # type: ignore[operator]
     assert [each.phases for each in reading.read_file(path)] == [("rcpt",)] * 3
     assert reading.recognise(LINE.encode())
+
+
+BOUNCE = b"From: Mailer-Daemon@a.example\nX-Failed-Recipients: u@example.net\n\n  u@example.net\n    host mx: 550 no\n"
+
+
+@pytest.mark.parametrize(("octets", "phases"), [((LINE + "\n").encode() * 3, 3), (gzip.compress(BOUNCE), 1)])
+def test_a_pipe_can_be_read_once_only(tmp_path: Path, octets: bytes, phases: int) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(octets,))
+    writer.start()
+    assert len([each for each in reading.read_file(path) if each.phases]) == phases
+    writer.join()
 
 
 def test_what_stood_before_the_damage_is_read(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from smtpinspect.source import Input, open_source
 from smtpinspect.source.again import frames_again
 
 WRAP: Final = 1 << 32
+BEHIND_NS: Final = 900 * SECOND  # a reply to the text takes 600 s at most (RFC 5321 4.5.3.2.6)
 RAW: Final = 101  # LINKTYPE_RAW: a trace holds whole IP packets
 
 
@@ -140,19 +141,33 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
                     break
             continue
         pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
-        for flow, by_client in wanted.get(pair, ()):
-            if number >= flow.first_packet and flow.start_ns <= ns <= flow.end_ns:
-                row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
-                crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
-                octets += found[flow.flow_id].take(row, crowded)
-                packets += 1
-                break
+        mine = _whose(wanted.get(pair, ()), number, ns, opens=fields["flags"] & (SYN | ACK) == SYN)
+        if mine is not None:
+            flow, by_client = mine
+            row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
+            crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
+            octets += found[flow.flow_id].take(row, crowded)
+            packets += 1
     made = {}
     for flow in flows:
         kept = found.pop(flow.flow_id)
         rows = [*kept.head, *kept.tail]
         made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
     return made
+
+
+def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: bool) -> tuple[Flow, bool] | None:
+    """The connection that a packet belongs to: the one that lasts, else the one that ended last; behind an RST that its
+    server never sent it goes on. A SYN belongs to none that has ended."""
+    before = None
+    for flow, by_client in flows:
+        if number < flow.first_packet or ns < flow.start_ns:
+            continue
+        if ns <= flow.end_ns:
+            return flow, by_client
+        if not opens and ns - flow.end_ns <= BEHIND_NS and (before is None or before[0].end_ns < flow.end_ns):
+            before = flow, by_client
+    return before
 
 
 def source_of(trace: Trace) -> Source:

@@ -86,8 +86,7 @@ class _Page:
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
         yield from self._told("NOTE", words.notes(case))
-        if self.rich:
-            yield from self._told("TIMELINE", self._timeline())
+        yield from self._told("TIMELINE", self._timeline() if self.rich else self._hidden())
         yield from self._told("CONFIRMED", self._causes("confirmed"))
         yield from self._told("ITS LOG", (words.placed(sign) for sign in words.other_lines(case)))
         yield from self._told("FITS", self._causes("fits"))
@@ -148,6 +147,11 @@ class _Page:
             took = (moment.end_ns - moment.begin_ns) / 1e9
             yield f"{moment.phase:<9} at {at:,.3f} s, took {took:,.3f} s, packet {moment.packet:,}: {moment.told}"
 
+    def _hidden(self) -> Iterator[str]:
+        moments = self.case.observed.timeline
+        if moments:
+            yield f"{count(len(moments), 'step')}: shown from {RICH} columns on, in a pipe, and by --format html"
+
     def _causes(self, degree: str) -> Iterator[str]:
         listed = words.places(self.case.causes, degree)
         for place in listed[:PLACES]:
@@ -164,7 +168,7 @@ class _Page:
         listed = words.against(self.case, kind)
         yield from listed[:LINES]
         if len(listed) > LINES:
-            yield f"and {len(listed) - LINES:,} more"
+            yield f"and {len(listed) - LINES:,} more: --format json has them"
 
     def _remedies(self) -> Iterator[str]:
         place = ""

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
+from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count, program
@@ -27,12 +28,26 @@ AT: Final = {
     "dotreply": "at the reply to the final dot",
     "quit": "at QUIT",
 }
+# What the sender still waited for, where nothing of its own was lost.
+AWAITED: Final = {
+    "greeting": "no greeting",
+    "ehlo": "no reply to EHLO",
+    "mail": "no reply to MAIL",
+    "rcpt": "no reply to RCPT",
+    "datacmd": "no reply to DATA",
+    "reply354": "no go-ahead (354) to DATA",
+    "datamid": "no reply to the message",
+    "dotreply": "no reply to the final dot",
+}
+ARRIVED: Final = "MAY HAVE BEEN DELIVERED"
+UNLEARNT: Final = "the server took it, the sender never learnt; retries make duplicates"
+SNAPPED: Final = "packets were cut when they were captured; capture with -s 0"
 ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
 SIDES: Final = {
     "client": "the sender",
     "server": "the server",
     "middlebox": "a box on the way",
-    "unknown": "somebody",
+    "unknown": "somebody (who cannot be told)",
 }
 TAKEN: Final[dict[Where, str]] = {
     "sender": "taken on the sender's side",
@@ -122,16 +137,25 @@ def _alike(case: Case) -> tuple[object, ...]:
 
 
 def headline(case: Case) -> Headline:
-    """What became of this mail. Only where the text cannot have arrived it says NOT DELIVERED."""
+    """What became of this mail, and whether the firewall's own log says why."""
+    head = _became(case)
+    if any(cause.degree == "confirmed" for cause in case.causes):
+        return head._replace(text=f"{head.text}; CONFIRMED by the firewall's log".removeprefix("; "))
+    return head
+
+
+def _became(case: Case) -> Headline:
+    """Only where the text cannot have arrived it says NOT DELIVERED."""
     seen, kind = case.observed, case.observed.broken.kind
     at = where(case)
-    if case.mail is None:
-        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
-    if seen.outcome == "accepted":
+    if seen.outcome == "accepted" and case.mail is not None:
+        if case.failed:
+            return Headline(ARRIVED, UNLEARNT, 1)
         some = seen.recipients and seen.accepted < seen.recipients
         partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
-        unheard = f"; the sender {_unheard(case)}, and may send it again" if case.failed else ""
-        return Headline("DELIVERED", f"the server took it{partly}{unheard}", 0)
+        return Headline("DELIVERED", f"the server took it{partly}", 0)
+    if not has_mail(case):
+        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
@@ -139,12 +163,15 @@ def headline(case: Case) -> Headline:
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
-        return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
+        why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
+        return Headline("NOT KNOWN", why, 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
 
 
-def _unheard(case: Case) -> str:
-    return "was cut off before it knew" if case.observed.broken.kind in ("rst", "fin") else "did not hear of it"
+def has_mail(case: Case) -> bool:
+    """Is anything of a mail in the capture? Of a connection with TLS nothing is."""
+    mail = case.mail
+    return mail is not None and (mail.mail_from is not None or bool(mail.rcpt_to) or tls(case) != "TLS")
 
 
 def may_have_arrived(case: Case) -> bool:
@@ -154,23 +181,53 @@ def may_have_arrived(case: Case) -> bool:
 
 def _how(case: Case, at: str) -> str:
     seen = case.observed
-    by = SIDES[seen.broken.by]
+    by = _whose(case)
     match seen.broken.kind:
         case "drop":
-            return f"cut silently {at}"
+            points = between(case)
+            how = f"{points}," if points and at else points or "silently"
+            return _unheard(case) or f"cut {how} {at}".rstrip()
         case "rst":
-            return f"reset by {by} {at}"
+            return f"reset by {by} {at}".rstrip()
         case "fin":
-            return f"closed by {by} {at}"
+            return f"closed by {by} {at}".rstrip()
+        case "reply" if seen.reply:
+            return f"{by} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip()
         case _:
             silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
             return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
 
 
+def _unheard(case: Case) -> str:
+    """Of a reply that never came, where nobody is seen to cut anything."""
+    seen = case.observed
+    hidden = "after STARTTLS" if case.script is not None and case.script.tls_at else "inside TLS"
+    if seen.phase is None and tls(case) == "TLS":
+        return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
+    if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
+        return ""
+    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
+    if not gave_up and seen.silence < 1:
+        return f"{AWAITED[seen.phase]} before the capture ends"
+    then = "the sender closed after" if gave_up else "the capture ends after"
+    return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"
+
+
+def between(case: Case, before: str = "") -> str:
+    """The two points between which something was lost, withheld or put in, "" where that is not known."""
+    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
+    return f"{before}between {found.between[0]} and {found.between[1]}" if found is not None else ""
+
+
+def _whose(case: Case) -> str:
+    by = case.observed.broken.by
+    return f"a box {between(case)}" if by != "client" and between(case) else SIDES[by]
+
+
 def where(case: Case) -> str:
     """The place in the dialogue, and in the message as far as it is known."""
     seen, mail = case.observed, case.transaction
-    at = AT.get(seen.phase or "", "")
+    at = AT.get(seen.phase or "", "inside TLS" if tls(case) == "TLS" and seen.broken.kind != "none" else "")
     if seen.phase in ("databody", "datamid") and mail is not None and mail.text_at is not None:
         lost = seen.broken.at if seen.broken.at is not None else seen.octets_acknowledged
         into = lost - mail.text_at
@@ -184,10 +241,14 @@ def where(case: Case) -> str:
 def title(case: Case) -> str:
     """Who to whom; "A connection without a mail" where there was none."""
     mail = case.mail
+    if mail is not None and mail.mail_from is None and not mail.rcpt_to:
+        if tls(case) == "TLS":
+            return "A connection with TLS: its mails cannot be seen"
+        return "A mail without an envelope in the capture"
     if mail is None:
         return "A connection without a mail"
     to = mail.rcpt_to
-    whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody"
+    whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody yet"
     return f"Mail {mail.mail_from or '<>'} to {whom}"
 
 
@@ -219,9 +280,6 @@ def proved(case: Case) -> Iterator[str]:
     yield from shown(case)
     yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
-    if case.observed.vantage.where != "unknown" or case.observed.vantage.signs:
-        yield vantage(case)
-
 
 def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
@@ -387,10 +445,11 @@ def remedies(case: Case) -> list[Remedy]:
 
 
 def notes(case: Case) -> Iterator[str]:
-    """What this capture cannot tell, and what would."""
+    """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    taken = seen.outcome == "accepted"
-    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None and not taken:
+    if seen.vantage.where != "unknown" or seen.vantage.signs:
+        yield vantage(case)
+    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
     if tls(case) == "TLS":
         begins = _tls_packet(case)

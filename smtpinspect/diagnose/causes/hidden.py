@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
-from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector, Rule
+from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
 # What is read where the flow stands: kinds of facts by place. A text that has not begun may hold all of it.
@@ -57,7 +57,7 @@ def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> t
     """Each rule once, strong ones first. `out`: inspectors' labels and rules that let such octets pass."""
     found: dict[str, Hidden] = {}
     for label, spec in case.specs.items():
-        rows = _rows(spec)
+        rows = rules_of(spec)
         for each in (
             *_greeting(case, scene, label, rows), *_replies(case, scene, label, rows), *_cut(case, scene, label, rows)
         ):  # fmt: skip
@@ -69,18 +69,6 @@ def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> t
 
 def _better(one: Hidden) -> tuple[bool, bool]:
     return not one.strong, not one.default
-
-
-_TABLES: dict[str, tuple[Rule, ...]] = {}
-
-
-def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
-    if isinstance(spec, Inspector):
-        return spec.table()
-    if spec not in _TABLES:
-        _TABLES.clear() if len(_TABLES) > 64 else None
-        _TABLES[spec] = registry.load(spec).table()
-    return _TABLES[spec]
 
 
 def endless(case: Case, scene: Scene) -> bool:

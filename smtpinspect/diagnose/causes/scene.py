@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect.diagnose.model import BreakKind, Case
+from smtpinspect.diagnose.observe.origin import Parted, parted
 from smtpinspect.diagnose.observe.spoken import CLOSES
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
@@ -58,7 +59,8 @@ def scene_of(case: Case) -> Scene | None:
         return None
     packets = trace.packets
     reset = _reset(packets)
-    client, server = _half(packets, True), _half(packets, False)
+    ends = parted(packets)
+    client, server = _half(packets, True, ends), _half(packets, False, ends)
     side = _side(case, client, server, reset)
     # what is in the capture on the far side of the box has come through it, acknowledged or not
     client, server = (_passed(client), server) if side == "receiver" else (client, _passed(server, side))
@@ -99,23 +101,18 @@ def _reset(packets: Sequence[Packet]) -> Packet | None:
     return None
 
 
-def _half(packets: Sequence[Packet], by_client: bool) -> Half:
-    """Acknowledgments of an RST, or of a packet behind it, are nobody's."""
-    through = sent = again = 0
-    closed = False
+def _half(packets: Sequence[Packet], by_client: bool, ends: Parted) -> Half:
+    sent = again = 0
+    through = ends.acknowledged(by_client)
     top: int | None = None
     spans: list[tuple[int, int]] = []
     for packet in packets:
-        if packet.flags & RST:
-            closed = True
-        elif packet.by_client == by_client:
+        if not packet.flags & RST and packet.by_client == by_client:
             if packet.at is not None and packet.length:
                 spans.append((packet.at, packet.at + packet.length))
                 sent = max(sent, packet.at + packet.length)
             if packet.flags & FIN and packet.end is not None:
                 top = packet.end
-        elif not closed and packet.acks is not None:
-            through = max(through, packet.acks)
     if top is not None and through == top + 1:
         through = top  # a FIN counts one
     first = min((end for begin, end in spans if begin <= through < end), default=through)

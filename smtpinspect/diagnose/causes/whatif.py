@@ -9,6 +9,7 @@ from typing import Final
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.hidden import named, unsure
+from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
 from smtpinspect.diagnose.model import Case, Cause, Doubt, Sweep, WhatIf
@@ -16,7 +17,7 @@ from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector, Rule
+from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import parse
 from smtpinspect.simulate.script import Command
 from smtpinspect.source import Input
@@ -97,14 +98,10 @@ def _offered(case: Case, cause: Cause) -> list[str]:
         each.cause in behind and each.rank == cause.rank for each in case.causes
     ):
         return []  # what was masked is in the capture
-    force = {row.id for row in _table(_spec(case, cause))}
+    force = {row.id for row in rules_of(_spec(case, cause))}
     if "mailguard.ehlo-blocked" not in force and "mailguard.ehlo-blocked" in behind:
         behind = ("mailguard.starttls-blocked",)  # EHLO passes, what it offers else is masked
     return [rule for rule in behind if rule in force]
-
-
-def _table(spec: str | Inspector) -> Sequence[Rule]:
-    return registry.load(spec).table()
 
 
 def _answered(case: Case, cause: Cause) -> list[str]:
@@ -114,7 +111,7 @@ def _answered(case: Case, cause: Cause) -> list[str]:
         return []
     if alert.row.when.kind.name == "Command" and not unsure(case):
         return []
-    return list(dict.fromkeys(row.id for row in _table(spec) if row.action.breaks and row.when.kind.name == "Reply"))
+    return list(dict.fromkeys(row.id for row in rules_of(spec) if row.action.breaks and row.when.kind.name == "Reply"))
 
 
 def _spec(case: Case, cause: Cause) -> str | Inspector:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from smtpinspect.diagnose.notices import Notice
+from smtpinspect.diagnose.observe.origin import acknowledges, parted
 from smtpinspect.diagnose.trace import Packet, Trace, options
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar.limits import WIRE_SEGMENT
@@ -85,6 +86,7 @@ def measure(trace: Trace) -> Wire:
     syns: list[Packet] = []
     greeted: list[Packet] = []
     merged = False
+    own = {p.number for p in parted(trace.packets).own}
     for p in trace.packets:
         mine, theirs = ways[not p.by_client], ways[p.by_client]
         if p.flags & SYN:
@@ -97,7 +99,7 @@ def measure(trace: Trace) -> Wire:
             continue
         if p.flags & (FIN | RST):
             mine.closing.append(p)
-        if p.acks is not None and not p.flags & RST:
+        if p.acks is not None and p.number in own and acknowledges(p):
             theirs.acked = max(theirs.acked, p.acks)
             _sacked(p, theirs)
         if p.length and p.at is not None and not p.flags & RST:

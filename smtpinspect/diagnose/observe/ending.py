@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
-from smtpinspect.diagnose.observe.habits import forged, genuine, habits
+from smtpinspect.diagnose.observe.habits import anyones
+from smtpinspect.diagnose.observe.origin import NAMES, parted
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
-from smtpinspect.grammar import limits
+from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
 AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
-NAMES: Final = {True: "client", False: "server"}
 
 
 class Ending(NamedTuple):
@@ -51,50 +50,20 @@ class _Flow:
 
     def __init__(self, packets: Sequence[Packet], said: Dialogue) -> None:
         self.all, self.said = packets, said
-        self.forged: tuple[Packet, tuple[Sign, ...]] | None = None
-        self.own: list[Packet] = []
-        closers = 0
-        for n, packet in enumerate(packets):
-            if packet.flags & (RST | FIN) and self.forged is None and closers < limits.CLOSERS:
-                closers += 1
-                signs = self._signs(n, packet)
-                if signs:
-                    self.forged = packet, signs
-            if self.forged is None or packet.number != self.forged[0].number:
-                self.own.append(packet)
-        if self.forged is not None:
-            self.own = genuine(self.own, self.forged[0])
+        self.parted = parted(packets)
+        self.forged, self.own = self.parted.forged, self.parted.own
         self.acked = {side: self._acked(side) for side in (True, False)}
-
-    def _signs(self, n: int, packet: Packet) -> tuple[Sign, ...]:
-        before = [other for other in self.all[:n] if other.by_client == packet.by_client]
-        opens = bool(n) and all(other.flags & SYN and other.by_client != packet.by_client for other in self.all[:n])
-        signs = forged(packet, habits(before), opens)
-        later = [other for other in self.all[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
-        name = NAMES[packet.by_client]
-        if packet.flags & RST and before and any(other.flags & ACK and not other.flags & SYN for other in later[:3]):
-            return (*signs, Sign(later[0].number, f"the {name} goes on behind it"))
-        if packet.flags & FIN and packet.end is not None:
-            beyond = [other for other in later if other.length and (other.end or 0) > packet.end]
-            if beyond:
-                return (*signs, Sign(beyond[0].number, f"the {name} goes on behind it"))
-        return signs
 
     def of(self, by_client: bool) -> list[Packet]:
         return [packet for packet in self.own if packet.by_client == by_client]
 
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
-        return min(self._told(by_client), self.said.sent[0 if by_client else 1])
-
-    def _told(self, by_client: bool) -> int:
-        """The highest acknowledgment of this side's octets, its FIN counted."""
-        told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        return max([0, *told])
+        return min(self.parted.acknowledged(by_client), self.said.sent[0 if by_client else 1])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
-        at = self._told(by_client)
+        at = self.parted.acknowledged(by_client)
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):
@@ -297,6 +266,9 @@ def _closed(flow: _Flow) -> Ending | None:
     if by == "server" and step is not None and step.answer is not None and (step.answer.code or 0) >= REFUSES:
         place = Place(step.phase, stage(step.phase), None, step)
         return Ending(Break("reply", "server", step.answer.packet.number), place)
+    if anyones(closer):
+        text = f"this RST could be of any kernel, or of a box: it does not tell that the {by} sent it"
+        return Ending(Break(kind, "unknown", closer.number, place.at, (Sign(closer.number, text),)), place)
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
 

@@ -79,6 +79,11 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     return tuple(Sign(packet.number, text) for text in (*strong, *weak))
 
 
+def anyones(packet: Packet) -> bool:
+    """May any kernel have sent this RST, that knows nothing of the connection? Whoever copies a TTL can write it too."""
+    return bool(packet.flags & RST) and packet.field == 0 and not _stamped(packet)
+
+
 def genuine(packets: Sequence[Packet], forged: Packet) -> list[Packet]:
     """Without what the same box sent in that end's name: a TTL like this one's, which is not the end's own."""
     first = [packet.ttl for packet in packets if packet.by_client == forged.by_client][:FIRST]

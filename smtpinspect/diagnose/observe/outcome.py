@@ -21,6 +21,7 @@ from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
 KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
+UNREAD: Final = ("unknown", "stalled", "reset", "closed")
 GOOD: Final = ("accepted", "encrypted", "aborted")
 SLOW: Final = 60.0  # seconds behind which a mail that was accepted in a large capture is looked at all the same
 BESIDE: Final = 3  # delivered mails on the path of a failed one, looked at in a large capture
@@ -71,12 +72,15 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     packets = case.trace.packets
     said = dialogue(packets)
     where = vantage(packets, taken)
-    steps = said.steps if case.mail is None else said.mail(case.mail.tx_id)
+    steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, packets))
+    base = _answered(base, steps, case.mail)
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
     found = ending(packets, said, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
+        if case.mail is None:
+            base = base._replace(reply=_line(said, refused))
         return _with_text(base, refused, steps)
     late = _late(base, steps, packets) if case.mail is not None else _late_greeting(said, packets)
     if late is not None:
@@ -85,6 +89,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
         return base
     if said.tls_at is not None:
         return _encrypted(base, found, said)
+    if case.mail is not None:
+        base, found = _taken_behind(base, found, steps, case.mail)
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
         found = Ending(Break(), None, 0.0, found.acked)
     return _with_text(base, found, steps, case)
@@ -98,6 +104,42 @@ def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
         return made._replace(broken=Break())
     outcome = OUTCOMES.get(found.broken.kind, base.outcome)
     return made._replace(broken=found.broken, silence=found.silence, outcome=outcome)
+
+
+def _number(case: Case, mail: Mail, said: Dialogue) -> int:
+    """Which mail of the dialogue it is, which counts those by their lengths that a snap length hides: the last one is."""
+    cut = "snaplen" in mail.confidence and _is_last(case)
+    return max(mail.tx_id, sum(step.verb == "MAIL" for step in said.steps) - 1) if cut else mail.tx_id
+
+
+def _answered(base: Observed, steps: Sequence[Step], mail: Mail | None) -> Observed:
+    """Of a mail whose text the record could not read to its end: what the reply to it says."""
+    if mail is None or base.outcome not in UNREAD or not set(base.confidence) & {"snaplen", "gap"}:
+        return base
+    answer = next((step.answer for step in steps if step.verb == TEXT and step.last), None)
+    if answer is None or not 200 <= (answer.code or 0) < 300:
+        return base
+    reply = answer.line.rstrip(b"\r\n").decode("latin-1")
+    return base._replace(outcome="accepted", accepted=_accepted(mail), reply=reply, phase=None, stage=None)
+
+
+def _taken_behind(base: Observed, found: Ending, steps: Sequence[Step], mail: Mail) -> tuple[Observed, Ending]:
+    """Behind an RST or FIN that was made in its name the server took the mail; its client had closed by then."""
+    answer = next((step.answer for step in steps if step.verb == TEXT and step.last), None)
+    broken = found.broken
+    if broken.by != "middlebox" or broken.kind not in ("rst", "fin") or broken.packet is None or answer is None:
+        return base, found
+    if not 200 <= (answer.code or 0) < 300 or answer.packet.number < broken.packet:
+        return base, found
+    sign = Sign(answer.packet.number, "behind it the server takes the mail")
+    reply = answer.line.rstrip(b"\r\n").decode("latin-1")
+    place = Place("dotreply", stage("dotreply"))
+    taken = base._replace(outcome="accepted", accepted=_accepted(mail), reply=reply)
+    return taken, found._replace(broken=broken._replace(at=None, signs=(*broken.signs, sign)), place=place)
+
+
+def _accepted(mail: Mail) -> int:
+    return sum(1 for code in mail.rcpt_replies if code is not None and 200 <= code < 300)
 
 
 def _behind(found: Ending) -> bool:
@@ -152,10 +194,9 @@ def _recorded(case: Case) -> Observed:
     mail, flow = case.mail, case.flow
     if mail is None:
         return Observed(confidence=tuple(flow.confidence))
-    accepted = sum(1 for code in mail.rcpt_replies if code is not None and 200 <= code < 300)
     return Observed(
         outcome=mail.outcome,
-        accepted=accepted if mail.outcome == "accepted" else 0,
+        accepted=_accepted(mail) if mail.outcome == "accepted" else 0,
         recipients=len(mail.rcpt_to),
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
@@ -189,6 +230,8 @@ def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case 
         if case is not None and case.mail is None:
             hidden = "one-direction" in base.confidence or "mid-stream" in base.confidence
             made = made._replace(outcome="unknown" if hidden else "aborted")
+        elif "snaplen" in base.confidence and base.outcome in KINDS and found.broken.kind == "none":
+            made = made._replace(outcome="unknown", phase=None, stage=None)  # its text's end is hidden
         return made
     outcome = base.outcome if base.outcome in GOOD else OUTCOMES.get(found.broken.kind, base.outcome)
     if found.broken.by == "unknown" and found.silence < 1 and base.outcome == "unknown":
@@ -221,6 +264,13 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
     acked = min(max([0, *(p.acks or 0 for p in own if not p.by_client)]), said.sent[0])
     heard = answer.at if answer is not None else -1
     return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
+
+
+def _line(said: Dialogue, refused: Ending) -> str:
+    """The reply that decided, as it stands in the dialogue."""
+    answers = (said.greeting, *(step.answer for step in said.steps))
+    found = next((one for one in answers if one is not None and one.packet.number == refused.broken.packet), None)
+    return found.line.rstrip(b"\r\n").decode("latin-1") if found is not None else ""
 
 
 def _timeline(said: Dialogue, packets: Sequence[Packet]) -> tuple[Moment, ...]:

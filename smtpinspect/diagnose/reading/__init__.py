@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -43,15 +42,16 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
     `now`: seconds since 1970, of which times without a year are the past. Raises UsageError for what cannot be opened;
     CaptureError, behind the readings before, where it cannot be read on.
     """
-    if isinstance(source, (str, os.PathLike)) and source != "-":
-        head = files.head(source, limits.MAIL_LOG_HEAD)
-        if is_bounce(head):
-            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS))
-            return
+    log = files.Log(source)
+    if is_bounce(log.head(limits.MAIL_LOG_HEAD)):
+        bounce = log.head(limits.BOUNCE_OCTETS)
+        log.close()
+        yield from read_bounce(bounce)
+        return
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:
-        for line in files.lines(source):
+        for line in files.lines(log):
             yield from reader.feed(line)
     except CaptureError as error:
         fault = error

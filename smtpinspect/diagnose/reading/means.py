@@ -171,17 +171,17 @@ _ANSWERED: Final = (
     _cause("sonicwall.packed-exe", "rule", "552 for a packed executable", product="sonicwall"),
 )
 _LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
-    (lambda at, how: "connect" in at, _cause("port-filtered", "look-alike", "a port filter, or nothing listens there")),
+    (lambda at, how: "connect" in at, _cause("port-filter", "look-alike", "a port filter, or nothing listens there")),
     (lambda at, how: "greeting" in at and "drop" in how,
-     _cause("slow-greeting", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
+     _cause("tarpit", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
     (lambda at, how: bool(at & _TEXT) and "drop" in how,
      _cause("path-mtu", "look-alike", "large packets get lost: path MTU")),
     (lambda at, how: bool(at & _END) and "drop" in how,
      _cause("slow-scanner", "look-alike", "the receiver scans the mail for longer than the sender waits")),
     (lambda at, how: bool(at & _END) and "drop" in how,
-     _cause("strict-end-of-data", "look-alike", "a receiver that waits on for an end mark")),
+     _cause("strict-end", "look-alike", "a receiver that waits on for an end mark")),
     (lambda at, how: "rst" in how or "fin" in how,
-     _cause("server-restart", "look-alike", "the server crashed, was restarted, or closes on purpose")),
+     _cause("server-gone", "look-alike", "the server crashed, was restarted, or closes on purpose")),
     (lambda at, how: how != ("reply",),
      _cause("loss", "look-alike", "loss on the path, or a NAT that has forgotten it")),
 )  # fmt: skip
