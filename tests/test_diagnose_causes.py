@@ -225,6 +225,18 @@ def test_what_the_firewalls_log_says_is_certain(tmp_path: Path) -> None:
     assert sum(cause.cause.startswith("stormshield.smtp-217") for cause in case.causes) == 1
 
 
+def test_beside_what_the_firewalls_log_says_no_look_alike_is_likely(tmp_path: Path) -> None:
+    client, _ = broken(tmp_path, "office-macro", "sonicwall")
+    case = case_of(client)
+    assert {"sonicwall.office-macro", "refused"} <= {cause.cause for cause in case.causes}
+    assert "gateway-virus" not in {cause.cause for cause in case.causes}  # the rules of that gateway say more
+    line = Cause("sonicwall.office-macro", "rule", "certain", "macro", (Sign(None, "m=809"),), degree="confirmed")
+    refused = Cause("refused", "look-alike", "likely", "the server refuses it")
+    rank(case, lookalikes=((line, refused), ()))
+    assert case.causes[0].degree == "confirmed"
+    assert next(cause for cause in case.causes if cause.cause == "refused").confidence == "unlikely"
+
+
 def test_what_is_proved_comes_before_every_rule(tmp_path: Path) -> None:
     client, _ = broken(tmp_path, "subject-8bit", "stormshield")
     case = case_of(client)

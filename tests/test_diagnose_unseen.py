@@ -12,7 +12,7 @@ from smtpinspect.diagnose.causes.questions import searched
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause, WhatIf, Where
 from smtpinspect.report import diagnose_words as words
-from smtpinspect.report.diagnose_words import Place
+from smtpinspect.report.diagnose_places import Place, heading
 
 EIGHT_BIT = b"Subject: R\xe9union\r\nFrom: <alice@example.org>\r\n\r\nHi\r\n.\r\n"
 PLAIN = b"Subject: hello\r\nFrom: <alice@example.org>\r\n\r\nHi\r\n.\r\n"
@@ -130,7 +130,7 @@ def test_where_nothing_answers_any_more_no_arrival_is_promised() -> None:
     for n in range(4):
         again.emit("C", 2).wait(2**n)
     case = case_of(made, again)
-    assert case.causes[0].cause == "outage"
+    assert "outage" in names(case)
     (told,) = words.what_if(case)
     assert "is not known" in told
     assert "goes through" not in told
@@ -243,16 +243,16 @@ def place(*rules: str, about: str = "headers") -> Place:
 
 
 def test_a_few_rules_are_named_with_their_titles() -> None:
-    assert words.heading(place("a.x", "a.y")) == "a.x or a.y: title of a.x / title of a.y"
+    assert heading(place("a.x", "a.y")) == "a.x or a.y: title of a.x / title of a.y"
 
 
 def test_many_rules_are_counted_by_product_and_by_what_they_read() -> None:
-    told = words.heading(place("a.x", "a.y", "a.z", "a.w", "b.x"))
+    told = heading(place("a.x", "a.y", "a.z", "a.w", "b.x"))
     assert told == "one of 4 rules of a about headers (x, y, z ...) or b.x"
 
 
 def test_the_unknown_filter_is_named_with_those_that_share_its_place() -> None:
     nobody = Cause("unknown-filter", "unknown-filter", "possible", "a filter we do not know")
-    told = words.heading(Place((nobody, *place("a.x").causes)))
+    told = heading(Place((nobody, *place("a.x").causes)))
     assert told == "a filter we do not know or a.x: title of a.x"
-    assert words.heading(Place((nobody,))) == "a filter we do not know"
+    assert heading(Place((nobody,))) == "a filter we do not know"

@@ -154,7 +154,7 @@ class _Page:
             yield f"{count(len(moments), 'step')}: shown from {RICH} columns on, in a pipe, and by --format html"
 
     def _causes(self, degree: str) -> Iterator[str]:
-        listed = words.places(self.case.causes, degree)
+        listed = places(self.case.causes, degree)
         for place in listed[:PLACES]:
             yield self._cause(place)
         if len(listed) > PLACES:
@@ -163,7 +163,7 @@ class _Page:
     def _cause(self, place: Place) -> str:
         first = place.causes[0]
         lead = f"{first.confidence:<9} " if first.degree == "fits" else ""
-        return "\n".join([f"{lead}{words.heading(place)}", *words.told(place, 4 if self.rich else 2)])
+        return "\n".join([f"{lead}{heading(place)}", *words.told(place, 4 if self.rich else 2)])
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)

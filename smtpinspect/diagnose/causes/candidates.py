@@ -142,7 +142,9 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     if at + max(alert.length, 1) <= half.through:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
-    how = f"; nothing from octet {half.through:,} on came through"
+    # an acknowledgement may have ridden on what was cut
+    heard = "was acknowledged here" if scene.side == "receiver" else "came through"
+    how = f"; nothing from octet {half.through:,} on {heard}"
     if half.again:
         how += f", sent {half.again + 1} times"
     return Candidate(alert, look, place, (Sign(alert.packet, what + how),))

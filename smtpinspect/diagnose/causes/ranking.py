@@ -18,6 +18,7 @@ from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 
 UNKNOWN: Final = "unknown-filter"
+GATEWAY: Final = "gateway-virus"  # the look-alike for what these rules do not know
 WORDS: Final[tuple[Confidence, ...]] = tuple(CONFIDENCE)
 PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
@@ -71,9 +72,13 @@ def rank(
         likely = [cause for _, _, cause in rules if cause.alert is not None and cause.confidence != "unlikely"]
         odd = any("," not in cause.inspector for cause in likely)
         rules += [(GUESS, each.place, each.cause) for each in limits.guesses(case, scene, known, accepted, odd=odd)]
+    if any(cause.product == "sonicwall" for _, _, cause in rules) or any(
+        each.cause.startswith("sonicwall") for each in confirmed
+    ):
+        alike = [each for each in alike if each.cause != GATEWAY]  # its rules say so, and which
     for sort, place, each in rules:
-        told = each.confidence == "possible" and each.cause.partition(".")[0] in products
-        cause = each._replace(confidence="likely") if told else each
+        namely = each.confidence == "possible" and each.cause.partition(".")[0] in products
+        cause = each._replace(confidence="likely") if namely else each
         refuted = contrasts.refutes(case, cause) if contrasts is not None else None
         if refuted is not None:
             against.append(refuted)
@@ -83,7 +88,10 @@ def rank(
             placed.append((WORDS.index("unlikely"), sort, place, cause._replace(confidence="unlikely")))
     placed = [each for each in placed if not any(_same(each[3], cause) for cause in confirmed)]
     placed += [(0, PROVED, 0, _confirmed(case, cause, rules)) for cause in confirmed]
+    told = any(each.confidence == "certain" for each in confirmed)
     for cause in alike:
+        if told and cause.degree == "fits":
+            cause = cause._replace(confidence="unlikely")
         sort = PROVED if cause.degree == "proved" else LOOKALIKE
         placed.append((WORDS.index(cause.confidence), sort, 0, cause))
     nobody = _unknown(case, scene, sure)
@@ -211,7 +219,8 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
         text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
-        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream did not come through"
+        how = "were not acknowledged here" if scene.side == "receiver" else "did not come through"
+        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream {how}"
     elif scene is not None and scene.kind == "reply":
         text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
     sign = Sign(scene.packet if scene is not None else None, text)

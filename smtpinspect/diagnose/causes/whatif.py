@@ -12,7 +12,7 @@ from smtpinspect.diagnose.causes.hidden import named, unsure
 from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
-from smtpinspect.diagnose.model import Case, Cause, Doubt, Sweep, WhatIf
+from smtpinspect.diagnose.model import CONFIDENCE, Case, Cause, Doubt, Sweep, WhatIf
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
@@ -25,7 +25,9 @@ from smtpinspect.source import Input
 STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
 GUESSED: Final = 4  # rules of which one did it, and that are off together
 VALUES: Final = 12  # of a sweep
-GONE: Final = frozenset({"outage", "server-gone", "port-filter"})  # look-alikes: nothing answers there any more
+WORDS: Final = tuple(CONFIDENCE)
+# Look-alikes by which nothing answers there any more, and how sure they must be, 0 the surest.
+GONE: Final[Mapping[str, int]] = {"outage": WORDS.index("possible"), "server-gone": WORDS.index("likely")}
 
 
 def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
@@ -53,7 +55,7 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
 
 def _doubt(case: Case, cause: Cause, relax: Sequence[str]) -> Doubt:
     """Why a mail that is cut no more may not arrive all the same."""
-    if any(each.cause in GONE and each.confidence in ("certain", "likely") for each in case.causes):
+    if any(each.cause in GONE and WORDS.index(each.confidence) <= GONE[each.cause] for each in case.causes):
         return "unanswered"
     alters = cause.alert is not None and not _cuts(cause.alert)
     masks = {rule for behind in _BEHIND.values() for rule in behind} | set(_BEHIND)

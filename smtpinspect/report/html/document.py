@@ -124,7 +124,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     if case.observed.timeline:
         yield from _section("Timeline", "bars are logarithmic", _timeline(case.observed.timeline))
     for degree, name, why in DEGREES_SHOWN:
-        listed = words.places(case.causes, degree)
+        listed = places(case.causes, degree)
         if listed:
             yield from _section(name, why, map(_cause, listed))
     if logged := [words.placed(sign) for sign in words.other_lines(case)]:
@@ -150,7 +150,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
 
 def _short(case: Case) -> Iterator[str]:
     """The best cause and the first step, for who reads no further."""
-    best = words.places(case.causes, "confirmed") or words.places(case.causes, "fits")
+    best = places(case.causes, "confirmed") or places(case.causes, "fits")
     todo = words.remedies(case)
     told = []
     if best:
@@ -197,7 +197,7 @@ def _notes(case: Case) -> Iterator[str]:
 
 def _cause(place: Place) -> str:
     first = place.causes[0]
-    names, fitting = place.names(), words.fits(place).removeprefix("; ")
+    names, fitting = place.names(), fits(place).removeprefix("; ")
     told = f"<b>{_text(names)}</b>{': ' if fitting else ''}" if names else ""
     why = "".join(f"<div>{_text(sign)}</div>" for sign in words.told(place, 6))
     return (
