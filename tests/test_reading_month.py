@@ -120,9 +120,11 @@ def test_a_line_in_full(width: int | None) -> None:
         "a filter that we do not know",
         "tcpdump -i any -s0 -w m.pcap 'host 203.0.113.9 and port 25' &",
         "exim -M 1xV5Kf-0001L7-1o",
-        "databody, datamid, dot, dotreply",
+        "what a rule is: smtpinspect rules stormshield.smtp-231",
     ):
         assert words in text
+    for word in ("databody", "dotreply", " rst", " fin "):
+        assert word not in text
     assert "certain" not in text and "likely" not in text
 
 
@@ -142,3 +144,54 @@ def test_pages_say_when_there_is_nothing() -> None:
     assert "No line of a mail server" in "".join(readings_page.page((), month.of(()), 80, PLAIN))
     fine = Reading("x", "exim", fate="delivered", host="mx", queue_id="A")
     assert "1 mail delivered, none failed" in "".join(readings_page.page([fine], month.of([fine]), 80, PLAIN))
+
+
+def shown(line: str) -> str:
+    found = reading.read_line(line)
+    assert found is not None
+    return "\n".join(readings_page.page([found], month.of([found]), None, PLAIN))
+
+
+def test_other_causes_stand_in_lines_of_their_own() -> None:
+    lines = [line.strip() for line in shown("SMTP timeout after end of data (2350 bytes written)").splitlines()]
+    assert "large packets get lost: path MTU" in lines and "a filter that we do not know" in lines
+
+
+def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_excludes() -> None:
+    text = shown("Nov 22 11:10:49 in postfix/smtpd[9]: timeout after DATA (1460 bytes) from unknown[192.0.2.9]")
+    assert "NOT RECEIVED: the text was cut off behind 1,460 bytes of it" in text
+    assert text.endswith("smtpinspect diagnose m.pcap --taken receiver")
+    assert "tcpdump -i any -s0 -w m.pcap 'host 192.0.2.9 and port 25' &" in text
+    assert "scans" not in text and "restarted" not in text and "greeting" not in text
+    behind = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after END-OF-MESSAGE from h[192.0.2.9]")
+    assert "BROKEN OFF behind the reply" in behind and "its own scan" in behind
+    assert "smtp-231" not in behind and "eod-split" not in behind
+    early = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after MAIL from h[192.0.2.9]")
+    assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
+
+
+SENDMAIL = (
+    "Nov 22 11:10:49 out sm-mta[9]: 6AMBAhgD008960: to=<u@example.net>, delay={0}, xdelay={0}, mailer=esmtp, pri=32050,"
+    " relay=mx.example.net. [192.0.2.1], dsn=4.4.2, stat=Deferred: Connection timed out with mx.example.net."
+)
+
+
+@pytest.mark.parametrize(
+    ("took", "phases"),
+    [
+        ("00:05:01", {"greeting", "ehlo", "datacmd", "reply354"}),
+        ("00:10:01", {"greeting", "ehlo", "mail", "datacmd", "reply354"}),
+        ("00:16:00", {"greeting", "ehlo", "mail", "rcpt", "datacmd", "reply354", "databody", "datamid", "dot",
+                      "dotreply"}),
+    ],
+)  # fmt: skip
+def test_sendmail_s_seconds_exclude_longer_time_outs(took: str, phases: set[str]) -> None:
+    told = reading.read_line(SENDMAIL.format(took))
+    assert told is not None and set(told.phases) >= phases
+    early = took < "00:15"
+    assert not {"dot", "dotreply"} & set(told.phases) or not early
+    assert told.duplicate_risk is not early
+    text = shown(SENDMAIL.format(took))
+    assert ("at default settings" in text) is early
+    assert ("Timeout.datafinal is shorter there than by default: then the mail MAY HAVE ARRIVED" in text) is early
+    assert ("(a) the text" in text) is not early

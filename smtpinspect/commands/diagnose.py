@@ -20,7 +20,7 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
-from smtpinspect.commands.fitting import holds_capture, sorted_out
+from smtpinspect.commands.kinds import holds_capture, sorted_out
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ KINDS: Final[Mapping[str, str]] = {
     "began": "BEGAN",
     "refusal": "ANSWERED",
 }
+RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"
 _LABEL: Final = 13
 
 
@@ -74,8 +75,9 @@ def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     head.append(f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}")
     yield from wrapped("  ".join(head), width)
     yield from wrapped(style(safe(told.text or told.line)[:2_000], "bold"), width, "  ")
-    if told.duplicate_risk:
-        yield style(DUPLICATES, "red")
+    headline = _headline(told)
+    if headline:
+        yield from (style(line, "red") for line in wrapped(headline, width))
     yield ""
     yield from _facts(told, width, style)
     if told.cannot_tell:
@@ -92,6 +94,25 @@ def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:
             yield f"  {safe(command)}"
 
 
+def _headline(told: Reading) -> str:
+    """What became of the mail; "" where the line does not tell."""
+    where = place(told.phases)
+    if not where:
+        return ""
+    if told.side == "receiver":
+        if told.phases[0] in ("dot", "dotreply", "quit"):
+            return "BROKEN OFF behind the reply to the mail: the sender may not know its fate, and try again"
+        if told.octets is not None:
+            behind = f"behind {count(told.octets, 'byte')} of it" if told.octets else "before its first byte"
+            return f"NOT RECEIVED: the text was cut off {behind}"
+        return f"BROKEN OFF: {where}" if "dotreply" in told.phases else f"NOT RECEIVED: {where}"
+    if told.duplicate_risk:
+        return DUPLICATES if told.fate != "bounced" else RETURNED
+    if told.reply:
+        return f"NOT DELIVERED: answered with {safe(told.reply)[:3]}"
+    return f"NOT DELIVERED{', at default settings' if told.assumes else ''}: {where}"
+
+
 def _peer(told: Reading) -> str:
     host = told.host.strip("[]")
     if not told.ip or host == told.ip:
@@ -103,7 +124,8 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        lines.append(f"broken at: {where or 'one of these'}  ({', '.join(told.phases)})")
+        by_default = ", at default settings" if told.assumes else ""
+        lines.append(f"broken at: {where or ', '.join(told.phases)}{by_default}")
         lines.append(f"how: {HOW.get(told.broken, '') or 'the text does not tell'}")
     elif told.means:
         lines.append(told.means)
@@ -148,7 +170,9 @@ def _possible(causes: Iterable[Cause]) -> Iterator[str]:
             others.append(cause.title)
     for product, rules in by_product.items():
         yield f"{product}: {', '.join(rules)}"
-    yield "; ".join(others)
+    yield from others
+    for product, rules in list(by_product.items())[:1]:
+        yield f"what a rule is: {program()} rules {product}.{rules[0]}"
 
 
 def _labelled(label: str, lines: Iterable[str], width: int | None, style: Style) -> Iterator[str]:

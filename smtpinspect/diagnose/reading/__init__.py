@@ -46,7 +46,7 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
     if isinstance(source, (str, os.PathLike)) and source != "-":
         head = files.head(source, limits.MAIL_LOG_HEAD)
         if is_bounce(head):
-            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS))
+            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS), os.fspath(source))
             return
     reader = LogReader(now)
     fault: CaptureError | None = None

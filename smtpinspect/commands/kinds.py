@@ -1,0 +1,93 @@
+"""What a file holds, by its first octets: a capture, a message, a log."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import Final, Literal
+
+from smtpinspect.errors import UsageError
+
+Kind = Literal["capture", "message", "log", "other"]
+
+PIECE: Final = 4_096  # octets of a file that tell what it is
+MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
+# A log line begins with its time: syslog (RFC 3164, RFC 5424), Exim, multilog's TAI64N; Exchange names its fields.
+_LOG: Final = re.compile(
+    rb"(<\d{1,3}>1? ?)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|@[0-9a-f]{24} )"
+    rb"|(\xef\xbb\xbf)?#(Software|Fields|Log-type): "
+)
+# A header field (RFC 5322 2.2), or the first line of an mbox.
+_MESSAGE: Final = re.compile(rb"(\xef\xbb\xbf)?([!-9;-~]+[ \t]*:[ \t\r\n]|From \S+ )")
+_FIELDS: Final = re.compile(
+    rb"^(From|To|Subject|Date|Received|Return-Path|Message-ID|MIME-Version|Delivered-To|X-[!-9;-~]+)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+# RFC 3462 1, and Exim's own field
+_BOUNCE: Final = re.compile(rb"report-type=\"?delivery-status|^X-Failed-Recipients:", re.IGNORECASE | re.MULTILINE)
+
+
+def kind_of(path: str) -> Kind:
+    """What this file, or directory, holds, by its first octets; packed files are looked into."""
+    if os.path.isdir(path):
+        whole = any(os.path.isdir(os.path.join(path, name)) for name in ("cur", "new"))
+        return "message" if whole else "other"
+    try:
+        with open(path, "rb") as file:
+            head = file.read(PIECE)
+    except OSError:
+        return "other"  # the reader tells why
+    if head.startswith(MAGICS):
+        return "capture"
+    from smtpinspect.source.unpack import packing_of
+
+    if packing_of(head) is not None:
+        head = _unpacked(path)
+        if head.startswith(MAGICS) or not head:
+            return "capture"
+    if _LOG.match(head):
+        return "log"
+    if _MESSAGE.match(head) and _BOUNCE.search(head):
+        return "log"  # it quotes one
+    return "message" if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")) else "other"
+
+
+def _unpacked(path: str) -> bytes:
+    from smtpinspect.source.unpack import Damaged, Octets
+
+    try:
+        with open(path, "rb") as file:
+            return Octets(file).read(PIECE)
+    except (Damaged, UsageError, OSError):
+        return b""
+
+
+def holds_capture(path: str) -> bool:
+    """Does it begin as a capture does, packed or not?"""
+    if pipe(path) or kind_of(path) != "capture":
+        return False
+    with open(path, "rb") as file:
+        return file.read(4) in MAGICS or _unpacked(path).startswith(MAGICS)
+
+
+def sorted_out(captures: list[str]) -> tuple[list[str], list[str]]:
+    """Captures, and logs that were given as such. Raises UsageError for a message."""
+    kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not pipe(file)}
+    logs = [file for file, kind in kinds.items() if kind == "log" or (kind != "capture" and _read_as_log(file))]
+    for file, kind in kinds.items():
+        if kind == "message" and file not in logs:
+            raise UsageError(f"{file} holds a message, no capture: smtpinspect check {shlex.quote(file)}")
+    return [file for file in captures if file not in logs], logs
+
+
+def _read_as_log(path: str) -> bool:
+    """Lines without a time in front, bounces without a report."""
+    from smtpinspect.diagnose.reading import recognise
+
+    return not os.path.isdir(path) and recognise(_unpacked(path))
+
+
+def pipe(path: str) -> bool:
+    """What can be read once only is not looked at."""
+    return not (os.path.isfile(path) or os.path.isdir(path))
