@@ -93,7 +93,7 @@ def read_bounce(message: bytes | str, file: str = "bounce.eml") -> list[Reading]
                 message_id=returned[0], sender=each.sender or returned[1], when=each.when or when,
                 queue_id=each.queue_id or number, bounce=True,
             ),
-            file,
+            file=file,
         )
         for each in told[:_RECIPIENTS]
     ]  # fmt: skip

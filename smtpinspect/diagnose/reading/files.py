@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
-from smtpinspect.source.unpack import Damaged, Octets
+from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
 
 CHUNK: Final = 1 << 20
 LogInput = str | os.PathLike[str] | BinaryIO
@@ -39,6 +39,22 @@ def head(source: LogInput, size: int) -> bytes:
     try:
         while len(found) < size and (more := octets.read(size - len(found))):
             found += more
+    except (Damaged, OSError):
+        pass
+    finally:
+        octets.close()
+    return found
+
+
+def tail(path: str | os.PathLike[str], size: int) -> bytes:
+    """Its last octets, unpacked; what is damaged ends there."""
+    _, raw = _opened(path)
+    packed = packing_of(raw.read(LONGEST_MAGIC)) is not None
+    raw.seek(0 if packed else max(raw.seek(0, os.SEEK_END) - size, 0))
+    octets, found = Octets(raw, owned=True), b""
+    try:
+        while more := octets.read(CHUNK):
+            found = (found + more)[-size:]
     except (Damaged, OSError):
         pass
     finally:

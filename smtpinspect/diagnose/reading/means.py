@@ -70,6 +70,7 @@ _TIMES: Final = (
     (1200.0, "1,200 s: qmail's time-out"),
     (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
 )
+_SMALL: Final = 1_000  # octets of a mail that fit any packet, with what its header gains
 _SLACK: Final = 0.03  # of the time, 3 s at least
 
 
@@ -109,8 +110,12 @@ def place(phases: tuple[str, ...]) -> str:
     return min(fits)[1] if fits and wanted else ""
 
 
-def explained(told: Reading, file: str = "bounce.eml") -> Reading:
-    """With everything that is said about it; a delivered mail needs nothing. `file`: the bounce, if it is one."""
+def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -> Reading:
+    """With everything that is said about it; a delivered mail needs nothing.
+
+    `file`: the bounce, if it is one. `local`: its time is without a zone.
+    """
+    told = told._replace(local=local and told.when is not None)
     if told.fate == "delivered":
         return told
     known = _told(told.phases, told.broken, told.side, told.mta, bool(told.reply))
@@ -126,6 +131,8 @@ def explained(told: Reading, file: str = "bounce.eml") -> Reading:
     if model is not None and told.fate == "deferred" and not told.waiting:
         tries = _tries(told.mta, round(told.seconds or 0))
     causes = known.causes
+    if told.size is not None and told.size < _SMALL:
+        causes = tuple(each for each in causes if each.cause != "path-mtu")
     if told.masked:
         causes = (_MASKED, *(each for each in causes if each.cause != _MASKED.cause))
     cannot = known.cannot
@@ -271,7 +278,9 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
 def _filled(question: str, told: Reading) -> str:
     from smtpinspect.mta.words import iso
 
-    when = f"{iso(told.when)} UTC" if told.when is not None else "that time"
+    when = "that time"
+    if told.when is not None:
+        when = iso(told.when) + (" (our clock; say its zone)" if told.local else " UTC")
     message = f"<{told.message_id}>" if told.message_id else "the mail's Message-ID"
     return question.replace("{when}", when).replace("{message}", message)
 
