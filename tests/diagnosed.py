@@ -92,5 +92,5 @@ def fill(case: Case) -> None:
     ]
     case.contrast = [Contrast("raw 8-bit Subject", 3, 0, 0, 112, 0, 38)]
     encode = Remedy("sender", "Encode the Subject (RFC 2047)", (), "", "the Subject is pure ASCII on the wire")
-    case.what_if = WhatIf(RULES, True, (encode,), (("header_limit=1000", 3, 115),))
+    case.what_if = WhatIf(RULES, True, (encode,))
     case.questions = (QUESTION,)

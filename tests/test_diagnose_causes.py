@@ -14,6 +14,7 @@ from kit.broken import Connection
 from smtpinspect.diagnose import survey as surveys
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.face import Asked, diagnose
+from smtpinspect.diagnose.measures import Seen
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Fingerprint, Sign
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import survey
@@ -245,6 +246,9 @@ class _Refuting:
 
     def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
         return {}
+
+    def accepted(self, case: Case) -> Seen:
+        return Seen()
 
 
 def test_a_rule_that_an_accepted_mail_trips_is_out(tmp_path: Path) -> None:

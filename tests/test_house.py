@@ -124,7 +124,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "notices",
                 "trace",
                 "model",
-                "observe | reading | properties",
+                "observe | reading | properties | measures",
                 "tally",
                 "survey",
                 "paths",

@@ -160,6 +160,18 @@ def lossy(times: int) -> Connection:
     return made.wait(3).close("C", answered=False)
 
 
+def unheard() -> Connection:
+    """The client's answer to EHLO's reply is cut, and with it the acknowledgement of that: the server says it again."""
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    made.say("C", b"EHLO out.example.org\r\n", acked=True)
+    there, here = made.sent["S"], made.sent["C"]
+    made.say("S", b"250 mx.example.net\r\n").say("C", b"MAIL FROM:<alice@example.org>\r\n", arrives=False)
+    made.wait(0.2).again("C", here, 31).again("S", there, 20, arrives=True).ack("C")
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", here, 31)
+    return made.wait(3).close("C", answered=False)
+
+
 def ending(text: bytes) -> Connection:
     made = Connection().envelope().say("C", message(300)[:-3] + text[:-3]).say("C", text[-3:], acked=True)
     return made.wait(30).close("C")
@@ -273,6 +285,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("loss", "possible", lambda: lossy(3)),
     ("loss", "possible", lambda: lossy(1)),
     ("loss", "ruled out", lambda: lossy(0)),
+    ("loss", "ruled out", unheard),
     ("strict-end", "certain", lambda: ending(b"x\n.\n")),
     ("strict-end", "certain", lambda: ending(b"x\n.\r\n")),
     ("strict-end", "certain", lambda: ended_by_the_server(b"x\n.\n")),

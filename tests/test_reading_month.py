@@ -268,6 +268,38 @@ def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_exclu
     assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
 
 
+REFUSAL = (
+    "2026-03-03 10:10:02 1xV5Kf-0001L7-1o {fate} u@example.net R=r T=t{why} H=mx.example.net [192.0.2.1]: SMTP "
+    "error from remote mail server after {what}: {reply}"
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "reply", "others"),
+    [
+        ("RCPT TO:<u@example.net>", "550 5.1.1 User unknown", set()),
+        ("RCPT TO:<u@example.net>", "451 4.7.1 greylisted", {"greylisting"}),
+        ("MAIL FROM:<a@example.org>", "452 4.3.1 no room", {"full-disk"}),
+        ("end of data", "554 5.7.1 virus found", {"milter"}),
+        ("end of data", "552 no macros", {"full-disk", "milter", "sonicwall.encrypted-zip", "sonicwall.office-macro",
+                                          "sonicwall.packed-exe"}),
+        ("EHLO a.example", "502 unknown", {"stormshield.smtp-223", "mailguard.command-not-allowed"}),
+    ],
+)  # fmt: skip
+def test_of_a_refusal_the_server_itself_is_the_first_cause(what: str, reply: str, others: set[str]) -> None:
+    kept = reply.startswith("4")
+    line = REFUSAL.format(fate="==" if kept else "**", why=" defer (0)" if kept else "", what=what, reply=reply)
+    told = reading.read_line(line)
+    assert told is not None and told.break_kind == "reply"
+    causes = [cause.cause for cause in told.causes]
+    assert (causes[0], causes[-1]) == ("refused", "unknown-filter")
+    assert set(causes[1:-1]) == others
+    assert any(command.startswith("exim -M") for command in told.commands) is kept
+    text = shown(line)
+    assert f"NOT DELIVERED: answered with {reply[:3]}" in text
+    assert text.index("the server itself refuses it") < text.index("a filter that we do not know")
+
+
 SENDMAIL = (
     "Nov 22 11:10:49 out sm-mta[9]: 6AMBAhgD008960: to=<u@example.net>, delay={0}, xdelay={0}, mailer=esmtp, pri=32050,"
     " relay=mx.example.net. [192.0.2.1], dsn=4.4.2, stat=Deferred: Connection timed out with mx.example.net."

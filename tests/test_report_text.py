@@ -14,6 +14,7 @@ from kit.dialogue import DELIVERY, parse
 from smtpinspect._core import views
 from smtpinspect.actions import Action, Strength
 from smtpinspect.facts import LINE, gt
+from smtpinspect.grammar.words import BROKEN
 from smtpinspect.inspectors.base import Inspector, Rule, Settings
 from smtpinspect.report import summary, words
 from smtpinspect.report.summary import SHOWN, Summary
@@ -57,7 +58,7 @@ def test_every_word_of_the_records_is_explained() -> None:
     assert set(words.DOES) == {strength.word for strength in Strength}
     assert set(words.DOUBTS) == set(views.DOUBTS)
     assert set(words.PHASES) == {phase for phase in views.PHASES if phase}
-    assert set(views.OUTCOMES) >= words.BROKEN
+    assert set(views.OUTCOMES) >= BROKEN
 
 
 def test_effects_are_of_known_rules() -> None:

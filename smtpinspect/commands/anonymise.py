@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 from smtpinspect.commands.arguments import inspectors_of, number, parser_of
-from smtpinspect.commands.console import DONE, MATCHED, text_out, unreadable
+from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, unreadable
 from smtpinspect.errors import UsageError
 
 ANONYMISE_HELP: Final = """\
@@ -57,8 +56,7 @@ def run(words: list[str]) -> int:
     given = parser.parse_intermixed_args(words)
     if given.capture == "-":
         raise UsageError("IN is read several times: a file is wanted, not standard input")
-    if os.path.exists(given.out) and os.path.exists(given.capture) and os.path.samefile(given.out, given.capture):
-        raise UsageError(f"{given.out}: that is the capture itself")
+    check_output(given.out, [given.capture], "OUT")
 
     from smtpinspect.diagnose.anonymise.face import anonymise, key_of
     from smtpinspect.engine import PORTS

@@ -203,7 +203,6 @@ def _impact(given: argparse.Namespace) -> int:
     check_output(given.out, given.captures)
 
     from smtpinspect.diagnose.impact import impact
-    from smtpinspect.engine import Engine
     from smtpinspect.report import impact_page
     from smtpinspect.report.text import products
 
@@ -213,8 +212,8 @@ def _impact(given: argparse.Namespace) -> int:
             json.dump(made.record(), out, indent=1)
             out.write("\n")
         else:
-            engine = Engine(given.inspectors)
-            columns = products(engine.inspectors, engine.labels, given.inspectors or ())
+            judged = [one.inspector for one in made.profiles], [one.label for one in made.profiles]
+            columns = products(*judged, given.inspectors or ())
             for line in impact_page.page(made, columns, given.captures, width, style):
                 print(line, file=out)
     return DONE if made.fault is None else unreadable(made.fault)

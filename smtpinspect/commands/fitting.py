@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from smtpinspect.commands.console import PROG
-from smtpinspect.commands.kinds import kind_of, pipe
+from smtpinspect.commands.kinds import is_pipe, kind_of
 
 VALUED: Final = frozenset("-i -o --port --format --records --threads --fail-on --taken --log".split())
 
@@ -30,4 +30,4 @@ def run(words: list[str]) -> int:
 
 
 def _is_file(word: str, before: str) -> bool:
-    return not word.startswith("-") and before not in VALUED and os.path.exists(word) and not pipe(word)
+    return not word.startswith("-") and before not in VALUED and os.path.exists(word) and not is_pipe(word)

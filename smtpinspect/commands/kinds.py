@@ -1,4 +1,4 @@
-"""What a file holds, by its first octets: a capture, a message, a log."""
+"""What a file holds, by its first octets: a capture, a message, a mail server's log."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _unpacked(path: str) -> bytes:
 
 def holds_capture(path: str) -> bool:
     """Does it begin as a capture does, packed or not?"""
-    if pipe(path) or kind_of(path) != "capture":
+    if is_pipe(path) or kind_of(path) != "capture":
         return False
     with open(path, "rb") as file:
         return file.read(4) in MAGICS or _unpacked(path).startswith(MAGICS)
@@ -73,7 +73,7 @@ def holds_capture(path: str) -> bool:
 
 def sorted_out(captures: list[str]) -> tuple[list[str], list[str]]:
     """Captures, and logs that were given as such. Raises UsageError for a message."""
-    kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not pipe(file)}
+    kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not is_pipe(file)}
     logs = [file for file, kind in kinds.items() if kind == "log" or (kind != "capture" and _read_as_log(file))]
     for file, kind in kinds.items():
         if kind == "message" and file not in logs:
@@ -88,6 +88,6 @@ def _read_as_log(path: str) -> bool:
     return not os.path.isdir(path) and recognise(_unpacked(path))
 
 
-def pipe(path: str) -> bool:
+def is_pipe(path: str) -> bool:
     """What can be read once only is not looked at."""
     return not (os.path.isfile(path) or os.path.isdir(path))

@@ -16,9 +16,9 @@ from smtpinspect.diagnose.heads import Talk, talks
 from smtpinspect.engine import PORTS, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.words import BROKEN
 from smtpinspect.source import Input
 
-BROKEN: Final = frozenset(("stalled", "reset", "closed"))
 CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
 EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
 _STARS: Final = frozenset("*02 ")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Sign
-from smtpinspect.diagnose.tally import Group, Tally, Trip, path_of
+from smtpinspect.diagnose.measures import Measure, Seen, measured
+from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
+from smtpinspect.diagnose.tally import Group, Tally, Trip
+from smtpinspect.diagnose.trace import source_of
+from smtpinspect.grammar import limits
+from smtpinspect.mta.words import iso
+from smtpinspect.simulate.clock import SECOND
+from smtpinspect.simulate.script import script_of
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -18,12 +24,24 @@ LEAST: Final = 0.3  # how much larger the share that is cut must be among those 
 class Contrasts:
     """What a tally says of each case."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, cases: Sequence[Case] = ()) -> None:
         self.tally = tally
+        self.arrived: dict[Path, list[Case]] = {}
+        self.seen: dict[Path, Seen] = {}
+        for case in cases:
+            if case.mail is not None and case.observed.outcome == "accepted":
+                self.arrived.setdefault(path_of(case.flow), []).append(case)
+
+    def accepted(self, case: Case) -> Seen:
+        """What the accepted mails of its path have at least; those on its own connection it tells of itself."""
+        path = path_of(case.flow)
+        if path not in self.seen:
+            self.seen[path] = _measured(self.arrived.get(path, ()), self.tally.paths.get(path))
+        return self.seen[path]
 
     def of_case(self, case: Case) -> list[Contrast]:
         """Properties of this mail that tell the cut mails of its path from the accepted ones, the sharpest first."""
-        group = self.tally.paths.get(path_of(case.flow))
+        group = self.tally.paths.get(case.path)
         if group is None or case.mail is None:
             return []
         words = self.tally.cut.get((case.flow.flow_id, case.mail.tx_id), frozenset())
@@ -34,7 +52,7 @@ class Contrasts:
 
     def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
         """Rules that accepted mails of its path trip under the same settings, by inspector's label and full id."""
-        group = self.tally.paths.get(path_of(case.flow))
+        group = self.tally.paths.get(case.path)
         return {key: _refuted(key[1], trip) for key, trip in group.trips.items()} if group is not None else {}
 
     def refutes(self, case: Case, cause: Cause) -> Against | None:
@@ -53,7 +71,41 @@ class Contrasts:
 
 def of(survey: Survey) -> Contrasts:
     """Of all mails of a survey."""
-    return Contrasts(survey.tally)
+    return Contrasts(survey.tally, survey.cases)
+
+
+# What a property of an accepted mail proves: it has more than so many octets.
+_LINES: Final[Mapping[str, Measure]] = {
+    "header line above": "header-line",
+    "text line above": "body-line",
+    "command line above": "command-line",
+}
+
+
+def _measured(cases: Sequence[Case], group: Group | None) -> Seen:
+    made = Seen()
+    for told, counts in group.having.items() if group is not None else ():
+        words, _, limit = told.removesuffix(" octets").rpartition(" ")
+        if words in _LINES and counts.accepted:
+            made.number(_LINES[words], int(limit.replace(",", "")) + 1)
+    for case in cases:
+        assert case.mail is not None
+        made.number("rcpt", len(case.mail.rcpt_to))
+        made.number("sender", len(_octets(case.mail.mail_from)))
+        for verb in ("MAIL", "RCPT", "BDAT" if case.mail.bdat else "DATA"):
+            made.word("verb", verb.encode())
+        made.word("sender-address", _octets(case.mail.mail_from))
+        for address in (case.mail.mail_from or "", *case.mail.rcpt_to[: limits.MEASURED_WORDS]):
+            made.word("address", _octets(address))
+        for address in case.mail.rcpt_to[: limits.MEASURED_WORDS]:
+            made.word("domain", _octets(address.rpartition("@")[2]))
+    for case in [each for each in cases if each.trace is not None][: limits.MEASURED_MAILS]:
+        assert case.trace is not None and case.mail is not None
+        script = script_of(source_of(case.trace), 1, ports=(int(case.flow.server.rpartition(":")[2]),))
+        if script is not None and case.mail.tx_id < len(script.mails):
+            end = script.mails[case.mail.tx_id].ends
+            made.merge(measured(script, end, end)[0])
+    return made
 
 
 def _sharpness(one: Contrast) -> float:
@@ -71,7 +123,7 @@ def _refuted(rule: str, trip: Trip) -> Against:
     at = f" at limit {trip.limit:,}" if trip.limit is not None else ""
     text = f"{_named(trip.numbers, trip.mails)} trip{'s' * one} it{at} and {'was' if one else 'were'} accepted here"
     signs = tuple(Sign(None, f"mail {number:,} of the capture was accepted") for number in trip.numbers)
-    return Against(rule, "refuted", f"{text}, the last at {_utc(trip.last_ns)}", signs)
+    return Against(rule, "refuted", f"{text}, the last at {iso(trip.last_ns / SECOND)} UTC", signs)
 
 
 def _named(numbers: tuple[int, ...], mails: int) -> str:
@@ -81,5 +133,5 @@ def _named(numbers: tuple[int, ...], mails: int) -> str:
     return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
 
 
-def _utc(ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(ns // 1_000_000_000))
+def _octets(text: str | None) -> bytes:
+    return (text or "").encode("utf-8", "replace")

@@ -21,6 +21,8 @@ BreakKind = Literal["drop", "rst", "fin", "reply", "none"]
 By = Literal["client", "server", "middlebox", "unknown"]
 Where = Literal["sender", "receiver", "between", "unknown"]
 
+Path = tuple[str, str]  # addresses of client and server, without their ports
+
 # Defined once, for `--help` and for every page; weakest last.
 CONFIDENCE: Final[Mapping[Confidence, str]] = {
     "certain": "the packets themselves, or the firewall's own log, show it",
@@ -33,6 +35,11 @@ DEGREES: Final[Mapping[Degree, str]] = {
     "fits": "fits our emulation",
     "confirmed": "confirmed by the firewall's own log",
 }
+
+
+def path_of(record: Flow | Mail) -> Path:
+    """Between whom it went."""
+    return record.client.rpartition(":")[0].strip("[]"), record.server.rpartition(":")[0].strip("[]")
 
 
 class Sign(NamedTuple):
@@ -189,7 +196,6 @@ class WhatIf(NamedTuple):
     relax: tuple[str, ...] = ()
     passes: bool = False
     changes: tuple[Remedy, ...] = ()
-    sweep: tuple[tuple[str, int, int], ...] = ()  # value of the knob, mails cut, mails in all
 
 
 class Sweep(NamedTuple):
@@ -221,6 +227,10 @@ class Case:
     questions: tuple[str, ...] = ()  # what to ask whom, ready to send
     log_lines: tuple[Reading, ...] = ()  # lines of a mail server's log that are about this mail
     specs: Mapping[str, str | Inspector] = field(default_factory=dict)  # what an alert's inspector stands for
+
+    @property
+    def path(self) -> Path:
+        return path_of(self.flow)
 
     @property
     def failed(self) -> bool:

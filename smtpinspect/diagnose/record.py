@@ -8,10 +8,13 @@ from smtpinspect.diagnose.model import Case, Cause, Diagnosis, Reading
 
 
 def record(diagnosis: Diagnosis) -> dict[str, Any]:
-    """`{mails, logs}`, as the contract has them; causes best first. With a sweep also that."""
+    """`{mails, logs, notes}`: causes best first, notes what could not be read and what was left out. With a sweep also
+    that.
+    """
     made: dict[str, Any] = {
         "mails": [_mail(case) for case in diagnosis.cases],
         "logs": [_reading(reading) for reading in diagnosis.readings],
+        "notes": list(diagnosis.notes),
     }
     if diagnosis.sweep is not None:
         rows = [{"value": value, "cut": cut, "mails": mails} for value, cut, mails in diagnosis.sweep.rows]

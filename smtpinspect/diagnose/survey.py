@@ -108,10 +108,12 @@ class _Reader:
         for mail, mine in known.mails:
             more = [each for each in known.alerts if each[1].tx_id is None or each[1].tx_id == mail.tx_id]
             alerts = _kept(mail, sorted([*mine, *more], key=lambda each: each[0]))
-            self.cases.append(Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs))
+            self._case(flow, mail, alerts)
         if not known.mailed and self._room(True):
-            alerts = known.alerts[: limits.DIAGNOSED_ALERTS]
-            self.cases.append(Case(flow, None, tuple(alert for _, alert in alerts), specs=self.specs))
+            self._case(flow, None, known.alerts[: limits.DIAGNOSED_ALERTS])
+
+    def _case(self, flow: Flow, mail: Mail | None, alerts: Sequence[tuple[int, Alert]]) -> None:
+        self.cases.append(Case(flow, mail, tuple(alert for _, alert in alerts), specs=self.specs))
 
     def _room(self, failed: bool) -> bool:
         if self.kept[failed] >= (limits.DIAGNOSED_ACCEPTED, limits.DIAGNOSED_FAILED)[failed]:

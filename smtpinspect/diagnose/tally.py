@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from smtpinspect._core.views import Alert, Flow, Mail
+from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.model import Path, path_of
 from smtpinspect.diagnose.properties import NAME, properties_of
 from smtpinspect.grammar import limits
-
-Path = tuple[str, str]  # addresses of client and server, without ports
-CUT: Final = ("stalled", "reset", "closed")
-IN_TEXT: Final = ("databody", "datamid", "dot", "dotreply")
+from smtpinspect.grammar.words import BROKEN, IN_TEXT
 
 
 class Trip(NamedTuple):
@@ -103,13 +101,9 @@ class Tally:
             group.trips[key] = known._replace(mails=known.mails + 1, numbers=numbers, last_ns=mail.end_ns)
 
 
-def path_of(flow: Flow | Mail) -> Path:
-    return flow.client.rpartition(":")[0], flow.server.rpartition(":")[0]
-
-
 def is_cut(mail: Mail) -> bool:
     """Did it end without a code, or was its text refused? A box may answer in the server's place there."""
-    return mail.outcome in CUT or (mail.outcome == "refused" and mail.phase in IN_TEXT)
+    return mail.outcome in BROKEN or (mail.outcome == "refused" and mail.phase in IN_TEXT)
 
 
 def ends(alert: Alert) -> bool:

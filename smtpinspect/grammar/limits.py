@@ -104,6 +104,9 @@ CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
 CONTRAST_NAMED: Final = 3  # of these mails, that a page names
 PATH_CASES: Final = 2_000  # of one path, with which a broken mail is compared
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
+MEASURED_WORDS: Final = 256  # verbs, addresses, types of a connection that are told apart
+MEASURED_HEADER: Final = 65_536  # octets of a header whose fields are read; MTAs take some 32 KiB
+MEASURED_MAILS: Final = 16  # accepted mails of a path whose octets are measured
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
 COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one

@@ -14,10 +14,14 @@ PHASES: Final = (
     "connect", "greeting", "ehlo", "mail", "rcpt", "datacmd", "reply354", "databody", "datamid", "dot",
     "dotreply", "quit", None,
 )  # fmt: skip
+# Where the text of a mail, or the reply to it, is under way.
+IN_TEXT: Final = frozenset({"databody", "datamid", "dot", "dotreply"})
 # Where a flow breaks, in the words of a sender's log.
 STAGES: Final = (None, "after-initial-connection", "after-sending-data-block", "after-end-of-data")
 # What the capture itself shows happened to a mail.
 OUTCOMES: Final = ("unknown", "accepted", "refused", "aborted", "stalled", "reset", "closed", "encrypted")
+# Of these, how a flow ends without an SMTP code.
+BROKEN: Final = frozenset({"stalled", "reset", "closed"})
 # Who ended a connection.
 CLOSERS: Final = ("none", "client", "server", "middlebox", "unknown")
 # `confidence`: what the capture cannot show, a bit each.

@@ -34,11 +34,7 @@ def page(
     `captures`, and `points` as NAME=FILE, are those of the command, for the next one.
     """
     blocks = words.folded(diagnosis)
-    if not diagnosis.cases:
-        yield "no SMTP found: nothing to diagnose"
-        return
-    one = len(diagnosis.cases) == 1
-    if not one:
+    if len(diagnosis.cases) > 1:
         yield style(words.sums(diagnosis), "bold")
         yield ""
     for block in blocks[:WHOLE]:
@@ -48,12 +44,9 @@ def page(
     yield from words.sweep(diagnosis)
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
     if not blocks:
-        yield "Nothing failed: nothing to explain." if not one else _fine(diagnosis.cases[0])
-    yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
-
-
-def _fine(case: Case) -> str:
-    return f"{safe(words.title(case))}: {case.observed.outcome}, nothing to explain"
+        yield safe(words.nothing(diagnosis))
+    if diagnosis.cases:
+        yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
 
 
 def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
@@ -180,13 +173,14 @@ class _Page:
     def _remedies(self) -> Iterator[str]:
         place = ""
         listed = words.remedies(self.case)
-        for number, remedy in enumerate(listed[: LINES if self.rich else LINES // 2], 1):
+        most = LINES if self.rich else LINES // 2
+        for number, remedy in enumerate(listed[:most], 1):
             if remedy.where != place:
                 place = remedy.where
                 yield f"{words.PLACES[place]}:"
             yield _remedy(number, remedy)
-        if len(listed) > LINES // 2 and not self.rich:
-            yield f"and {len(listed) - LINES // 2} more, with wider effect"
+        if len(listed) > most:
+            yield f"and {len(listed) - most} more, with wider effect"
 
 
 def _remedy(number: int, remedy: Remedy) -> str:

@@ -8,11 +8,10 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
-from smtpinspect.report.simulate_page import span
+from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count
 from smtpinspect.report.words import DOUBTS, evidence
 
-DUPLICATE: Final = "MAY HAVE BEEN DELIVERED; retries make duplicates"
 # Where the flow ended, behind "cut silently", "reset", "closed".
 AT: Final = {
     "connect": "before the server answered the connection",
@@ -124,7 +123,7 @@ def headline(case: Case) -> Headline:
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
         return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
     if may_have_arrived(case):
-        return Headline(DUPLICATE, _how(case, at), 1)
+        return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
         return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
@@ -179,6 +178,16 @@ def tls(case: Case) -> str:
     if case.script is not None:
         return "no TLS" if case.script.tls_at is None else "TLS"
     return "TLS" if "encrypted" in case.observed.confidence else "no TLS"
+
+
+def nothing(diagnosis: Diagnosis) -> str:
+    """What is said where there is nothing to explain."""
+    if not diagnosis.cases:
+        return "no SMTP found: nothing to diagnose"
+    if len(diagnosis.cases) > 1:
+        return "Nothing failed: nothing to explain."
+    (case,) = diagnosis.cases
+    return f"{title(case)}: {case.observed.outcome}, nothing to explain"
 
 
 def placed(sign: Sign) -> str:
@@ -315,8 +324,6 @@ def what_if(case: Case) -> Iterator[str]:
     if one.relax:
         does = "this mail goes through" if one.passes else "this mail is still cut"
         yield f"{' and '.join(one.relax)} on pass: {does}"
-    for value, cut, mails in one.sweep:
-        yield f"{value}: {cut:,} of {count(mails, 'mail')} cut"
 
 
 def sweep(diagnosis: Diagnosis) -> Iterator[str]:

@@ -29,7 +29,7 @@ def page(
     titles = {column.label: column for column in columns}
     for one in impact.profiles:
         yield ""
-        yield from _profile(one, titles[one.label], impact.accepted, width, style)
+        yield from _profile(one, titles[one.label], impact.accepted, style)
     worst = max(impact.profiles, key=lambda one: one.lost, default=None)
     if worst is not None and worst.lost:
         yield f"Next: {program()} rules {worst.by['rule'].top(1)[0].name}"
@@ -37,7 +37,7 @@ def page(
         yield f"Next: {program()} replay {' '.join(map(shlex.quote, captures))}"
 
 
-def _profile(one: Profile, column: Product, accepted: int, width: int | None, style: Style) -> Iterator[str]:
+def _profile(one: Profile, column: Product, accepted: int, style: Style) -> Iterator[str]:
     note = f" ({column.note})" if column.note else ""
     yield style(f"WOULD HAPPEN behind {column.title}{note}, as we emulate it", "bold")
     parts = [f"{one.cut:,} would be cut"] if one.cut else []

@@ -11,6 +11,7 @@ from smtpinspect.diagnose.reading import NO_LINE, read_line
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
+from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
 from smtpinspect.mta.words import iso
 from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
@@ -42,7 +43,6 @@ KINDS: Final[Mapping[str, str]] = {
     "few": "TOO FEW",
 }
 RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"
-_TEXT: Final = frozenset({"databody", "datamid", "dot", "dotreply"})
 _LABEL: Final = 13
 _WIDE: Final = 17
 
@@ -108,7 +108,7 @@ def one(
                              width, style)  # fmt: skip
     if passed is not None and not told.reply:
         yield from _labelled("SO", ["not content: how the end of data fell into segments, loss, load or a restart"
-                             if _TEXT & set(told.phases) else "loss, load or a restart"], width, style)  # fmt: skip
+                             if IN_TEXT & set(told.phases) else "loss, load or a restart"], width, style)  # fmt: skip
     elif passed is not None:
         yield from _labelled("SO", ["greylisting, or load"], width, style)
     yield from _facts(told, width, style)
@@ -210,16 +210,18 @@ def _octets(told: Reading) -> str:
 
 
 def _possible(causes: Iterable[Cause]) -> Iterator[str]:
+    """In the order of the causes; the rules of a product in one line."""
     by_product: dict[str, list[str]] = {}
-    others = []
+    lines: list[str] = []
     for cause in causes:
-        if cause.kind == "rule":
-            by_product.setdefault(cause.product, []).append(cause.cause.partition(".")[2])
-        else:
-            others.append(cause.title)
-    for product, rules in by_product.items():
-        yield f"{product}: {', '.join(rules)}"
-    yield from others
+        if cause.kind != "rule":
+            lines.append(cause.title)
+            continue
+        if cause.product not in by_product:
+            lines.append(cause.product)
+        by_product.setdefault(cause.product, []).append(cause.cause.partition(".")[2])
+    for line in lines:
+        yield f"{line}: {', '.join(by_product[line])}" if line in by_product else line
     for product, rules in list(by_product.items())[:1]:
         yield f"what a rule is: {program()} rules {product}.{rules[0]}"
 
@@ -243,7 +245,7 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
         yield f"{iso(month.begin)} to {iso(month.end)}{_zone(month.local)}"
     doubtful = sum(group.doubtful for group in month.groups)
     if doubtful:
-        told = f"{count(doubtful, 'mail')} of these MAY HAVE BEEN DELIVERED; retries make duplicates"
+        told = f"{count(doubtful, 'mail')} of these {DUPLICATES}"
         yield style(told, "red")
     yield ""
     for group in month.groups[:GROUPS]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect._core.views import Alert, Flow, Mail
+from smtpinspect.grammar.words import BROKEN
 from smtpinspect.report import words
 from smtpinspect.report.terminal import count
 
@@ -220,8 +221,8 @@ class Summary:
         cells = self._cells(mail, breaks, [*own.values(), *talk.outside.values()])
         notes = []
         refused = any(kind == "would be refused" for kind, _ in cells.values())
-        sort = TROUBLE if mail.broken_by or refused or mail.outcome in words.BROKEN else FINE
-        if mail.outcome in words.BROKEN and mail.phase in ("dot", "dotreply"):
+        sort = TROUBLE if mail.broken_by or refused or mail.outcome in BROKEN else FINE
+        if mail.outcome in BROKEN and mail.phase in ("dot", "dotreply"):
             self.duplicates += 1
             sort = DUPLICATE
             notes.append("MAY HAVE BEEN DELIVERED; retries make duplicates")

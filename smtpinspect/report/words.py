@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from smtpinspect._core.views import Alert, Mail, excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.grammar.limits import EXCERPT
+from smtpinspect.grammar.words import BROKEN
 from smtpinspect.report.terminal import safe
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ _AT_PHASE: Final[dict[str, tuple[Step, str]]] = {
     "reply354": ("datacmd", ""),
 }
 BASIS: Final = {"confirmed": "confirmed", "inferred": "inferred", "project": "our assumption"}
-BROKEN: Final = frozenset({"stalled", "reset", "closed"})
 DOUBTS: Final = {
     "one-direction": "only one direction is in the capture",
     "gap": "bytes are missing that the two sides had: the capture lost packets",

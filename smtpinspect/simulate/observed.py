@@ -11,7 +11,8 @@ from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.script import Command, Reply, Script, Transaction
 from smtpinspect.simulate.turns import envelope_of
 
-_STEPS: Final[Mapping[str, Step]] = {
+# What a sender does, by phase.
+STEPS: Final[Mapping[str, Step]] = {
     "connect": "connect", "greeting": "greeting", "ehlo": "ehlo", "mail": "mail", "rcpt": "rcpt",
     "datacmd": "datacmd", "reply354": "datacmd", "databody": "body", "datamid": "body", "dot": "dot",
     "dotreply": "dot", "quit": "quit",
@@ -56,7 +57,7 @@ def ending_of(script: Script, mail: Transaction | None, record: Record | None, b
         )  # fmt: skip
     if record is not None:
         return made._replace(
-            step=_STEPS.get(record.phase or "", made.step), cause=_CAUSES.get(record.outcome, "closed"),
+            step=STEPS.get(record.phase or "", made.step), cause=_CAUSES.get(record.outcome, "closed"),
             written=len(mail.text) if mail is not None and mail.text_at is not None else None,
         )  # fmt: skip
     return made

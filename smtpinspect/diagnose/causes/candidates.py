@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, excerpt
@@ -59,7 +59,7 @@ def candidates(case: Case, scene: Scene, refuted: Container[tuple[str, str]] = (
     trails: dict[str, Trail] = {}
     best: dict[str, Candidate] = {}
     order = {label: i for i, label in enumerate(sorted(case.specs, key=lambda each: not signed(case, each)))}
-    for alert in _first_of_each(case.alerts, scene):
+    for alert in sorted(case.alerts, key=lambda a: (a.direction, a.offset)):
         if (alert.inspector, alert.rule) in passed:
             continue  # it let the same pass a moment ago
         made = _candidate(alert, scene)
@@ -93,6 +93,12 @@ def signed(case: Case, label: str) -> bool:
     )
 
 
+def foreign(case: Case, product: str) -> bool:
+    """Does the path show another product, and nothing of this one?"""
+    shown = {each.product for each in case.fingerprints if each.product}
+    return bool(shown) and product not in shown
+
+
 def _key(one: Candidate, order: dict[str, int]) -> tuple[int, int, int, int, int]:
     return (
         len(one.speaks_against) > 0, one.place, bool(one.look.setting), order.get(one.label, 0), one.alert.offset,
@@ -108,11 +114,6 @@ def _through(alert: Alert, scene: Scene) -> bool:
     if alert.row.action.strength == Strength.REWRITE:
         return scene.client.sent > 0  # the greeting passes, in another form
     return alert.offset + max(alert.length, 1) <= scene.half(alert.direction).through and scene.kind != "reply"
-
-
-def _first_of_each(alerts: Sequence[Alert], scene: Scene) -> Iterator[Alert]:
-    """Of each inspector what would have fired behind what came through, the first octet first."""
-    yield from sorted(alerts, key=lambda a: (a.direction, a.offset))
 
 
 def _candidate(alert: Alert, scene: Scene) -> Candidate | None:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Cause
+from smtpinspect.grammar.words import IN_TEXT
+from smtpinspect.simulate.clock import SECOND
 
-SECOND: Final = 1_000_000_000
 BEFORE: Final = 2  # s of clocks that go wrong
 _ALARM: Final = re.compile(r"stormshield\.smtp-(\d+)")
 # What a product logs of a break where no rule tells.
@@ -40,7 +41,7 @@ def questions(case: Case) -> tuple[str, ...]:
     other = case.causes[0].kind == "look-alike" and case.causes[0].confidence in ("certain", "likely")
     found = [] if other else [network]
     mail = case.mail
-    if mail is not None and case.observed.phase in ("dot", "dotreply", "datamid", "databody"):
+    if mail is not None and case.observed.phase in IN_TEXT:
         who = f"message-id {mail.message_id}" if mail.message_id else f"from <{mail.mail_from or ''}>"
         found.append(
             f"please look in the mail server's log for {who} from {client.rpartition(':')[0]} at "
@@ -67,7 +68,7 @@ def searched(causes: Iterable[Cause]) -> Iterator[str]:
     if alarms:
         told.append("SNS l_alarm alarmid=" + " or ".join(dict.fromkeys(alarms)))
     for cause in causes:
-        if cause.kind == "rule" and cause.cause in OWN:
+        if cause.cause in OWN and (cause.rank == 0 or cause.alert is not None):
             told.append(OWN[cause.cause])
     products = [cause.product for cause in causes if cause.kind == "rule"]
     for product in dict.fromkeys([*products, *GENERAL]):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.causes import hidden as absent
+from smtpinspect.diagnose.causes import limits
 from smtpinspect.diagnose.causes.altered import altered
-from smtpinspect.diagnose.causes.candidates import Candidate, candidates
+from smtpinspect.diagnose.causes.candidates import Candidate, candidates, foreign
 from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
-from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Contrast, Fingerprint, Sign
+from smtpinspect.diagnose.contrast import Contrasts
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Fingerprint, Sign
 from smtpinspect.diagnose.survey import EVERY
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
@@ -24,16 +26,6 @@ HIDDEN: Final = 16  # rules whose octet is in no capture
 # Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
 # user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
 PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS = range(6)
-
-
-class Contrasts(Protocol):
-    """What the accepted mails of a survey tell."""
-
-    def of_case(self, case: Case) -> list[Contrast]: ...
-
-    def refutes(self, case: Case, cause: Cause) -> Against | None: ...
-
-    def refuted(self, case: Case) -> Mapping[tuple[str, str], Against]: ...
 
 
 def rank(
@@ -68,12 +60,18 @@ def rank(
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
-        rules += [(_class(each, guess), not each.default, _hidden(each)) for each in more]
+        rules += [(*_class(case, each, guess), _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
     # a log that says only that the inspection ended it does not tell by which rule
     products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
     sure = any(each.confidence == "certain" and each.cause not in products for each in alike)
     alike = [each for each in alike if each.degree != "confirmed"]
+    if scene is not None and not sure and not confirmed:
+        known = {cause.cause for _, _, cause in rules}
+        accepted = contrasts.accepted(case) if contrasts is not None else None
+        likely = [cause for _, _, cause in rules if cause.alert is not None and cause.confidence != "unlikely"]
+        odd = any("," not in cause.inspector for cause in likely)
+        rules += [(GUESS, each.place, each.cause) for each in limits.guesses(case, scene, known, accepted, odd=odd)]
     for sort, place, each in rules:
         told = each.confidence == "possible" and each.cause.partition(".")[0] in products
         cause = each._replace(confidence="likely") if told else each
@@ -111,11 +109,16 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     return made
 
 
-def _class(one: absent.Hidden, guess: int) -> int:
-    """Of a reply that never came, what the defaults of a product would cut is as likely as what nobody knows."""
+def _class(case: Case, one: absent.Hidden, guess: int) -> tuple[int, int]:
+    """Class and place. Of a reply that never came, what the defaults of a product would cut is as likely as what nobody
+    knows, unless the path shows another product."""
     if one.strong:
-        return OCTET
-    return NOBODY if one.reply and one.default and guess == GUESS else guess
+        return OCTET, not one.default
+    if foreign(case, one.rule.partition(".")[0]):
+        return guess, limits.LAST
+    if one.reply and one.default and guess == GUESS:
+        return NOBODY, 0
+    return guess, limits.UNUSUAL if one.default else limits.USUAL
 
 
 def _same(one: Cause, other: Cause) -> bool:

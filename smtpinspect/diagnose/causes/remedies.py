@@ -15,15 +15,14 @@ from smtpinspect.inspectors.base import Inspector
 KEPT: Final = 6  # ways on the firewall
 
 
-def remedies(case: Case, rule: str, spec: str | Inspector, *, own_firewall: bool = False) -> tuple[Remedy, ...]:
-    """The sender's first, unless the firewall is one's own."""
-    here, there = changes(case, rule), on_firewall(rule, spec, peer(case))
-    return (*there, *here) if own_firewall else (*here, *there)
+def remedies(case: Case, rule: str, spec: str | Inspector) -> tuple[Remedy, ...]:
+    """The sender's first: the firewall may be another's."""
+    return (*changes(case, rule), *on_firewall(rule, spec, peer(case)))
 
 
 def peer(case: Case) -> str:
     """The address that the firewall's rule would name."""
-    return case.flow.client.rpartition(":")[0].strip("[]")
+    return case.path[0]
 
 
 def on_firewall(rule: str, spec: str | Inspector, client: str = "") -> tuple[Remedy, ...]:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect.diagnose.model import BreakKind, Case
+from smtpinspect.diagnose.observe.spoken import CLOSES
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
+from smtpinspect.grammar.words import IN_TEXT
 
 Side = Literal["sender", "receiver", "unknown"]
 Direction = Literal["client", "server"]
-CLOSING: Final = 421  # RFC 5321 4.2.2: the server gives up and closes
 PATIENT: Final = 3_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5), a busy one says so at once
 _REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
-TEXT: Final = ("databody", "datamid", "dot", "dotreply")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
 
 
@@ -158,7 +158,7 @@ def _refuses(packets: Sequence[Packet]) -> bool:
     """Are the server's last octets a refusal, amid a text too?"""
     said = [p.payload for p in packets if not p.by_client and p.length]
     last = next((octets for octets in reversed(said) if not octets.startswith(b"2")), b"")
-    return bool(_REFUSAL.match(last)) and not last.startswith(b"%d" % CLOSING)
+    return bool(_REFUSAL.match(last)) and not last.startswith(b"%d" % CLOSES)
 
 
 def _spoken(packets: Sequence[Packet]) -> bool:
@@ -174,9 +174,9 @@ def _waited(packets: Sequence[Packet]) -> bool:
 
 
 def _kind(case: Case, packets: Sequence[Packet], reset: Packet | None, client: Half) -> BreakKind:
-    if case.mail is not None and case.mail.reply == CLOSING and (client.lost or _waited(packets)):
+    if case.mail is not None and case.mail.reply == CLOSES and (client.lost or _waited(packets)):
         return "drop"  # the server waited for what was lost, and told so
-    text = case.mail is not None and case.mail.phase in TEXT
+    text = case.mail is not None and case.mail.phase in IN_TEXT
     if not (client.lost and client.again) and _refuses(packets) and (reset is None or text or not _spoken(packets)):
         return "reply"
     told = case.observed.broken.kind

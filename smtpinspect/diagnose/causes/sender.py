@@ -161,7 +161,7 @@ def changes(case: Case, rule: str) -> tuple[Remedy, ...]:
         said = _page(rule)
         return (Remedy("sender", said),) if said else ()
     mta = sender_of(case.transaction)
-    peer = case.flow.server.rpartition(":")[0].strip("[]")
+    peer = case.path[1]
     named = [mta] if mta in change.by else [name for name in _ORDER if name in change.by]
     lines = tuple(f"{name}: {line.replace('PEER', peer)}" for name in named if name for line in change.by[name])
     return (Remedy("sender", change.title, lines, change.loses, change.check, change.undo),)

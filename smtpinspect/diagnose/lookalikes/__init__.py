@@ -6,9 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtpinspect.diagnose.lookalikes.table import TABLE
-from smtpinspect.diagnose.lookalikes.view import Found, Out, View, path_of
+from smtpinspect.diagnose.lookalikes.view import Found, Out, View
 from smtpinspect.diagnose.lookalikes.wire import measure
-from smtpinspect.diagnose.model import Against, Case, Cause, Confidence, Remedy, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
 from smtpinspect.grammar import limits
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = ["TABLE", "Around", "around", "judge"]
 NEIGHBOURS: Final = 32  # connections of the same path whose packets are compared
 # What a box on the way that ends a connection in the server's name leaves open.
 BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
-ORDER: Final[tuple[Confidence, ...]] = ("certain", "likely", "possible", "unlikely")
+ORDER: Final = tuple(CONFIDENCE)
 
 
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
@@ -39,7 +39,7 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     for row in TABLE:
         said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
-            remedies = tuple(_addressed(each, path_of(case)[1].strip("[]")) for each in row.remedies)
+            remedies = tuple(_addressed(each, case.path[1].strip("[]")) for each in row.remedies)
             causes.append(Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree))
         elif said is not None:
             against.append(Against(row.name, "ruled-out", said.why, said.signs))
@@ -56,18 +56,18 @@ class Around(NamedTuple):
     packet of all came; whether the capture is damaged.
     """
 
-    paths: dict[tuple[str, str], list[Case]]
+    paths: dict[Path, list[Case]]
     last_ns: int
     damaged: bool
 
 
 def around(survey: Survey) -> Around:
     """Once for all cases of a survey."""
-    paths: dict[tuple[str, str], list[Case]] = {}
+    paths: dict[Path, list[Case]] = {}
     last = 0
     for case in survey.cases:
         last = max(last, case.flow.end_ns)
-        beside = paths.setdefault(path_of(case), [])
+        beside = paths.setdefault(case.path, [])
         if len(beside) < limits.PATH_CASES:
             beside.append(case)
     return Around(paths, last, survey.fault is not None)
@@ -76,7 +76,7 @@ def around(survey: Survey) -> Around:
 def view_of(case: Case, beside: Around) -> View:
     """The case among the others of its path."""
     assert case.trace is not None
-    others = [each for each in beside.paths.get(path_of(case), ()) if each is not case]
+    others = [each for each in beside.paths.get(case.path, ()) if each is not case]
     traced = (
         (each, measure(each.trace)) for each in others
         if each.trace is not None and each.flow.flow_id != case.flow.flow_id

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND, Way
+from smtpinspect.diagnose.lookalikes.wire import Way
 from smtpinspect.diagnose.model import Sign
+from smtpinspect.simulate.clock import SECOND
 
 NEAR_NS: Final = 3 * SECOND  # a connection that was heard of so shortly before the end was not silent
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import BROKEN, Found, Out, Said, View, listed, plural, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND, Way, Wire, size_of
+from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed, plural, seconds
+from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
+from smtpinspect.grammar.words import BROKEN
+from smtpinspect.simulate.clock import SECOND
 
 EVERY_PATH: Final = 1280  # octets that every path of IPv6 carries (RFC 8200 5) and nearly every tunnel of IPv4
 FEW: Final = 3  # segments that were lost and came through later: loss, not chance
@@ -131,7 +133,7 @@ def loss(view: View) -> Said:
     """Packets get lost at random: others than the last one too, and what was lost comes through later."""
     wire = view.wire
     ways = (wire.client, wire.server)
-    came = [p for way in ways for p in way.recovered]
+    came = [p for way in ways for p in way.recovered if not _unheard(wire, p)]
     sent = sum(len(way.sent) for way in ways)
     lost = [p for way in ways for p in way.lost]
     if not sent:
@@ -149,6 +151,19 @@ def loss(view: View) -> Said:
         others = sent - repeats - len(lost)
         return Out(f"one segment was lost {tries} times, and none of the {others:,} before it", _signs(lost[:1]))
     return Out("nothing had to be sent again") if not lost and not came else None
+
+
+def _unheard(wire: Wire, p: Packet) -> bool:
+    """Was it sent again since its acknowledgement rode on a segment that never came through?"""
+    behind = (each for each in wire.packets if each.number > p.number)
+    for each in behind:
+        if each.by_client == p.by_client:
+            if each.at == p.at and each.length:
+                return False  # before anybody said to have it
+        elif each.acks is not None and p.end is not None and each.acks >= p.end:
+            lost = wire.way(each.by_client).lost
+            return each.length > 0 and any(each.number == one.number for one in lost)
+    return False
 
 
 def idle(view: View) -> Said:

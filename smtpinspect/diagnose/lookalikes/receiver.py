@@ -6,11 +6,12 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import IN_TEXT, STALLED_NS, Found, Out, Said, View, plural, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.grammar.words import IN_TEXT
+from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import refusal
 
 SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody takes
@@ -115,7 +116,8 @@ def server_gone(view: View) -> Said:
     if not wire.greeted:
         return None
     if seen.broken.by == "middlebox" or _foreign(view, ended):
-        return Out("the packet that ended it is not the server's", (Sign(ended.number, "TTL or IP id differ"),))
+        why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
+        return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
     what = "RST" if ended.flags & RST else "FIN"
     signs = [Sign(ended.number, f"{what} from the server's side in the middle of the mail")]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import END_MARK, IN_TEXT, STALLED_NS, Found, Out, Said, View, seconds
-from smtpinspect.diagnose.lookalikes.wire import SECOND
+from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.enforce.craft import RST
+from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
-from smtpinspect.mta.base import Step
+from smtpinspect.simulate.clock import SECOND
+from smtpinspect.simulate.observed import STEPS
 
 # End marks that are none (RFC 5321 4.1.1.4), at the end of what the client sent.
 OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
-_STEPS: Final[Mapping[str, Step]] = {
-    "connect": "connect", "greeting": "greeting", "ehlo": "ehlo", "mail": "mail", "rcpt": "rcpt",
-    "datacmd": "datacmd", "reply354": "datacmd", "databody": "body", "datamid": "body", "dot": "dot",
-    "dotreply": "dot",
-}  # fmt: skip
 
 
 def _waits(view: View) -> Said:
@@ -68,7 +64,7 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
 def sender_timeout(view: View) -> Said:
     """The sender gives up though the path is alive: its time-out is shorter than RFC 5321 4.5.3.2 asks."""
     closed = view.closed_by_client
-    step = _STEPS.get(view.phase)
+    step = STEPS.get(view.phase) if view.phase != "quit" else None
     if closed is None:
         return Out("it was not the client who closed") if view.wire.ended is not None else None
     if step is None:

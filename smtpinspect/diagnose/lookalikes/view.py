@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.lookalikes.wire import SECOND, Wire
+from smtpinspect.diagnose.lookalikes.wire import Wire
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.simulate.clock import SECOND
 
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
 STALLED_NS: Final = 3 * SECOND  # who closes sooner has not waited
-IN_TEXT: Final = ("databody", "datamid", "dot", "dotreply")
-BROKEN: Final = ("stalled", "reset", "closed")
 
 
 class Found(NamedTuple):
@@ -137,11 +136,6 @@ def listed(packets: Iterable[Packet], most: int = 4) -> str:
     text = ", ".join(f"{number:,}" for number in numbers[:most])
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
     return f"packet{'s' if len(numbers) > 1 else ''} {text}{more}"
-
-
-def path_of(case: Case) -> tuple[str, str]:
-    """Addresses of client and server, without their ports."""
-    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def plural(n: int, word: str) -> str:

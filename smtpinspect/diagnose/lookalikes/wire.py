@@ -10,7 +10,6 @@ from smtpinspect.diagnose.trace import Packet, Trace, options
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar.limits import WIRE_SEGMENT
 
-SECOND: Final = 1_000_000_000
 _MODULUS: Final = 1 << 32
 _SACK: Final = 5  # RFC 2018 3
 _LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner

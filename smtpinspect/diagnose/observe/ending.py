@@ -12,8 +12,8 @@ from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 
-NANO: Final = 1_000_000_000
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
 AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
@@ -43,7 +43,7 @@ class _Owed(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        return (self.copies[-1].ns - self.copies[0].ns) / NANO
+        return (self.copies[-1].ns - self.copies[0].ns) / SECOND
 
 
 class _Flow:
@@ -85,13 +85,16 @@ class _Flow:
 
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
+        return min(self._told(by_client), self.said.sent[0 if by_client else 1])
+
+    def _told(self, by_client: bool) -> int:
+        """The highest acknowledgment of this side's octets, its FIN counted."""
         told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        return min(max([0, *told]), self.said.sent[0 if by_client else 1])
+        return max([0, *told])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
-        told = [packet.acks for packet in self.of(not by_client) if packet.acks is not None and packet.flags & ACK]
-        at = max([0, *told])
+        at = self._told(by_client)
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):
@@ -309,7 +312,7 @@ def _idle(flow: _Flow) -> Ending | None:
 
 
 def _between(first: Packet, last: Packet) -> float:
-    return max(0.0, (last.ns - first.ns) / NANO)
+    return max(0.0, (last.ns - first.ns) / SECOND)
 
 
 def _since(packet: Packet, flow: _Flow) -> float:

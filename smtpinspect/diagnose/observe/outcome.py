@@ -9,7 +9,7 @@ from typing import Final
 
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
-from smtpinspect.diagnose.observe.ending import GAVE_UP, NANO, Ending, ending
+from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, ending
 from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
@@ -17,6 +17,7 @@ from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
 KINDS: Final[Mapping[str, BreakKind]] = {outcome: kind for kind, outcome in OUTCOMES.items()}
@@ -56,7 +57,7 @@ def _path(case: Case) -> tuple[str, str]:
 
 def _slow(mail: Mail | None) -> bool:
     """May its client have given up before the reply came?"""
-    return mail is not None and mail.end_ns - mail.start_ns > SLOW * NANO
+    return mail is not None and mail.end_ns - mail.start_ns > SLOW * SECOND
 
 
 def _is_last(case: Case) -> bool:
@@ -123,13 +124,13 @@ def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> E
     if base.outcome != "accepted" or text is None or text.answer is None or closed is None:
         return None
     said = max((p.ns for p in packets if p.by_client and p.length and p.number <= closed.number), default=closed.ns)
-    if text.answer.packet.number < closed.number or closed.ns - said < GAVE_UP * NANO:
+    if text.answer.packet.number < closed.number or closed.ns - said < GAVE_UP * SECOND:
         return None  # whoever closes with the last octets still listens
     acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
     sign = Sign(text.answer.packet.number, "the reply comes after the client has closed")
     broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
     heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
-    silence = (closed.ns - max(heard, default=text.packet.ns)) / NANO
+    silence = (closed.ns - max(heard, default=text.packet.ns)) / SECOND
     return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
 
 
@@ -138,7 +139,7 @@ def _late_greeting(said: Dialogue, packets: Sequence[Packet]) -> Ending | None:
     closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
     if closed is None or said.greeting is None or said.greeting.packet.number < closed.number:
         return None
-    silence = (closed.ns - packets[0].ns) / NANO
+    silence = (closed.ns - packets[0].ns) / SECOND
     if silence < GAVE_UP:
         return None
     sign = Sign(said.greeting.packet.number, "the greeting comes after the client has closed")

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from smtpinspect.diagnose.model import Case, Fingerprint, Sign
+from smtpinspect.diagnose.model import Case, Fingerprint, Path, Sign
 from smtpinspect.diagnose.paths import signs
-from smtpinspect.inspectors.logline import endpoint
 
 SIGNS: Final = 8  # of a kind that are kept for a path
-
-Path = tuple[str, str]  # addresses of client and server
-
 
 def of(cases: Sequence[Case]) -> None:
     """Fill `fingerprints` of every case, from those of which there is a script or a trace."""
@@ -25,16 +21,16 @@ def of(cases: Sequence[Case]) -> None:
         mine = list(of_connection(case))
         if case.script is not None or case.trace is not None:
             seen.add(case.flow.flow_id)
-            found.setdefault(path_of(case), []).extend(mine)
+            found.setdefault(case.path, []).extend(mine)
         if case.script is not None and case.script.keywords:
             words = {line.split()[0].upper() for line in case.script.keywords if line.split()}
-            offered.setdefault(path_of(case)[1], {}).setdefault(path_of(case), (words, case))
+            offered.setdefault(case.path[1], {}).setdefault(case.path, (words, case))
     for server in offered.values():
         for path, sign in _removed(server):
             found.setdefault(path, []).append(sign)
     merged = {path: together(each) for path, each in found.items()}
     for case in cases:
-        case.fingerprints = together([*merged.get(path_of(case), ()), *case.fingerprints])
+        case.fingerprints = together([*merged.get(case.path, ()), *case.fingerprints])
 
 
 def of_connection(case: Case) -> Iterable[Fingerprint]:
@@ -44,10 +40,6 @@ def of_connection(case: Case) -> Iterable[Fingerprint]:
         yield from signs.of_replies(case.script, case.trace)
     if case.trace is not None:
         yield from signs.of_packets(case.trace)
-
-
-def path_of(case: Case) -> Path:
-    return endpoint(case.flow.client)[0], endpoint(case.flow.server)[0]
 
 
 def together(found: Iterable[Fingerprint]) -> tuple[Fingerprint, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.diagnose.model import Break, Case, Cause, Difference, Fingerprint, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Sign
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
@@ -19,12 +19,12 @@ SHOWN: Final = 48  # octets of a difference that a line shows
 _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
 
 
-def of(cases: Iterable[Case], *, secrets: bool = False) -> None:
+def of(cases: Iterable[Case]) -> None:
     """Fill `proved`, the break and the fingerprints of cases that have differences."""
     for case in cases:
         if not case.differences:
             continue
-        case.proved = tuple(_sign(case, each, secrets) for each in told(case))
+        case.proved = tuple(_sign(case, each) for each in told(case))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
         broken = break_of(case)
         if case.failed and broken is not None and not _answered_for(case):
@@ -49,21 +49,22 @@ def told(case: Case) -> list[Difference]:
 def break_of(case: Case) -> Break | None:
     """The break that happened between two points; None where octets and packets arrived."""
     found: dict[tuple[str, str], Difference] = {(one.kind, one.what): one for one in reversed(case.differences)}
-    for kind, what, how in (
+    ways: tuple[tuple[str, str, BreakKind], ...] = (
         ("injected", "RST", "rst"),
         ("injected", "FIN", "fin"),
         ("withheld", "octets", "drop"),
         ("dropped", "octets", "drop"),
         ("dropped", "SYN", "drop"),
         ("dropped", "connection", "drop"),
-    ):
+    )
+    for kind, what, how in ways:
         each = found.get((kind, what))
         if each is None or (kind == "withheld" and not _ends(case, each)):
             continue
         gone = [one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "client"]
         at = min((one.at for one in gone if one.what in ("octets", "connection")), default=None)
         packet = next(iter(each.near or each.far), None)
-        return Break("rst" if how == "rst" else "fin" if how == "fin" else "drop", "middlebox", packet, at)
+        return Break(how, "middlebox", packet, at)
     return None
 
 
@@ -77,30 +78,30 @@ def _ends(case: Case, withheld: Difference) -> bool:
 # --- words
 
 
-def _sign(case: Case, each: Difference, secrets: bool) -> Sign:
+def _sign(case: Case, each: Difference) -> Sign:
     numbers = each.near or each.far
-    return Sign(numbers[0] if numbers else None, line(case, each, secrets), each.between[0 if each.near else 1])
+    return Sign(numbers[0] if numbers else None, line(case, each), each.between[0 if each.near else 1])
 
 
-def line(case: Case, each: Difference, secrets: bool = False) -> str:
+def line(case: Case, each: Difference) -> str:
     """One difference as a sentence."""
-    return _LINES[each.kind](case, each, secrets) + _packets(each)
+    return _LINES[each.kind](case, each) + _packets(each)
 
 
-def _rewrote(case: Case, each: Difference, secrets: bool) -> str:
+def _rewrote(case: Case, each: Difference) -> str:
     one, two = each.between
-    before, after = (quoted(case, each, octets, secrets) for octets in (each.before, each.after))
+    before, after = (quoted(case, each, octets) for octets in (each.before, each.after))
     return f"{_octets(case, each, each.length)} left {one} as {before} and reached {two} as {after}"
 
 
-def _withheld(case: Case, each: Difference, secrets: bool) -> str:
+def _withheld(case: Case, each: Difference) -> str:
     one, two = each.between
     why = "somebody acknowledged them, or what follows went on without them"
-    quote = quoted(case, each, each.before, secrets)
+    quote = quoted(case, each, each.before)
     return f"{_octets(case, each, each.length)} left {one} and were kept back before {two} ({why}): {quote}"
 
 
-def _dropped(case: Case, each: Difference, secrets: bool) -> str:
+def _dropped(case: Case, each: Difference) -> str:
     one, two = each.between
     if each.what == "connection":
         return f"the connection is in the capture of {one}, and nothing of it in that of {two}"
@@ -110,19 +111,19 @@ def _dropped(case: Case, each: Difference, secrets: bool) -> str:
         return f"the {each.direction}'s {each.what} left {one}{often} and never reached {two}"
     more = each.length - each.first
     behind = f", nor did the {more:,} bytes behind {'it' if each.first else 'them'}" if more > 0 else ""
-    which, quote = _octets(case, each, each.first or each.length), quoted(case, each, each.before, secrets)
+    which, quote = _octets(case, each, each.first or each.length), quoted(case, each, each.before)
     return f"{which} left {one}{often} and never reached {two}{behind}: {quote}"
 
 
-def _injected(case: Case, each: Difference, secrets: bool) -> str:
+def _injected(case: Case, each: Difference) -> str:
     one, two = each.between
     if each.what != "octets":
         return f"a {each.what} in the {each.direction}'s name reached {two}; none like it passed {one}"
-    quote = quoted(case, each, each.after, secrets)
+    quote = quoted(case, each, each.after)
     return f"{two} got {quote} in the {each.direction}'s name; it never passed {one}"
 
 
-def _lost(case: Case, each: Difference, secrets: bool) -> str:
+def _lost(case: Case, each: Difference) -> str:
     one, two = each.between
     packets = "1 packet" if each.length == 1 else f"{each.length:,} packets"
     return f"{packets} of the {each.direction} got lost between {one} and {two}; later copies arrived"
@@ -153,13 +154,13 @@ def _packets(each: Difference) -> str:
     return f" as packet {each.far[0]:,} at {each.between[1]}" if each.near and each.far else ""
 
 
-def quoted(case: Case, each: Difference, octets: bytes, secrets: bool) -> str:
-    """The head of these octets; what AUTH carries is masked unless `secrets`."""
+def quoted(case: Case, each: Difference, octets: bytes) -> str:
+    """The head of these octets; what AUTH carries is masked."""
     if not octets:
         return ""
     octets = octets.rstrip(b"\r\n") or octets
     shown = octets[:SHOWN]
-    if each.direction == "client" and not secrets and not set(octets) <= set(b"X \r\n"):
+    if each.direction == "client" and not set(octets) <= set(b"X \r\n"):
         if _answers(case, each.at, octets):
             return "(not shown)"
         found = _AUTH.match(octets)

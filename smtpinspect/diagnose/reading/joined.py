@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.simulate.clock import SECOND
 
-SECOND: Final = 1_000_000_000
 ZONE: Final = 900  # seconds: a log without a zone is off by a multiple of a quarter of an hour
 NEAR: Final = 30  # seconds that a line may come behind the end of its attempt
 
@@ -22,7 +22,7 @@ def join(cases: Iterable[Case], readings: Sequence[Reading]) -> None:
         if reading.ip:
             by_address.setdefault(reading.ip, []).append(reading)
     for case in cases:
-        address = case.flow.server.rpartition(":")[0].strip("[]")
+        address = case.path[1]
         recipients = {each.lower() for each in case.mail.rcpt_to} if case.mail is not None else set()
         found = [
             reading for reading in by_address.get(address, ())

@@ -118,7 +118,7 @@ def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -
     told = told._replace(local=local and told.when is not None)
     if told.fate == "delivered":
         return told
-    known = _told(told.phases, told.broken, told.side, told.mta, bool(told.reply))
+    known = _told(told.phases, told.broken, told.side, told.mta, told.reply[:3])
     means = known.means
     if told.masked and not told.phases:
         means = "the greeting was all asterisks: a Cisco PIX, FWSM or ASA inspects SMTP on this path"
@@ -189,20 +189,31 @@ _ANSWERED: Final = (
     _cause("sonicwall.office-macro", "rule", "552 for macros in an Office file", product="sonicwall"),
     _cause("sonicwall.packed-exe", "rule", "552 for a packed executable", product="sonicwall"),
 )
+_REFUSED: Final = _cause("refused", "look-alike", "the server itself refuses it")
+# What a code says beside (RFC 5321 4.2.3); others say nothing more.
+_CODES: Final[Mapping[str, Cause]] = {
+    "421": _cause("server-gone", "look-alike", "the server is too busy, or is being stopped"),
+    "450": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
+    "451": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
+    "452": _cause("full-disk", "look-alike", "no room at the receiver, or too many recipients"),
+    "552": _cause("full-disk", "look-alike", "the mailbox is full, or the mail too large"),
+}
+_MILTER: Final = _cause("milter", "look-alike", "a filter of the receiver refuses")
+_UNKNOWN_COMMAND: Final = ("500", "502")  # what a box that lets no such command pass says, or makes the server say
 # What looks alike, seen by the sender. A receiver that waited for text, or saw the other side go, was neither slow nor
 # down: of these it has its own.
 _LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
-    (lambda at, how: "connect" in at, _cause("port-filtered", "look-alike", "a port filter, or nothing listens there")),
+    (lambda at, how: "connect" in at, _cause("port-filter", "look-alike", "a port filter, or nothing listens there")),
     (lambda at, how: "greeting" in at and "drop" in how,
-     _cause("slow-greeting", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
+     _cause("tarpit", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
     (lambda at, how: bool(at & _TEXT) and "drop" in how,
      _cause("path-mtu", "look-alike", "large packets get lost: path MTU")),
     (lambda at, how: bool(at & _END) and "drop" in how,
      _cause("slow-scanner", "look-alike", "the receiver scans the mail for longer than the sender waits")),
     (lambda at, how: bool(at & _END) and "drop" in how,
-     _cause("strict-end-of-data", "look-alike", "a receiver that waits on for an end mark")),
+     _cause("strict-end", "look-alike", "a receiver that waits on for an end mark")),
     (lambda at, how: "rst" in how or "fin" in how,
-     _cause("server-restart", "look-alike", "the server crashed, was restarted, or closes on purpose")),
+     _cause("server-gone", "look-alike", "the server crashed, was restarted, or closes on purpose")),
     (lambda at, how: how != ("reply",),
      _cause("loss", "look-alike", "loss on the path, or a NAT that has forgotten it")),
 )  # fmt: skip
@@ -211,9 +222,9 @@ _RECEIVED: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], 
     (lambda at, how: at == _AFTER and how != ("drop",),
      _cause("slow-scanner", "look-alike", "its own scan took longer than the sender waits")),
     (lambda at, how: bool(at & _TEXT),
-     _cause("strict-end-of-data", "look-alike", "an end mark that this receiver does not take for one")),
+     _cause("strict-end", "look-alike", "an end mark that this receiver does not take for one")),
     (lambda at, how: "rst" in how or "fin" in how,
-     _cause("sender-gone", "look-alike", "the sender gave up, crashed or was restarted")),
+     _cause("sender-timeout", "look-alike", "the sender gave up, crashed or was restarted")),
     *((fits, cause) for fits, cause in _LOOKS if cause.cause in _PATH_LOOKS),
 )  # fmt: skip
 
@@ -227,7 +238,7 @@ _ASK_COUNT: Final = (
 
 
 @lru_cache(maxsize=1024)
-def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str, replied: bool) -> Told:
+def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str, code: str) -> Told:
     at = frozenset(phases)
     if not at:
         return Told("", (), (), ())
@@ -239,8 +250,12 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
     if broken == ("reply",):
         cannot.append("whether the server itself gave this reply, or a box in its place")
         ask.append("is this reply in your log for {message}? no: a box between us gave it")
-        rules = _ANSWERED if at & _END else _COMMANDS[:1] + _COMMANDS[3:] if at & (_HANDSHAKE | _ENVELOPE) else ()
-        return Told(means, tuple(cannot), tuple(ask), (*rules, _FILTER))
+        known = [_REFUSED] + ([_CODES[code]] if code in _CODES else []) + ([_MILTER] if at & _END else [])
+        if at & _END and code == "552":
+            rules = _ANSWERED
+        elif at & (_HANDSHAKE | _ENVELOPE) and code in _UNKNOWN_COMMAND:
+            rules = _COMMANDS[:1] + _COMMANDS[3:]
+        return Told(means, tuple(cannot), tuple(ask), (*known, *rules, _FILTER))
     if at & _TEXT or at & _END:
         if side == "sender" or not at <= _AFTER:  # else all of it has arrived
             rules += _CONTENT + (_ENDS if at & _END else ())

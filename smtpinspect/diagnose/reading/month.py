@@ -13,10 +13,10 @@ from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.reading.sizes import Sizes, split
 from smtpinspect.diagnose.reading.state import Phases
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta.words import iso
 
 REST: Final = "(other destinations)"
-_TEXT: Final = frozenset({"databody", "datamid", "dot", "dotreply"})
 # Sizes in the queue (octets) from which on a mail fills a segment: 1,460 less tunnels, and what headers add.
 MTU: Final = (1_000, 3_000)
 SAME: Final = 5.0  # seconds between the lines of one attempt: no MTA tries again so soon
@@ -25,7 +25,7 @@ _EXAMPLES: Final = 2  # of a destination: mails that have failed, while no later
 
 
 class Conclusion(NamedTuple):
-    """`kind`: content, path-mtu, size, requeue, greylisting, host, address, began, refusal, outage, few."""
+    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began, refusal, outage, few."""
 
     kind: str
     text: str
@@ -207,7 +207,7 @@ class Tally:
         group = self._groups[mail.destination]  # of several servers, the one where it had failed
         group.examples.pop(key, None)
         group.requeued += 1
-        group.requeued_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+        group.requeued_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
         group.requeued_replied += mail.replied
 
     def _failed(self, group: Group, key: tuple[str, str], told: Reading) -> None:
@@ -251,7 +251,7 @@ def _settle(group: Group, mail: _Mail) -> None:
     group.retried += mail.attempts > 1
     group.replied += mail.replied
     group.doubtful += mail.risky
-    group.in_text += bool(_TEXT & set(mail.phases)) and not mail.replied
+    group.in_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
     if mail.size is not None:
         group.sizes_failed.add(mail.size)
 

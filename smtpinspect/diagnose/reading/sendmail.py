@@ -133,7 +133,7 @@ def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
     kept = found.meant
     if any(each.cause in ("reply", "sent") for each in kept):
         said = found.reply or reply
-        return found._replace(meant=_answered(kept, stat, dsn, said), held={**found.held, "reply": said})
+        return found._replace(meant=_answered(kept, dsn, said), held={**found.held, "reply": said})
     if dsn == "4.4.1":
         kept = tuple(each for each in kept if each.step == "connect")
     elif dsn.startswith("4.4.2"):
@@ -161,7 +161,7 @@ def _by_time(found: Sense, seconds: float | None) -> tuple[Sense, tuple[str, ...
     return found._replace(meant=kept), tuple(settings)
 
 
-def _answered(meant: tuple[Meant, ...], stat: str, dsn: str, said: str) -> tuple[Meant, ...]:
+def _answered(meant: tuple[Meant, ...], dsn: str, said: str) -> tuple[Meant, ...]:
     """The steps at which this reply makes this status code: the model is asked for each."""
     model, mail = SENDERS[NAME], Envelope("", ("",), "", "", "", "")
     assert isinstance(model, Sendmail)

@@ -56,7 +56,7 @@ def document(
         text = "\n".join(map(_text, logs))
         yield f'<article><section><h3>From the log</h3><pre class="log">{text}</pre></section></article>'
     elif not blocks:
-        yield "<article><p class='verdict bad0'>Nothing failed: nothing to explain.</p></article>"
+        yield f"<article><p class='verdict bad0'>{_text(words.nothing(diagnosis))}</p></article>"
     if diagnosis.notes:
         yield "<article><section><h3>To be known</h3>"
         yield from _list(diagnosis.notes)
@@ -134,8 +134,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         out = words.against(case, kind)
         if out:
             yield from _section(name, why, _list(out))
-    one = case.what_if
-    if one.relax or one.sweep:
+    if case.what_if.relax:
         yield from _section("What if", "", _list(words.what_if(case)))
     todo = words.remedies(case)
     if todo:
