@@ -180,7 +180,7 @@ def test_attempts_of_one_mail_are_one_story() -> None:
     told = list(reading.read_file(io.BytesIO(SPLIT.encode())))
     text = "\n".join(readings_page.page(told, month.of(told), None, PLAIN))
     assert text.count("THE LOG") == 1
-    assert "1 attempt of it failed: 2026-11-02 10:10:00 by the log's clock" in text
+    assert "1 attempt of it failed: 2026-11-02 10:10:00 (log's clock)" in text
     assert "path MTU" not in text  # it is too small
     passed = '2026-11-02 11:00:00 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx.example.net [192.0.2.1] C="250 OK"\n'
     told = list(reading.read_file(io.BytesIO((SPLIT + passed).encode())))
@@ -190,7 +190,7 @@ def test_attempts_of_one_mail_are_one_story() -> None:
 
 
 def test_a_time_without_a_zone_is_not_called_utc() -> None:
-    for zone, words in (("", "10:10:02 by the log's clock"), (" +0100", "09:10:02 UTC")):
+    for zone, words in (("", "10:10:02 (log's clock)"), (" +0100", "09:10:02 UTC")):
         text = shown(f"2026-03-03 10:10:02{zone} 1xV5Kf-0001L7-1o H=mx.example [192.0.2.1]: SMTP timeout after EHLO a")
         assert words in text and ("UTC" in text) is bool(zone)
         assert ("our clock; say its zone" in text) is not bool(zone)

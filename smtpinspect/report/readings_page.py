@@ -140,7 +140,7 @@ def _head(told: Reading) -> list[str]:
 
 
 def _zone(local: bool) -> str:
-    return " by the log's clock" if local else " UTC"
+    return " (log's clock)" if local else " UTC"
 
 
 def _headline(told: Reading) -> str:
