@@ -6,6 +6,8 @@ import base64
 import gzip
 import io
 import re
+import struct
+import time
 import zipfile
 import zlib
 from dataclasses import replace
@@ -59,7 +61,8 @@ def decoded(text: bytes) -> bytes:
 
 def words(text: bytes) -> set[bytes]:
     found = {word.lower() for word in WORD.findall(JOINED.sub(b" ", text))}
-    return {word for word in found if len(set(word)) > 1}  # zeros in base64 are AAAA
+    # zeros in base64 are AAAA, a keyword that MailGuard masks is XXXXXXXA
+    return {word for word in found if len(set(word)) > 1 and not re.fullmatch(rb"x{4,}[a-z]", word)}
 
 
 def originals(path: Path) -> set[bytes]:
@@ -279,8 +282,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0
     page = capsys.readouterr().out
     assert "VERDICTS: all the same, in 1 connection with 1 mail" in page and page.rstrip().endswith(f"transcript {out}")
+    assert "As they were: times, ports, sizes" in page and "overwritten" not in page
     first = out.read_bytes()
     assert main(["anonymise", "--key", "x", str(packed), str(out)]) == 0 and out.read_bytes() == first
+    assert "the file that was there is overwritten" in capsys.readouterr().out
     assert main(["anonymise", str(packed), str(out)]) == 0 and out.read_bytes() != first
 
 
@@ -305,3 +310,10 @@ def test_what_is_not_the_same_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     page = capsys.readouterr().out
     assert (status, "not the same in 1 of 1 connection" in page) == (1, True)
     assert "no longer mailguard.address-malicious" in page
+
+
+def test_an_archive_of_very_many_members_takes_no_longer_for_each() -> None:
+    member = b"PK\3\4" + struct.pack("<HHHHHIIIHH", 20, 8, 0, 0, 0, 0, 0, 0, 0, 0)  # its size stands behind it: nowhere
+    begin = time.process_time()
+    assert len(file(member * 20_000, TEXTS)) == 20_000 * len(member)
+    assert time.process_time() - begin < 2  # 0.04 s; 5 s where each is looked for to the end

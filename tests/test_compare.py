@@ -58,7 +58,7 @@ def test_breaks_of_mails_with_one_property(tmp_path: Path) -> None:
     """The share of all may rise too little: the property tells."""
     before = [Sent()] * 60 + [Sent(RAW)] * 8
     after = [Sent()] * 200 + [Sent(RAW, reply="")] * 8
-    assert "mails with raw 8-bit Subject, broken" in worse(tmp_path, before, after)
+    assert "mails with a raw 8-bit Subject, broken" in worse(tmp_path, before, after)
 
 
 def test_what_chance_explains_is_no_worse(tmp_path: Path) -> None:

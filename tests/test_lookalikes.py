@@ -13,11 +13,13 @@ from kit.broken import Connection, message
 from kit.wire import Ends, Packet
 from smtpinspect.diagnose import lookalikes
 from smtpinspect.diagnose.lookalikes.table import NAMES, TABLE
-from smtpinspect.diagnose.model import Against, Case, Cause
+from smtpinspect.diagnose.model import Against, Case, Cause, Reading
 from smtpinspect.diagnose.observe.outcome import observe
+from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.errors import CaptureError
+from smtpinspect.grammar.words import PHASES
 from smtpinspect.simulate.script import script_of
 
 FIRST = 1460  # octets of a full segment
@@ -245,6 +247,15 @@ def outage(others: int) -> list[Connection]:
     return made
 
 
+def deaf() -> list[Connection]:
+    """The host dies in the middle of a text: the next connection's SYNs get no answer."""
+    made = small_lost()
+    again = Connection(CLOSED, start=made.now + 5)
+    for n in range(4):
+        again.emit("C", 2).wait(2**n)
+    return [made, again]
+
+
 def meanwhile() -> list[Connection]:
     return [small_lost(), Connection(CLOSED, start=1_700_000_003.0).delivered()]
 
@@ -276,7 +287,13 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("greylisting", "certain", lambda: refused(b"450 4.2.0 Greylisted, see http://example.org\r\n")),
     ("greylisting", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("refused", "likely", lambda: refused(b"550 5.1.1 no such user\r\n")),
-    ("refused", "nothing", lambda: refused(b"552 5.7.0 This message contains a virus\r\n")),
+    ("refused", "possible", lambda: refused(b"552 5.7.0 This message contains a virus\r\n")),
+    ("refused", "likely", lambda: refused(b"421 4.3.2 too busy\r\n")),
+    ("server-gone", "ruled out", lambda: refused(b"421 4.3.2 too busy\r\n")),
+    ("milter", "nothing", lambda: refused(b"554 5.7.1 virus found\r\n")),
+    ("refused", "likely", lambda: refused(b"554 5.7.1 virus found\r\n")),
+    ("gateway-virus", "possible", lambda: refused(b"552 5.7.0 Message blocked by gateway anti-virus\r\n")),
+    ("gateway-virus", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("tarpit", "likely", lambda: slow(6)),
     ("tarpit", "ruled out", lambda: slow(0.1)),
     ("idle-timeout", "likely", lambda: silent(90)),
@@ -305,6 +322,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("port-filter", "certain", lambda: syns(1).icmp("203.0.113.1", 3, 13)),
     ("port-filter", "ruled out", small_lost),
     ("outage", "likely", lambda: outage(2)),
+    ("outage", "likely", deaf),
     ("outage", "possible", lambda: outage(1)),
     ("outage", "ruled out", meanwhile),
     ("capture-stopped", "possible", stops),
@@ -371,6 +389,17 @@ def test_every_row_is_whole_and_tried() -> None:
         assert row.remedies
         assert row.clears
         assert row.source
+
+
+def test_a_log_line_calls_them_by_the_same_names() -> None:
+    phases, kinds = PHASES[:-1], ("drop", "rst", "fin", "reply")
+    told = {
+        cause.cause
+        for phase in phases for kind in kinds
+        for cause in explained(Reading("", "exim", (str(phase),), (kind,), fate="deferred")).causes
+        if cause.kind == "look-alike"
+    }  # fmt: skip
+    assert len(told) == 7 and told <= set(NAMES)
 
 
 def test_without_packets_nothing_is_said() -> None:

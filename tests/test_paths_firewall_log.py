@@ -157,3 +157,10 @@ def test_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["diagnose", str(client), "-i", "stormshield:high", "--firewall-log", str(log)]) == 0
     out = capsys.readouterr().out
     assert "CONFIRMED" in out and "alarmid=231" in out
+
+
+def test_around_new_year_a_line_is_of_the_year_that_is_near() -> None:
+    new_year = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    assert firewall_log._when("<14>Dec 31 23:59:58 fw1: x", None, new_year) == new_year - 2
+    assert firewall_log._when("<14>Jan  1 00:00:02 fw1: x", None, new_year - 5) == new_year + 2
+    assert firewall_log._when("<14>Feb 30 00:00:02 fw1: x", None, new_year) is None

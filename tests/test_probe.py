@@ -161,9 +161,13 @@ def test_the_groups_are_made_from_the_tables() -> None:
 def test_the_page_tells_signs_and_what_it_cannot_see() -> None:
     talked, judged = probed("mailguard:pix-6")
     page = "\n".join(probe_page.page(talked, judged, 80, probe_page.Style(False)))
-    for part in ("A MailGuard is on the way: PIX 5.1 to 5.3, or PIX 6.0", "a sign", "cannot see a filter", "Next: "):
+    for part in ("A MailGuard is on the way: PIX 5.1 to 5.3, or PIX 6.0", "a sign", "Next: "):
         assert part in page
-    assert json.loads(json.dumps(probe_page.record(talked, judged)))["mailguard"] == "yes"
+    talked, judged = probed("")
+    page = "\n".join(probe_page.page(talked, judged, None, probe_page.Style(False)))
+    assert "this test cannot see one" in page
+    assert "Next: tcpdump -i any -U -s0 -w mail.pcap 'host 198.51.100.25 and port 25'" in page
+    assert json.loads(json.dumps(probe_page.record(talked, judged)))["mailguard"] == "no"
 
 
 # ---- strangers, on loopback
@@ -231,6 +235,9 @@ def hangs_up(peer: socket.socket) -> None:
         (says(b"\x15\x03\x03\x00\x02\x02\x28"), "speaks TLS from the start"),
         (says(b"554 5.7.1 go away\r\n"), "does not want us: 554 5.7.1"),
         (says(b"220-x\r\n" * 2_000), "greeting has no end"),
+        (says(b"220 mx.example.n"), "no whole greeting within 1 s, only b'220 mx.example.n'"),
+        (says(b"220-mx.example.net\r\n"), "no whole greeting within 1 s"),
+        (says(b"220-****************\r\n220-**"), "no whole greeting within 1 s"),
         (says(b"2" * (LONGEST + 4_096)), "speaks no SMTP|has no end|does not want"),
     ],
 )
@@ -250,6 +257,57 @@ def test_a_reply_without_an_end_is_not_read_to_it() -> None:
     assert talked.heard[0].answer.ended == "too long"
     assert len(talked.heard[0].answer.octets) <= LONGEST
     assert judge(talked).mailguard in ("no", "unclear")
+
+
+def trickling(heard: list[bytes]) -> Callable[[socket.socket], None]:
+    def serve(peer: socket.socket) -> None:
+        peer.settimeout(0.05)
+        for octet in b"220 mx.example.net ESMTP spamd IP-based SPAM blocker\r\n":
+            peer.sendall(bytes([octet]))
+            with suppress(TimeoutError):
+                heard.append(peer.recv(4_096))
+
+    return serve
+
+
+def test_a_tarpit_is_sent_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """No command before the greeting is whole (RFC 5321 4.3.1)."""
+    heard: list[bytes] = []
+    with stranger(trickling(heard)) as port:
+        assert main(["probe", f"127.0.0.1:{port}", "--wait", "1"]) == 3
+    told = capsys.readouterr()
+    assert "a slow server or a tarpit. Nothing was sent" in told.err and "MailGuard is on the way" not in told.out
+    assert not b"".join(heard)
+
+
+def closes_at(word: bytes) -> Callable[[socket.socket], None]:
+    def serve(peer: socket.socket) -> None:
+        peer.sendall(GREETING)
+        while (line := peer.recv(4_096)) and word not in line:
+            peer.sendall(EHLO if line.startswith(b"EHLO") else b"250 2.0.0 Ok\r\n" * line.count(b"\n"))
+
+    return serve
+
+
+@pytest.mark.parametrize("word", [b"some-fake", b"EHLO", b"\n"])
+def test_a_test_that_got_no_answer_is_no_no(word: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with stranger(closes_at(word)) as port:
+        assert main(["probe", f"127.0.0.1:{port}", "--wait", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "Unclear: the command that does not exist, which is the test, got no answer" in out
+    assert "No MailGuard" not in out
+
+
+def test_the_announcement_says_what_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[bytes] = []
+
+    def serve(peer: socket.socket) -> None:
+        peer.sendall(GREETING)
+        heard.append(peer.recv(4_096))
+
+    with stranger(serve) as port:
+        main(["probe", f"127.0.0.1:{port}", "--wait", "1"])
+    assert f"  {heard[0].decode().strip()}  " in capsys.readouterr().out
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,6 +334,7 @@ def test_control_characters_of_a_stranger_do_not_reach_the_terminal(capsys: pyte
 def test_dry_run_sends_nothing_and_says_what_it_would(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "192.0.2.1", "--dry-run", "--helo", "a.example"]) == 0
     out = capsys.readouterr().out
+    assert out.startswith("This test sees what a box does") and "cannot see a filter" in out
     for part in ("EHLO a.example", "some-fake-command", "NO | OP", "12 at most", "no mail"):
         assert part in out
 
@@ -291,6 +350,7 @@ def test_dry_run_sends_nothing_and_says_what_it_would(capsys: pytest.CaptureFixt
         (["127.0.0.1", "--source", "::1"], "no address of that family"),
         (["127.0.0.1", "--helo", "a\r\nMAIL FROM:<>"], "a host's name"),
         (["127.0.0.1", "--wait", "0"], "no number from 1"),
+        (["127.0.0.1", "--port", "2525"], "the port goes with the host: 127.0.0.1:2525"),
     ],
 )
 def test_wrong_usage(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,19 @@ def test_packed_files_are_told_by_their_octets(tmp_path: Path, pack: object) -> 
     assert reading.recognise(LINE.encode())
 
 
+BOUNCE = b"From: Mailer-Daemon@a.example\nX-Failed-Recipients: u@example.net\n\n  u@example.net\n    host mx: 550 no\n"
+
+
+@pytest.mark.parametrize(("octets", "phases"), [((LINE + "\n").encode() * 3, 3), (gzip.compress(BOUNCE), 1)])
+def test_a_pipe_can_be_read_once_only(tmp_path: Path, octets: bytes, phases: int) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(octets,))
+    writer.start()
+    assert len([each for each in reading.read_file(path) if each.phases]) == phases
+    writer.join()
+
+
 def test_what_stood_before_the_damage_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mail.log.gz"
     path.write_bytes(gzip.compress((LINE + "\n").encode() * 4_000)[:-12])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from smtpinspect.commands.arguments import inspectors_of, number, parser_of
@@ -16,17 +17,19 @@ gone, IP fragments are joined.
 kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
           TTL, TCP options; SMTP commands, keywords and reply codes; names of
           known header fields, MIME types, charsets, encodings; file extensions;
-          times, days and years, versions, status codes; what of attachments the
-          rules go by (records of a ZIP, directory of a compound file, a program's
-          headers and entry point)
+          times, days and years of dates, status codes; what of attachments the
+          rules go by (records of a ZIP, directory of a compound file, headers
+          and entry point of a program)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,
           by ones of the same length and the same classes of octets (letters,
-          digits, 8-bit), the same always by the same
+          digits, 8-bit), the same always by the same; also where they are
+          written as =53, %53 or &#83;, s p a c e d, in base64 or in UTF-16
 lost:     what TLS carries (zeros), what an archive's packed members hold: rules
           on an archive or a program inside of one fire no longer
 
-Then both captures are replayed, and it is told which verdicts are not the same.
+An OUT that exists is overwritten. Then both captures are replayed, and it is
+told which verdicts are not the same.
 The key is random and forgotten; --key makes several captures consistent. Who
 knows the key, or a part of the texts, can recognise words: keep it to yourself,
 and look at OUT before you send it (smtpinspect transcript OUT).
@@ -57,6 +60,7 @@ def run(words: list[str]) -> int:
     if given.capture == "-":
         raise UsageError("IN is read several times: a file is wanted, not standard input")
     check_output(given.out, [given.capture], "OUT")
+    overwritten = os.path.exists(given.out)
 
     from smtpinspect.diagnose.anonymise.face import anonymise, key_of
     from smtpinspect.engine import PORTS
@@ -66,7 +70,7 @@ def run(words: list[str]) -> int:
         given.capture, given.out, key=key_of(given.key), inspectors=given.inspectors, ports=given.port or PORTS
     )
     with text_out(None) as (out, width, style):
-        for line in page(done, given.capture, given.out, width, style):
+        for line in page(done, given.capture, given.out, width, style, overwritten=overwritten):
             print(line, file=out)
     if done.fault is not None:
         return unreadable(done.fault)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def check(given: argparse.Namespace, files: Sequence[str], inputs: Sequence[str]
     points that of the first; `inputs`: all that is read.
     """
     for option, path in (("--annotate", given.annotate), ("--evidence", given.evidence)):
-        if path and (not files or "-" in files):
+        if path and (not files or any(file == "-" or _pipe(file) for file in files)):
             raise UsageError(f"{option}: a capture in a file is wanted; it is read once more")
     check_output(given.annotate, inputs, "--annotate")
     check_output(given.out, inputs)
@@ -38,6 +39,10 @@ def check(given: argparse.Namespace, files: Sequence[str], inputs: Sequence[str]
         from smtpinspect.diagnose.export.cut import empty_folder
 
         empty_folder(given.evidence, "--evidence")
+
+
+def _pipe(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def write(given: argparse.Namespace, files: Sequence[str], diagnosis: Diagnosis, point: str = "") -> None:

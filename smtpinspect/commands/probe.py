@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import json
 import re
@@ -16,13 +17,14 @@ The test of Cisco's document 4733, both parts of it: the greeting, and a command
 that does not exist; then NOOP, pipelining, and a command in two segments. It
 says first what it sends (--dry-run: nothing else). Ask only servers whose
 owner has nothing against it. Filters of headers, texts and attachments it
-cannot see.
+cannot see. No command is sent before the greeting is whole.
 
   smtpinspect probe mx.example.net
   smtpinspect probe 192.0.2.25:587 --helo relay.example.org --format json
 
 exit status: 0 done, whatever was found; 1 a MailGuard was found, with
 --fail-on masked; 2 wrong usage, or no such name; 3 no dialogue could be had
+(nobody there, no whole greeting)
 """
 _HELO: Final = re.compile(r"[A-Za-z0-9.-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
 
@@ -38,7 +40,10 @@ def run(words: list[str]) -> int:
     parser.add_argument("--fail-on", choices=("masked",), help="exit status 1 when a MailGuard is found")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="what to print (text)")
     parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+    parser.add_argument("--port", help=argparse.SUPPRESS)
     given = parser.parse_intermixed_args(words)
+    if given.port is not None:
+        raise UsageError(f"--port {given.port}: the port goes with the host: {given.host}:{given.port}")
 
     from smtpinspect.diagnose.probe import steps
     from smtpinspect.diagnose.probe.judge import judge
@@ -50,11 +55,12 @@ def run(words: list[str]) -> int:
     host, port = steps.target(given.host)
     source = _source(given.source)
     address = _address(host, steps.resolved(host), source)
-    asked = steps.Asked(host, address, port, source, given.helo or "", float(given.wait))
+    helo = given.helo or steps.own_name(steps.local(address, source))
+    asked = steps.Asked(host, address, port, source, helo, float(given.wait))
     with text_out(given.out) as (out, width, style):
         told = given.format == "text"
         if told or given.dry_run:
-            for line in probe_page.announcement(asked, given.helo or steps.own_name(source or ""), width):
+            for line in probe_page.announcement(asked, helo, width):
                 print(line, file=out)
         if given.dry_run:
             return DONE

@@ -33,7 +33,7 @@ WORSE: Final = (
 
 
 class Property(NamedTuple):
-    """Something of a mail by which outcomes are told apart."""
+    """Something of a mail by which outcomes are told apart. `name` stands behind `mails`."""
 
     name: str
     has: Callable[[Mail], bool]
@@ -44,13 +44,13 @@ def _eight_bit(mail: Mail) -> bool:
 
 
 PROPERTIES: Final = (
-    Property("raw 8-bit Subject", _eight_bit),
+    Property("with a raw 8-bit Subject", _eight_bit),
     Property("with an attachment", lambda mail: bool(mail.attachments)),
-    Property("more than 65,536 bytes", lambda mail: mail.octets > 65_536),
-    Property("at most 1,400 bytes", lambda mail: mail.octets <= 1_400),
-    Property("several recipients", lambda mail: len(mail.rcpt_to) > 1),
+    Property("of more than 65,536 bytes", lambda mail: mail.octets > 65_536),
+    Property("of at most 1,400 bytes", lambda mail: mail.octets <= 1_400),
+    Property("to several recipients", lambda mail: len(mail.rcpt_to) > 1),
     Property("sent by BDAT", lambda mail: mail.bdat),
-    Property("a bounce (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
+    Property("that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
 )
 
 
@@ -236,8 +236,7 @@ def _tls(first: Side, second: Side) -> Iterator[Difference]:
 
 def _outcomes(first: Side, second: Side) -> Iterator[Difference]:
     rows: Mapping[str, tuple[Sum, Sum]] = {"all mails": (first.all, second.all)} | {
-        f"mails {name}" if name[0] != "r" else f"mails with {name}": (one, second.having[name])
-        for name, one in first.having.items()
+        f"mails {name}": (one, second.having[name]) for name, one in first.having.items()
     }
     for name, (old, new) in rows.items():
         limit = CHANCE if name == "all mails" else CHANCE / len(PROPERTIES)

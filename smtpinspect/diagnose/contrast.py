@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.diagnose.measures import Measure, Seen, measured
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
+from smtpinspect.diagnose.properties import SEEN
 from smtpinspect.diagnose.tally import Group, Tally, Trip
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.grammar import limits
@@ -74,20 +75,17 @@ def of(survey: Survey) -> Contrasts:
     return Contrasts(survey.tally, survey.cases)
 
 
-# What a property of an accepted mail proves: it has more than so many octets.
-_LINES: Final[Mapping[str, Measure]] = {
-    "header line above": "header-line",
-    "text line above": "body-line",
-    "command line above": "command-line",
-}
+# Properties (`header-998`) that prove of an accepted mail that a line has more than so many octets.
+_LINES: Final[Mapping[str, Measure]] = {"header": "header-line", "body": "body-line", "command": "command-line"}
 
 
 def _measured(cases: Sequence[Case], group: Group | None) -> Seen:
     made = Seen()
-    for told, counts in group.having.items() if group is not None else ():
-        words, _, limit = told.removesuffix(" octets").rpartition(" ")
-        if words in _LINES and counts.accepted:
-            made.number(_LINES[words], int(limit.replace(",", "")) + 1)
+    for name, (told, _) in SEEN.items():
+        line, _, limit = name.rpartition("-")
+        counts = group.having.get(told) if group is not None else None
+        if line in _LINES and limit.isdigit() and counts is not None and counts.accepted:
+            made.number(_LINES[line], int(limit) + 1)
     for case in cases:
         assert case.mail is not None
         made.number("rcpt", len(case.mail.rcpt_to))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import getaddresses
+from io import BytesIO
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect.grammar import limits
@@ -125,10 +126,9 @@ def _of_text(mail: Transaction, base: int) -> Iterator[Item]:
     block = 0
     borders: set[bytes] = set()
     text = mail.text
-    for line in text.split(b"\n"):
-        whole = at + len(line) < len(text)
-        end = min(at + len(line) + 1, len(text))
-        bare = line.removesuffix(b"\r")
+    for line in BytesIO(text):  # not all at once: there may be as many as octets
+        whole, end = line.endswith(b"\n"), at + len(line)
+        bare = line.removesuffix(b"\n").removesuffix(b"\r")
         if bare:
             place: Number = "header-line" if top else "body-line"
             yield Item(place, base + at, base + at + len(bare), len(bare), grows=True)
@@ -153,7 +153,7 @@ def _of_text(mail: Transaction, base: int) -> Iterator[Item]:
 
 def _of_header(head: bytes, begin: int, end: int, top: bool) -> Iterator[Item]:
     if top:
-        fields = [each[1].decode("latin-1").replace("\r\n", " ") for each in _TO.finditer(head)]
+        fields = [each[1].decode("latin-1").replace("\r", "").replace("\n", " ") for each in _TO.finditer(head)]
         yield Item("to-addresses", begin, end, len(getaddresses(fields)))
     if kind := _TYPE.search(head):
         yield Item("type", begin, end, word=kind[1])

@@ -167,6 +167,7 @@ class Cause(NamedTuple):
     alert: Alert | None = None  # of a rule: what would have fired
     inspector: str = ""  # of a rule: the spec under which it fires
     product: str = ""
+    unseen: str = ""  # of a rule whose deciding octets no capture shows: what they would be part of ("headers")
 
 
 class Against(NamedTuple):
@@ -190,12 +191,22 @@ class Contrast(NamedTuple):
     accepted_elsewhere: int = 0
 
 
+# Why it is not told that a mail goes through with rules off: nobody saw what tripped them; they alter the dialogue,
+# and nobody knows where the other one leads; the server answers nobody any more.
+Doubt = Literal["", "unseen", "altered", "unanswered"]
+
+
 class WhatIf(NamedTuple):
-    """What would let this mail pass: rules to relax on the firewall, or a change at the sender."""
+    """What would let this mail pass: rules to relax on the firewall, or a change at the sender.
+
+    `passes`: with them off, `spec`, nothing of what was seen would be cut or refused.
+    """
 
     relax: tuple[str, ...] = ()
     passes: bool = False
     changes: tuple[Remedy, ...] = ()
+    doubt: Doubt = ""
+    spec: str = ""
 
 
 class Sweep(NamedTuple):

@@ -12,10 +12,13 @@ from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 SHOWN: Final = 20  # connections whose verdicts differ
 
 
-def page(done: Anonymised, before: str, out: str, width: int | None, style: Style) -> Iterator[str]:
-    """The lines of the page."""
+def page(
+    done: Anonymised, before: str, out: str, width: int | None, style: Style, *, overwritten: bool = False
+) -> Iterator[str]:
+    """The lines of the page. `overwritten`: there was a file of this name."""
     compared = done.compared
-    yield f"{safe(out)}: {count(done.packets, 'packet')} of {count(compared.connections, 'SMTP connection')}"
+    was = " (the file that was there is overwritten)" if overwritten else ""
+    yield f"{safe(out)}: {count(done.packets, 'packet')} of {count(compared.connections, 'SMTP connection')}{was}"
     if done.left_out:
         yield f"  {count(done.left_out, 'frame')} of {safe(before)} that belong to no SMTP connection are not in it"
     if done.encrypted:
@@ -37,5 +40,11 @@ def page(done: Anonymised, before: str, out: str, width: int | None, style: Styl
             yield from wrapped(f"{change.client} to {change.server}: {more}", width, "  ")
         if compared.changed > SHOWN:
             yield f"  … and {compared.changed - SHOWN:,} more"
-    yield "Addresses are those of the new capture. Look at it before you send it:"
+    if not compared.same:
+        yield "  (addresses as they are in the new capture)"
+    yield from wrapped(
+        "Replaced: names, texts, addresses. As they were: times, ports, sizes, and the words of SMTP and MIME. "
+        "Look at it before you send it:",
+        width,
+    )
     yield f"Next: {program()} transcript {shlex.quote(out)}"

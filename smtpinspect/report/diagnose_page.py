@@ -16,7 +16,6 @@ RICH: Final = 110  # columns from which on there is room for the timeline and fo
 WHOLE: Final = 12  # blocks that are told in full
 BRIEF: Final = 30  # further ones in a line each
 PLACES: Final = 6  # ranks of causes
-NAMES: Final = 6  # rules that share a rank
 LINES: Final = 8  # of one sort: what is ruled out, what is refuted, questions
 PASTED: Final = 400  # characters of captures' names in a command
 COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
@@ -159,10 +158,7 @@ class _Page:
     def _cause(self, place: Place) -> str:
         first = place.causes[0]
         lead = f"{first.confidence:<9} " if first.degree == "fits" else ""
-        most = NAMES if self.rich else NAMES // 2
-        name = "" if first.kind == "unknown-filter" else f"{place.names(most)}: "
-        below = words.told(place, 4 if self.rich else 2)
-        return "\n".join([f"{lead}{name}{words.fits(place, most)}", *below])
+        return "\n".join([f"{lead}{words.heading(place)}", *words.told(place, 4 if self.rich else 2)])
 
     def _against(self, kind: str) -> Iterator[str]:
         listed = words.against(self.case, kind)

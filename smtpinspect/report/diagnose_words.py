@@ -9,7 +9,7 @@ from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.simulate_page import DUPLICATES, span
-from smtpinspect.report.terminal import count
+from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
 
 # Where the flow ended, behind "cut silently", "reset", "closed".
@@ -77,15 +77,28 @@ class Place(NamedTuple):
 
     causes: tuple[Cause, ...]
 
-    def names(self, most: int = 100) -> str:
-        return listed([cause.cause for cause in self.causes], " or ", most)
+    def names(self, most: int = 3) -> str:
+        """What they are called; "" for the filter that nobody knows, where it stands alone. Of more than so many rules
+        each product's are counted."""
+        rules = list(dict.fromkeys(cause.cause for cause in self.causes if cause.kind != "unknown-filter"))
+        nobody = [cause.title for cause in self.causes if cause.kind == "unknown-filter"][:1] if rules else []
+        return " or ".join([*nobody, *(rules if len(rules) <= most else _families(self.causes, most))])
 
 
-def listed(texts: Sequence[str], joint: str, most: int) -> str:
-    """Each once; of more than so many the first ones, and how many are left."""
-    once = list(dict.fromkeys(texts))
-    left = f"{joint}{len(once) - most} more" if len(once) > most else ""
-    return joint.join(once[:most]) + left
+def _families(causes: Sequence[Cause], most: int) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for cause in causes:
+        if cause.kind != "unknown-filter":
+            found.setdefault((cause.cause.partition(".")[0], cause.unseen), []).append(cause.cause)
+    for (product, about), names in found.items():
+        once = list(dict.fromkeys(names))
+        if len(once) == 1:
+            yield once[0]
+            continue
+        short = [name.removeprefix(f"{product}.") for name in once]
+        more = " ..." if len(short) > most else ""
+        topic = f" about {about}" if about else ""
+        yield f"one of {len(once)} rules of {product}{topic} ({', '.join(short[:most])}{more})"
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
@@ -117,7 +130,8 @@ def headline(case: Case) -> Headline:
     if seen.outcome == "accepted":
         some = seen.recipients and seen.accepted < seen.recipients
         partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
-        return Headline("DELIVERED", f"the server took it{partly}", 0)
+        unheard = f"; the sender {_unheard(case)}, and may send it again" if case.failed else ""
+        return Headline("DELIVERED", f"the server took it{partly}{unheard}", 0)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         who = "a box on the way, not the server," if seen.broken.by == "middlebox" else "the server"
@@ -127,6 +141,10 @@ def headline(case: Case) -> Headline:
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
         return Headline("NOT KNOWN", "the capture does not show what became of it", 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
+
+
+def _unheard(case: Case) -> str:
+    return "was cut off before it knew" if case.observed.broken.kind in ("rst", "fin") else "did not hear of it"
 
 
 def may_have_arrived(case: Case) -> bool:
@@ -278,13 +296,20 @@ def places(causes: Sequence[Cause], degree: str) -> list[Place]:
     return [Place(tuple(found[rank])) for rank in sorted(found)]
 
 
-def fits(place: Place, most: int = 100) -> str:
-    """What stands behind the names of the causes of a place."""
+def fits(place: Place, most: int = 3) -> str:
+    """What stands behind the names of the causes of a place; nothing where there are too many."""
     first = place.causes[0].alert
     names = len({cause.cause for cause in place.causes})
     one = first is not None and all(c.alert is not None and c.alert.offset == first.offset for c in place.causes)
     same = f"; the same byte fits {'both' if names == 2 else f'all {names}'}" if one and names > 1 else ""
-    return listed([cause.title for cause in place.causes], " / ", most) + same
+    alone = names == 1
+    titles = list(dict.fromkeys(each.title for each in place.causes if alone or each.kind != "unknown-filter"))
+    return " / ".join(titles if len(titles) <= most and names <= most else []) + same
+
+
+def heading(place: Place) -> str:
+    """Names and titles of a place."""
+    return ": ".join(text for text in (place.names(), fits(place).removeprefix("; ")) if text)
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -319,11 +344,24 @@ def contrasts(case: Case) -> Iterator[str]:
 
 
 def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass."""
+    """What would let it pass, as far as that is known."""
     one = case.what_if
-    if one.relax:
-        does = "this mail goes through" if one.passes else "this mail is still cut"
-        yield f"{' and '.join(one.relax)} on pass: {does}"
+    rules = " and ".join(one.relax)
+    if not one.relax:
+        return
+    if one.doubt == "unseen":
+        which = "it is one of these" if len(one.relax) > 1 else "it is this one"
+        yield f"if {which}: switch off {rules} to find out; what they would have seen is not in the capture"
+    elif not one.passes:
+        yield f"{rules} on pass: this mail is still cut"
+    elif one.doubt == "altered":
+        spec = f"-i '{one.spec}' " if one.spec else ""
+        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
+    elif one.doubt == "unanswered":
+        yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"
+    else:
+        yield f"{rules} on pass: this mail goes through"
 
 
 def sweep(diagnosis: Diagnosis) -> Iterator[str]:
@@ -351,7 +389,8 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would."""
     seen = case.observed
-    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None:
+    taken = seen.outcome == "accepted"
+    if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and case.mail is not None and not taken:
         yield BEHIND
     if tls(case) == "TLS":
         begins = _tls_packet(case)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ BLIND: Final = (
     "This test sees what a box does to greetings, commands and replies. It sends no mail, so it cannot see a filter "
     "of headers, texts or attachments (Stormshield alarms, SonicWall gateway anti-virus, limits of an ASA map)."
 )
+_STILL: Final = "A filter of headers, texts or attachments may be there all the same: this test cannot see one."
 _ENDED: Final = {
     "silence": "nothing more came",
     "closed": "the connection was closed",
@@ -27,6 +29,7 @@ _HEAD: Final = {
     "no": "No MailGuard is on the way, as far as this test sees",
     "unclear": "Something is not as usual, and it is not how a MailGuard of any known generation behaves",
 }
+_UNTESTED: Final = "Unclear: the command that does not exist, which is the test, got no answer"
 
 
 def announcement(asked: Asked, helo: str, width: int | None) -> Iterator[str]:
@@ -36,6 +39,7 @@ def announcement(asked: Asked, helo: str, width: int | None) -> Iterator[str]:
     where = asked.host if asked.host == asked.address else f"{asked.host} [{asked.address}]"
     where = f"{where} port {asked.port}"
     source = f" from {asked.source}" if asked.source else ""
+    yield from wrapped(BLIND, width)
     yield from wrapped(
         f"To {safe(where)}{source}: {count(commands, 'command')} on one connection; where that is ended, the rest on a "
         f"second one, {COMMANDS} at most; no mail, no address. Each reply is waited for, {asked.wait:.0f} s at most:",
@@ -61,12 +65,15 @@ def page(talked: Talked, judged: Judged, width: int | None, style: Style) -> Ite
         yield from (f"{mark if not number else ' ' * len(mark)}{line}" for number, line in enumerate(lines))
     if judged.off:
         yield from wrapped(f"  Not as in any profile of ours: {', '.join(judged.off)} (a setting of its own)", width)
-    yield from wrapped(BLIND, width)
-    yield f"Next: {_next(judged)}"
+    if judged.mailguard != "yes":
+        yield from wrapped(_STILL, width)
+    yield f"Next: {_next(talked, judged)}"
 
 
 def headline(judged: Judged) -> str:
     """The answer in a line."""
+    if judged.mailguard == "unclear" and all(each.clear for each in judged.shows):
+        return _UNTESTED
     if judged.mailguard != "yes":
         return _HEAD[judged.mailguard]
     exact, rest = judged.profiles[: judged.exact], judged.profiles[judged.exact :]
@@ -121,9 +128,10 @@ def _heard(said: str, answer: Answer, width: int | None) -> Iterator[str]:
         yield row if width is None else cut(row, width)
 
 
-def _next(judged: Judged) -> str:
+def _next(talked: Talked, judged: Judged) -> str:
     if judged.mailguard == "yes":
         shown = {each.knob for each in judged.shows if not each.clear}
         rule = "banner-masked" if "banner" in shown else "command-not-allowed"
         return f"{program()} rules mailguard.{rule}   (what it does to mail, and how to switch it off)"
-    return f"{program()} diagnose CAPTURE --log LINE   (what broke a mail, where no MailGuard did)"
+    where = shlex.quote(f"host {talked.asked.address} and port {talked.asked.port}")
+    return f"tcpdump -i any -U -s0 -w mail.pcap {where}   (while a mail fails; then {program()} diagnose mail.pcap)"

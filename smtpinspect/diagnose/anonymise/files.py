@@ -16,6 +16,7 @@ from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.grammar import limits
 
 _LOCAL, _CENTRAL, _END, _BEHIND = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x07\x08"
+_RECORD: Final = re.compile(rb"PK(?:\x07\x08|\x03\x04|\x01\x02)")  # a member without a size ends there
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXTRAS: Final = frozenset((0x0001, 0x9901))  # ZIP64, and AES (WinZip), by which encryption is told
 _STUB: Final = 2 * limits.PACKER_PATTERN  # octets of a program from its entry point on
@@ -108,8 +109,8 @@ def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) ->
     out += texts.line(octets[at : at + n]) + _extra(octets[at + n : at + n + extra])
     at += n + extra
     if flags & 8 and not size:
-        ends = [place for mark in (_BEHIND, _LOCAL, _CENTRAL) if (place := octets.find(mark, at)) >= 0]
-        end = min(ends, default=len(octets))
+        behind = _RECORD.search(octets, at)
+        end = behind.start() if behind else len(octets)
     else:
         end = min(at + size, len(octets))
     data = octets[at:end]

@@ -34,6 +34,8 @@ _BDAT: Final = re.compile(rb"BDAT (\d{1,18})(?: +LAST)?[ \t]*\r?\n", re.IGNORECA
 _SOCKS: Final = re.compile(rb"(?s:((?:\x05[\0\x02]|\x01\0)*(?:\x05\0\0\x01|\0\x5a))(.{6}))(?=220[ -])")
 _WORD_END: Final = re.compile(rb".*[^A-Za-z0-9\x80-\xff+/=]", re.DOTALL)
 _SOCKS_MOST: Final = 64
+# Header fields with tags of one letter (RFC 6376 3.5, RFC 8617 4.1, RFC 4870 3.3).
+_SIGNED: Final = re.compile(rb"(?:[\w-]*DKIM-Signature|ARC-[\w-]+|DomainKey-Signature)[ \t]*:", re.IGNORECASE)
 
 Emit = Callable[[int, bytes, bytes], None]  # stream offset, octets as they were, as they are now
 
@@ -50,6 +52,7 @@ class Stream:
         self._size = 0
         self._uu = False
         self._inside = False  # a line that goes on
+        self._tags = False  # within such a header field
         self._auth = False  # the next line may answer a 334
         self._chunk = 0  # octets of a BDAT that are to come
         self._tls: _Records | None = None
@@ -120,6 +123,8 @@ class Stream:
 
     def _line(self, line: bytes) -> None:
         begins, self._inside = not self._inside, not line.endswith(b"\n")
+        if begins:
+            self._tags = bool(_SIGNED.match(line)) or (self._tags and line[:1] in b" \t")
         if begins and self._secret(line):
             return
         if begins and self._in_base64(line):
@@ -127,7 +132,7 @@ class Stream:
         self._flush_run()
         if begins and self._uuencoded(line):
             return
-        self._put(line, self._texts.line(line, reply=self._replies and begins))
+        self._put(line, self._texts.line(line, reply=self._replies and begins, tags=self._tags))
 
     def _secret(self, line: bytes) -> bool:
         """What AUTH carries (RFC 4954 4): other octets of base64, without regard to their classes."""

@@ -1,6 +1,7 @@
 """Text replaced: each word by one of the same length and the same classes of octets, the same word always alike.
 
-What no vowel holds is no word of a language, so that none comes back by chance.
+What no vowel holds is no word of a language, so that none comes back by chance. What is written octet by octet, letter
+by letter or in UTF-16 is read first.
 """
 
 from __future__ import annotations
@@ -12,22 +13,45 @@ from typing import Final
 
 from smtpinspect.diagnose.anonymise.addresses import TEXT, Addresses
 from smtpinspect.diagnose.anonymise.words import KEPT
+from smtpinspect.diagnose.anonymise.writings import apart, together
 
 _LOWER: Final = b"bcdfghjklmnpqrstvwxz"
 _UPPER: Final = _LOWER.upper()
-_TOKEN: Final = re.compile(
-    # times, zones, days of a date, versions and status codes; the digits of utf-8, filename*0, iso-8859-1
-    rb"(?P<time>(?<![\w:])\d\d?:\d\d(?::\d\d)?(?![\w:])|(?<=:\d\d )[+-]\d{4}\b"
-    rb"|(?<!\w)\d\d?(?= (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) )"
-    rb"|(?<![\w.])\d(?:\.\d{1,3}){1,2}(?![\w.]*\d)|(?:(?<=[A-Za-z]-)|(?<=8859-)|(?<=\*))\d\d?(?!\w))"
+_MONTH: Final = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_STAYS: Final = (
+    # times, zones, days and years: only where a date stands
+    rb"(?<![\w:])\d\d?:\d\d(?::\d\d)?(?![\w:])", rb"(?<=:\d\d )[+-]\d{4}\b", rb"(?<!\w)\d\d?(?= " + _MONTH + rb" )",
+    rb"(?<=" + _MONTH + rb" )\d\d?(?= \d\d:)", rb"(?<=" + _MONTH + rb"  )\d(?= \d\d:)",
+    rb"(?<=" + _MONTH + rb" )(?:19|20)\d\d(?!\w)", rb"(?<=:\d\d )(?:19|20)\d\d(?!\w)",
+    # status codes, versions
+    rb"(?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\d)", rb"(?<![\w.])1\.0(?![\w.]*\d)",
+    rb"(?<=(?i:exim) )\d\.\d\d(?!\w)", rb"(?<=(?i:sendmail) )8\.\d\d?\.\d\d?(?:/8\.\d\d?\.\d\d?)?(?![\w.])",
+    # what belongs to a charset, an algorithm, a MIME type, an extension of SMTP or of a header
+    rb"(?<=(?i:utf)[-_])(?:7|8|16|32)(?!\w)", rb"(?<=(?i:iso)[-_])(?:8859|2022)(?!\w)", rb"(?<=8859[-_])\d\d?(?!\w)",
+    rb"(?<=(?i:windows)-)(?:125\d|874)(?!\w)", rb"(?<=(?i:tis)-)620(?!\w)", rb"(?<=(?i:koi8)-)[RrUu](?!\w)",
+    rb"(?<=(?i:sha)-)(?:1|256|512)(?!\w)", rb"(?<=(?i:macroenabled)\.)12(?!\w)", rb"(?<![A-Za-z0-9])[Xx](?=-)",
+    rb"(?<=\*)\d\d?(?=\*?=)", rb"(?<=(?i:begin) )[0-7]{3,4}(?= )", rb"\bX{4,}[A-Z]?(?!\w)",
+)  # fmt: skip
+_ONE: Final = rb"(?:[A-Za-z0-9]|[\x80-\xff]{1,4})"
+_TOKENS: Final = (
+    rb"(?P<stays>" + rb"|".join(_STAYS) + rb")"
     rb"|(?P<address>" + TEXT.pattern + rb")"
     rb"|(?P<count>\b(?i:(?:SIZE[ =]|BDAT |XEXCH50 )\d+|BODY=8BITMIME))"
     rb"|(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
-    rb"|(?P<hex>(?<!(?i:boundary))(?<!(?i:charset))=[0-9A-F]{2}|%[0-9A-Fa-f]{2})"
+    rb"|(?P<entities>(?:&\#[xX]?[0-9A-Fa-f]{1,6};)+)"
+    # s p a c e d, and UTF-16
+    rb"|(?P<spaced>(?<![A-Za-z0-9\x80-\xff])" + _ONE + rb"(?P<gap>[^A-Za-z0-9\x80-\xff\r\n]{1,3})"
+    + _ONE + rb"(?:(?P=gap)" + _ONE + rb")+(?![A-Za-z0-9\x80-\xff]))"
     rb"|(?P<word>[A-Za-z0-9\x80-\xff]+)"
-)
+)  # fmt: skip
+_TOKEN: Final = re.compile(_TOKENS)
+# The names of tags (RFC 6376 3.2), in the header fields that hold such.
+_TAGGED: Final = re.compile(rb"(?P<tag>(?<=[;:\s])[A-Za-z]{1,2}(?=[ \t]*=))|" + _TOKENS)
+_WORD: Final = re.compile(rb"[A-Za-z0-9\x80-\xff]+")
+_DIGIT: Final = re.compile(rb"[0-9A-Fa-f]")
+# What a MailGuard leaves of a greeting.
+_STARRED: Final = re.compile(rb"(?:220[ -])?[*_02 ]*[*_]{3}[*_02 ]*\r?\n?")
 _CODE: Final = re.compile(rb"[2-5]\d\d(?=[ \r\n-]|$)")
-_YEAR: Final = re.compile(rb"(?:19|20)\d\d")
 # Octets of 128 and more keep what UTF-8 sees in them (RFC 3629 4): leads of two, three, four octets, and what follows;
 # the four leads that limit the next octet, and what is never valid, stay.
 _GROUPS: Final = (
@@ -48,11 +72,14 @@ class Texts:
         self.addresses = Addresses(key)
         self._other = lru_cache(65_536)(self._made)
 
-    def line(self, line: bytes, *, reply: bool = False) -> bytes:
-        """A line, or a part of it, replaced; a reply's code stays."""
-        if reply and (code := _CODE.match(line)):
-            return code[0] + _TOKEN.sub(self._replaced, line[3:])
-        return _TOKEN.sub(self._replaced, line)
+    def line(self, line: bytes, *, reply: bool = False, tags: bool = False) -> bytes:
+        """A line, or a part of it, replaced; a reply's code stays; `tags`: so do the names of a signature's tags."""
+        if reply and _STARRED.fullmatch(line):
+            return line
+        kept = code[0] if reply and (code := _CODE.match(line)) else b""
+        plain, written = apart(line[len(kept) :])
+        made = (_TAGGED if tags else _TOKEN).sub(self._replaced, plain)
+        return kept + together(made, written)
 
     def random(self, about: bytes, n: int) -> bytes:
         """n octets that hang on the key and on this."""
@@ -75,27 +102,37 @@ class Texts:
         if kind == "address":
             told = self.addresses.told(text)
             return told if told != text or b":" not in text else self._words(text)
-        if kind in ("count", "time"):
+        if kind in ("count", "stays", "tag"):
             return text
         if kind == "encoded":
-            return text[:2] + self.line(text[2:-3]) + text[-3:]
-        if kind == "hex":
-            octet = int(text[1:], 16)
-            if octet < 0x80:
-                return text
-            made = b"%02X" % self._other(bytes([octet]))[0]
-            return text[:1] + (made if text[1:].upper() == text[1:] else made.lower())
+            return text[:2] + _TOKEN.sub(self._replaced, text[2:-3]) + text[-3:]
+        if kind == "entities":
+            return self._entities(text)
+        if kind == "spaced":
+            return self._spaced(text)
         return self.word(text)
 
     def _words(self, text: bytes) -> bytes:
         return re.sub(rb"[A-Za-z0-9]+", lambda found: self.word(found[0]), text)
 
+    def _spaced(self, text: bytes) -> bytes:
+        """Replaced as the one word that it is."""
+        made = iter(self.word(b"".join(_WORD.findall(text))))
+        return _WORD.sub(lambda found: bytes(next(made) for _ in found[0]), text)
+
+    def _entities(self, text: bytes) -> bytes:
+        """Other digits, for all of them together (HTML's &#...; are no word, one by one)."""
+        numbers = iter(self.random(text, len(text)))
+
+        def other(found: re.Match[bytes]) -> bytes:
+            number = next(numbers)
+            return b"%d" % (number % 10) if found[0].isdigit() else b"%c" % (ord(found[0]) & 0x60 | 1 + number % 6)
+
+        return _DIGIT.sub(other, text)
+
     def word(self, word: bytes) -> bytes:
-        """Another word for this one; words that name nobody and years stay."""
-        if word.isdigit():
-            if _YEAR.fullmatch(word) or word.decode() in KEPT:
-                return word
-        elif word.isascii() and word.lower().decode() in KEPT:
+        """Another word for this one; words that name nobody stay."""
+        if word.isascii() and not word.isdigit() and word.lower().decode() in KEPT:
             return word
         return self._other(word) if len(word) <= 256 else self._made(word)
 

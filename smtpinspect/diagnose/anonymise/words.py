@@ -1,4 +1,7 @@
-"""The words that stay: those of SMTP, MIME and mail servers, by which rules and readers go. They name nobody."""
+"""The words that stay: those of SMTP, MIME and mail servers, by which rules and readers go. They name nobody.
+
+None is a letter or a number: these stay in their places only.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from smtpinspect.grammar.verbs import VERBS
 
 _PROTOCOL: Final = """
     helo ehlo lhlo mail rcpt data bdat last rset quit noop vrfy expn help turn etrn atrn send soml saml auth starttls
-    verb onex xadr xcir xsta xtrn xgen xque xxxx xclient xforward burl xexch50 x anonymoustls exps link2state body size
+    verb onex xadr xcir xsta xtrn xgen xque xxxx xclient xforward burl xexch50 anonymoustls exps link2state body size
     from to for with by id via ret envid orcpt notify never success failure delay full hdrs smtputf8 8bitmime 7bit 8bit
     binarymime binary chunking pipelining dsn enhancedstatuscodes deliverby rrvs requiretls mt priority futurerelease
-    limits rcptmax mailmax rcptdomainmax login plain cram md5 digest ntlm gssapi xoauth2 oauthbearer scram sha 1 256
+    limits rcptmax mailmax rcptdomainmax login plain cram md5 digest ntlm gssapi xoauth2 oauthbearer scram sha
     external anonymous esmtp esmtps esmtpsa esmtpa smtp lmtp utf8smtp utf8smtps ok end of crlf cr lf ready service
     syntax error unrecognized command unknown bad sequence not implemented queued as message accepted delivery
     sender recipient user mailbox unavailable denied rejected greylisted closing channel connection bye goodbye
@@ -20,7 +23,7 @@ _PROTOCOL: Final = """
 """
 _FIELDS: Final = """
     received return path reply cc bcc subject date message references sender delivered original envelope resent
-    comments keywords importance priority precedence sensitivity organization user agent mailer x list unsubscribe
+    comments keywords importance priority precedence sensitivity organization user agent mailer list unsubscribe
     post archive owner subscribe help auto submitted response suppress thread topic index content type transfer
     encoding disposition description language location base duration mime dkim signature domainkey arc seal
     authentication results spf header msgid status spam score level flag report errors priority msmail originating
@@ -30,15 +33,14 @@ _MIME: Final = """
     multipart mixed alternative related signed encrypted parallel digest report rfc822 partial external global
     text plain html css csv calendar rtf xml enriched richtext json javascript application octet stream pdf zip gzip
     compressed msword ms excel powerpoint vnd openxmlformats officedocument wordprocessingml spreadsheetml
-    presentationml document sheet presentation macroenabled 12 template macro tnef pkcs7 mime signature pgp keys
+    presentationml document sheet presentation macroenabled template macro tnef pkcs7 mime signature pgp keys
     executable msdownload msdos program dosexec portable winexe image jpeg png gif bmp tiff svg audio mpeg wav video
-    mp4 base64 quoted printable uuencode uuencoded x uue yenc attachment inline filename name charset boundary format
+    mp4 base64 quoted printable uuencode uuencoded uue yenc attachment inline filename name charset boundary format
     flowed delsp start info micalg protocol signed access url nextpart
-    us ascii utf 7 8 16 32 iso 8859 windows cp 1250 1251 1252 1253 1254 1255 1256 1257 1258 koi8 r u gb2312 gbk
-    gb18030 big5 shift jis euc jp kr 2022 tis 620 macintosh latin1
-    begin end 644 666 600 666
+    us ascii utf utf8 16le 16be 32le 32be iso windows cp koi8 gb2312 gbk gb18030 big5 shift jis euc jp kr tis
+    macintosh latin1 begin end
 """
-_DKIM: Final = "v a b bh c d h i l q s t x z rsa ed25519 sha256 sha1 relaxed simple dns txt p k n g"
+_DKIM: Final = "rsa ed25519 sha256 sha1 relaxed simple dns txt"
 _FILES: Final = """
     exe com bat cmd scr pif msi vbs js jar zip rar 7z gz tgz tar bz2 xz doc docx docm dot dotm dotx xls xlsx xlsm xlsb
     xlt xltm ppt pptx pptm pps ppsm pot potm pdf txt htm html rtf csv jpg jpeg png gif bmp tif eml msg ics vcf dll sys

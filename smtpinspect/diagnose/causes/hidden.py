@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
-from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector, Rule
+from smtpinspect.diagnose.survey import EVERY
+from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
 # What is read where the flow stands: kinds of facts by place. A text that has not begun may hold all of it.
@@ -25,6 +26,8 @@ PLACES: Final[Mapping[str, frozenset[str]]] = {
     "reply": frozenset({"Reply", "ReplyLine", "Line", "Count"}),
 }
 _ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
+_SIZE: Final = re.compile(rb" SIZE=(\d{1,9})\b", re.I)
+ATTACHED: Final = 512  # octets that no mail with an archive or a program is below: headers of the mail and of its parts
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
@@ -46,13 +49,15 @@ class Hidden(NamedTuple):
     default: bool  # the flow ends so by itself, without another setting
     evidence: tuple[Sign, ...]
     reply: bool = False
+    about: str = ""  # what its octets would be part of; "" where what decides is seen all the same
+    deep: bool = False  # it reads an attachment, and not even the text's first octet came
 
 
 def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> tuple[Hidden, ...]:
     """Each rule once, strong ones first. `out`: inspectors' labels and rules that let such octets pass."""
     found: dict[str, Hidden] = {}
     for label, spec in case.specs.items():
-        rows = _rows(spec)
+        rows = rules_of(spec)
         for each in (
             *_greeting(case, scene, label, rows), *_replies(case, scene, label, rows), *_cut(case, scene, label, rows)
         ):  # fmt: skip
@@ -64,18 +69,6 @@ def hidden(case: Case, scene: Scene, out: Collection[tuple[str, str]] = ()) -> t
 
 def _better(one: Hidden) -> tuple[bool, bool]:
     return not one.strong, not one.default
-
-
-_TABLES: dict[str, tuple[Rule, ...]] = {}
-
-
-def _rows(spec: str | Inspector) -> tuple[Rule, ...]:
-    if isinstance(spec, Inspector):
-        return spec.table()
-    if spec not in _TABLES:
-        _TABLES.clear() if len(_TABLES) > 64 else None
-        _TABLES[spec] = registry.load(spec).table()
-    return _TABLES[spec]
 
 
 def endless(case: Case, scene: Scene) -> bool:
@@ -100,19 +93,26 @@ def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Ite
 def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
     """A command waits for its reply, which the box may have cut."""
     waiting = _waiting(case)
-    if not waiting or scene.side == "receiver" or scene.server.lost:
+    if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
     lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
     for row in _possible(rows, "reply", scene):
         if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
             # another point of the path shows it
             if _trips(row, lost, _begun(case, lost)):
-                yield _made(row, label, scene, True, f"the reply that never came was {excerpt(lost.before)[:60]}")
+                text = f"the reply that never came was {excerpt(lost.before)[:60]}"
+                yield _made(row, label, scene, True, text)._replace(about="")
             continue
         strong = unsure(case) and row.when.kind.name == "Reply"
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
         yield _made(row, label, scene, strong, text + ASK["server"])._replace(reply=True)
+
+
+def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
+    """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
+    its reply may have carried the acknowledgement."""
+    return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
 def _begun(case: Case, lost: Difference) -> int:
@@ -143,14 +143,52 @@ def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator
         return
     if scene.side == "sender" or (scene.side == "unknown" and _place(case) == "command"):
         return
+    if case.observed.outcome == "accepted":
+        return  # all of this mail was answered
+    unread = case.transaction is not None and not case.transaction.text and not named(case)
     for row in _possible(rows, _place(case), scene):
-        yield _made(row, label, scene, False, ASK["client"])
+        deep = unread and row.when.kind.name == "Content"
+        if not (deep and _too_small(case)):
+            yield _made(row, label, scene, False, ASK["client"])._replace(deep=deep)
+
+
+def _too_small(case: Case) -> bool:
+    """Does the size that MAIL announces (RFC 1870) leave no room for an attachment?"""
+    mail = case.transaction.mail if case.transaction is not None else None
+    size = _SIZE.search(mail.line) if mail is not None else None
+    return size is not None and int(size[1]) < ATTACHED
+
+
+def named(case: Case) -> bool:
+    """Did the user say which product it is?"""
+    return tuple(case.specs.values()) != EVERY
 
 
 def _made(row: Rule, label: str, scene: Scene, strong: bool, text: str) -> Hidden:
     look = fit(row, scene)
     assert look is not None
-    return Hidden(row.id, row.title, label, look, strong, not look.setting, (Sign(None, text),))
+    return Hidden(
+        row.id, row.title, label, look, strong, not look.setting, (Sign(None, text),), about=_about(row)
+    )  # fmt: skip
+
+
+_ABOUT: Final[Mapping[str, str]] = {
+    "Command": "commands",
+    "Path": "commands",
+    "Field": "headers",
+    "Part": "attachments",
+    "Content": "attachments",
+    "Reply": "replies",
+    "ReplyLine": "replies",
+}
+
+
+def _about(row: Rule) -> str:
+    """What it reads, in a word; of kinds that are born in several places, its id tells."""
+    words = (("header", "headers"), ("reply", "replies"), ("recipients", "replies"), ("body", "the body"))
+    told = next((about for word, about in words if word in row.id), "")
+    place = "commands" if "command" in _where(row) or "command" in row.id else "the message"
+    return _ABOUT.get(row.when.kind.name) or told or place
 
 
 def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:

@@ -14,7 +14,6 @@ from smtpinspect.diagnose.causes.remedies import remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
 from smtpinspect.diagnose.contrast import Contrasts
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Fingerprint, Sign
-from smtpinspect.diagnose.survey import EVERY
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 
@@ -59,7 +58,7 @@ def rank(
         out = {(alert.inspector, alert.rule) for alert in found.passed}
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
-        guess = GUESS if tuple(case.specs.values()) == EVERY else NAMED
+        guess = NAMED if absent.named(case) else GUESS
         rules += [(*_class(case, each, guess), _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
     # a log that says only that the inspection ended it does not tell by which rule
@@ -114,7 +113,7 @@ def _class(case: Case, one: absent.Hidden, guess: int) -> tuple[int, int]:
     knows, unless the path shows another product."""
     if one.strong:
         return OCTET, not one.default
-    if foreign(case, one.rule.partition(".")[0]):
+    if one.deep or foreign(case, one.rule.partition(".")[0]):
         return guess, limits.LAST
     if one.reply and one.default and guess == GUESS:
         return NOBODY, 0
@@ -192,7 +191,7 @@ def _title(one: Candidate) -> str:
 def _hidden(one: absent.Hidden) -> Cause:
     return Cause(
         one.rule, "rule", "possible", one.title, one.evidence, inspector=one.label,
-        product=one.rule.partition(".")[0],
+        product=one.rule.partition(".")[0], unseen=one.about,
     )  # fmt: skip
 
 
@@ -205,7 +204,12 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
     """A filter that no emulation here knows fits whatever was cut."""
     text = "nothing in the capture tells against it"
     if scene is not None and scene.client.lost:
-        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream did not come through"
+        # an RST that acknowledges them may be forged
+        how = "were under way when it was reset" if scene.kind == "rst" else "did not come through"
+        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream {how}"
+    elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
+        text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
+        text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
         text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream did not come through"
     elif scene is not None and scene.kind == "reply":

@@ -3,13 +3,13 @@ the trip. Texts of the firewall are those of `inspectors/*/remedies.py`; `smtpin
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
+from smtpinspect.diagnose.causes.loaded import inspector_of
 from smtpinspect.diagnose.causes.sender import changes
 from smtpinspect.diagnose.model import Case, Remedy
 from smtpinspect.errors import UsageError
-from smtpinspect.inspectors import explain, registry
+from smtpinspect.inspectors import explain
 from smtpinspect.inspectors.base import Inspector
 
 KEPT: Final = 6  # ways on the firewall
@@ -27,21 +27,14 @@ def peer(case: Case) -> str:
 
 def on_firewall(rule: str, spec: str | Inspector, client: str = "") -> tuple[Remedy, ...]:
     """Those that fit this generation, the smallest first."""
-    made = _loaded(spec) if isinstance(spec, str) else spec
-    if made is None:
-        return ()
+    try:
+        made = inspector_of(spec)
+    except UsageError:
+        return ()  # what was judged with was an instance, and is not at hand
     profile = made.profile
     found = [each for each in made.remedies(rule) if not each.profiles or profile in each.profiles]
     found.sort(key=_breadth)
     return tuple(_remedy(each, client) for each in found[:KEPT])
-
-
-@cache
-def _loaded(spec: str) -> Inspector | None:
-    try:
-        return registry.load(spec)
-    except UsageError:
-        return None  # what was judged with was an instance, and is not at hand
 
 
 # How much is switched off, by words of the title; what names none of them touches one rule.

@@ -8,15 +8,16 @@ from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import Strength
-from smtpinspect.diagnose.causes.hidden import unsure
+from smtpinspect.diagnose.causes.hidden import named, unsure
+from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
-from smtpinspect.diagnose.model import Case, Cause, Sweep, WhatIf
+from smtpinspect.diagnose.model import Case, Cause, Doubt, Sweep, WhatIf
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.base import Inspector, Rule
+from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import parse
 from smtpinspect.simulate.script import Command
 from smtpinspect.source import Input
@@ -24,13 +25,18 @@ from smtpinspect.source import Input
 STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
 GUESSED: Final = 4  # rules of which one did it, and that are off together
 VALUES: Final = 12  # of a sweep
+GONE: Final = frozenset({"outage", "server-gone", "port-filter"})  # look-alikes: nothing answers there any more
 
 
 def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     """For the rule that ranks best: which rules of its inspector must be off, and what the sender can change."""
-    first = next((cause for cause in case.causes if cause.kind == "rule"), None)
+    rules = (cause for cause in case.causes if cause.kind == "rule" and "." in cause.cause)  # a log may name a product
+    first = next(rules, None)
     if first is None or first.confidence == "unlikely" or (first.alert is None and first.rank > 0):
         return WhatIf()
+    unseen = first.degree == "fits" and bool(first.unseen)
+    if unseen and not named(case):
+        return WhatIf()  # nothing shows that it is this product, nor what it saw
     off = [first.cause, *_answered(case, first), *_offered(case, first)]
     if first.alert is None:
         # which of them it was is not in this capture
@@ -39,7 +45,19 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
         if len(off) > GUESSED:
             return WhatIf(changes=changes(case, first.cause))
     relax, passes = _relax(case, first, off, ports)
-    return WhatIf(relax=relax, passes=passes, changes=changes(case, first.cause))
+    doubt: Doubt = "unseen" if unseen else _doubt(case, first, relax)
+    spec = _spec(case, first)
+    off_spec = f"{spec},off={'+'.join(relax)}" if isinstance(spec, str) else ""
+    return WhatIf(relax, passes, () if unseen else changes(case, first.cause), doubt, off_spec)
+
+
+def _doubt(case: Case, cause: Cause, relax: Sequence[str]) -> Doubt:
+    """Why a mail that is cut no more may not arrive all the same."""
+    if any(each.cause in GONE and each.confidence in ("certain", "likely") for each in case.causes):
+        return "unanswered"
+    alters = cause.alert is not None and not _cuts(cause.alert)
+    masks = {rule for behind in _BEHIND.values() for rule in behind} | set(_BEHIND)
+    return "altered" if alters or masks.intersection(relax) else ""
 
 
 def _relax(case: Case, cause: Cause, off: list[str], ports: Sequence[int]) -> tuple[tuple[str, ...], bool]:
@@ -80,14 +98,10 @@ def _offered(case: Case, cause: Cause) -> list[str]:
         each.cause in behind and each.rank == cause.rank for each in case.causes
     ):
         return []  # what was masked is in the capture
-    force = {row.id for row in _table(_spec(case, cause))}
+    force = {row.id for row in rules_of(_spec(case, cause))}
     if "mailguard.ehlo-blocked" not in force and "mailguard.ehlo-blocked" in behind:
         behind = ("mailguard.starttls-blocked",)  # EHLO passes, what it offers else is masked
     return [rule for rule in behind if rule in force]
-
-
-def _table(spec: str | Inspector) -> Sequence[Rule]:
-    return registry.load(spec).table()
 
 
 def _answered(case: Case, cause: Cause) -> list[str]:
@@ -97,7 +111,7 @@ def _answered(case: Case, cause: Cause) -> list[str]:
         return []
     if alert.row.when.kind.name == "Command" and not unsure(case):
         return []
-    return list(dict.fromkeys(row.id for row in _table(spec) if row.action.breaks and row.when.kind.name == "Reply"))
+    return list(dict.fromkeys(row.id for row in rules_of(spec) if row.action.breaks and row.when.kind.name == "Reply"))
 
 
 def _spec(case: Case, cause: Cause) -> str | Inspector:

@@ -21,6 +21,7 @@ RATE: Final = 0.03  # of segments sent again: TCP suffers
 IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
 IDLE_LEAST_NS: Final = 10 * SECOND
 TOGETHER_NS: Final = 5 * SECOND
+AGAIN_NS: Final = 600 * SECOND  # until when a new attempt belongs to the same outage
 
 
 def path_mtu(view: View) -> Said:
@@ -206,11 +207,27 @@ def outage(view: View) -> Said:
         other = case.mail
         if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
             return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
+    deaf = _deaf(view, began)
+    if deaf is not None:
+        return Found("likely", (deaf,))
     fell = [case for case, each in view.wires if _fell(each, began)]
     if fell:
         text = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
         return Found("likely" if len(fell) > 1 else "possible", (Sign(None, text),))
     return None
+
+
+def _deaf(view: View, began: int) -> Sign | None:
+    """The next connections to this server get no answer to their SYN: no content has decided that."""
+    later = [each for _, each in view.wires if each.packets and 0 < each.packets[0].ns - began < AGAIN_NS]
+    if not later or any(not p.by_client for each in later for p in each.packets):
+        return None
+    syns = [p for each in later for p in each.syns]
+    if len(syns) < FEW:
+        return None
+    first = min(syns, key=lambda p: p.number)
+    text = f"{seconds(first.ns - began)} later {plural(len(syns), 'SYN')} to the same server without any answer"
+    return Sign(first.number, text)
 
 
 def _fell(wire: Wire, began: int) -> bool:

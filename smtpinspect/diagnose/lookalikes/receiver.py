@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
-from smtpinspect.diagnose.model import Sign
+from smtpinspect.diagnose.model import Confidence, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar.words import IN_TEXT
@@ -33,10 +33,17 @@ MILTER: Final = re.compile(
     re.I | re.S,
 )
 GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|come back|(?:try again|retry) (?:in|after) \d)", re.I | re.S)
-# It goes; not that it has waited for the client too long, or lost it.
-CLOSING: Final = re.compile(r"^421\b(?!.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12]))", re.I | re.S)
+# What it found in the mail: so a filter of the receiver words it, and a box on the way that reads along.
+CONTENT: Final = re.compile(r"^5\d\d(?!.*milter).*(?:virus|spam|content|blocked|reject)", re.I | re.S)
+# It has waited for the client too long, or lost it.
+TIRED: Final = re.compile(r"^421\b.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12])", re.I | re.S)
+# It goes (RFC 5321 3.8: 421 as it shuts down).
+CLOSING: Final = re.compile(
+    r"^421\b.*(?:shut|clos|going down|restart|reboot|not available|unavailable|maintenance)", re.I | re.S
+)
 # A refusal that a box in the path writes itself: SonicWall's, and whatever names a firewall.
-BOX: Final = re.compile(r"^552\b|gateway anti-?virus|firewall|fortigate|sophos|sonicwall", re.I | re.S)
+GATEWAY: Final = re.compile(r"gateway anti-?virus|firewall|fortigate|sophos|sonicwall", re.I | re.S)
+BOX: Final = re.compile(rf"^552\b|{GATEWAY.pattern}", re.I | re.S)
 
 
 def zero_window(view: View) -> Said:
@@ -106,7 +113,7 @@ def server_gone(view: View) -> Said:
     if not wire.packets:
         return None
     words = _reply(view)
-    if CLOSING.match(words):
+    if CLOSING.match(words) and not TIRED.match(words):
         return Found("certain", (Sign(None, f"the server says so: {words[:80]}"),), "proved")
     if seen.broken.kind == "reply":
         return Out("a reply ended it")
@@ -181,7 +188,7 @@ def full_disk(view: View) -> Said:
 
 def milter(view: View) -> Said:
     """A milter, content filter or policy of the receiver refuses, or fails."""
-    return _by_text(view, MILTER)
+    return None if CONTENT.match(_reply(view)) else _by_text(view, MILTER)
 
 
 def greylisting(view: View) -> Said:
@@ -203,11 +210,24 @@ def _by_text(view: View, words: re.Pattern[str]) -> Said:
 def refused(view: View) -> Said:
     """Some other reply of the server."""
     reply = _reply(view)
-    if view.phase == "ehlo" or view.case.observed.broken.kind != "reply":
+    greeted = view.phase in ("connect", "greeting")
+    if view.phase == "ehlo" or not (greeted or view.case.observed.broken.kind == "reply"):
         return None  # a client goes on with HELO
-    if not reply or reply.startswith("421") or any(words.search(reply) for words in (FULL, MILTER, GREY, BOX)):
+    others = (TIRED, CLOSING, FULL, GREY) if CONTENT.match(reply) else (TIRED, CLOSING, FULL, GREY, MILTER)
+    if not reply or any(words.search(reply) for words in others):
         return None
-    return Found("likely", (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
+    sure: Confidence = "possible" if BOX.search(reply) else "likely"
+    return Found(sure, (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
+
+
+def gateway(view: View) -> Said:
+    """A firewall that reads along answers in the server's name, by its words."""
+    reply = _reply(view)
+    if not reply:
+        return Out("the server never said 4xx or 5xx") if view.wire.packets else None
+    if not GATEWAY.search(reply):
+        return Out(f"the reply says something else: {reply[:60]}")
+    return Found("possible", (Sign(_said_in(view, reply), f"the reply's words are a gateway's: {reply[:80]}"),))
 
 
 def _said_in(view: View, reply: str) -> int | None:

@@ -45,6 +45,9 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
     blocked = _waits(view)
     if blocked is not None:
         return blocked
+    mail = view.case.transaction
+    if mail is not None and mail.reply is not None:
+        return Out("the server answered the end of the text")
     tail = view.tail(5)
     if tail is None:
         return None

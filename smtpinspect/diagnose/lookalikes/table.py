@@ -96,6 +96,13 @@ TABLE: Final = (
         "RFC 5321 4.2",
     ),
     LookAlike(
+        "gateway-virus", "a firewall's anti-virus (SonicWall's, or another's) refuses", receiver.gateway,
+        (Remedy("firewall", "look for this mail in the log of the firewall's anti-virus; SonicWall: m=809",
+                check="the line names a signature, or a restriction"),),
+        "the reply does not say so",
+        "RFC 5321 4.2.3: 552; SonicOS, Gateway Anti-Virus: SMTP responses",
+    ),
+    LookAlike(
         "tarpit", "the server is slow on purpose, or overloaded", receiver.tarpit,
         (_LONGER._replace(title="wait as long as RFC 5321 4.5.3.2 asks: 300 s for the greeting and for each reply"),
          Remedy("receiver", "except this sender from delays",

@@ -112,7 +112,7 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
 
 def read(path: str, cases: Iterable[Case]) -> Log:
     """The lines of the connections of these cases. Raises UsageError for a file that cannot be opened."""
-    year = next((datetime.fromtimestamp(case.flow.start_ns / 1e9, UTC).year for case in cases), 1970)
+    about = next((case.flow.start_ns / 1e9 for case in cases), 0.0)
     wanted = {_ends(case) for case in cases}
     addresses: dict[frozenset[str], set[Ends]] = {}
     for ends in wanted:
@@ -124,7 +124,7 @@ def read(path: str, cases: Iterable[Case]) -> Log:
     try:
         for lines, text in enumerate(files.lines(path), 1):
             parsed = next((made for made in (reader(text) for reader in readers) if made is not None), None)
-            when = _when(text, parsed, year)
+            when = _when(text, parsed, about)
             if when is not None:
                 first = when if first is None else min(first, when)
                 last = when if last is None else max(last, when)
@@ -143,18 +143,22 @@ def _reader(product: str) -> Callable[[str], LogLine | None]:
     return made
 
 
-def _when(text: str, parsed: LogLine | None, year: int) -> float | None:
-    """Of a line without a year, that of the capture (RFC 3164 4.1.2)."""
+def _when(text: str, parsed: LogLine | None, about: float) -> float | None:
+    """Of a line without a year (RFC 3164 4.1.2), the one in which it is nearest to the capture."""
     if parsed is not None and parsed.time is not None:
         return parsed.time.timestamp()
     found = _BSD.search(text[:80])
     if found is None:
         return None
     month, day, *clock = found.groups()
-    with suppress(ValueError):
-        hour, minute, second = map(int, clock)
-        return datetime(year, _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC).timestamp()
-    return None
+    hour, minute, second = map(int, clock)
+    year = datetime.fromtimestamp(about, UTC).year
+    told = []
+    for each in (year - 1, year, year + 1):
+        with suppress(ValueError):
+            when = datetime(each, _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
+            told.append(when.timestamp())
+    return min(told, key=lambda when: abs(when - about), default=None)
 
 
 def _about(

@@ -45,7 +45,9 @@ def judge(talked: Talked) -> Judged:
     shows = tuple(each for each in (_banner(talked), _deny(talked), *_ehlo(talked), _split(talked)) if each is not None)
     signs = [each for each in shows if not each.clear]
     if not signs:
-        return Judged("no", (), 0, shows)
+        # what a server says to a command that does not exist is the test: without it nothing was tested
+        tested = any(each.knob == "deny_style" for each in shows)
+        return Judged("no" if tested else "unclear", (), 0, shows)
     misses = {each.profile: _misses(each, shows) for each in generations.traits()}
     least = min(len(missed) for missed in misses.values())
     best = [profile for profile, missed in misses.items() if len(missed) == least]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
+from smtpinspect.diagnose.paths.generations import styles_of
 from smtpinspect.diagnose.probe.talk import Answer, NoServerError, Socket, Talk, Wire
 from smtpinspect.errors import UsageError
 
@@ -115,6 +117,17 @@ def own_name(address: str = "") -> str:
     return f"[IPv6:{address}]" if ipaddress.ip_address(address).version == 6 else f"[{address}]"
 
 
+def local(address: str, source: str | None = None) -> str:
+    """The address of this machine from which that one is reached; "" when there is no way. Nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as one, suppress(OSError):
+        if source:
+            one.bind((source, 0))
+        one.connect((address, PORT))
+        return str(one.getsockname()[0])
+    return ""
+
+
 def talk(asked: Asked, connect: Callable[[], Wire] | None = None) -> Talked:
     """Hold the dialogue. Raises NoServerError when there is no server, or what answers speaks no SMTP."""
     wire = connect() if connect else Socket(asked.address, asked.port, asked.source)
@@ -133,7 +146,8 @@ def talk(asked: Asked, connect: Callable[[], Wire] | None = None) -> Talked:
     again = connect() if connect else Socket(asked.address, asked.port, asked.source)
     try:
         line = Talk(again)
-        if line.read(asked.wait).code == 220:
+        anew = line.read(asked.wait)
+        if anew.octets.startswith(b"220") and whole(anew):
             hello = next(step for step in plan(helo) if step.name == _greeting_of(heard))
             line.ask(*hello.pieces, seconds=asked.wait)
             heard += _steps(line, rest, asked)[0]
@@ -188,3 +202,19 @@ def _greeted(greeting: Answer, asked: Asked) -> None:
         raise NoServerError(f"the server does not want us: {greeting.text[:200]}")
     if greeting.ended == "too long":
         raise NoServerError("the greeting has no end: more than 64 kB")
+    if not whole(greeting):
+        raise NoServerError(
+            f"no whole greeting within {asked.wait:.0f} s, only {octets[:48]!r}: a slow server or a tarpit. Nothing "
+            "was sent to it (RFC 5321 4.3.1 waits for the greeting); --wait N waits longer, up to 300 s"
+            if greeting.ended == "silence"
+            else f"the other end ended the connection within its greeting: {octets[:48]!r}"
+        )
+
+
+def whole(greeting: Answer) -> bool:
+    """Has it come to its end? A mask may have taken the code of its last line: then nothing tells but silence."""
+    if not greeting.ended:
+        return True
+    lines = greeting.octets.splitlines()
+    lost = bool(lines) and not lines[-1][:3].isdigit() and bool(styles_of(greeting.octets))
+    return greeting.ended == "silence" and greeting.octets.endswith(b"\n") and lost

@@ -43,16 +43,18 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
     `now`: seconds since 1970, of which times without a year are the past; the order of a file's lines goes before.
     Raises UsageError for what cannot be opened; CaptureError, behind the readings before, where it cannot be read on.
     """
+    log = files.Log(source)
+    if is_bounce(log.head(limits.MAIL_LOG_HEAD)):
+        bounce = log.head(limits.BOUNCE_OCTETS)
+        log.close()
+        yield from read_bounce(bounce, log.path)
+        return
     if isinstance(source, (str, os.PathLike)) and source != "-" and os.path.isfile(source):
-        head = files.head(source, limits.MAIL_LOG_HEAD)
-        if is_bounce(head):
-            yield from read_bounce(files.head(source, limits.BOUNCE_OCTETS), os.fspath(source))
-            return
         now = years.anchor(source, now)
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:
-        for line in files.lines(source):
+        for line in files.lines(log):
             yield from reader.feed(line)
     except CaptureError as error:
         fault = error

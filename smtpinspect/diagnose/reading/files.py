@@ -17,33 +17,56 @@ LogInput = str | os.PathLike[str] | BinaryIO
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
-def lines(source: LogInput) -> Iterator[str]:
+class Log:
+    """A log that is open, unpacked. Its first octets may be looked at before it is read, also those of a pipe.
+
+    Raises UsageError for what cannot be opened.
+    """
+
+    def __init__(self, source: LogInput) -> None:
+        self.path, raw = _opened(source)
+        self._octets = Octets(raw, owned=raw is not source)
+        self._head = b""
+        self._fault: Damaged | OSError | None = None
+
+    def head(self, size: int) -> bytes:
+        """Its first octets, which are read all the same; what is damaged is short."""
+        try:
+            while len(self._head) < size and (more := self._octets.read(size - len(self._head))):
+                self._head += more
+        except (Damaged, OSError) as error:
+            self._fault = error
+        return self._head[:size]
+
+    def read(self, size: int) -> bytes:
+        """At most so many octets, none at its end. Raises Damaged and OSError."""
+        if self._head:
+            made, self._head = self._head[:size], self._head[size:]
+            return made
+        if self._fault is not None:
+            raise self._fault
+        return self._octets.read(size)
+
+    @property
+    def octets_read(self) -> int:
+        return self._octets.octets_read
+
+    def close(self) -> None:
+        self._octets.close()
+
+
+def lines(source: LogInput | Log) -> Iterator[str]:
     """Raises UsageError for what cannot be opened, CaptureError where it cannot be read on."""
-    path, raw = _opened(source)
-    octets = Octets(raw, owned=raw is not source)
+    log = source if isinstance(source, Log) else Log(source)
     number = 0
     try:
-        for line in _split(octets):
+        for line in _split(log):
             number += 1
             yield line
     except (Damaged, OSError) as error:
-        raise CaptureError(path, octets.octets_read, number + 1, str(error)) from error
+        raise CaptureError(log.path, log.octets_read, number + 1, str(error)) from error
     finally:
-        octets.close()
-
-
-def head(source: LogInput, size: int) -> bytes:
-    """Its first octets, unpacked; what is damaged is short."""
-    _, raw = _opened(source)
-    octets, found = Octets(raw, owned=raw is not source), b""
-    try:
-        while len(found) < size and (more := octets.read(size - len(found))):
-            found += more
-    except (Damaged, OSError):
-        pass
-    finally:
-        octets.close()
-    return found
+        log.close()
 
 
 def tail(path: str | os.PathLike[str], size: int) -> bytes:
@@ -78,7 +101,7 @@ def _opened(source: LogInput) -> tuple[str, BinaryIO]:
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _split(octets: Octets) -> Iterator[str]:
+def _split(octets: Log) -> Iterator[str]:
     first = octets.read(CHUNK)
     for mark, name in _MARKS:
         if first.startswith(mark):
@@ -110,7 +133,7 @@ def text_of(octets: bytes) -> str:
     return octets[:limits.MAIL_LOG_LINE].rstrip(b"\r\n\0 ").decode("utf-8", "backslashreplace")
 
 
-def _wide(first: bytes, octets: Octets, name: str) -> Iterator[str]:
+def _wide(first: bytes, octets: Log, name: str) -> Iterator[str]:
     """UTF-16, as PowerShell writes it."""
     decoder = codecs.getincrementaldecoder(name)("backslashreplace")
     rest, skip = "", False

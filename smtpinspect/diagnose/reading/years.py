@@ -24,7 +24,9 @@ def anchor(path: str | os.PathLike[str], now: float | None) -> float | None:
     Between the first and the last line the year turns once at most, and the last one is not in the future. Raises
     UsageError for what cannot be opened.
     """
-    head = files.head(path, _PIECE)
+    log = files.Log(path)
+    head = log.head(_PIECE)
+    log.close()
     begins = _TIME.search(head)
     if begins is None:
         return now

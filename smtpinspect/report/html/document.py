@@ -151,7 +151,7 @@ def _short(case: Case) -> Iterator[str]:
     told = []
     if best:
         first = best[0].causes[0]
-        name = first.title if first.kind == "unknown-filter" else best[0].names(3)
+        name = best[0].names() or first.title
         told.append(("Confirmed" if first.degree == "confirmed" else "Fits best", f"{name} ({first.confidence})"))
     if todo:
         told.append(("First step", f"{words.PLACES[todo[0].where]}: {todo[0].title}"))
@@ -193,11 +193,12 @@ def _notes(case: Case) -> Iterator[str]:
 
 def _cause(place: Place) -> str:
     first = place.causes[0]
-    name = f"<b>{_text(place.names())}</b>: " if first.kind != "unknown-filter" else ""
+    names, fitting = place.names(), words.fits(place).removeprefix("; ")
+    told = f"<b>{_text(names)}</b>{': ' if fitting else ''}" if names else ""
     why = "".join(f"<div>{_text(sign)}</div>" for sign in words.told(place, 6))
     return (
         f'<div class="cause"><span class="badge {first.confidence}">{first.confidence}</span>'
-        f'<div>{name}{_text(words.fits(place))}<div class="why">{why}</div></div></div>'
+        f'<div>{told}{_text(fitting)}<div class="why">{why}</div></div></div>'
     )
 
 
