@@ -9,6 +9,11 @@ from typing import Final
 import pytest
 
 from smtpinspect.diagnose import reading
+from smtpinspect.diagnose.reading import month
+from smtpinspect.diagnose.stored.check import check
+from smtpinspect.engine import Engine
+from smtpinspect.report import readings_page
+from smtpinspect.report.terminal import Style
 
 
 def dsn(human: str, status: str, *, head: str = "") -> bytes:
@@ -136,7 +141,34 @@ def test_a_bounce_tells_the_phase(name: str, mta: str, phases: str, broken: tupl
 def test_a_bounce_in_a_file_is_read_as_one(tmp_path: Path) -> None:
     path = tmp_path / "bounce.eml"
     path.write_bytes(POSTFIX)
-    assert list(reading.read_file(path)) == reading.read_bounce(POSTFIX)
+    (told,) = reading.read_file(path)
+    assert told == reading.read_bounce(POSTFIX, str(path))[0]
+    assert told.commands[0] == f"smtpinspect check {path}"
+
+
+def test_a_mail_that_was_returned_is_in_no_queue() -> None:
+    (told,) = reading.read_bounce(POSTFIX.replace(b"Arrival-Date", b"X-Postfix-Queue-ID: C5D4F21C4AE\nArrival-Date"))
+    assert told.queue_id == "C5D4F21C4AE"
+    words = "\n".join(told.commands)
+    assert "postqueue" not in words and "send the mail once more" in words and "tcpdump" in words
+    page = "\n".join(readings_page.page([told], month.of([told]), 80, Style(False)))
+    assert "C5D4F21C4AE" in page and "RETURNED, YET MAY HAVE BEEN DELIVERED" in page and "retries" not in page
+
+
+def test_check_looks_at_the_mail_that_came_back(tmp_path: Path) -> None:
+    path = tmp_path / "bounce.eml"
+    raw = "Subject: R\u00e9union".encode()
+    for part in (b"message/rfc822", b"text/rfc822-headers; charset=us-ascii"):
+        octets = POSTFIX.replace(b"message/rfc822", part).replace(b"Subject: hello", raw)
+        path.write_bytes(octets)
+        (checked,) = check([str(path)], Engine(["stormshield:high"]))
+        assert checked.stored.returned
+        assert {(each.alert.rule, each.line) for each in checked.fired} == {
+            ("stormshield.smtp-231", octets[: octets.index(raw)].count(b"\n") + 1)
+        }
+    path.write_bytes(b"Subject: x\nFrom: a@example.org\n\n--b\nContent-Type: message/rfc822\n\nSubject: \xff\n\n")
+    (checked,) = check([str(path)], Engine(["stormshield:high"]))
+    assert not checked.stored.returned and not checked.fired
 
 
 def test_a_delayed_mail_is_not_lost_yet() -> None:

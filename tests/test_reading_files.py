@@ -212,6 +212,52 @@ def test_times_that_are_none(text: str) -> None:
     assert line_of(text).when is None
 
 
+def dated(*days: str) -> bytes:
+    return b"".join(LINE.replace("Nov 22", day).encode() + b"\n" for day in days)
+
+
+@pytest.mark.parametrize(
+    ("days", "years"),
+    [
+        ("Nov  1|Nov 22|Nov 24|Nov 26|Nov 30", "2025 2025 2025 2025 2025"),
+        ("Nov 20|Dec 31|Jan  1|Jan 10", "2025 2025 2026 2026"),
+        ("Dec 31|Jan  1", "2025 2026"),
+        ("Mar  1|Jul  1|Dec 31|Jan  1|Feb 10", "2025 2025 2025 2026 2026"),
+        ("Nov 25|Dec 31|Jan  1|Nov 22", "2025 2025 2026 2026"),
+        ("Nov 20|Nov 23|Nov 10|Nov 14", "2026 2026 2026 2026"),
+        ("Dec  1|Dec 31", "2025 2025"),
+        ("Jan  1|Nov 23", "2026 2026"),
+        ("Nov 23", "2026"),
+        ("Nov 99|Nov 23", "None 2026"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_the_order_of_a_file_tells_the_year(tmp_path: Path, days: str, years: str, pack: object) -> None:
+    path = tmp_path / "mail.log"
+    path.write_bytes(pack(dated(*days.split("|"))))  # type: ignore[operator]
+    told = reading.read_file(path, now=timegm((2026, 11, 23, 8, 0, 0)))
+    assert " ".join(str(each.when and time.gmtime(each.when).tm_year) for each in told) == years
+
+
+def test_the_last_line_of_a_long_file_counts(tmp_path: Path) -> None:
+    path = tmp_path / "mail.log"
+    octets = dated(*["Dec 20"] * 300, *["Jan  5"] * 300, "Nov 30")
+    for pack in (bytes, gzip.compress):
+        path.write_bytes(pack(octets))
+        told = [each.when or 0 for each in reading.read_file(path, now=timegm((2026, 11, 23, 8, 0, 0)))]
+        assert told == sorted(told)
+        assert (time.gmtime(told[0]).tm_year, time.gmtime(told[-1]).tm_year) == (2024, 2025)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(dated("Nov 22") * 100,))
+    writer.start()
+    assert len(list(reading.read_file(path))) == 100
+    writer.join()
+
+
 def test_durations() -> None:
     given = ("5m", "1h2m3s", "0.020s", "00:15:25", "1+02:03:04", "7.5", "later", "")
     assert [duration(text) for text in given] == [300.0, 3723.0, 0.02, 925.0, 93784.0, 7.5, None, None]

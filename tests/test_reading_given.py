@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from smtpinspect import cli
+from smtpinspect.diagnose import face
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import read_line
 
 LINE: Final = "H=mx.example.net [203.0.113.9]: SMTP timeout after end of data (2350 bytes written)"
 PCAP: Final = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000")
@@ -62,3 +67,31 @@ def test_a_message_is_for_check(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     path.write_bytes(MAIL)
     status, _, err = run(capsys, str(path))
     assert status == 2 and f"smtpinspect check '{path}'" in err
+
+
+def test_a_delivered_line_is_told_and_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    line = (
+        "2026-11-22 11:02:57 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx.example.net [192.0.2.1] C=\"250 OK\" DT=1s"
+    )
+    status, out, _ = run(capsys, "--log", line, "--format", "json")
+    (told,) = json.loads(out)["logs"]
+    assert (status, told["mta"], told["phases"], told["fate"], told["line"]) == (0, "exim", [], "delivered", line)
+    _, out, _ = run(capsys, "--log", line)
+    assert "1 mail delivered, none failed" in out and "1xV5Kf-0001L7-1o  mx.example.net [192.0.2.1]" in out
+
+
+def test_control_c_ends_the_log_and_what_was_read_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text("x")
+
+    def stopped(log: str) -> Iterator[Reading]:
+        told = read_line(LINE)
+        assert told is not None
+        yield told
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(face, "_readings", stopped)
+    status, out, err = run(capsys, "--log", str(path))
+    assert status == 130 and "SMTP timeout after end of data" in out and "stopped" in err

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import pytest
@@ -48,7 +49,7 @@ def test_the_numbers_are_those_of_the_log(told: month.Month) -> None:
     assert len(content.days) == 28 and content.days["2026-01-02"] == [20, 5]
     assert content.seconds == 140 * 600
     mtu = next(group for group in told.groups if group.destination == "mtu.example")
-    assert (mtu.smallest_failed, mtu.largest_fine) == (1477, 500)
+    assert (mtu.sizes_failed.smallest, mtu.sizes_fine.largest) == (1477, 500)
     later = next(group for group in told.groups if group.destination == "later.example")
     assert (later.never, later.requeued) == (0, 28)
 
@@ -56,12 +57,26 @@ def test_the_numbers_are_those_of_the_log(told: month.Month) -> None:
 @pytest.mark.parametrize("width", [80, 120, None])
 def test_a_month_fits_the_page_and_ends_with_what_to_do(told: month.Month, width: int | None) -> None:
     lines = list(readings_page.page((), told, width, PLAIN))
-    assert width is None or max(wide(line) for line in lines) <= width
+    begin = next(number for number, line in enumerate(lines) if line.startswith("Next:"))
+    assert width is None or max(wide(line) for line in lines[:begin]) <= width  # behind it stands what is pasted
     text = "\n".join(lines)
     words = ("CONTENT", "PATH MTU", "ONE SERVER", "PATH OR HOST", "PASSES LATER", "BEGAN", "MAY HAVE BEEN DELIVERED")
     for word in words:
         assert word in text
-    assert lines[-1].startswith("Next: smtpinspect ")
+    for word in ("drop", " rst", " fin ", "delivery slots"):
+        assert word not in text
+    commands = [line.strip() for line in lines[begin + 1 :]]
+    assert [line for line in commands if line.endswith(".example")] == [
+        "mtu.example", "two.example", "content.example"
+    ]  # fmt: skip
+    pasted = [shlex.split(line) for line in commands if line.startswith("smtpinspect diagnose --log ")]
+    assert len(pasted) == 3
+    for words in pasted:
+        again = reading.read_line(words[3])
+        assert again is not None and again.phases and again.host in commands
+        assert f"postqueue -i {again.queue_id}" in commands
+        assert f"tcpdump -i any -s0 -w m.pcap 'host {again.ip} and port 25' &" in commands
+    assert sum(line.startswith("# ask them: ") for line in commands) == 3
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +113,89 @@ def test_another_server_of_the_domain_may_take_the_mail() -> None:
     assert made.fine == 1 and made.groups[0].attempts == 2
 
 
+def mails(sizes: Iterable[tuple[int, bool]], *, tries: int = 2, apart: float = 60.0) -> month.Group:
+    """So many mails of these sizes to one server, each failing `tries` times or delivered."""
+    tally = month.Tally()
+    attempts = []
+    for number, (size, passes) in enumerate(sizes):
+        told = Reading("", "postfix", () if passes else ("dot",), ("none",) if passes else ("drop",), host="mx",
+                       fate="delivered" if passes else "deferred", queue_id=f"q{number}", recipient="u@example.net",
+                       size=size)  # fmt: skip
+        attempts += [told._replace(when=number * apart + n * 3_600) for n in range(1 if passes else tries)]
+    for told in sorted(attempts, key=lambda each: each.when or 0):
+        tally.add(told)
+    (group,) = tally.month().groups
+    return group
+
+
+def test_few_mails_give_numbers_and_no_verdict() -> None:
+    for failed, fine in ((2, 3), (4, 40), (40, 4)):
+        group = mails([(9_000, False)] * failed + [(900, True)] * fine)
+        (conclusion,) = group.conclusions
+        assert conclusion.kind == "few"
+        assert f"{failed} mails failed" in conclusion.text and f"{fine} passed" in conclusion.text
+        assert "a longer log" in conclusion.text and "capture" in conclusion.text
+
+
+def test_a_size_that_parts_them_is_told_beside_content() -> None:
+    mixed = [pair for n in range(100) for pair in ((30_010 + n, False), (29_000 + n, True), (500 + n, n % 20 != 0))]
+    (conclusion,) = mails(mixed).conclusions
+    assert conclusion.kind == "size"
+    assert conclusion.text.startswith("of 100 above 29,099 bytes 100 failed, of 200 others 5:")
+    assert "only the larger mails hold" in conclusion.text
+    alike = [pair for n in range(100) for pair in ((500 + 300 * n, n % 7 != 0), (400 + 300 * n, True))]
+    (conclusion,) = mails(alike).conclusions
+    assert conclusion.kind == "content" and "size does not: of " in conclusion.text
+
+
+def test_what_failed_while_nothing_passed_may_have_been_an_outage() -> None:
+    group = mails([(20_000, False)] * 30 + [(900, True)] * 30, tries=1, apart=10.0)
+    (conclusion,) = group.conclusions
+    assert conclusion.kind == "outage"
+    assert "1970-01-01 00:00:00 to 1970-01-01 00:04:50, and 0 passed meanwhile" in conclusion.text
+
+
+def test_days_have_a_year_where_it_changes() -> None:
+    day = 86_400
+    first = 1_766_966_400  # 2025-12-29
+    one = Reading("", "postfix", ("dot",), ("drop",), fate="deferred", host="mx", recipient="u@example.net")
+    made = month.of([one._replace(queue_id=f"q{n}", when=float(first + n * day)) for n in range(5)])
+    text = "\n".join(readings_page.page((), made, None, PLAIN))
+    assert "2025-12-29 1/1, 12-30 1/1, 12-31 1/1, 2026-01-01 1/1, 01-02 1/1" in text
+
+
+# ---- few lines
+
+
+SPLIT: Final = """\
+2026-11-02 10:00:00 1xV5Kf-0001L7-1o <= a@example.org U=root P=local S=900 id=77@example.org
+2026-11-02 10:10:00 1xV5Kf-0001L7-1o == u@example.net R=r T=t defer (110): Connection timed out H=mx.example.net \
+[192.0.2.1] DT=10m: SMTP timeout after end of data (950 bytes written)
+2026-11-02 10:40:00 1xV5Kf-0001L7-1o == u@example.net R=r T=t defer (110): Connection timed out H=mx.example.net \
+[192.0.2.1] DT=10m: SMTP timeout after end of data (950 bytes written)
+"""
+
+
+def test_attempts_of_one_mail_are_one_story() -> None:
+    told = list(reading.read_file(io.BytesIO(SPLIT.encode())))
+    text = "\n".join(readings_page.page(told, month.of(told), None, PLAIN))
+    assert text.count("THE LOG") == 1
+    assert "1 attempt of it failed: 2026-11-02 10:10:00 (log's clock)" in text
+    assert "path MTU" not in text  # it is too small
+    passed = '2026-11-02 11:00:00 1xV5Kf-0001L7-1o => u@example.net R=r T=t H=mx.example.net [192.0.2.1] C="250 OK"\n'
+    told = list(reading.read_file(io.BytesIO((SPLIT + passed).encode())))
+    text = "\n".join(readings_page.page(told, month.of(told), None, PLAIN))
+    assert "DELIVERED at a later attempt, 2026-11-02 11:00:00" in text and "look for duplicates" in text
+    assert "not content: how the end of data fell into segments" in text
+
+
+def test_a_time_without_a_zone_is_not_called_utc() -> None:
+    for zone, words in (("", "10:10:02 (log's clock)"), (" +0100", "09:10:02 UTC")):
+        text = shown(f"2026-03-03 10:10:02{zone} 1xV5Kf-0001L7-1o H=mx.example [192.0.2.1]: SMTP timeout after EHLO a")
+        assert words in text and ("UTC" in text) is bool(zone)
+        assert ("our clock; say its zone" in text) is not bool(zone)
+
+
 # ---- one line
 
 
@@ -120,9 +218,11 @@ def test_a_line_in_full(width: int | None) -> None:
         "a filter that we do not know",
         "tcpdump -i any -s0 -w m.pcap 'host 203.0.113.9 and port 25' &",
         "exim -M 1xV5Kf-0001L7-1o",
-        "databody, datamid, dot, dotreply",
+        "what a rule is: smtpinspect rules stormshield.smtp-231",
     ):
         assert words in text
+    for word in ("databody", "dotreply", " rst", " fin "):
+        assert word not in text
     assert "certain" not in text and "likely" not in text
 
 
@@ -142,3 +242,86 @@ def test_pages_say_when_there_is_nothing() -> None:
     assert "No line of a mail server" in "".join(readings_page.page((), month.of(()), 80, PLAIN))
     fine = Reading("x", "exim", fate="delivered", host="mx", queue_id="A")
     assert "1 mail delivered, none failed" in "".join(readings_page.page([fine], month.of([fine]), 80, PLAIN))
+
+
+def shown(line: str) -> str:
+    found = reading.read_line(line)
+    assert found is not None
+    return "\n".join(readings_page.page([found], month.of([found]), None, PLAIN))
+
+
+def test_other_causes_stand_in_lines_of_their_own() -> None:
+    lines = [line.strip() for line in shown("SMTP timeout after end of data (2350 bytes written)").splitlines()]
+    assert "large packets get lost: path MTU" in lines and "a filter that we do not know" in lines
+
+
+def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_excludes() -> None:
+    text = shown("Nov 22 11:10:49 in postfix/smtpd[9]: timeout after DATA (1460 bytes) from unknown[192.0.2.9]")
+    assert "NOT RECEIVED: the text was cut off behind 1,460 bytes of it" in text
+    assert text.endswith("smtpinspect diagnose m.pcap --taken receiver")
+    assert "tcpdump -i any -s0 -w m.pcap 'host 192.0.2.9 and port 25' &" in text
+    assert "scans" not in text and "restarted" not in text and "greeting" not in text
+    behind = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after END-OF-MESSAGE from h[192.0.2.9]")
+    assert "BROKEN OFF behind the reply" in behind and "its own scan" in behind
+    assert "smtp-231" not in behind and "eod-split" not in behind
+    early = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after MAIL from h[192.0.2.9]")
+    assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
+
+
+REFUSAL = (
+    "2026-03-03 10:10:02 1xV5Kf-0001L7-1o {fate} u@example.net R=r T=t{why} H=mx.example.net [192.0.2.1]: SMTP "
+    "error from remote mail server after {what}: {reply}"
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "reply", "others"),
+    [
+        ("RCPT TO:<u@example.net>", "550 5.1.1 User unknown", set()),
+        ("RCPT TO:<u@example.net>", "451 4.7.1 greylisted", {"greylisting"}),
+        ("MAIL FROM:<a@example.org>", "452 4.3.1 no room", {"full-disk"}),
+        ("end of data", "554 5.7.1 virus found", {"milter"}),
+        ("end of data", "552 no macros", {"full-disk", "milter", "sonicwall.encrypted-zip", "sonicwall.office-macro",
+                                          "sonicwall.packed-exe"}),
+        ("EHLO a.example", "502 unknown", {"stormshield.smtp-223", "mailguard.command-not-allowed"}),
+    ],
+)  # fmt: skip
+def test_of_a_refusal_the_server_itself_is_the_first_cause(what: str, reply: str, others: set[str]) -> None:
+    kept = reply.startswith("4")
+    line = REFUSAL.format(fate="==" if kept else "**", why=" defer (0)" if kept else "", what=what, reply=reply)
+    told = reading.read_line(line)
+    assert told is not None and told.break_kind == "reply"
+    causes = [cause.cause for cause in told.causes]
+    assert (causes[0], causes[-1]) == ("refused", "unknown-filter")
+    assert set(causes[1:-1]) == others
+    assert any(command.startswith("exim -M") for command in told.commands) is kept
+    text = shown(line)
+    assert f"NOT DELIVERED: answered with {reply[:3]}" in text
+    assert text.index("the server itself refuses it") < text.index("a filter that we do not know")
+
+
+SENDMAIL = (
+    "Nov 22 11:10:49 out sm-mta[9]: 6AMBAhgD008960: to=<u@example.net>, delay={0}, xdelay={0}, mailer=esmtp, pri=32050,"
+    " relay=mx.example.net. [192.0.2.1], dsn=4.4.2, stat=Deferred: Connection timed out with mx.example.net."
+)
+
+
+@pytest.mark.parametrize(
+    ("took", "phases"),
+    [
+        ("00:05:01", {"greeting", "ehlo", "datacmd", "reply354"}),
+        ("00:10:01", {"greeting", "ehlo", "mail", "datacmd", "reply354"}),
+        ("00:16:00", {"greeting", "ehlo", "mail", "rcpt", "datacmd", "reply354", "databody", "datamid", "dot",
+                      "dotreply"}),
+    ],
+)  # fmt: skip
+def test_sendmail_s_seconds_exclude_longer_time_outs(took: str, phases: set[str]) -> None:
+    told = reading.read_line(SENDMAIL.format(took))
+    assert told is not None and set(told.phases) >= phases
+    early = took < "00:15"
+    assert not {"dot", "dotreply"} & set(told.phases) or not early
+    assert told.duplicate_risk is not early
+    text = shown(SENDMAIL.format(took))
+    assert ("at default settings" in text) is early
+    assert ("Timeout.datafinal is shorter there than by default: then the mail MAY HAVE ARRIVED" in text) is early
+    assert ("(a) the text" in text) is not early

@@ -56,7 +56,7 @@ def diagnose(asked: Asked) -> Told:
     if not asked.logs:
         return Told(made, fault)
     month, unread = _logs(made, asked.logs)
-    joined.join(made.cases, made.readings)
+    joined.join(made.cases, [told for told in made.readings if told.failed])
     return Told(made, unread or fault, month)
 
 
@@ -118,14 +118,24 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | N
     """Lines, and files of them. Failures are kept as far as there is room; the sums count all."""
     tally = Tally()
     fault: CaptureError | None = None
-    for log in logs:
-        try:
-            for told in _readings(log):
-                tally.add(told)
-                if told.failed and len(made.readings) < limits.DIAGNOSED_READINGS:
-                    made.readings.append(told)
-        except CaptureError as error:
-            fault = error
+    delivered: list[tuple[int, Reading]] = []  # and before how many failures
+    room = limits.DIAGNOSED_READINGS
+    try:
+        for log in logs:
+            try:
+                for told in _readings(log):
+                    tally.add(told)
+                    if told.failed and len(made.readings) < room:
+                        made.readings.append(told)
+                    elif not told.failed and len(delivered) < room:
+                        delivered.append((len(made.readings), told))
+            except CaptureError as error:
+                fault = error
+    except KeyboardInterrupt:
+        made.notes.append("stopped while the log was read: what lies behind is not counted")
+        made.stopped = True
+    for before, told in reversed(delivered[: room - len(made.readings)]):
+        made.readings.insert(before, told)
     return tally.month(), fault
 
 

@@ -294,6 +294,9 @@ class Reading(NamedTuple):
     tries: tuple[int, ...] = ()
     gives_up_after: int | None = None
     commands: tuple[str, ...] = ()  # to capture, and to send it again
+    local: bool = False  # `when` is by the log's own clock, whose zone is not told
+    bounce: bool = False  # a message that came back tells it, no log
+    assumes: tuple[str, ...] = ()  # settings that are taken to be the defaults: else `phases` would be more
 
     @property
     def break_kind(self) -> str | None:

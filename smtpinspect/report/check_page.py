@@ -60,7 +60,8 @@ class CheckPage:
             return
         number = f" #{checked.stored.number}" if checked.stored.number else ""
         subject = f'  "{cut(safe(checked.subject), _NAMED)}"' if checked.subject else ""
-        yield self.style(f"{safe(checked.stored.file)}{number}{subject}", "bold")
+        inside = ", the mail that came back in it:" if checked.stored.returned else ""
+        yield self.style(f"{safe(checked.stored.file)}{number}{inside}{subject}", "bold")
         seen: Counter[str] = Counter()
         told: set[str] = set()
         for one in checked.fired:

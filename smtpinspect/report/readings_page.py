@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
-from smtpinspect.diagnose.reading import NO_LINE
+from smtpinspect.diagnose.reading import NO_LINE, read_line
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
+from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
+from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
 from smtpinspect.mta.words import iso
 from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
@@ -18,7 +20,8 @@ from smtpinspect.report.terminal import Style, count, padded, program, safe, wra
 # So many failures are told one by one; of more, the month.
 FULL: Final = 3
 GROUPS: Final = 20
-QUOTED: Final = 50  # characters of a line that the next command repeats
+NEXT: Final = 3  # destinations for which the next commands are given
+PASTED: Final = 600  # characters of a line that the next command repeats
 FATES: Final[Mapping[str, str]] = {
     "deferred": "deferred",
     "bounced": "returned to its sender",
@@ -28,7 +31,7 @@ FATES: Final[Mapping[str, str]] = {
 KINDS: Final[Mapping[str, str]] = {
     "content": "CONTENT",
     "path-mtu": "PATH MTU",
-    "size": "SIZE",
+    "size": "SIZE OR CONTENT",
     "host": "PATH OR HOST",
     "address": "ONE SERVER",
     "requeue": "PASSES LATER",
@@ -36,47 +39,78 @@ KINDS: Final[Mapping[str, str]] = {
     "loss": "PASSES LATER",
     "began": "BEGAN",
     "refusal": "ANSWERED",
+    "outage": "OUTAGE?",
+    "few": "TOO FEW",
 }
+RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"
 _LABEL: Final = 13
+_WIDE: Final = 17
 
 
 def page(readings: Sequence[Reading], month: Month, width: int | None, style: Style) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all."""
     failures = [each for each in readings if each.failed and not each.waiting]
     if not failures and not month.groups:
-        yield from _nothing(month)
+        yield from _nothing(month, readings, width)
         return
     if month.groups and sum(group.attempts for group in month.groups) > FULL:
         yield from groups(month, width, style)
         return
-    for number, told in enumerate(failures[:FULL]):
+    mails: dict[tuple[str, str, str], list[Reading]] = {}
+    for told in failures:
+        # without a queue id a line is of a mail of its own
+        mails.setdefault((told.queue_id or f"line {len(mails)}", told.recipient, told.side), []).append(told)
+    for number, tries in enumerate(list(mails.values())[:FULL]):
         if number:
             yield ""
-        yield from one(told, width, style)
+        yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
-def _nothing(month: Month) -> Iterator[str]:
+def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
+    """The attempt that this mail passed at later."""
+    for each in readings:
+        same = told.queue_id and (each.queue_id, each.recipient) == (told.queue_id, told.recipient)
+        if same and each.fate == "delivered" and (each.when or 0) >= (told.when or 0):
+            return each
+    return None
+
+
+def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> Iterator[str]:
     if month.delivered:
         yield f"{count(month.delivered, 'mail')} delivered, none failed."
+        for told in readings[:FULL] if month.delivered <= FULL else ():
+            yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
     elif month.readings:
         yield "Nothing that tells of a failed delivery."
     else:
         yield f"{NO_LINE[0].upper()}{NO_LINE[1:]}."
 
 
-def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:
-    """A reading in full."""
-    known = SENDERS.get(told.mta) if told.side == "sender" else RECEIVERS.get(told.mta)
-    who = known.title.split(",")[0] if known else told.mta or "a mail server"
-    head = [f"{iso(told.when)} UTC"] if told.when is not None else []
-    head += [safe(told.queue_id)] if told.queue_id else []
-    head += [_peer(told)] if told.host or told.ip else []
-    head.append(f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}")
-    yield from wrapped("  ".join(head), width)
+def one(
+    told: Reading,
+    width: int | None,
+    style: Style,
+    before: Sequence[Reading] = (),
+    passed: Reading | None = None,
+) -> Iterator[str]:
+    """A reading in full. `before`: attempts of the same mail; `passed`: the one that delivered it."""
+    yield from wrapped("  ".join(_head(told)), width)
     yield from wrapped(style(safe(told.text or told.line)[:2_000], "bold"), width, "  ")
-    if told.duplicate_risk:
-        yield style(DUPLICATES, "red")
+    headline = _headline(told) if passed is None else f"DELIVERED at a later attempt, {_when(passed)}"
+    if passed is not None and told.duplicate_risk:
+        headline += "; this one may have been, too: look for duplicates"
+    if headline:
+        yield from (style(line, "red" if passed is None else "bold") for line in wrapped(headline, width))
     yield ""
+    if before:
+        times = ", ".join(_when(each) for each in before if each.when is not None)
+        yield from _labelled("BEFORE", [f"{count(len(before), 'attempt')} of it failed{': ' if times else ''}{times}"],
+                             width, style)  # fmt: skip
+    if passed is not None and not told.reply:
+        yield from _labelled("SO", ["not content: how the end of data fell into segments, loss, load or a restart"
+                             if IN_TEXT & set(told.phases) else "loss, load or a restart"], width, style)  # fmt: skip
+    elif passed is not None:
+        yield from _labelled("SO", ["greylisting, or load"], width, style)
     yield from _facts(told, width, style)
     if told.cannot_tell:
         yield from _labelled("CANNOT TELL", told.cannot_tell, width, style)
@@ -92,6 +126,42 @@ def one(told: Reading, width: int | None, style: Style) -> Iterator[str]:
             yield f"  {safe(command)}"
 
 
+def _when(told: Reading) -> str:
+    return "" if told.when is None else f"{iso(told.when)}{_zone(told.local)}"
+
+
+def _head(told: Reading) -> list[str]:
+    known = SENDERS.get(told.mta) if told.side == "sender" else RECEIVERS.get(told.mta)
+    who = known.title.split(",")[0] if known else told.mta or "a mail server"
+    head = [_when(told)] if told.when is not None else []
+    head += [safe(told.queue_id)] if told.queue_id else []
+    head += [_peer(told)] if told.host or told.ip else []
+    return [*head, f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}"]
+
+
+def _zone(local: bool) -> str:
+    return " (log's clock)" if local else " UTC"
+
+
+def _headline(told: Reading) -> str:
+    """What became of the mail; "" where the line does not tell."""
+    where = place(told.phases)
+    if not where:
+        return ""
+    if told.side == "receiver":
+        if told.phases[0] in ("dot", "dotreply", "quit"):
+            return "BROKEN OFF behind the reply to the mail: the sender may not know its fate, and try again"
+        if told.octets is not None:
+            behind = f"behind {count(told.octets, 'byte')} of it" if told.octets else "before its first byte"
+            return f"NOT RECEIVED: the text was cut off {behind}"
+        return f"BROKEN OFF: {where}" if "dotreply" in told.phases else f"NOT RECEIVED: {where}"
+    if told.duplicate_risk:
+        return DUPLICATES if told.fate != "bounced" else RETURNED
+    if told.reply:
+        return f"NOT DELIVERED: answered with {safe(told.reply)[:3]}"
+    return f"NOT DELIVERED{', at default settings' if told.assumes else ''}: {where}"
+
+
 def _peer(told: Reading) -> str:
     host = told.host.strip("[]")
     if not told.ip or host == told.ip:
@@ -103,7 +173,8 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        lines.append(f"broken at: {where or 'one of these'}  ({', '.join(told.phases)})")
+        by_default = ", at default settings" if told.assumes else ""
+        lines.append(f"broken at: {where or ', '.join(told.phases)}{by_default}")
         lines.append(f"how: {HOW.get(told.broken, '') or 'the text does not tell'}")
     elif told.means:
         lines.append(told.means)
@@ -139,24 +210,30 @@ def _octets(told: Reading) -> str:
 
 
 def _possible(causes: Iterable[Cause]) -> Iterator[str]:
+    """In the order of the causes; the rules of a product in one line."""
     by_product: dict[str, list[str]] = {}
-    others = []
+    lines: list[str] = []
     for cause in causes:
-        if cause.kind == "rule":
-            by_product.setdefault(cause.product, []).append(cause.cause.partition(".")[2])
-        else:
-            others.append(cause.title)
-    for product, rules in by_product.items():
-        yield f"{product}: {', '.join(rules)}"
-    yield "; ".join(others)
-
-
-def _labelled(label: str, lines: Iterable[str], width: int | None, style: Style) -> Iterator[str]:
-    lead = style(label, "bold") + " " * (_LABEL - len(label))
+        if cause.kind != "rule":
+            lines.append(cause.title)
+            continue
+        if cause.product not in by_product:
+            lines.append(cause.product)
+        by_product.setdefault(cause.product, []).append(cause.cause.partition(".")[2])
     for line in lines:
-        first, *rest = wrapped(line, None if width is None else max(width - _LABEL, 20))
+        yield f"{line}: {', '.join(by_product[line])}" if line in by_product else line
+    for product, rules in list(by_product.items())[:1]:
+        yield f"what a rule is: {program()} rules {product}.{rules[0]}"
+
+
+def _labelled(
+    label: str, lines: Iterable[str], width: int | None, style: Style, column: int = _LABEL
+) -> Iterator[str]:
+    lead = style(label, "bold") + " " * (column - len(label))
+    for line in lines:
+        first, *rest = wrapped(line, None if width is None else max(width - column, 20))
         yield lead + first
-        lead = " " * _LABEL
+        lead = " " * column
         yield from (lead + each for each in rest)
 
 
@@ -165,7 +242,7 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     never = sum(group.never for group in month.groups)
     yield style(f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered", "bold")
     if month.begin is not None and month.end is not None:
-        yield f"{iso(month.begin)} to {iso(month.end)} UTC"
+        yield f"{iso(month.begin)} to {iso(month.end)}{_zone(month.local)}"
     doubtful = sum(group.doubtful for group in month.groups)
     if doubtful:
         told = f"{count(doubtful, 'mail')} of these {DUPLICATES}"
@@ -182,16 +259,37 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
         yield f"{count(month.fine, 'destination')} without a failure"
     if month.receiving:
         yield from _received(month, width, style)
-    example = next((group.example for group in month.groups if group.example and group.never), None)
-    if example is None:
+    yield from _next(month, style)
+
+
+def _next(month: Month, style: Style) -> Iterator[str]:
+    """For the first destinations one mail each that failed: what explains it, and what captures its next attempt."""
+    found = [
+        (group, example) for group in month.groups[:GROUPS]
+        if group.never and (example := next(iter(group.examples.values()), None)) is not None
+    ]  # fmt: skip
+    if not found:
         yield f"Next: {program()} diagnose --log LINE   for one line of these"
         return
-    yield f"Next: {program()} diagnose --log {_quoted(example.line)}"
+    yield style("Next:", "bold") + "  a mail that failed, of each of the first destinations"
+    for group, example in found[:NEXT]:
+        yield f"  {style(safe(group.destination), 'bold')}"
+        if _pasted(example.line):
+            yield f"    {program()} diagnose --log {shlex.quote(example.line)}"
+        elif example.queue_id:
+            yield f"    grep {shlex.quote(example.queue_id)} LOG"
+        for command in example.commands[:-1]:
+            yield f"    {safe(command)}"
+        for question in example.ask:
+            yield f"    # ask them: {safe(question)}"
 
 
-def _quoted(line: str) -> str:
-    """Its beginning, where it is short enough to paste, else a word for it."""
-    return shlex.quote(line) if len(line) <= QUOTED and line.isprintable() else "LINE   for one line of these"
+def _pasted(line: str) -> bool:
+    """Can it be pasted, and does it tell something alone?"""
+    if len(line) > PASTED or not line.isprintable():
+        return False
+    told = read_line(line)
+    return told is not None and bool(told.phases)
 
 
 def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
@@ -200,42 +298,56 @@ def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
     yield f"{lead}  {group.never:,} never delivered, {fine:,} fine" + (
         f" ({group.requeued:,} of them later)" if group.requeued else ""
     )
-    details = [f"{count(group.attempts, 'failed attempt')}, {span(group.seconds)} of delivery slots"]
+    held = f", which held connections for {span(group.seconds)} in all" if group.seconds >= 1 else ""
+    details = [f"{count(group.attempts, 'failed attempt')}{held}"]
     if group.returned:
         details.append(f"{group.returned:,} returned to their senders")
     if group.doubtful:
         details.append(f"{group.doubtful:,} may have arrived")
     yield from wrapped("; ".join(details), width, "  ")
     for phases, number in group.phases.most_common(3):
-        yield from _row("at", f"{number:,} times {place(phases) or ', '.join(phases)}", width)
-    how = ", ".join(f"{kind} {number:,}" for kind, number in group.breaks.most_common(4))
-    yield from _row("by", how, width)
-    if group.smallest_failed is not None:
-        largest = f"; the largest that passed: {group.largest_fine:,} bytes" if group.largest_fine is not None else ""
-        yield from _row("size", f"{group.smallest_failed:,} bytes the smallest that failed{largest}", width)
+        yield from _row("where", f"{place(phases) or 'not told'}: {count(number, 'time')}", width)
+    how = ", ".join(f"{_kinds(kinds)} {number:,}" for kinds, number in group.breaks.most_common(4))
+    yield from _row("how", how, width)
+    smallest, largest = group.sizes_failed.smallest, group.sizes_fine.largest
+    if smallest is not None:
+        passed = f"; the largest that passed: {largest:,} bytes" if largest is not None else ""
+        yield from _row("size", f"{smallest:,} bytes the smallest that failed{passed}", width)
     yield from _row("days", _days(group), width)
     if group.masked:
         yield from _row("seen", "its greeting is masked: a Cisco PIX, FWSM or ASA inspects SMTP there", width)
     for conclusion in group.conclusions:
         lines = [safe(conclusion.text)]
-        yield from (f"  {line}" for line in _labelled(KINDS[conclusion.kind], lines, width and width - 2, style))
+        told = _labelled(KINDS[conclusion.kind], lines, width and width - 2, style, _WIDE)
+        yield from (f"  {line}" for line in told)
 
 
 def _row(label: str, text: str, width: int | None) -> Iterator[str]:
-    lead = f"  {label:<6}"
-    for line in wrapped(text, None if width is None else max(width - 8, 20)):
+    lead = f"  {label:<7}"
+    for line in wrapped(text, None if width is None else max(width - 9, 20)):
         yield lead + line
-        lead = " " * 8
+        lead = " " * 9
+
+
+def _kinds(broken: str) -> str:
+    return " or ".join(BREAKS.get(kind, kind) for kind in broken.split(" or "))
 
 
 def _days(group: Group) -> str:
     days = sorted(day for day in group.days if group.days[day][1])
     if not days:
         return "not told"
-    shown = [f"{day[5:]} {group.days[day][1]}/{sum(group.days[day])}" for day in days]
-    if len(shown) > 8:
-        shown = [*shown[:4], f"… {len(shown) - 7} more …", *shown[-3:]]
-    return f"failed of all attempts, {days[0][:4]}: {', '.join(shown)}"
+    shown: list[str] = []
+    chosen = days if len(days) <= 8 else [*days[:4], "", *days[-3:]]
+    year = ""
+    for day in chosen:
+        if not day:
+            shown.append(f"… {len(days) - 7} more …")
+            continue
+        date = day if day[:4] != year else day[5:]
+        year = day[:4]
+        shown.append(f"{date} {group.days[day][1]:,}/{sum(group.days[day]):,}")
+    return f"failed of all attempts: {', '.join(shown)}"
 
 
 def _received(month: Month, width: int | None, style: Style) -> Iterator[str]:

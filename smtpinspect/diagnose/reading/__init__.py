@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
-from smtpinspect.diagnose.reading import files
+from smtpinspect.diagnose.reading import files, years
 from smtpinspect.diagnose.reading.bounces import is_bounce, is_message, read_bounce
 from smtpinspect.diagnose.reading.dispatch import LogReader
 from smtpinspect.errors import CaptureError
@@ -39,15 +40,17 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
 
     A file that holds a bounce gives what that tells.
 
-    `now`: seconds since 1970, of which times without a year are the past. Raises UsageError for what cannot be opened;
-    CaptureError, behind the readings before, where it cannot be read on.
+    `now`: seconds since 1970, of which times without a year are the past; the order of a file's lines goes before.
+    Raises UsageError for what cannot be opened; CaptureError, behind the readings before, where it cannot be read on.
     """
     log = files.Log(source)
     if is_bounce(log.head(limits.MAIL_LOG_HEAD)):
         bounce = log.head(limits.BOUNCE_OCTETS)
         log.close()
-        yield from read_bounce(bounce)
+        yield from read_bounce(bounce, log.path)
         return
+    if isinstance(source, (str, os.PathLike)) and source != "-" and os.path.isfile(source):
+        now = years.anchor(source, now)
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:

@@ -40,6 +40,8 @@ _WRITERS: Final = (
 )
 _ADDRESS: Final = re.compile(r"(?:rfc822|utf-8|x400);\s*<?([^>\s]*)>?", re.I)
 _DIAGNOSTIC: Final = re.compile(r"[\w-]+;\s*(.*)", re.DOTALL)
+_QUEUE_FIELD: Final = re.compile(r"x-[\w-]+-queue-id", re.IGNORECASE)
+_QUEUE_ID: Final = re.compile(r"\s*([\w.-]{1,64})\s*$")
 _REPLY: Final = re.compile(r"(?:^|[\s\"':])([45]\d\d[ -]\S.*)")
 _ACTIONS: Final = {"failed": "bounced", "delayed": "deferred", "delivered": "delivered", "relayed": "delivered"}
 _IN_REPLY: Final = re.compile(
@@ -64,8 +66,8 @@ def is_bounce(head: bytes) -> bool:
     return is_message(head) and bool(_NOTICE.search(head))
 
 
-def read_bounce(message: bytes | str) -> list[Reading]:
-    """A reading for each recipient; none for a message that is no bounce. Never raises."""
+def read_bounce(message: bytes | str, file: str = "bounce.eml") -> list[Reading]:
+    """A reading for each recipient; none for a message that is no bounce. `file`: its name. Never raises."""
     octets = message.encode("utf-8", "surrogateescape") if isinstance(message, str) else message
     octets = octets[:limits.BOUNCE_OCTETS].lstrip(b"\r\n \t")
     if not is_message(octets):
@@ -84,10 +86,23 @@ def read_bounce(message: bytes | str) -> list[Reading]:
         told = list(_of_text(texts[:1] or [head.partition("\n\n")[2]], writer))
     returned = _returned(parts)
     when = _when(parsed)
+    number = next((found[1] for note in notes for block in _blocks(note) if (found := _queue_id(block))), "")
     return [
-        explained(each._replace(message_id=returned[0], sender=each.sender or returned[1], when=each.when or when))
+        explained(
+            each._replace(
+                message_id=returned[0], sender=each.sender or returned[1], when=each.when or when,
+                queue_id=each.queue_id or number, bounce=True,
+            ),
+            file=file,
+        )
         for each in told[:_RECIPIENTS]
-    ]
+    ]  # fmt: skip
+
+
+def _queue_id(block: Message) -> re.Match[str] | None:
+    """Postfix and its kin name it in the report."""
+    named = next((str(value) for name, value in block.items() if _QUEUE_FIELD.fullmatch(name)), "")
+    return _QUEUE_ID.match(named)
 
 
 def _parts(parsed: Message) -> list[Message]:

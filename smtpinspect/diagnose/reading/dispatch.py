@@ -76,6 +76,7 @@ class LogReader:
     def __init__(self, now: float | None = None) -> None:
         self._state = State()
         self._now = now
+        self._local = False  # do its times lack a zone?
         self._readers: dict[str, tuple[Reader, ...]] = {}
 
     def feed(self, text: str, *, guess: bool = True) -> Iterator[Reading]:
@@ -83,22 +84,24 @@ class LogReader:
         if not text:
             return
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
+        if line.when is not None:
+            self._local = line.local
         readers, found, notes = self._of(line), False, self._state.notes
         for reader in readers:
             for told in reader(line, self._state):
                 found = True
-                yield explained(told)
+                yield explained(told, local=self._local)
             if found:
                 return
         # a line of a known layout that its reader made nothing of may have been copied by hand
         if guess and self._state.notes == notes:
             for told in anywhere(line, self._state):
-                yield explained(told)
+                yield explained(told, local=self._local)
 
     def rest(self) -> Iterator[Reading]:
         """What has waited for a line that never came."""
         for told in self._state.rest():
-            yield explained(told)
+            yield explained(told, local=self._local)
 
     def knows(self, text: str) -> bool:
         """Is it a line of a mail server?"""

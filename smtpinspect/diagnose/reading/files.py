@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
-from smtpinspect.source.unpack import Damaged, Octets
+from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
 
 CHUNK: Final = 1 << 20
 LogInput = str | os.PathLike[str] | BinaryIO
@@ -67,6 +67,22 @@ def lines(source: LogInput | Log) -> Iterator[str]:
         raise CaptureError(log.path, log.octets_read, number + 1, str(error)) from error
     finally:
         log.close()
+
+
+def tail(path: str | os.PathLike[str], size: int) -> bytes:
+    """Its last octets, unpacked; what is damaged ends there."""
+    _, raw = _opened(path)
+    packed = packing_of(raw.read(LONGEST_MAGIC)) is not None
+    raw.seek(0 if packed else max(raw.seek(0, os.SEEK_END) - size, 0))
+    octets, found = Octets(raw, owned=True), b""
+    try:
+        while more := octets.read(CHUNK):
+            found = (found + more)[-size:]
+    except (Damaged, OSError):
+        pass
+    finally:
+        octets.close()
+    return found
 
 
 def _opened(source: LogInput) -> tuple[str, BinaryIO]:

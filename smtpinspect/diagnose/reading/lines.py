@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 _MONTHS: Final = {name: n for n, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 _DAY: Final = 86_400
+AHEAD: Final = 2  # days that a log's clock, or its zone, may be ahead
 _TAI: Final = 0x4000000000000000 + 10  # tai64n.h: 10 s at the epoch of UTC; leap seconds since then are not counted
 _LEAPS: Final = 27  # seconds inserted between 1972 and 2017
 _PREFIX: Final = re.compile(
@@ -40,6 +41,7 @@ class Line(NamedTuple):
     when: float | None
     program: str
     text: str
+    local: bool = False  # a time without a zone
 
 
 def line_of(whole: str, now: float | None = None) -> Line:
@@ -47,18 +49,19 @@ def line_of(whole: str, now: float | None = None) -> Line:
     if usual := _USUAL.match(whole):
         start = _bsd_day(usual[1], _today() if now is None else int(now // _DAY))
         moment = None if start is None else float(start + _clock(usual[2]))
-        return Line(whole, moment, usual[3], whole[usual.end() :])
+        return Line(whole, moment, usual[3], whole[usual.end() :], moment is not None)
     match = _PREFIX.match(whole)
     when, rest = None, whole
     if match:
         when, rest = _when(match, now), whole[match.end() :]
     elif whole[:1] == "<":
         rest = re.sub(r"^<\d{1,3}>", "", whole)
+    local = when is not None and bool(match and (match["bsd"] or (match["iso"] and not _ZONE.search(match["iso"]))))
     named = _PROGRAM_5424.match(rest) if match and match["iso"] else None
     named = named or _PROGRAM.match(rest)
     if named and (match or named["pid"]):
-        return Line(whole, when, named["program"], rest[named.end() :])
-    return Line(whole, when, "", rest)
+        return Line(whole, when, named["program"], rest[named.end() :], local)
+    return Line(whole, when, "", rest, local)
 
 
 def _today() -> int:
@@ -92,7 +95,7 @@ def _bsd_day(text: str, today: int) -> int | None:
         return timegm((int(parts[2]), month, day, 0, 0, 0))
     year = time.gmtime(today * _DAY).tm_year
     start = timegm((year, month, day, 0, 0, 0))
-    return start if start <= (today + 2) * _DAY else timegm((year - 1, month, day, 0, 0, 0))
+    return start if start <= (today + AHEAD) * _DAY else timegm((year - 1, month, day, 0, 0, 0))
 
 
 def iso_time(text: str) -> float | None:

@@ -15,6 +15,7 @@ _HANDSHAKE: Final = frozenset({"connect", "greeting", "ehlo"})
 _ENVELOPE: Final = frozenset({"mail", "rcpt", "datacmd", "reply354"})
 _TEXT: Final = frozenset({"databody", "datamid"})
 _END: Final = frozenset({"dot", "dotreply"})
+_AFTER: Final = _END | {"quit"}  # a receiver has given its reply to the mail
 
 # Where the flow broke, in a person's words; the narrowest set that holds all phases counts.
 PLACES: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
@@ -54,6 +55,7 @@ HOW: Final[Mapping[tuple[str, ...], str]] = {
     ("reply",): "a reply decided it",
     ("none",): "",
 }
+KINDS: Final[Mapping[str, str]] = {"drop": "silence", "rst": "a reset", "fin": "a close", "reply": "a reply"}
 # What elapsed time tells with default settings (mta.md, section 11: rule of thumb), up to so many seconds.
 _TIMES: Final = (
     (2.0, "at once: an answer, a reset or a close, not a time-out"),
@@ -68,6 +70,7 @@ _TIMES: Final = (
     (1200.0, "1,200 s: qmail's time-out"),
     (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
 )
+_SMALL: Final = 1_000  # octets of a mail that fit any packet, with what its header gains
 _SLACK: Final = 0.03  # of the time, 3 s at least
 
 
@@ -85,10 +88,14 @@ def elapsed(told: Reading) -> str:
     seconds, model = told.seconds, SENDERS.get(told.mta)
     if seconds is None:
         return ""
-    for timer in model.timers if model is not None and "drop" in told.broken else ():
-        fits = any(phase in told.phases for step in timer.steps for phase in PHASES_OF[step])
-        if fits and timer.seconds and abs(seconds - timer.seconds) <= max(3.0, timer.seconds * _SLACK):
-            return f"its {timer.setting or 'time-out'}, {timer.seconds:,} s by default"
+    own = [
+        timer for timer in (model.timers if model is not None and "drop" in told.broken else ())
+        if any(phase in told.phases for step in timer.steps for phase in PHASES_OF[step])
+        and timer.seconds and abs(seconds - timer.seconds) <= max(3.0, timer.seconds * _SLACK)
+    ]  # fmt: skip
+    if own:
+        names = " or ".join(dict.fromkeys(timer.setting or "time-out" for timer in own))
+        return f"its {names}, {own[0].seconds:,} s by default"
     for limit, words in _TIMES:
         slack = 2.0 if limit < 10 else 20.0 if limit == 943.0 else max(3.0, limit * _SLACK)
         if abs(seconds - limit) <= slack:
@@ -103,11 +110,15 @@ def place(phases: tuple[str, ...]) -> str:
     return min(fits)[1] if fits and wanted else ""
 
 
-def explained(told: Reading) -> Reading:
-    """With everything that is said about it; a delivered mail needs nothing."""
+def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -> Reading:
+    """With everything that is said about it; a delivered mail needs nothing.
+
+    `file`: the bounce, if it is one. `local`: its time is without a zone.
+    """
+    told = told._replace(local=local and told.when is not None)
     if told.fate == "delivered":
         return told
-    known = _told(told.phases, told.broken, told.side, told.mta)
+    known = _told(told.phases, told.broken, told.side, told.mta, told.reply[:3])
     means = known.means
     if told.masked and not told.phases:
         means = "the greeting was all asterisks: a Cisco PIX, FWSM or ASA inspects SMTP on this path"
@@ -120,16 +131,24 @@ def explained(told: Reading) -> Reading:
     if model is not None and told.fate == "deferred" and not told.waiting:
         tries = _tries(told.mta, round(told.seconds or 0))
     causes = known.causes
+    if told.size is not None and told.size < _SMALL:
+        causes = tuple(each for each in causes if each.cause != "path-mtu")
     if told.masked:
         causes = (_MASKED, *(each for each in causes if each.cause != _MASKED.cause))
+    cannot = known.cannot
+    if told.assumes:
+        final = "Timeout.datafinal" in told.assumes
+        names = "Timeout.datafinal" if final else " or ".join(told.assumes)
+        then = "the mail MAY HAVE ARRIVED" if final else "it may have broken there"
+        cannot += (f"whether {names} is shorter there than by default: then {then}",)
     return told._replace(
         means=means,
-        cannot_tell=known.cannot,
+        cannot_tell=cannot,
         ask=tuple(_filled(question, told) for question in known.ask),
         causes=causes,
         tries=tries,
         gives_up_after=model.gives_up_after if model is not None else None,
-        commands=commands(told) if told.side == "sender" else (),
+        commands=commands(told, file),
     )
 
 
@@ -170,6 +189,19 @@ _ANSWERED: Final = (
     _cause("sonicwall.office-macro", "rule", "552 for macros in an Office file", product="sonicwall"),
     _cause("sonicwall.packed-exe", "rule", "552 for a packed executable", product="sonicwall"),
 )
+_REFUSED: Final = _cause("refused", "look-alike", "the server itself refuses it")
+# What a code says beside (RFC 5321 4.2.3); others say nothing more.
+_CODES: Final[Mapping[str, Cause]] = {
+    "421": _cause("server-gone", "look-alike", "the server is too busy, or is being stopped"),
+    "450": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
+    "451": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
+    "452": _cause("full-disk", "look-alike", "no room at the receiver, or too many recipients"),
+    "552": _cause("full-disk", "look-alike", "the mailbox is full, or the mail too large"),
+}
+_MILTER: Final = _cause("milter", "look-alike", "a filter of the receiver refuses")
+_UNKNOWN_COMMAND: Final = ("500", "502")  # what a box that lets no such command pass says, or makes the server say
+# What looks alike, seen by the sender. A receiver that waited for text, or saw the other side go, was neither slow nor
+# down: of these it has its own.
 _LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
     (lambda at, how: "connect" in at, _cause("port-filter", "look-alike", "a port filter, or nothing listens there")),
     (lambda at, how: "greeting" in at and "drop" in how,
@@ -185,7 +217,16 @@ _LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cau
     (lambda at, how: how != ("reply",),
      _cause("loss", "look-alike", "loss on the path, or a NAT that has forgotten it")),
 )  # fmt: skip
-
+_PATH_LOOKS: Final = ("path-mtu", "loss")
+_RECEIVED: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
+    (lambda at, how: at == _AFTER and how != ("drop",),
+     _cause("slow-scanner", "look-alike", "its own scan took longer than the sender waits")),
+    (lambda at, how: bool(at & _TEXT),
+     _cause("strict-end", "look-alike", "an end mark that this receiver does not take for one")),
+    (lambda at, how: "rst" in how or "fin" in how,
+     _cause("sender-timeout", "look-alike", "the sender gave up, crashed or was restarted")),
+    *((fits, cause) for fits, cause in _LOOKS if cause.cause in _PATH_LOOKS),
+)  # fmt: skip
 
 _ASK_TEXT: Final = (
     'is {message} logged as accepted? yes: b or c. "timeout after DATA (n bytes)" or "lost connection after DATA (n '
@@ -197,7 +238,7 @@ _ASK_COUNT: Final = (
 
 
 @lru_cache(maxsize=1024)
-def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str) -> Told:
+def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str, code: str) -> Told:
     at = frozenset(phases)
     if not at:
         return Told("", (), (), ())
@@ -209,17 +250,22 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str)
     if broken == ("reply",):
         cannot.append("whether the server itself gave this reply, or a box in its place")
         ask.append("is this reply in your log for {message}? no: a box between us gave it")
-        rules = _ANSWERED if at & _END else _COMMANDS[:1] + _COMMANDS[3:] if at & (_HANDSHAKE | _ENVELOPE) else ()
-        return Told(means, tuple(cannot), tuple(ask), (*rules, _FILTER))
+        known = [_REFUSED] + ([_CODES[code]] if code in _CODES else []) + ([_MILTER] if at & _END else [])
+        if at & _END and code == "552":
+            rules = _ANSWERED
+        elif at & (_HANDSHAKE | _ENVELOPE) and code in _UNKNOWN_COMMAND:
+            rules = _COMMANDS[:1] + _COMMANDS[3:]
+        return Told(means, tuple(cannot), tuple(ask), (*known, *rules, _FILTER))
     if at & _TEXT or at & _END:
-        rules += _CONTENT
-        rules += _ENDS if at & _END else ()
+        if side == "sender" or not at <= _AFTER:  # else all of it has arrived
+            rules += _CONTENT + (_ENDS if at & _END else ())
         if side == "receiver":
             cannot.append("whether the sender stopped, or something between cut off what followed")
         elif at & _END:
             cannot += ["(a) the text was cut on the way"] if at & _TEXT else []
             cannot.append("(b) the reply was lost: the mail may have ARRIVED")
             cannot += ["(c) a receiver that scans for longer than the sender waits"] if "drop" in broken else []
+            cannot += ["(d) a command before the text, or its reply, was lost"] if at & _ENVELOPE else []
             ask.append(_ASK_TEXT if "drop" in broken else _ASK_TEXT.replace("b or c", "b"))
         else:
             cannot.append("where in the text: only a capture, or the receiver's count, tells")
@@ -237,17 +283,19 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str)
     if side == "sender" and not at & (_TEXT | _END):
         ask.append("do you see our connection at {when}, and after which command does it end?")
     if len(broken) > 1:
-        cannot.append(f"which of {', '.join(broken)} it was: a capture does")
+        cannot.append(f"whether it was {' or '.join(KINDS[kind] for kind in broken)}: a capture does")
     if side == "receiver":
         ask.append("what do you log for your mail to us at {when}? a time-out on both sides: something between us")
-    looks = tuple(cause for fits, cause in _LOOKS if fits(at, broken))
+    looks = tuple(cause for fits, cause in (_LOOKS if side == "sender" else _RECEIVED) if fits(at, broken))
     return Told(means, tuple(cannot), tuple(ask), (*rules, *looks, _FILTER))
 
 
 def _filled(question: str, told: Reading) -> str:
     from smtpinspect.mta.words import iso
 
-    when = f"{iso(told.when)} UTC" if told.when is not None else "that time"
+    when = "that time"
+    if told.when is not None:
+        when = iso(told.when) + (" (our clock; say its zone)" if told.local else " UTC")
     message = f"<{told.message_id}>" if told.message_id else "the mail's Message-ID"
     return question.replace("{when}", when).replace("{message}", message)
 
@@ -263,16 +311,21 @@ REQUEUE: Final[Mapping[str, str]] = {
 }
 
 
-def commands(told: Reading) -> tuple[str, ...]:
-    """To capture the next attempt, and to bring it about."""
+def commands(told: Reading, file: str) -> tuple[str, ...]:
+    """To look into the mail that came back, to capture the next attempt, and to bring it about."""
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
     if not told.phases:
         return ()
-    host = f"host {peer} and " if peer else ""
-    dump = f"tcpdump -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &"
+    host = f"host {peer} and " if peer and peer != "unknown" else ""
+    made = [f"smtpinspect check {shlex.quote(file)}"] if told.bounce else []
+    made.append(f"tcpdump -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
+    if told.side == "receiver":
+        return (*made, "# wait for their next attempt, then", "smtpinspect diagnose m.pcap --taken receiver")
+    if told.fate == "bounced":  # it is in no queue
+        return (*made, "# send the mail once more, then", "smtpinspect diagnose m.pcap")
     again = REQUEUE.get(told.mta, "")
     domain = told.recipient.rpartition("@")[2].strip("<>")
     if "{id}" in again and not told.queue_id:
         again = again.replace("{id}", "QUEUE-ID")
     again = again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
-    return (dump, again, "smtpinspect diagnose m.pcap") if again else (dump, "smtpinspect diagnose m.pcap")
+    return (*made, *([again] if again else []), "smtpinspect diagnose m.pcap")

@@ -6,25 +6,26 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import log2
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading.means import explained
+from smtpinspect.diagnose.reading.sizes import Sizes, split
 from smtpinspect.diagnose.reading.state import Phases
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.words import IN_TEXT
+from smtpinspect.mta.words import iso
 
 REST: Final = "(other destinations)"
-_STEPS: Final = 4  # size classes per doubling
 # Sizes in the queue (octets) from which on a mail fills a segment: 1,460 less tunnels, and what headers add.
 MTU: Final = (1_000, 3_000)
 SAME: Final = 5.0  # seconds between the lines of one attempt: no MTA tries again so soon
-FEW: Final = 3  # mails from which on a number says something
+FEW: Final = 5  # mails of a kind from which on a number says something
+_EXAMPLES: Final = 2  # of a destination: mails that have failed, while no later attempt delivered them
 
 
 class Conclusion(NamedTuple):
-    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began,
-    refusal."""
+    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began, refusal, outage, few."""
 
     kind: str
     text: str
@@ -66,14 +67,16 @@ class Group:
     mtas: Counter[str] = field(default_factory=Counter)
     phases: Counter[Phases] = field(default_factory=Counter)  # of failed attempts
     breaks: Counter[str] = field(default_factory=Counter)
-    sizes_failed: Counter[int] = field(default_factory=Counter)  # by class, see size_class
-    sizes_fine: Counter[int] = field(default_factory=Counter)
-    smallest_failed: int | None = None
-    largest_fine: int | None = None
+    sizes_failed: Sizes = field(default_factory=Sizes)
+    sizes_fine: Sizes = field(default_factory=Sizes)
+    first: float | None = None  # failure
+    last: float | None = None
+    amid: int = 0  # deliveries between them
+    since: int = 0  # deliveries behind the last one
     fine_by_address: Counter[str] = field(default_factory=Counter)
     failed_by_address: Counter[str] = field(default_factory=Counter)
     days: dict[str, list[int]] = field(default_factory=dict)  # ISO date: delivered, failed attempts
-    example: Reading | None = None
+    examples: dict[tuple[str, str], Reading] = field(default_factory=dict)  # by mail
     conclusions: tuple[Conclusion, ...] = ()
 
 
@@ -87,6 +90,7 @@ class Month(NamedTuple):
     receiving: Counter[tuple[str, Phases]]  # a receiver's lines: its MTA, the phases
     begin: float | None
     end: float | None
+    local: bool = False  # the times are those of the log's own clock
 
 
 def of(readings: Iterable[Reading]) -> Month:
@@ -95,11 +99,6 @@ def of(readings: Iterable[Reading]) -> Month:
     for each in readings:
         tally.add(each)
     return tally.month()
-
-
-def size_class(size: int) -> int:
-    """Classes grow by a fifth: so many to each doubling."""
-    return int(log2(max(size, 1)) * _STEPS)
 
 
 class Tally:
@@ -113,9 +112,11 @@ class Tally:
         self._begin: float | None = None
         self._end: float | None = None
         self._day: tuple[int, str] = (-1, "")
+        self._local = False
 
     def add(self, told: Reading) -> None:
         self._readings += 1
+        self._local = self._local or told.local
         if told.when is not None:
             self._begin = told.when if self._begin is None else min(self._begin, told.when)
             self._end = told.when if self._end is None else max(self._end, told.when)
@@ -137,8 +138,12 @@ class Tally:
             self._failed(group, apart if told.scope == "address" else key, told)
         elif told.gave_up:
             for each in (key, apart):
-                if each in self._open:
-                    self._open[each].returned = True
+                mail = self._open.get(each)
+                if mail is not None:
+                    mail.returned = True
+                    examples = self._groups[mail.destination].examples
+                    if each in examples:
+                        examples[each] = explained(examples[each]._replace(fate="bounced"), local=told.local)
 
     def month(self) -> Month:
         """What has come until now."""
@@ -157,6 +162,7 @@ class Tally:
             self._receiving,
             self._begin,
             self._end,
+            self._local,
         )
 
     def _destination(self, told: Reading) -> str:
@@ -192,13 +198,14 @@ class Tally:
         self._count_day(group, told.when, 0)
         _count_address(group.fine_by_address, told.ip)
         if told.size is not None:
-            group.sizes_fine[size_class(told.size)] += 1
-            group.largest_fine = max(told.size, group.largest_fine or 0)
+            group.sizes_fine.add(told.size)
+        group.since += 1
         mail = self._open.pop(key, None)
         if mail is None:
             group.delivered += 1
             return
         group = self._groups[mail.destination]  # of several servers, the one where it had failed
+        group.examples.pop(key, None)
         group.requeued += 1
         group.requeued_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
         group.requeued_replied += mail.replied
@@ -210,9 +217,13 @@ class Tally:
         group.seconds += told.seconds or 0.0
         group.phases[told.phases] += 1
         group.breaks[told.break_kind or " or ".join(told.broken) or "not told"] += 1
-        group.example = told
+        group.first = told.when if group.first is None else group.first
+        group.last = told.when
+        group.amid, group.since = group.amid + (group.since if group.attempts > 1 else 0), 0
         if not told.recipient and told.mta in ("exim", "postfix"):
             return  # of a server that was not the last one: the next one's line tells the fate
+        if key in group.examples or len(group.examples) < _EXAMPLES:
+            group.examples[key] = told
         mail = self._open.get(key)
         if mail is None:
             if len(self._open) >= limits.MONTH_MAILS:
@@ -242,74 +253,87 @@ def _settle(group: Group, mail: _Mail) -> None:
     group.doubtful += mail.risky
     group.in_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
     if mail.size is not None:
-        group.sizes_failed[size_class(mail.size)] += 1
-        smallest = group.smallest_failed
-        group.smallest_failed = mail.size if smallest is None else min(smallest, mail.size)
+        group.sizes_failed.add(mail.size)
 
 
 def _conclusions(group: Group) -> Iterator[Conclusion]:
     """What the numbers say; each names those that it rests on."""
     broken = group.never - group.replied
-    fine = group.delivered + group.requeued
     if group.replied:
         yield Conclusion("refusal", f"{group.replied:,} of {group.never:,} were answered with a code: ask whose it is")
-    parted = _parted(group)
+    if broken:
+        yield _of_broken(group, broken, group.delivered + group.requeued)
+    if group.requeued_text:
+        yield Conclusion(
+            "requeue",
+            f"{_mails(group.requeued_text)} broken in the text, or behind it, passed when sent again: how the end of "
+            "data fell into segments, or loss; not content",
+        )
+    if group.requeued_replied:
+        text = f"{_mails(group.requeued_replied)} answered with a 4xx passed later: greylisting, load"
+        yield Conclusion("greylisting", text)
+    others = group.requeued - group.requeued_text - group.requeued_replied
+    if others:
+        yield Conclusion("loss", f"{_mails(others)} broken before the text passed later: loss, load, a restart")
+    began = _began(group)
+    if began:
+        yield began
+
+
+def _mails(number: int) -> str:
+    return f"{number:,} mail" if number == 1 else f"{number:,} mails"
+
+
+def _of_broken(group: Group, broken: int, fine: int) -> Conclusion:
+    """Of mails that broke off and were never delivered."""
     bad = _bad_address(group)
     if bad:
-        yield Conclusion("address", bad)
-    elif not fine and broken >= FEW:
+        return Conclusion("address", bad)
+    if not fine and broken >= FEW:
         where = "before the text" if not group.in_text else "in it" if group.in_text == broken else "in it or before"
         why = (
             "not one got through: the path (MTU) or a box that cuts all, not the content of one"
             if group.in_text
             else "not one got through: the path, a port filter or that server, not the content"
         )
-        yield Conclusion("host", f"all {broken:,} mails failed, {where}: {why}")
-    elif parted:
-        yield parted
-    elif group.in_text and group.retried and fine >= FEW:
-        tries = f"{group.attempts:,} attempts"
-        yield Conclusion(
-            "content",
-            f"{group.in_text:,} mails never passed, {group.retried:,} of them tried again ({tries} in all), while "
-            f"{fine:,} others did: what is in them decides, so content",
+        return Conclusion("host", f"all {broken:,} mails failed, {where}: {why}")
+    if group.in_text < FEW or fine < FEW:
+        where = "" if group.in_text == broken else f" ({group.in_text:,} in the text or behind it)"
+        return Conclusion(
+            "few",
+            f"{_mails(broken)} failed{where}, {fine:,} passed: too few to part content, size, the path and chance. "
+            f"What tells: a longer log ({FEW} of each at least), or a capture of the next attempt",
         )
-    if group.requeued_text:
-        yield Conclusion(
-            "requeue",
-            f"{group.requeued_text:,} mails broken in the text, or behind it, passed when they were sent again: how "
-            "the end of data fell into segments, or loss; not content",
+    if group.amid < FEW and group.first is not None and group.last is not None:
+        while_ = f"from {iso(group.first)} to {iso(group.last)}"
+        return Conclusion(
+            "outage",
+            f"all {broken:,} failed {while_}, and {group.amid:,} passed meanwhile: an outage fits as well as size or "
+            "content. What tells: whether the same mails pass now",
         )
-    if group.requeued_replied:
-        text = f"{group.requeued_replied:,} mails that were answered with a 4xx passed later: greylisting, load"
-        yield Conclusion("greylisting", text)
-    others = group.requeued - group.requeued_text - group.requeued_replied
-    if others:
-        yield Conclusion("loss", f"{others:,} mails broken before the text passed later: loss, load, a restart")
-    began = _began(group)
-    if began:
-        yield began
+    return _size(group) or _content(group, fine)
 
 
-def _parted(group: Group) -> Conclusion | None:
-    """Do all mails of a size fail, and all below pass?"""
-    if group.smallest_failed is None or group.largest_fine is None or group.in_text < FEW:
+def _size(group: Group) -> Conclusion | None:
+    """Do the mails above a size fail, and those below pass?"""
+    found = split(group.sizes_failed, group.sizes_fine)
+    if found is None or not found.parts or found.failed_above < FEW or found.fine_below < FEW:
         return None
-    edge = size_class(group.smallest_failed)
-    clean = group.largest_fine < group.smallest_failed
-    above = sum(count for size, count in group.sizes_fine.items() if size >= edge and not clean)
-    below = sum(group.sizes_fine.values()) - above
-    failed = sum(group.sizes_failed.values())
-    if below < FEW or above * 20 > failed:  # one in twenty may be of another kind
-        return None
-    told = (
-        f"{failed:,} mails of {group.smallest_failed:,} bytes and more failed, {below:,} smaller ones passed, "
-        f"and {above:,} as large"
-    )
-    if MTU[0] <= group.smallest_failed <= MTU[1]:
-        edged = f"only above {group.smallest_failed / 1000:.1f} kB"
-        return Conclusion("path-mtu", f"{edged}: {told}: large packets get lost, so MTU")
-    return Conclusion("size", f"only above {group.smallest_failed / 1000:,.1f} kB: {told}: a limit of size, or MTU")
+    least = group.sizes_failed.next_to(found.size)
+    if least is not None and MTU[0] <= least <= MTU[1] and not found.fine_above:
+        return Conclusion("path-mtu", f"{found}: large packets get lost (path MTU), or what only longer mails hold")
+    return Conclusion("size", f"{found}: a limit of size, path MTU, or what only the larger mails hold")
+
+
+def _content(group: Group, fine: int) -> Conclusion:
+    tried = f"{group.retried:,} of them tried again ({group.attempts:,} attempts in all)"
+    told = f"{_mails(group.in_text)} never passed, {tried}, while {fine:,} others did"
+    if group.retried < FEW:
+        return Conclusion("few", f"{told}. What tells: whether they pass when they are sent again")
+    if not (group.sizes_failed.number and group.sizes_fine.number):
+        return Conclusion("size", f"{told}: what is in them decides, or their size, which the log does not tell")
+    found = split(group.sizes_failed, group.sizes_fine)
+    return Conclusion("content", f"{told}: what is in them decides; size does not: {found or 'it was alike'}")
 
 
 def _bad_address(group: Group) -> str:
@@ -332,7 +356,7 @@ def _began(group: Group) -> Conclusion | None:
         return None
     before = [day for day in days if day < bad[0]]
     passed = sum(group.days[day][0] for day in before)
-    if len(before) < 2 or passed < 2 * FEW or len(bad) < 2:
+    if len(before) < 2 or passed < 2 * FEW or len(bad) < 2 or group.attempts < FEW:
         return None
     quiet = f"{passed:,} deliveries on {len(before)} days before it without a failure"
     return Conclusion("began", f"began on {bad[0]}: {quiet}; what changed?")

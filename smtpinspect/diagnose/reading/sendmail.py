@@ -32,6 +32,8 @@ _WRITING: Final = re.compile(r"(?:SYSERR\(.*?\): )?timeout writing message to (?
 _LATE: Final = re.compile(r".*: return to sender: (?:Cannot send message (?:for|within) .*)")
 _LOCAL: Final = ("local", "prog", "*file*", "*include*", "cyrus", "cyrusv2", "procmail")
 _CLOSED: Final = "421 4.4.1 Connection reset by "
+# From so many seconds on the kernel may have given up, whatever Sendmail waits for (tcp_retries2 of Linux, 925 s).
+_KERNEL: Final = 900.0
 # The phases of the notice (usersmtp.c, SmtpPhase), by step.
 _WAITED: Final[dict[str, Step]] = {
     "client greeting": "greeting",
@@ -96,6 +98,9 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     found = _sense(match["stat"], match["dsn"], match["reply"] or "")
     if found is None:
         return
+    held = state.take(queue_id)
+    seconds = duration(match["xdelay"]) if match["xdelay"] else None
+    found, assumes = (found, ()) if held else _by_time(found, seconds)
     mail = state.mail(queue_id)
     relay = _RELAY.match(match["relay"] or "")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), "")
@@ -104,10 +109,8 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
         line, NAME, found,
         fate="delivered" if delivered else "bounced" if match["dsn"].startswith("5") else "deferred",
         recipient=match["rcpt"].strip("<>"), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
-        message_id=mail.message_id, seconds=duration(match["xdelay"]) if match["xdelay"] else None,
-        scope=_scope(found),
+        message_id=mail.message_id, seconds=seconds, scope=_scope(found), assumes=assumes,
     )  # fmt: skip
-    held = state.take(queue_id)
     if held and not delivered and not told.reply:  # what the notice has named is this attempt's
         noticed = held[-1]
         told = told._replace(
@@ -140,6 +143,22 @@ def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
     elif stat == "Deferred":
         kept = tuple(each for each in kept if each.step != "rcpt")
     return found._replace(meant=kept or found.meant)
+
+
+def _by_time(found: Sense, seconds: float | None) -> tuple[Sense, tuple[str, ...]]:
+    """Without the steps whose time-out is longer than it took, and the settings that this rests on."""
+    if seconds is None or seconds >= _KERNEL or not any(each.cause == "timeout" for each in found.meant):
+        return found, ()
+    longer = {
+        step: timer.setting for timer in Sendmail.timers for step in timer.steps
+        if timer.seconds > seconds + max(3.0, seconds * 0.03)
+    }  # fmt: skip
+    kept = tuple(each for each in found.meant if each.step not in longer)
+    out = {each.step for each in found.meant} & longer.keys()
+    if not kept or not out:
+        return found, ()
+    settings = dict.fromkeys(timer.setting for timer in Sendmail.timers if out & set(timer.steps))
+    return found._replace(meant=kept), tuple(settings)
 
 
 def _answered(meant: tuple[Meant, ...], dsn: str, said: str) -> tuple[Meant, ...]:

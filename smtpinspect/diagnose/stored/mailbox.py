@@ -1,5 +1,7 @@
 """Messages in files, as the octets that would go over the wire: one file, an mbox, a Maildir, standard input.
 
+Of a bounce it is the mail that came back.
+
 An mbox may have any size: it is read in pieces, and again from the place of a message.
 """
 
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
+from smtpinspect.diagnose.reading.bounces import is_bounce
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
@@ -18,6 +21,13 @@ from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
 # A separator of mbox (RFC 4155): `From `, a sender, a date with its time; it stands behind an empty line.
 SEPARATOR: Final = re.compile(rb"From \S+ .*\d\d:\d\d")
 MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
+# A part of a report (RFC 3462 2) that holds the mail, or its header.
+_RETURNED: Final = re.compile(
+    rb"^(--[^\r\n]{1,70})\r?\n(?:[!-9;-~]+:[^\n]*\n|[ \t][^\n]*\n){0,50}?"
+    rb"content-type:[ \t]*(?:message/rfc822|text/rfc822-headers)\b[^\n]*\n"
+    rb"(?:[!-9;-~]+:[^\n]*\n|[ \t][^\n]*\n){0,50}\r?\n",
+    re.IGNORECASE | re.MULTILINE,
+)
 _QUOTED: Final = re.compile(rb">+From ")
 
 
@@ -33,6 +43,7 @@ class Stored(NamedTuple):
     begin: int
     line: int
     crlf: bool
+    returned: bool = False  # it is the mail that a bounce has brought back
 
 
 class Piece(NamedTuple):
@@ -56,13 +67,26 @@ class Box:
             raise UsageError(f"{self.name}: a capture, not a message: smtpinspect replay reads it")
         self.reader: object = None  # who stands where the file stands
         self.mbox = head.startswith(b"From ")
+        self._border = b""  # of the part of a bounce that is read
+        self._inside: tuple[int, int] | None = None  # its first octet, and line
+        if not self.mbox:
+            self._look_inside()
+
+    def _look_inside(self) -> None:
+        """Of a bounce the mail that came back counts."""
+        octets = self.file.read(limits.BOUNCE_OCTETS)
+        self.file.seek(0)
+        found = _RETURNED.search(octets) if is_bounce(octets[: limits.MAIL_LOG_HEAD]) else None
+        if found is not None and octets[found.end() :].strip():
+            self._border = found[1].rstrip()
+            self._inside = found.end(), octets.count(b"\n", 0, found.end()) + 1
 
     def close(self) -> None:
         self.file.close()
 
     def messages(self) -> Iterator[tuple[Stored, Iterator[Piece]]]:
         """Each message with its pieces, which must be read before the next message is asked for."""
-        lines = _Lines(self)
+        lines = _Lines(self, *(self._inside or ()))
         number = 0
         while (stored := self._next(lines, number + 1)) is not None:
             number += 1
@@ -82,13 +106,18 @@ class Box:
         first = lines.peek()
         if not first and (number > 1 or not self.mbox):
             return None
-        return Stored(self.name, number if self.mbox else 0, begin, line, first.endswith(b"\r\n"))
+        if self._inside and number > 1:
+            return None
+        returned = self._inside is not None
+        return Stored(self.name, number if self.mbox else 0, begin, line, first.endswith(b"\r\n"), returned)
 
     def _pieces(self, lines: _Lines, crlf: bool) -> Iterator[Piece]:
         begins, empty, blank = True, False, b""
         while octets := lines.peek():
             if self.mbox and begins and empty and SEPARATOR.match(octets):
                 return  # the empty line before a separator, or before the end, is the mbox's own
+            if self._border and begins and octets.startswith(self._border):
+                return
             lines.next()
             if blank:
                 yield Piece(blank, lines.number - 1, True)
