@@ -228,7 +228,7 @@ def test_what_the_firewalls_log_says_is_certain(tmp_path: Path) -> None:
 def test_beside_what_the_firewalls_log_says_no_look_alike_is_likely(tmp_path: Path) -> None:
     client, _ = broken(tmp_path, "office-macro", "sonicwall")
     case = case_of(client)
-    assert {"sonicwall.office-macro", "refused"} <= {cause.cause for cause in case.causes}
+    assert {"sonicwall.office-macro", "filter-refuses"} <= {cause.cause for cause in case.causes}
     assert "gateway-virus" not in {cause.cause for cause in case.causes}  # the rules of that gateway say more
     line = Cause("sonicwall.office-macro", "rule", "certain", "macro", (Sign(None, "m=809"),), degree="confirmed")
     refused = Cause("refused", "look-alike", "likely", "the server refuses it")

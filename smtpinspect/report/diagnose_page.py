@@ -8,7 +8,8 @@ from typing import Final
 
 from smtpinspect.diagnose.model import Case, Diagnosis, Remedy
 from smtpinspect.report import diagnose_words as words
-from smtpinspect.report.diagnose_words import Block, Place
+from smtpinspect.report.diagnose_places import Place, heading, places
+from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
 
 LABEL: Final = 13  # columns of PROVED, FITS, ...

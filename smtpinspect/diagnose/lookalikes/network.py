@@ -21,7 +21,7 @@ RATE: Final = 0.03  # of segments sent again: TCP suffers
 IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
 IDLE_LEAST_NS: Final = 10 * SECOND
 TOGETHER_NS: Final = 5 * SECOND
-AGAIN_NS: Final = 600 * SECOND  # until when a new attempt belongs to the same outage
+LATER_NS: Final = 600 * SECOND  # behind an outage, the connections that count for it
 
 
 def path_mtu(view: View) -> Said:
@@ -38,7 +38,8 @@ def path_mtu(view: View) -> Said:
     way = wire.client
     hole = _hole(way)
     if not way.lost and hole is None:
-        return Out("every packet that the client sent was acknowledged") if way.sent else None
+        near = view.case.observed.vantage.where not in ("receiver", "between")  # else large ones died before
+        return Out("every packet that the client sent was acknowledged") if way.sent and near else None
     if wire.merged:
         way = _unmerged(way)
     passed = max((p for p in way.firsts.values() if _first_try(way, p)), key=size_of, default=None)
@@ -197,42 +198,47 @@ def _gap_before(view: View, p: Packet | None) -> int:
 
 
 def outage(view: View) -> Said:
-    """The line or a router was down: other connections of the path fell silent with it."""
-    mail, wire = view.case.mail, view.wire
-    unheard = [*wire.client.lost, *wire.server.lost]
-    if mail is None or not unheard:
-        return Out("packets came through to the end") if wire.packets and not unheard else None
+    """The line or a router was down, or the server's host: other connections of the path fell silent with it, or got
+    no answer behind it."""
+    wire = view.wire
+    unheard = _unanswered(wire)
+    if not unheard:
+        return Out("packets came through to the end") if wire.packets else None
     began, until = min(p.ns for p in unheard), wire.packets[-1].ns
     for case in view.others:
         other = case.mail
         if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
             return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
-    deaf = _deaf(view, began)
-    if deaf is not None:
-        return Found("likely", (deaf,))
-    fell = [case for case, each in view.wires if _fell(each, began)]
+    fell = [each for _, each in view.wires if _fell(each, began)]
+    syns = [each for _, each in view.wires if each not in fell and _refused_silently(each, began)]
+    texts = []
     if fell:
-        text = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
-        return Found("likely" if len(fell) > 1 else "possible", (Sign(None, text),))
-    return None
+        told = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
+        texts.append(Sign(None, told))
+    if syns:
+        told = f"{plural(len(syns), 'later connection')} of this path got no answer to the SYN"
+        texts.append(Sign(syns[0].syns[0].number, told))
+    if not texts:
+        return None
+    return Found("likely" if len(fell) + len(syns) > 1 else "possible", tuple(texts))
 
 
-def _deaf(view: View, began: int) -> Sign | None:
-    """The next connections to this server get no answer to their SYN: no content has decided that."""
-    later = [each for _, each in view.wires if each.packets and 0 < each.packets[0].ns - began < AGAIN_NS]
-    if not later or any(not p.by_client for each in later for p in each.packets):
-        return None
-    syns = [p for each in later for p in each.syns]
-    if len(syns) < FEW:
-        return None
-    first = min(syns, key=lambda p: p.number)
-    text = f"{seconds(first.ns - began)} later {plural(len(syns), 'SYN')} to the same server without any answer"
-    return Sign(first.number, text)
+def _unanswered(wire: Wire) -> list[Packet]:
+    """What nobody acknowledged; of a connection that never began its SYNs."""
+    if not wire.client.sent and not any(not p.by_client for p in wire.packets):
+        return wire.syns
+    return [*wire.client.lost, *wire.server.lost]
 
 
 def _fell(wire: Wire, began: int) -> bool:
-    lost = [*wire.client.lost, *wire.server.lost]
+    lost = _unanswered(wire)
     return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
+
+
+def _refused_silently(wire: Wire, began: int) -> bool:
+    """Was it begun behind that, again and again, and never answered?"""
+    lost = _unanswered(wire)
+    return lost == wire.syns and len(lost) > 1 and began < lost[0].ns < began + LATER_NS
 
 
 def port_filter(view: View) -> Said:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
-from smtpinspect.diagnose.model import Confidence, Sign
+from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar.words import IN_TEXT
@@ -25,25 +25,34 @@ FULL: Final = re.compile(
     r"no space left|disk full|mail ?box (?:is )?full|^4\d\d.*\b4\.2\.2\b|out of memory",
     re.I | re.S,
 )
-# Postfix's and Sendmail's words for a milter or content filter that fails or refuses.
+# Postfix's and Sendmail's words for a milter or content filter that fails.
 MILTER: Final = re.compile(
-    r"milter|^451 4\.7\.1 service unavailable|^451 4\.3\.[025]|^4\d\d.*(?:content|virus|spam|scann)|"
-    r"^5\d\d.*\b5\.7\.1\b.*(?:reject|virus|spam|content|blocked)|"
-    r"temporary (?:local|lookup|system) (?:problem|failure|error)",
+    r"^4\d\d.*milter|^451 4\.7\.1 service unavailable|^451 4\.3\.[025]|^4\d\d.*scann|"
+    r"^4\d\d.*temporary (?:local|lookup|system) (?:problem|failure|error)",
+    re.I | re.S,
+)
+# What filters say that refuse, wherever they stand.
+FILTER: Final = re.compile(
+    r"^5\d\d.*milter|^[45]\d\d.*(?:virus|spam|malware|infected|banned|content|policy)|^5\d\d.*\b5\.7\.1\b.*(?:reject|blocked)",
+    re.I | re.S,
+)
+BUSY: Final = re.compile(
+    r"^4\d\d.*(?:\bbusy\b|too many|over ?load|\bload\b|connections? (?:rate|limit)|rate limit|resources|\b4\.7\.28\b)",
     re.I | re.S,
 )
 GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|come back|(?:try again|retry) (?:in|after) \d)", re.I | re.S)
-# What it found in the mail: so a filter of the receiver words it, and a box on the way that reads along.
-CONTENT: Final = re.compile(r"^5\d\d(?!.*milter).*(?:virus|spam|content|blocked|reject)", re.I | re.S)
-# It has waited for the client too long, or lost it.
-TIRED: Final = re.compile(r"^421\b.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12])", re.I | re.S)
-# It goes (RFC 5321 3.8: 421 as it shuts down).
-CLOSING: Final = re.compile(
-    r"^421\b.*(?:shut|clos|going down|restart|reboot|not available|unavailable|maintenance)", re.I | re.S
-)
-# A refusal that a box in the path writes itself: SonicWall's, and whatever names a firewall.
+# It goes; any other 421 refuses for now (RFC 5321 3.8).
+CLOSING: Final = re.compile(r"^421\b.*(?:shut(?:ting)? ?down|going down|being shut|restart|maintenance)", re.I | re.S)
+# It has waited too long for the client, or lost it.
+WAITED: Final = re.compile(r"^421\b.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12])", re.I | re.S)
+# A refusal that a box in the path may have written itself: SonicWall's, and whatever names a firewall.
 GATEWAY: Final = re.compile(r"gateway anti-?virus|firewall|fortigate|sophos|sonicwall", re.I | re.S)
-BOX: Final = re.compile(rf"^552\b|{GATEWAY.pattern}", re.I | re.S)
+BOX: Final = re.compile(
+    rf"^552\b(?!.*(?:\b5\.2\.2\b|\b5\.3\.4\b|full|quota|size|exceed|storage))|{GATEWAY.pattern}", re.I | re.S
+)
+
+
+SAID: Final = (FULL, MILTER, FILTER, BUSY, GREY, BOX, CLOSING, WAITED)  # what has a row of its own, or none
 
 
 def zero_window(view: View) -> Said:
@@ -77,7 +86,7 @@ def slow_scanner(view: View) -> Said:
     """It takes the text, looks at it for longer than the sender waits, and answers too late."""
     wire, end = view.wire, view.text_end
     if view.phase not in IN_TEXT:
-        return Out("no text of a mail was being sent")
+        return None
     if end is None or wire.client.acked < end:
         return Out("the server never acknowledged the end of the text")
     taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
@@ -113,7 +122,7 @@ def server_gone(view: View) -> Said:
     if not wire.packets:
         return None
     words = _reply(view)
-    if CLOSING.match(words) and not TIRED.match(words):
+    if CLOSING.match(words):
         return Found("certain", (Sign(None, f"the server says so: {words[:80]}"),), "proved")
     if seen.broken.kind == "reply":
         return Out("a reply ended it")
@@ -127,7 +136,7 @@ def server_gone(view: View) -> Said:
         return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
     what = "RST" if ended.flags & RST else "FIN"
-    signs = [Sign(ended.number, f"{what} from the server's side in the middle of the mail")]
+    signs = [Sign(ended.number, f"{what} in the server's name in the middle of the mail")]
     if refused is not None:
         return Found("likely", (*signs, refused))
     return Found("possible", tuple(signs))
@@ -187,8 +196,22 @@ def full_disk(view: View) -> Said:
 
 
 def milter(view: View) -> Said:
-    """A milter, content filter or policy of the receiver refuses, or fails."""
-    return None if CONTENT.match(_reply(view)) else _by_text(view, MILTER)
+    """A milter or content filter of the receiver fails."""
+    return _by_text(view, MILTER, proves=False)
+
+
+def filter_refuses(view: View) -> Said:
+    """A filter refuses; its words do not prove where it stands."""
+    reply = _reply(view)
+    if reply and BOX.search(reply):
+        text = f"it was refused; by the server, or by a box in its name: {reply[:80]}"
+        return Found("possible", (Sign(_said_in(view, reply), text),))
+    return _by_text(view, FILTER, proves=False)
+
+
+def busy(view: View) -> Said:
+    """Refused for now: too many connections, or too much load."""
+    return _by_text(view, BUSY, proves=False)
 
 
 def greylisting(view: View) -> Said:
@@ -196,14 +219,16 @@ def greylisting(view: View) -> Said:
     return _by_text(view, GREY)
 
 
-def _by_text(view: View, words: re.Pattern[str]) -> Said:
+def _by_text(view: View, words: re.Pattern[str], *, proves: bool = True) -> Said:
+    """`proves`: who says so knows it."""
     reply = _reply(view)
     if not reply:
         return Out("the server never said 4xx or 5xx") if view.wire.packets else None
     if BOX.search(reply):
         return None
     if words.search(reply):
-        return Found("certain", (Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}"),), "proved")
+        sign = Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}")
+        return Found("certain", (sign,), "proved") if proves else Found("likely", (sign,))
     return Out(f"the reply says something else: {reply[:60]}")
 
 
@@ -213,11 +238,9 @@ def refused(view: View) -> Said:
     greeted = view.phase in ("connect", "greeting")
     if view.phase == "ehlo" or not (greeted or view.case.observed.broken.kind == "reply"):
         return None  # a client goes on with HELO
-    others = (TIRED, CLOSING, FULL, GREY) if CONTENT.match(reply) else (TIRED, CLOSING, FULL, GREY, MILTER)
-    if not reply or any(words.search(reply) for words in others):
+    if not reply or any(words.search(reply) for words in SAID):
         return None
-    sure: Confidence = "possible" if BOX.search(reply) else "likely"
-    return Found(sure, (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
+    return Found("likely", (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
 
 
 def gateway(view: View) -> Said:

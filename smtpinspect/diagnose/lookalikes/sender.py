@@ -18,16 +18,10 @@ from smtpinspect.simulate.observed import STEPS
 OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
 
 
-def _waits(view: View) -> Said:
+def _waits(view: View) -> bool:
     """Is the server alive, does it have everything, and does the client wait for its reply?"""
     way = view.wire.client
-    if view.phase not in IN_TEXT:
-        return Out("no text of a mail was being sent")
-    if not view.waiting:
-        return None
-    if any(not way.has(p.at or 0, p.end or 0) for p in view.waiting):
-        return Out("the server did not acknowledge all that the client sent")
-    return None
+    return view.phase in IN_TEXT and all(way.has(p.at or 0, p.end or 0) for p in view.waiting)
 
 
 def strict_end(view: View) -> Said:
@@ -42,19 +36,15 @@ def missing_crlf(view: View) -> Said:
 
 
 def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
-    blocked = _waits(view)
-    if blocked is not None:
-        return blocked
-    mail = view.case.transaction
-    if mail is not None and mail.reply is not None:
-        return Out("the server answered the end of the text")
+    if view.case.transaction is not None and view.case.transaction.complete:
+        return Out("the text ended with CR LF . CR LF")
     tail = view.tail(5)
-    if tail is None:
+    if tail is None or not view.waiting or not _waits(view):
         return None
     if tail == END_MARK:
         return Out("the text ended with CR LF . CR LF", (Sign(view.waiting[-1].number, "CR LF . CR LF"),))
     if not wrong(tail):
-        return Out("the text did not end with a dot")
+        return None if tail.upper().endswith((b"QUIT\r\n"[-5:], b"RSET\r\n"[-5:])) else Out("no final dot was sent")
     last, until = view.waiting[-1], view.last_word.ns
     if until - last.ns < STALLED_NS:
         return None

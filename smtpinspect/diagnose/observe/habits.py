@@ -87,7 +87,7 @@ def off_by(packet: Packet, before: Habits) -> int:
 
 
 def anyones(packet: Packet) -> bool:
-    """May any kernel have sent this RST, knowing nothing of the connection? Whoever copies a TTL can write it too."""
+    """May any kernel have sent this RST, that knows no such connection? So may a box that copies a TTL."""
     return bool(packet.flags & RST) and packet.field == 0 and not _stamped(packet)
 
 

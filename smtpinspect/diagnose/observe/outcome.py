@@ -108,7 +108,7 @@ def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
 
 
 def _number(case: Case, mail: Mail, said: Dialogue) -> int:
-    """Which mail of the dialogue it is; that counts by lengths those that a snap length hides: the last one is."""
+    """Which mail of the dialogue it is; of packets that were cut the dialogue may count more: then the last one."""
     cut = "snaplen" in mail.confidence and _is_last(case)
     return max(mail.tx_id, sum(step.verb == "MAIL" for step in said.steps) - 1) if cut else mail.tx_id
 

@@ -192,13 +192,13 @@ _ANSWERED: Final = (
 _REFUSED: Final = _cause("refused", "look-alike", "the server itself refuses it")
 # What a code says beside (RFC 5321 4.2.3); others say nothing more.
 _CODES: Final[Mapping[str, Cause]] = {
-    "421": _cause("server-gone", "look-alike", "the server is too busy, or is being stopped"),
+    "421": _cause("busy", "look-alike", "the server is too busy, or is being stopped"),
     "450": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
     "451": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
     "452": _cause("full-disk", "look-alike", "no room at the receiver, or too many recipients"),
     "552": _cause("full-disk", "look-alike", "the mailbox is full, or the mail too large"),
 }
-_MILTER: Final = _cause("milter", "look-alike", "a filter of the receiver refuses")
+_FILTERED: Final = _cause("filter-refuses", "look-alike", "a filter refuses, at the receiver or before it")
 _UNKNOWN_COMMAND: Final = ("500", "502")  # what a box that lets no such command pass says, or makes the server say
 # What looks alike, seen by the sender. A receiver that waited for text, or saw the other side go, was neither slow nor
 # down: of these it has its own.
@@ -250,7 +250,7 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
     if broken == ("reply",):
         cannot.append("whether the server itself gave this reply, or a box in its place")
         ask.append("is this reply in your log for {message}? no: a box between us gave it")
-        known = [_REFUSED] + ([_CODES[code]] if code in _CODES else []) + ([_MILTER] if at & _END else [])
+        known = [_REFUSED] + ([_CODES[code]] if code in _CODES else []) + ([_FILTERED] if at & _END else [])
         if at & _END and code == "552":
             rules = _ANSWERED
         elif at & (_HANDSHAKE | _ENVELOPE) and code in _UNKNOWN_COMMAND:

@@ -16,7 +16,8 @@ from typing import Final
 
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Diagnosis, Moment, Remedy
 from smtpinspect.report import diagnose_words as words
-from smtpinspect.report.diagnose_words import Block, Place
+from smtpinspect.report.diagnose_places import Place, fits, places
+from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
 from smtpinspect.report.terminal import clock, count, safe
