@@ -371,10 +371,10 @@ def test_a_damaged_capture_ends_too_early() -> None:
     assert said(judged(stops(), cut=20), "capture-stopped") == "certain"
 
 
-def test_a_short_snap_length_is_told() -> None:
+def test_a_short_snap_length_hides_octets_and_loses_no_packet() -> None:
     told = judged(small_lost(), snaplen=120)
-    assert said(told, "capture-gaps") == "possible"
-    assert "snap length" in told["capture-gaps"].evidence[0].text  # type: ignore[union-attr]
+    assert said(told, "capture-gaps") == "ruled out"
+    assert "snap length" in told["capture-gaps"].text  # type: ignore[union-attr]
 
 
 def test_certain_means_proved() -> None:

@@ -58,14 +58,10 @@ def _unseen(way: Way) -> int:
 
 
 def gaps(view: View) -> Said:
-    """Packets are missing from the capture that did arrive, since they were acknowledged; or their ends are."""
+    """Packets are missing from the capture that did arrive, since they were acknowledged."""
     wire = view.wire
     if not wire.packets:
         return None
-    cut = next((p for p in wire.packets if len(p.payload) < p.length), None)
-    if cut is not None and not view.left_out:
-        text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} octets of this packet (snap length)"
-        return Found("possible", (Sign(cut.number, text),))
     sides = {p.by_client for p in wire.packets}
     if view.left_out:
         return None
@@ -73,4 +69,8 @@ def gaps(view: View) -> Said:
     if len(sides) > 1 and missing:
         text = f"{missing:,} octets were acknowledged that the capture does not hold: it lost packets"
         return Found("likely", (Sign(None, text),))
+    cut = next((p for p in wire.packets if len(p.payload) < p.length), None)
+    if cut is not None:  # the ends of packets are missing, not packets
+        text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} octets of this packet, and TCP's numbers"
+        return Out("what was acknowledged is known, though packets were cut (snap length)", (Sign(cut.number, text),))
     return Out("the capture holds every octet that was acknowledged")

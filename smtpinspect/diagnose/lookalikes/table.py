@@ -198,8 +198,8 @@ TABLE: Final = (
         "packets of both sides are there", "RFC 9293 3.4",
     ),
     LookAlike(
-        "capture-gaps", "the capture lost packets, or their ends", captured.gaps, (_WHOLE,),
-        "every octet that was acknowledged is there", "tcpdump(1), -s and 'packets dropped by kernel'",
+        "capture-gaps", "the capture lost packets", captured.gaps, (_WHOLE,),
+        "every octet that was acknowledged is there", "tcpdump(1), 'packets dropped by kernel'",
     ),
 )  # fmt: skip
 NAMES: Final = tuple(row.name for row in TABLE)
