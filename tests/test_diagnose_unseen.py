@@ -96,6 +96,22 @@ def test_a_text_that_was_acknowledged_waits_for_its_reply() -> None:
     assert names(case_of(silent())) >= OF_REPLIES
 
 
+def test_a_server_that_closes_or_goes_on_without_a_reply_never_sent_one() -> None:
+    alive = Connection().envelope().say("C", PLAIN, acked=True).wait(30).close("C")
+    closes = Connection().envelope().say("C", PLAIN, acked=True).close("S")
+    for made in (alive, closes):
+        case = case_of(made)
+        assert not names(case) & OF_REPLIES
+        assert "unknown-filter" in names(case)
+
+
+def test_behind_a_forged_rst_the_reply_is_there() -> None:
+    made = Connection().envelope().say("C", PLAIN, acked=True).reset("S", ttl=250)
+    case = case_of(made.ack("S").say("S", b"250 2.0.0 Ok\r\n"))
+    assert case.observed.outcome == "accepted"
+    assert not names(case) & OF_REPLIES
+
+
 def test_a_command_that_was_sent_again_may_have_had_its_reply_cut() -> None:
     assert names(case_of(command_lost())) >= OF_REPLIES
 
@@ -232,6 +248,28 @@ def test_nobody_says_which_direction_was_cut_where_the_receiver_hears_nothing() 
     case = case_of(nothing_of_the_text(), taken="receiver")
     told = next(cause for cause in case.causes if cause.kind == "unknown-filter")
     assert "either direction" in told.evidence[0].text
+
+
+def test_what_was_not_acknowledged_may_have_arrived() -> None:
+    for made in (Connection().cut(PLAIN), Connection().cut(EIGHT_BIT)):
+        told = " ".join(sign.text for cause in case_of(made).causes for sign in cause.evidence)
+        assert "acknowledged" in told
+        assert "come through" not in told
+        assert "came through" not in told
+
+
+def test_a_number_behind_octets_that_never_came_proves_them_cut() -> None:
+    made = Connection(ttl=64, client_ttl=57).envelope()
+    at = made.sent["C"]
+    case = case_of(made.say("C", PLAIN, arrives=False, seen=False).ack("C").wait(5).ack("C"))
+    seen = case.observed
+    assert (seen.phase, seen.broken.kind, seen.broken.by, seen.broken.at) == ("databody", "drop", "middlebox", at)
+    assert f"octets {at:,} to {at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
+
+
+def test_where_the_capture_just_ends_nobody_says_that_it_was_cut() -> None:
+    case = case_of(Connection().envelope())
+    assert str(words.headline(case)) == "NOT KNOWN: the capture ends at the first segment of the message"
 
 
 # ---- how it is written

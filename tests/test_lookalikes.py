@@ -9,6 +9,13 @@ from contextlib import suppress
 import pytest
 
 from kit import capture
+from kit.breaks import (
+    closed_by_a_late_route,
+    narrow,
+    often_lost,
+    told_that_it_was_too_many,
+    waited_for_text,
+)
 from kit.broken import Connection, message
 from kit.wire import START, V4, Ends, Packet
 from smtpinspect.diagnose import lookalikes
@@ -247,10 +254,10 @@ def outage(others: int) -> list[Connection]:
     return made
 
 
-def dead(others: int) -> list[Connection]:
+def dead(others: int, tries: int = 4) -> list[Connection]:
     """Behind it SYNs of others get no answer."""
     ports = range(40_200, 40_200 + others)
-    return [small_lost(), *(syns(4, ends=Ends(client_port=port), start=START + 30) for port in ports)]
+    return [small_lost(), *(syns(tries, ends=Ends(client_port=port), start=START + 30) for port in ports)]
 
 
 def meanwhile() -> list[Connection]:
@@ -265,6 +272,19 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("path-mtu", "ruled out", small_lost),
     ("path-mtu", "ruled out", large_then_small_lost),
     ("path-mtu", "possible", lambda: text_lost(1800, tail_passes=True)),
+    ("path-mtu", "unlikely", narrow),
+    ("path-mtu", "possible", lambda: told_that_it_was_too_many(twice=True)),
+    ("path-mtu", "nothing", lambda: waited_for_text(at_receiver=True)),
+    ("path-mtu", "ruled out", lambda: waited_for_text(at_receiver=True, complete=True)),
+    ("loss", "ruled out", lambda: told_that_it_was_too_many(twice=True)),
+    ("loss", "possible", lambda: told_that_it_was_too_many(twice=False)),
+    ("loss", "likely", often_lost),
+    ("idle-timeout", "ruled out", lambda: waited_for_text(at_receiver=True)),
+    ("idle-timeout", "ruled out", lambda: waited_for_text(at_receiver=False)),
+    ("idle-timeout", "likely", lambda: waited_for_text(at_receiver=True, complete=True)),
+    ("server-gone", "possible", closed_by_a_late_route),
+    ("filter-refuses", "ruled out", lambda: refused(b"550 5.1.7 <virus@spam.example>: sender unknown\r\n")),
+    ("slow-scanner", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("zero-window", "certain", lambda: shut(40)),
     ("zero-window", "ruled out", lambda: shut(4, reopens=True)),
     ("zero-window", "ruled out", small_lost),
@@ -292,7 +312,8 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("strict-end", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("strict-end", "nothing", lambda: syns(4)),
     ("slow-scanner", "nothing", lambda: syns(4)),
-    ("outage", "possible", lambda: dead(1)),
+    ("outage", "possible", lambda: dead(1, tries=2)),
+    ("outage", "likely", lambda: dead(1)),
     ("outage", "likely", lambda: dead(2)),
     ("milter", "likely", lambda: refused(b"451 4.7.1 Service unavailable - try again later\r\n")),
     ("milter", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),

@@ -40,6 +40,7 @@ AWAITED: Final = {
     "datamid": "no reply to the message",
     "dotreply": "no reply to the final dot",
 }
+GATEWAY: Final = "gateway-virus"
 ARRIVED: Final = "MAY HAVE BEEN DELIVERED"
 UNLEARNT: Final = "the server took it, the sender never learnt; retries make duplicates"
 SNAPPED: Final = "packets were cut when they were captured; capture with -s 0"
@@ -111,9 +112,13 @@ def _alike(case: Case) -> tuple[object, ...]:
 def headline(case: Case) -> Headline:
     """What became of this mail, and whether the firewall's own log says why."""
     head = _became(case)
-    if any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes):
+    if _confirmed(case):
         return head._replace(text=f"{head.text}; CONFIRMED by the firewall's log".removeprefix("; "))
     return head
+
+
+def _confirmed(case: Case) -> bool:
+    return any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes)
 
 
 def _became(case: Case) -> Headline:
@@ -131,10 +136,17 @@ def _became(case: Case) -> Headline:
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         box = f"a box {between(case)}" if between(case) else "a box on the way"
-        who = f"{box}, not the server," if seen.broken.by == "middlebox" else "the server"
-        return Headline(word, f"{who} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip(), 2)
+        code = excerpt(seen.reply[:3].encode())
+        boxes = [cause for cause in case.causes if cause.kind == "rule" or cause.cause == GATEWAY]
+        by_box = seen.broken.by == "middlebox" or _confirmed(case)
+        if boxes and not by_box:
+            return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
+        who = f"{box}, not the server," if by_box else "the server"
+        return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
+    if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
+        return Headline("NOT KNOWN", f"the capture ends {at}".rstrip(), 1)
     if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
         why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
         return Headline("NOT KNOWN", why, 1)
@@ -204,7 +216,7 @@ def where(case: Case) -> str:
     if seen.phase in ("databody", "datamid") and mail is not None and mail.text_at is not None:
         lost = seen.broken.at if seen.broken.at is not None else seen.octets_acknowledged
         into = lost - mail.text_at
-        if into >= 0:
+        if into > 0 or (into == 0 and seen.broken.at is not None):
             blank = mail.text.find(b"\r\n\r\n")
             part = "headers" if blank < 0 or into < blank else "body"
             at = f"inside the message {part}, from its byte {into:,} on"

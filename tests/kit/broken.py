@@ -33,9 +33,11 @@ class Connection:
     """Both ends, and a clock that only goes on when it is told to; `packets` is what the capture holds."""
 
     def __init__(
-        self, ends: Ends = V4, *, start: float = START, mss: int = 1460, ttl: int = 57, options: bytes = SACK_OK
+        self, ends: Ends = V4, *, start: float = START, mss: int = 1460, ttl: int = 57, options: bytes = SACK_OK,
+        client_ttl: int = 64,
     ) -> None:
         self.ends, self.now, self.mss, self.ttl, self.options = ends, start, mss, ttl, options
+        self.client_ttl = client_ttl
         self.packets: list[Packet] = []
         self.sent: dict[Direction, int] = {"C": 0, "S": 0}  # octets
         self.got: dict[Direction, int] = {"C": 0, "S": 0}  # octets of the other side, without a hole
@@ -50,10 +52,10 @@ class Connection:
 
     def emit(
         self, side: Direction, flags: int, payload: bytes = b"", *, at: int | None = None, ttl: int | None = None,
-        cut: int = 0, seen: bool = True,
+        cut: int = 0, seen: bool = True, twice: tuple[int, int] | None = None,
     ) -> Connection:
-        """A packet as it is; `seen`: the capture has it."""
-        blocks = self.beyond[side][:3]
+        """A packet as it is; `seen`: the capture has it; `twice`: what it says to have got again (RFC 2883)."""
+        blocks = [*([twice] if twice else []), *self.beyond[side]][:3]
         options = SACK_OK if side == "C" else self.options
         if not flags & SYN:
             base = self.isn[other(side)] + 1
@@ -62,7 +64,7 @@ class Connection:
         seq = self.isn[side] + (0 if flags & SYN else 1 + (self.sent[side] if at is None else at))
         ack = self.isn[other(side)] + 1 + self.got[side] if flags & ACK else 0
         made = Segment(side, seq, ack, flags, payload, self.now, window=self.window[side], options=options, cut=cut)
-        made = replace(made, ttl=ttl if ttl is not None else self.ttl if side == "S" else 64)
+        made = replace(made, ttl=ttl if ttl is not None else self.ttl if side == "S" else self.client_ttl)
         if seen:
             self.packets.append(packet(made, self.ends, (len(self.packets) + 1) & 0xFFFF))
         self.now += 0.001

@@ -142,9 +142,8 @@ def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     if at + max(alert.length, 1) <= half.through:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
-    # an acknowledgement may have ridden on what was cut
-    heard = "was acknowledged here" if scene.side == "receiver" else "came through"
-    how = f"; nothing from octet {half.through:,} on {heard}"
+    # an acknowledgement may be what was cut, or have ridden on it
+    how = f"; nothing from octet {half.through:,} on was acknowledged"
     if half.again:
         how += f", sent {half.again + 1} times"
     return Candidate(alert, look, place, (Sign(alert.packet, what + how),))

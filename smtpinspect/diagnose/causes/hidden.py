@@ -14,6 +14,7 @@ from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
+from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
@@ -95,6 +96,8 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
+    if case.observed.outcome == "accepted" or _unsaid(case, scene):
+        return  # the reply is in the capture, or never was on the way
     lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
     for row in _possible(rows, "reply", scene):
         if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
@@ -113,6 +116,16 @@ def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
     its reply may have carried the acknowledgement."""
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
+
+
+def _unsaid(case: Case, scene: Scene) -> bool:
+    """Does the server, when it or the client closes, count no more octets than came by? Then it had not replied."""
+    broken = case.observed.broken
+    if broken.by != "server" or case.trace is None:
+        return False
+    closers = [p.number for p in case.trace.packets if p.flags & (FIN | RST)]
+    told = (p.at for p in case.trace.packets if not p.by_client and p.number >= min(closers, default=p.number + 1))
+    return scene.server.sent in told
 
 
 def _begun(case: Case, lost: Difference) -> int:

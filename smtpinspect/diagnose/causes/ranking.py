@@ -213,18 +213,24 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
     text = "nothing in the capture tells against it"
     if scene is not None and scene.client.lost:
         # an RST that acknowledges them may be forged
-        how = "were under way when it was reset" if scene.kind == "rst" else "did not come through"
+        how = "were under way when it was reset" if scene.kind == "rst" else _gone(case, "client")
         text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream {how}"
     elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
         text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
-        how = "were not acknowledged here" if scene.side == "receiver" else "did not come through"
+        how = _gone(case, "server")
         text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream {how}"
     elif scene is not None and scene.kind == "reply":
         text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
     sign = Sign(scene.packet if scene is not None else None, text)
     return Cause(UNKNOWN, "unknown-filter", "unlikely" if sure else "possible", "a filter we do not know", (sign,))
+
+
+def _gone(case: Case, direction: str) -> str:
+    """Another point of the path shows what did not arrive; else their acknowledgement may be what was cut."""
+    known = any(one.kind in ("dropped", "withheld") and one.direction == direction for one in case.differences)
+    return "did not come through" if known else "were not acknowledged"
 
 
 def _passed(alert: Any) -> Against:

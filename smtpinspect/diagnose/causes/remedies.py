@@ -16,8 +16,10 @@ KEPT: Final = 6  # ways on the firewall
 
 
 def remedies(case: Case, rule: str, spec: str | Inspector) -> tuple[Remedy, ...]:
-    """The sender's first: the firewall may be another's."""
-    return (*changes(case, rule), *on_firewall(rule, spec, peer(case)))
+    """The sender's first: the firewall may be another's. To let the box say so is no help where it did."""
+    answered = case.observed.broken.kind == "reply"
+    on_box = on_firewall(rule, spec, peer(case))
+    return (*changes(case, rule), *(each for each in on_box if not (answered and "let the box say" in each.title)))
 
 
 def peer(case: Case) -> str:

@@ -9,18 +9,20 @@ from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed,
 from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import ACK, RST
+from smtpinspect.enforce.craft import ACK, FIN, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
 from smtpinspect.grammar.words import BROKEN
 from smtpinspect.simulate.clock import SECOND
 
 EVERY_PATH: Final = 1280  # octets that every path of IPv6 carries (RFC 8200 5) and nearly every tunnel of IPv4
+ANY_PATH: Final = 576  # and that no path of IPv4 in use is narrower than (RFC 791 3.1, RFC 1122 3.3.3)
 FEW: Final = 3  # segments that were lost and came through later: loss, not chance
 STEADY: Final = 4  # times that one segment was lost while no other was
 RATE: Final = 0.03  # of segments sent again: TCP suffers
 IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
 IDLE_LEAST_NS: Final = 10 * SECOND
 TOGETHER_NS: Final = 5 * SECOND
+AMID: Final = frozenset({"databody", "datamid"})  # phases
 LATER_NS: Final = 600 * SECOND  # behind an outage, the connections that count for it
 
 
@@ -38,8 +40,7 @@ def path_mtu(view: View) -> Said:
     way = wire.client
     hole = _hole(way)
     if not way.lost and hole is None:
-        near = view.case.observed.vantage.where not in ("receiver", "between")  # else large ones died before
-        return Out("every packet that the client sent was acknowledged") if way.sent and near else None
+        return _all_came(view, way) if way.sent else None
     if wire.merged:
         way = _unmerged(way)
     passed = max((p for p in way.firsts.values() if _first_try(way, p)), key=size_of, default=None)
@@ -49,8 +50,12 @@ def path_mtu(view: View) -> Said:
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost and not small:
         return None  # what was cut anew by the MSS was acknowledged
-    if not lost:
+    narrow = not lost
+    if narrow and max(map(size_of, small)) <= ANY_PATH:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
+    if narrow:
+        lost = [p for p in small if size_of(p) > ANY_PATH]
+        small = [p for p in small if size_of(p) <= ANY_PATH]
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
         text = f"a packet of {size_of(passed):,} octets was acknowledged, as large as the lost one"
         return Out(text, (Sign(passed.number, text),))
@@ -64,6 +69,9 @@ def path_mtu(view: View) -> Said:
             return Out(text, (Sign(behind[0].number, text),))
     told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
     told += f"the first sent {way.tries[lost[0].at or 0]} times"
+    if narrow:
+        told += f"; against it: nearly every way carries {EVERY_PATH:,} octets"
+        return Found("unlikely", (Sign(lost[0].number, told), *([through] if through is not None else [])))
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
     signs = Sign(lost[0].number, told), through
@@ -88,17 +96,35 @@ def _unmerged(way: Way) -> Way:
 def _hole(way: Way) -> tuple[int, int] | None:
     """Octets that the capture does not hold and the receiver did not get, with something behind them that it did."""
     later = [p.at for p in (*way.sent, *way.closing) if p.at is not None and p.at > way.acked >= 0]
+    if not later and way.reach is not None and way.reach.at is not None and way.reach.at > way.end == way.acked:
+        return way.acked, way.reach.at
     start = min(later, default=-1)
     return (way.acked, start) if start > way.acked and way.acked not in way.firsts else None
+
+
+def _all_came(view: View, way: Way) -> Said:
+    """Nothing that was seen of the client was lost. Behind the place where large packets die nobody sees that there
+    were any: there its FIN, or the end of its text, shows that nothing is missing."""
+    if view.case.observed.vantage.where == "sender":
+        return Out("every packet that the client sent was acknowledged")
+    end = view.text_end
+    if (end is not None and way.acked >= end) or any(p.flags & FIN and p.at == way.end for p in way.closing):
+        return Out("all that the client sent came, and was acknowledged")
+    return None
 
 
 def _unseen(view: View, way: Way, hole: tuple[int, int], passed: Packet | None) -> Said:
     """Seen at the receiver: large packets are missing, what lay behind them came."""
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
-    if octets + 40 <= max(EVERY_PATH, largest):
+    if octets + 40 <= max(ANY_PATH, largest):
         return Out(f"the {octets:,} octets that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
+    if not behind and way.reach is not None:
+        told = f"by this packet the client had sent octets {hole[0]:,} to {hole[1] - 1:,}, which never came here"
+        return Found("possible" if octets + 40 > EVERY_PATH else "unlikely", (Sign(way.reach.number, told),))
+    if octets + 40 <= EVERY_PATH:
+        return Out(f"the {octets:,} octets that are missing are not many", ())
     wide = max((size_of(p) for p in behind), default=0)
     if wide > min(octets + 40, 1280):
         return Out(f"a packet of {wide:,} octets came through behind the missing ones", ())
@@ -141,10 +167,13 @@ def loss(view: View) -> Said:
     if not sent:
         return None
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
-    if len(came) >= FEW and max(repeats, len(came)) >= RATE * sent:
+    again = {p.number for p in came}
+    times = sum(way.tries[at] - 1 for way in ways for at in way.repeated if way.firsts[at].number in again)
+    often = len(came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
+    if (len(came) >= FEW or often) and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
         text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
-        strong = both or len(came) >= 2 * FEW
+        strong = both or often or len(came) >= 2 * FEW
         return Found("likely" if strong else "possible", (Sign(came[0].number, text),))
     tries = max((way.tries.get(p.at or 0, 0) for way in ways for p in way.lost), default=0)
     if came and view.case.observed.broken.kind == "drop":
@@ -152,7 +181,10 @@ def loss(view: View) -> Said:
     if tries >= STEADY and lost:
         others = sent - repeats - len(lost)
         return Out(f"one segment was lost {tries} times, and none of the {others:,} before it", _signs(lost[:1]))
-    return Out("nothing had to be sent again") if not lost and not came else None
+    if lost or came:
+        return None
+    spurious = any(way.spurious(at) for way in ways for at in way.repeated)
+    return Out("what was sent again had arrived before (D-SACK)" if spurious else "nothing had to be sent again")
 
 
 def _unheard(wire: Wire, p: Packet) -> bool:
@@ -183,9 +215,20 @@ def idle(view: View) -> Said:
     gap = _gap_before(view, first)
     if gap < IDLE_LEAST_NS:
         return Out(f"no silence before the break was longer than {seconds(min(gap, longest))}")
+    where = view.case.observed.vantage.where
+    if where == ("receiver" if first.by_client else "sender"):
+        return Out(f"the packet behind the silence of {seconds(gap)} came through", (Sign(first.number, ""),))
+    if not first.by_client and _amid_text(view):
+        return Out("it was the client's turn, amid its text: the silence is what the break looks like here")
     text = f"after {seconds(gap)} without a packet nothing is answered any more"
     data = first.length > 0
     return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
+
+
+def _amid_text(view: View) -> bool:
+    """Was the text asked for, and has it not ended? No client pauses there."""
+    mail = view.case.transaction
+    return view.phase in AMID or (mail is not None and mail.text_at is not None and not mail.complete)
 
 
 def _gap_before(view: View, p: Packet | None) -> int:
@@ -220,7 +263,8 @@ def outage(view: View) -> Said:
         texts.append(Sign(syns[0].syns[0].number, told))
     if not texts:
         return None
-    return Found("likely" if len(fell) + len(syns) > 1 else "possible", tuple(texts))
+    several = len(fell) + len(syns) > 1 or any(len(each.syns) >= FEW for each in syns)
+    return Found("likely" if several else "possible", tuple(texts))
 
 
 def _unanswered(wire: Wire) -> list[Packet]:

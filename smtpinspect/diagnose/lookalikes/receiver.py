@@ -51,6 +51,7 @@ BOX: Final = re.compile(
     rf"^552\b(?!.*(?:\b5\.2\.2\b|\b5\.3\.4\b|full|quota|size|exceed|storage))|{GATEWAY.pattern}", re.I | re.S
 )
 
+ADDRESS: Final = re.compile(r"<[^<>]*>|[^\s<>()]+@[^\s<>()]+")
 
 SAID: Final = (FULL, MILTER, FILTER, BUSY, GREY, BOX, CLOSING, WAITED)  # what has a row of its own, or none
 
@@ -91,6 +92,8 @@ def slow_scanner(view: View) -> Said:
         return Out("the server never acknowledged the end of the text")
     taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
     closed = view.gave_up
+    if closed is None and view.case.observed.broken.kind == "reply":
+        return Out("a reply came")
     if wire.server.lost and (closed is None or wire.server.lost[0].ns < closed.ns):
         reply = wire.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
@@ -131,7 +134,9 @@ def server_gone(view: View) -> Said:
         return _silent(view)
     if not wire.greeted:
         return None
-    if seen.broken.by == "middlebox" or _foreign(view, ended):
+    if seen.broken.packet != ended.number and seen.broken.kind == "drop":
+        return Out("it closed when it had waited")
+    if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(view, ended)):
         why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
         return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
@@ -190,6 +195,11 @@ def _reply(view: View) -> str:
     return view.case.observed.reply if view.case.observed.reply[:1] in ("4", "5") else ""
 
 
+def _says(words: re.Pattern[str], reply: str) -> bool:
+    """Does the reply say so itself, and not an address that it quotes?"""
+    return bool(words.search(ADDRESS.sub("", reply)))
+
+
 def full_disk(view: View) -> Said:
     """No room for the mail: 452, 431, 4.3.1."""
     return _by_text(view, FULL)
@@ -203,7 +213,7 @@ def milter(view: View) -> Said:
 def filter_refuses(view: View) -> Said:
     """A filter refuses; its words do not prove where it stands."""
     reply = _reply(view)
-    if reply and BOX.search(reply):
+    if reply and _says(BOX, reply):
         text = f"it was refused; by the server, or by a box in its name: {reply[:80]}"
         return Found("possible", (Sign(_said_in(view, reply), text),))
     return _by_text(view, FILTER, proves=False)
@@ -224,9 +234,9 @@ def _by_text(view: View, words: re.Pattern[str], *, proves: bool = True) -> Said
     reply = _reply(view)
     if not reply:
         return Out("the server never said 4xx or 5xx") if view.wire.packets else None
-    if BOX.search(reply):
+    if _says(BOX, reply):
         return None
-    if words.search(reply):
+    if _says(words, reply):
         sign = Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}")
         return Found("certain", (sign,), "proved") if proves else Found("likely", (sign,))
     return Out(f"the reply says something else: {reply[:60]}")
@@ -238,7 +248,7 @@ def refused(view: View) -> Said:
     greeted = view.phase in ("connect", "greeting")
     if view.phase == "ehlo" or not (greeted or view.case.observed.broken.kind == "reply"):
         return None  # a client goes on with HELO
-    if not reply or any(words.search(reply) for words in SAID):
+    if not reply or any(_says(words, reply) for words in SAID):
         return None
     return Found("likely", (Sign(_said_in(view, reply), f"the server refuses: {reply[:80]}"),))
 
@@ -248,7 +258,7 @@ def gateway(view: View) -> Said:
     reply = _reply(view)
     if not reply:
         return Out("the server never said 4xx or 5xx") if view.wire.packets else None
-    if not GATEWAY.search(reply):
+    if not _says(GATEWAY, reply):
         return Out(f"the reply says something else: {reply[:60]}")
     return Found("possible", (Sign(_said_in(view, reply), f"the reply's words are a gateway's: {reply[:80]}"),))
 

@@ -32,6 +32,8 @@ class Way:
     tries: dict[int, int] = field(default_factory=dict)  # and how often something began there
     repeated: set[int] = field(default_factory=set)  # where something began that had been sent before
     late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
+    twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
+    reach: Packet | None = None  # without octets, and it counts more of them than came by: they were sent before it
 
     def has(self, at: int, end: int) -> bool:
         """Did the other side tell that it has these octets?"""
@@ -42,10 +44,19 @@ class Way:
         """What was sent and never acknowledged, each once."""
         return [p for at, p in sorted(self.firsts.items()) if not self.has(at, at + p.length)]
 
+    def spurious(self, at: int) -> bool:
+        """Had the first copy arrived, as the others were told to be too many (RFC 2883)?"""
+        end = at + self.firsts[at].length
+        told = sum(left <= at and end <= right for left, right in self.twice)
+        return 0 < self.tries[at] - 1 <= told
+
     @property
     def recovered(self) -> list[Packet]:
         """What came through when it was sent again; seen behind the loss, what came late."""
-        again = [self.firsts[at] for at in sorted(self.repeated) if self.has(at, at + self.firsts[at].length)]
+        again = [
+            self.firsts[at] for at in sorted(self.repeated)
+            if self.has(at, at + self.firsts[at].length) and not self.spurious(at)
+        ]  # fmt: skip
         return sorted({p.number: p for p in (*again, *self.late)}.values(), key=lambda p: p.number)
 
 
@@ -102,6 +113,9 @@ def measure(trace: Trace) -> Wire:
         if p.acks is not None and p.number in own and acknowledges(p):
             theirs.acked = max(theirs.acked, p.acks)
             _sacked(p, theirs)
+        beyond = p.at is not None and p.at > mine.end and not mine.closing
+        if beyond and not p.length and p.number in own and not p.flags & (FIN | RST):
+            mine.reach = p
         if p.length and p.at is not None and not p.flags & RST:
             if p.length == 1 and p.at + 1 == mine.end and p.at < mine.acked:
                 continue  # a keep-alive
@@ -126,8 +140,10 @@ def _sacked(p: Packet, way: Way) -> None:
         for at in range(0, len(value) - 7, 8) if kind == _SACK else ():
             left = (int.from_bytes(value[at : at + 4], "big") - raw) % _MODULUS
             right = (int.from_bytes(value[at + 4 : at + 8], "big") - raw) % _MODULUS
-            if left < right < _MODULUS // 2 and len(way.sacked) < _BLOCKS:  # a D-SACK lies below
+            if left < right < _MODULUS // 2 and len(way.sacked) < _BLOCKS:
                 way.sacked.append((p.acks + left, p.acks + right))
+            elif at == 0 and left > _MODULUS // 2 and len(way.twice) < _BLOCKS:  # RFC 2883 4: it lies below
+                way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
 
 
 def _raw_ack(ip: bytes) -> int | None:

@@ -88,8 +88,8 @@ def ending(packets: Sequence[Packet], said: Dialogue, where: Where = "unknown") 
     flow = _Flow(packets, said)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
-    made = _forged(flow, where) or _no_connection(flow, where) or _lost(flow, where) or _silent(flow)
-    made = made or _closed(flow) or _idle(flow) or Ending(Break())
+    made = _forged(flow, where) or _no_connection(flow, where) or _lost(flow, where) or _never_came(flow)
+    made = made or _silent(flow) or _closed(flow) or _idle(flow) or Ending(Break())
     return made._replace(acked=flow.acked[True], heard=flow.acked[False])
 
 
@@ -184,7 +184,8 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
-    place = _place_lost(flow, by_client, where)
+    # what is seen to be sent again and again is on the far side of what stops it
+    place = _place_lost(flow, by_client, "receiver" if where == "unknown" and not by_client else where)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, flow) if heard is not None and not alive else 0.0)
     return Ending(Break("drop", by, number, place.at, tuple(signs)), place, silence)
@@ -215,6 +216,20 @@ def _reply_lost(flow: _Flow, where: Where) -> Place:
                 phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)
     return unanswered(said)
+
+
+def _never_came(flow: _Flow) -> Ending | None:
+    """The client counts octets that did not come by, and nobody acknowledges them: its packet behind them did."""
+    sent = flow.said.sent[0]
+    if flow.parted.acknowledged(True) > sent or any(p.by_client and p.flags & FIN for p in flow.own):
+        return None
+    mine = (p for p in flow.of(True) if not p.length and not p.flags & (SYN | RST))
+    told = next((p for p in mine if p.at is not None and p.at > sent), None)
+    if told is None or told.at is None:
+        return None
+    text = f"by this packet the client had sent octets {sent:,} to {told.at - 1:,}, which never came here"
+    place = at_octet(flow.said, flow.all, sent)
+    return Ending(Break("drop", "middlebox", told.number, sent, (Sign(told.number, text),)), place, _since(told, flow))
 
 
 def _silent(flow: _Flow) -> Ending | None:

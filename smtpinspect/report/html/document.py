@@ -29,9 +29,8 @@ WAY: Final = 1_000  # units of a bar
 SIDES: Final = {"client": "client", "server": "server", "note": "note_"}
 FATES: Final = {"through": "through", "cut": "cut", "ends": "ends_", "forged": "forged"}
 DEGREES_SHOWN: Final = (("confirmed", "Confirmed", "by the firewall's own log"), ("fits", "Fits", "our emulation"))
-BOX: Final = "✕ cut here by a box on the way"
 FORGED: Final = "✕ a box on the way"
-LOST: Final = "✕ lost on the way"
+LOST: Final = "✕ never acknowledged"
 
 
 def document(
@@ -291,7 +290,7 @@ def _rung(case: Case, rung: Rung) -> Iterator[str]:
     if rung.fate == "forged":
         yield f'<span class="box">{FORGED}</span>'
     elif rung.fate == "cut":
-        yield f'<span class="box">{BOX if case.observed.broken.by == "middlebox" else LOST}</span>'
+        yield f'<span class="box">{_text(words.between(case, "✕ cut ") or LOST)}</span>'
     yield "</div></li>"
 
 
