@@ -15,17 +15,20 @@ IP packets: link headers, comments, names of interfaces and other protocols are
 gone, IP fragments are joined.
 
 kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
-          TTL, IP ids, flow labels, TCP options with their time stamps (which
-          tell a host's uptime); SMTP commands, keywords and reply codes; names
-          of known header fields, MIME types, charsets, encodings; file
-          extensions; times, days and years of dates, status codes; what of
-          attachments the rules go by (records of a ZIP, directory of a compound
-          file, headers and entry point of a program)
+          TTL, IP ids, flow labels, TCP's own options with their time stamps
+          (which tell a host's uptime); SMTP commands, keywords and reply codes,
+          wording of replies that mail servers share; names of known header
+          fields, MIME types, charsets, encodings; file extensions; dates of
+          header fields and greetings, status codes; what of attachments the
+          rules go by (records of a ZIP, directory of a compound file, headers,
+          imports and entry point of a program)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,
           by ones of the same length and the same classes of octets (letters,
-          digits, 8-bit), the same always by the same; also where they are
+          digits, 8-bit), the same always by the same; in names, addresses,
+          subjects and texts every word without exception; also where they are
           written as =53, %53 or &#83;, s p a c e d, in base64 or in UTF-16
+          (what is base64 by its look: by other base64)
 lost:     what TLS carries (zeros), what an archive's packed members hold: rules
           on an archive or a program inside of one fire no longer
 

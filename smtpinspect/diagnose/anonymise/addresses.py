@@ -39,16 +39,16 @@ class Addresses:
             return address
         return self._four(address) if len(address) == 4 else self._six(address)
 
-    def told(self, text: bytes) -> bytes:
-        """Another text of the same length for an address as text; the same when it is none."""
+    def told(self, text: bytes) -> bytes | None:
+        """Another text of the same length for an address as text; None when it is none."""
         lead = text[:5] if text[:5].lower() == b"ipv6:" else b""
         body = text[len(lead) :]
         if _CLOCK.fullmatch(body):
-            return text
+            return None
         try:
             address = ip_address(body.decode())
         except ValueError:
-            return text
+            return None
         made = self.binary(address.packed)
         if len(made) == 4:
             return lead + ".".join(map(str, made)).encode()

@@ -20,7 +20,9 @@ _RECORD: Final = re.compile(rb"PK(?:\x07\x08|\x03\x04|\x01\x02)")  # a member wi
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXTRAS: Final = frozenset((0x0001, 0x9901))  # ZIP64, and AES (WinZip), by which encryption is told
 _STUB: Final = 2 * limits.PACKER_PATTERN  # octets of a program from its entry point on
+_OFFICE: Final = re.compile(rb"(?:word|xl|ppt|docProps|customXml|_rels|\[Content_Types\])[/.]")
 _NAME: Final = re.compile(rb"[A-Za-z]{4,}")
+_WIDE: Final = re.compile(rb"(?:[\x20-\x7e]\0){3,}")  # what its resources tell of whose it is
 _BLOCK: Final = 65_535  # octets of a stored block (RFC 1951 3.2.4)
 
 
@@ -35,7 +37,7 @@ def file(octets: bytes, texts: Texts, depth: int = 0) -> bytes:
     elif octets.startswith(b"\x1f\x8b\x08"):
         made = _gzip(octets, texts)
     elif _is_text(octets):
-        made = b"".join(texts.line(line) for line in octets.splitlines(keepends=True))
+        made = b"".join(texts.free(line) for line in octets.splitlines(keepends=True))
     else:
         made = texts.noise(octets, len(octets))
     return made if len(made) == len(octets) else texts.noise(octets, len(octets))
@@ -83,9 +85,9 @@ def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
             n, extra, comment = struct.unpack_from("<HHH", octets, at + 28)
             out += octets[at : at + 46]
             at += 46
-            out += texts.line(octets[at : at + n])
+            out += _named(octets[at : at + n], texts)
             out += _extra(octets[at + n : at + n + extra])
-            out += texts.line(octets[at + n + extra : at + n + extra + comment])
+            out += texts.free(octets[at + n + extra : at + n + extra + comment])
             at += n + extra + comment
         elif mark == _END and at + 22 <= len(octets):
             out += octets[at : at + 22] + texts.noise(octets[at:], len(octets) - at - 22)
@@ -101,12 +103,17 @@ def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
     return bytes(out)
 
 
+def _named(name: bytes, texts: Texts) -> bytes:
+    """The name of a member: those of an office document's parts stay."""
+    return texts.line(name) if _OFFICE.match(name) else texts.file_name(name)
+
+
 def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) -> int:
     flags, method = struct.unpack_from("<HH", octets, at + 6)
     size, _, n, extra = struct.unpack_from("<IIHH", octets, at + 18)
     out += octets[at : at + 30]
     at += 30
-    out += texts.line(octets[at : at + n]) + _extra(octets[at + n : at + n + extra])
+    out += _named(octets[at : at + n], texts) + _extra(octets[at + n : at + n + extra])
     at += n + extra
     if flags & 8 and not size:
         behind = _RECORD.search(octets, at)
@@ -231,6 +238,7 @@ def _program(octets: bytes, texts: Texts) -> bytes:
             if imports and address <= imports < address + max(virtual, raw):
                 begin, behind = max(place + imports - address - limits.PE_IMPORTS, 0), place + imports - address
                 behind += limits.PE_IMPORTS
-                out[begin:behind] = _NAME.sub(lambda found: texts.word(found[0]), octets[begin:behind])
+                near = _NAME.sub(lambda found: texts.word(found[0]), octets[begin:behind])
+                out[begin:behind] = _WIDE.sub(lambda found: texts.free(found[0]), near)
     return bytes(out[: len(octets)])
 

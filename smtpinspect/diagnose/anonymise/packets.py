@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.anonymise import headers
 from smtpinspect.diagnose.anonymise.streams import Laid
 from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.enforce.craft import SYN
@@ -20,7 +21,6 @@ _MAGIC: Final = 0xA1B23C4D  # pcap with nanoseconds
 _RAW: Final = 101  # LINKTYPE_RAW
 _SNAPLEN: Final = 262_144
 _TRIED: Final = 8  # segments of a stream without SYN among which its first octet is looked for
-_NOP: Final = b"\x01"
 
 End = tuple[bytes, int]
 
@@ -143,26 +143,19 @@ def _anew(packet: _Packet, origins: dict[tuple[int, int], _Origin], laid: Laid, 
         syn = fields["flags"] & SYN
         at = origin.offset((fields["seq"] + bool(syn)) % WRAP) if origin else -1
         made = _payload(payload, at, packet, laid, texts)
-    before = bytearray(ip[:head])
-    begin, n = (12, 4) if four else (8, 16)
-    for place in (begin, begin + n):
-        before[place : place + n] = texts.addresses.binary(ip[place : place + n])
-    if four:
-        before[20:] = _NOP * (head - 20)
-        before[10:12] = bytes(2)
-        before[10:12] = (0xFFFF - _sum(bytes(before))).to_bytes(2, "big")
-    segment = bytearray(tcp[:size] + made)
+    before = headers.four(ip[:head], texts.addresses) if four else headers.six(ip[:head], texts.addresses)
+    segment = bytearray(headers.tcp(tcp[:size]) + made)
     whole = len(payload) == fields["payload_len"] and len(tcp) >= size
     if len(segment) >= 18 and whole:
-        segment[16:18] = _checksum(ip, tcp[: size + len(payload)], bytes(before), bytes(segment), four)
+        segment[16:18] = _checksum(ip, tcp[: size + len(payload)], before, bytes(segment), four)
     elif len(segment) >= 18:
         segment[16:18] = b"\0\0"
-    return bytes(before + segment)
+    return before + bytes(segment)
 
 
 def _payload(payload: bytes, at: int, packet: _Packet, laid: Laid, texts: Texts) -> bytes:
     """By stream offset, so that a repetition holds the same; where it held other octets, by these."""
-    unknown = bytes(len(payload)) if packet.conn in laid.encrypted else texts.line(payload)
+    unknown = bytes(len(payload)) if packet.conn in laid.encrypted else texts.free(payload)
     out = bytearray(unknown)
     if at < 0:
         return bytes(out)
@@ -181,20 +174,12 @@ def _payload(payload: bytes, at: int, packet: _Packet, laid: Laid, texts: Texts)
 def _checksum(ip: bytes, tcp: bytes, head: bytes, segment: bytes, four: bool) -> bytes:
     """Right where it was right; else as wrong as it was."""
     zeroed = tcp[:16] + b"\0\0" + tcp[18:]
-    right = 0xFFFF - _sum(_pseudo(ip, len(tcp), four) + zeroed)
+    right = 0xFFFF - headers.ones_sum(_pseudo(ip, len(tcp), four) + zeroed)
     told = int.from_bytes(tcp[16:18], "big")
     wrong = (told - right) % 0xFFFF
-    now = 0xFFFF - _sum(_pseudo(head, len(segment), four) + bytes(segment[:16]) + b"\0\0" + bytes(segment[18:]))
+    now = 0xFFFF - headers.ones_sum(_pseudo(head, len(segment), four) + segment[:16] + b"\0\0" + segment[18:])
     return ((now + wrong) % 0xFFFF if wrong else now).to_bytes(2, "big")
 
 
 def _pseudo(ip: bytes, n: int, four: bool) -> bytes:
     return (ip[12:20] if four else ip[8:40]) + n.to_bytes(4, "big") + b"\0\0\0\x06"
-
-
-def _sum(octets: bytes) -> int:
-    """The ones' complement sum of 16-bit words (RFC 1071)."""
-    if len(octets) % 2:
-        octets += b"\0"
-    rest = int.from_bytes(octets, "big") % 0xFFFF
-    return rest or (0xFFFF if any(octets) else 0)

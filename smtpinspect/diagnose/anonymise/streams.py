@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.views import Flow, TapeSink
 from smtpinspect.diagnose.anonymise import prefaces
 from smtpinspect.diagnose.anonymise.files import file
+from smtpinspect.diagnose.anonymise.places import Places
 from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.diagnose.anonymise.words import KEPT
 from smtpinspect.engine import Engine, Run
@@ -33,10 +34,9 @@ _ANSWER: Final = re.compile(rb"()([A-Za-z0-9+/]{2,}={0,2})[ \t]*\r?\n")
 _BDAT: Final = re.compile(rb"BDAT (\d{1,18})(?: +LAST)?[ \t]*\r?\n", re.IGNORECASE)
 # A SOCKS proxy's answers before the greeting (RFC 1928 3 to 6); the address in the last one is its own.
 _SOCKS: Final = re.compile(rb"(?s:((?:\x05[\0\x02]|\x01\0)*(?:\x05\0\0\x01|\0\x5a))(.{6}))(?=220[ -])")
+_TLS: Final = re.compile(rb"[\x14-\x17](?:\Z|\x03(?:\Z|[\0-\4]))")  # the head of a record (RFC 8446 5.1)
 _WORD_END: Final = re.compile(rb".*[^A-Za-z0-9\x80-\xff+/=]", re.DOTALL)
 _SOCKS_MOST: Final = 64
-# Header fields with tags of one letter (RFC 6376 3.5, RFC 8617 4.1, RFC 4870 3.3).
-_SIGNED: Final = re.compile(rb"(?:[\w-]*DKIM-Signature|ARC-[\w-]+|DomainKey-Signature)[ \t]*:", re.IGNORECASE)
 
 Emit = Callable[[int, bytes, bytes], None]  # stream offset, octets as they were, as they are now
 
@@ -46,6 +46,7 @@ class Stream:
 
     def __init__(self, texts: Texts, emit: Emit, *, replies: bool) -> None:
         self._texts, self._emit, self._replies = texts, emit, replies
+        self._places = Places(texts, replies=replies)
         self.have = 0  # offset behind what came
         self._at = 0  # and behind what went
         self._buffer = bytearray()
@@ -53,7 +54,6 @@ class Stream:
         self._size = 0
         self._uu = False
         self._inside = False  # a line that goes on
-        self._tags = False  # within such a header field
         self._auth = False  # the next line may answer a 334
         self._chunk = 0  # octets of a BDAT that are to come
         self._tls: _Records | None = None
@@ -68,6 +68,10 @@ class Stream:
             self._put(octets, self._tls.emptied(octets))
             return
         self._buffer += octets
+        if not self._at and _TLS.match(self._buffer):
+            if len(self._buffer) > 2:
+                self.encrypted()
+            return
         if self._replies and not self._at and self._buffer.startswith((b"\0", b"\5")):
             if (found := _SOCKS.match(self._buffer)) is not None:
                 self._put(found[0], found[1] + bytes(len(found[2])))
@@ -76,7 +80,7 @@ class Stream:
                 return
         if not self._replies and not self._at and self._buffer:
             head = bytes(self._buffer[: prefaces.MOST])
-            if made := prefaces.replaced(head, self._texts.addresses):
+            if made := prefaces.replaced(head, self._texts):
                 self._put(head[: len(made)], made)
                 del self._buffer[: len(made)]
             elif prefaces.waits(head):
@@ -106,6 +110,8 @@ class Stream:
 
     def gap(self, at: int, n: int) -> None:
         self.flush()
+        self._places.gap()
+        self._inside = False
         self.have = max(self.have, at + n)
         self._at = self.have
 
@@ -131,8 +137,6 @@ class Stream:
 
     def _line(self, line: bytes) -> None:
         begins, self._inside = not self._inside, not line.endswith(b"\n")
-        if begins:
-            self._tags = bool(_SIGNED.match(line)) or (self._tags and line[:1] in b" \t")
         if begins and self._secret(line):
             return
         if begins and self._in_base64(line):
@@ -140,7 +144,7 @@ class Stream:
         self._flush_run()
         if begins and self._uuencoded(line):
             return
-        self._put(line, self._texts.line(line, reply=self._replies and begins, tags=self._tags))
+        self._put(line, self._places.line(line, begins=begins, chunk=self._chunk > 0))
 
     def _secret(self, line: bytes) -> bool:
         """What AUTH carries (RFC 4954 4): other octets of base64, without regard to their classes."""
@@ -165,7 +169,7 @@ class Stream:
 
     def _in_base64(self, line: bytes) -> bool:
         found = (_NEXT if self._run else _FIRST).fullmatch(line)
-        if found is None or len(found[1]) % 4:
+        if found is None:
             return False
         self._run.append((found[1], found[2] or b""))
         self._size += len(line)
@@ -177,8 +181,9 @@ class Stream:
         if not self._run:
             return
         run, self._run, self._size = self._run, [], 0
-        octets = base64.b64decode(b"".join(text for text, _ in run))
-        made = base64.b64encode(file(octets, self._texts))
+        whole = b"".join(text for text, _ in run)
+        n = len(whole) // 4 * 4  # its lines may be of any length
+        made = base64.b64encode(file(base64.b64decode(whole[:n]), self._texts)) + self._texts.boundary(whole[n:])
         at = 0
         for text, end in run:
             self._put(text + end, made[at : at + len(text)] + end)

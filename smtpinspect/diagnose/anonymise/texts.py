@@ -1,18 +1,19 @@
 """Text replaced: each word by one of the same length and the same classes of octets, the same word always alike.
 
 What no vowel holds is no word of a language, so that none comes back by chance. What is written octet by octet, letter
-by letter or in UTF-16 is read first.
+by letter or in UTF-16 is read first. Words of SMTP and MIME stay in `line` only: where a name or a text stands, all go.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 from smtpinspect.diagnose.anonymise.addresses import TEXT, Addresses
-from smtpinspect.diagnose.anonymise.words import KEPT
+from smtpinspect.diagnose.anonymise.words import FILES, KEPT
 from smtpinspect.diagnose.anonymise.writings import apart, together
 
 _LOWER: Final = b"bcdfghjklmnpqrstvwxz"
@@ -35,24 +36,37 @@ _STAYS: Final = (
     rb"(?<=\*)\d\d?(?=\*?=)", rb"(?<=(?i:begin) )[0-7]{3,4}(?= )", rb"\bX{4,}[A-Z]?(?!\w)",
 )  # fmt: skip
 _ONE: Final = rb"(?:[A-Za-z0-9]|[\x80-\xff]{1,4})"
-_TOKENS: Final = (
-    rb"(?P<stays>" + rb"|".join(_STAYS) + rb")"
-    rb"|(?P<address>" + TEXT.pattern + rb")"
-    rb"|(?P<count>\b(?i:(?:SIZE[ =]|BDAT |XEXCH50 )\d+|BODY=8BITMIME))"
-    # what names somebody whatever words it is made of: mailboxes, and the names of hosts that say who they are
-    rb"|(?P<mailbox>[\w.!#$%&'*+/?^`{|}~\x80-\xff-]*@[A-Za-z0-9.\x80-\xff-]+)"
-    rb"|(?P<host>(?:(?<=(?i:EHLO|HELO|from) )|(?<=(?i: by) ))[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)"
-    rb"|(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
-    rb"|(?P<entities>(?:&\#[xX]?[0-9A-Fa-f]{1,6};)+)"
+_ADDRESS: Final = rb"(?P<address>" + TEXT.pattern + rb")"
+_ENCODED: Final = rb"(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
+# what names somebody whatever words it is made of: mailboxes, and the names of hosts
+_MAILBOX: Final = rb"(?P<mailbox>[\w.!#$%&'*+/?^`{|}~\x80-\xff-]*@[A-Za-z0-9.\x80-\xff-]+)"
+_HOST: Final = (
+    rb"(?P<host>(?<=(?i:hello) )[A-Za-z0-9.-]+"
+    rb"|(?<![\w.-])(?<!(?<!/)/)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9](?![\w]))"
+)
+_WORDS: Final = (
+    rb"(?P<entities>(?:&\#[xX]?[0-9A-Fa-f]{1,6};)+)"
     # s p a c e d, and UTF-16
     rb"|(?P<spaced>(?<![A-Za-z0-9\x80-\xff])" + _ONE + rb"(?P<gap>[^A-Za-z0-9\x80-\xff\r\n]{1,3})"
     + _ONE + rb"(?:(?P=gap)" + _ONE + rb")+(?![A-Za-z0-9\x80-\xff]))"
     rb"|(?P<word>[A-Za-z0-9\x80-\xff]+)"
 )  # fmt: skip
-_HOSTS: Final = (b"mail", b"mx", b"smtp", b"relay", b"com")  # parts of names that name nobody
+_TOKENS: Final = b"|".join((
+    rb"(?P<stays>" + rb"|".join(_STAYS) + rb")", _ADDRESS,
+    rb"(?P<count>\b(?i:(?:SIZE[ =]|BDAT |XEXCH50 )\d+|BODY=8BITMIME))", _ENCODED, _MAILBOX, _HOST, _WORDS,
+))  # fmt: skip
 _TOKEN: Final = re.compile(_TOKENS)
 # The names of tags (RFC 6376 3.2), in the header fields that hold such.
 _TAGGED: Final = re.compile(rb"(?P<tag>(?<=[;:\s])[A-Za-z]{1,2}(?=[ \t]*=))|" + _TOKENS)
+_FREE: Final = re.compile(b"|".join((_ADDRESS, _ENCODED, _MAILBOX, _WORDS)))
+_FILE: Final = re.compile(
+    b"|".join((
+        rb"(?P<stays>(?<=\.)(?i:" + b"|".join(sorted(word.encode() for word in FILES)) + rb")(?![A-Za-z0-9\x80-\xff])"
+        rb"|\A\"?[A-Za-z0-9-]+(?='[A-Za-z-]*'))",
+        _ADDRESS, _ENCODED, _MAILBOX, _WORDS,
+    ))
+)  # fmt: skip
+_NAMES: Final = re.compile(_ADDRESS + rb"|(?P<word>[A-Za-z0-9\x80-\xff]+)")
 _WORD: Final = re.compile(rb"[A-Za-z0-9\x80-\xff]+")
 _DIGIT: Final = re.compile(rb"[0-9A-Fa-f]")
 # What a MailGuard leaves of a greeting.
@@ -83,9 +97,23 @@ class Texts:
         if reply and _STARRED.fullmatch(line):
             return line
         kept = code[0] if reply and (code := _CODE.match(line)) else b""
-        plain, written = apart(line[len(kept) :])
-        made = (_TAGGED if tags else _TOKEN).sub(self._replaced, plain)
-        return kept + together(made, written)
+        return kept + _written(line[len(kept) :], _TAGGED if tags else _TOKEN, self._replaced)
+
+    def free(self, text: bytes) -> bytes:
+        """A text that somebody wrote: no word stays."""
+        return _written(text, _FREE, self._freed)
+
+    def names(self, text: bytes) -> bytes:
+        """Names of hosts and mailboxes."""
+        return _written(text, _NAMES, self._freed)
+
+    def file_name(self, text: bytes) -> bytes:
+        """The name of a file, in a parameter (RFC 2183 2.3, RFC 2231) or an archive: its extensions stay."""
+        return _written(text, _FILE, self._freed)
+
+    def boundary(self, text: bytes) -> bytes:
+        """A boundary (RFC 2046 5.1.1), the same in its parameter and before each part."""
+        return _WORD.sub(lambda found: self._another(found[0]), text)
 
     def random(self, about: bytes, n: int) -> bytes:
         """n octets that hang on the key and on this."""
@@ -106,29 +134,38 @@ class Texts:
     def _replaced(self, found: re.Match[bytes]) -> bytes:
         kind, text = found.lastgroup, found[0]
         if kind == "address":
-            told = self.addresses.told(text)
-            return told if told != text or b":" not in text else self._words(text)
+            return self.addresses.told(text) or self._words(text)
         if kind in ("count", "stays", "tag"):
             return text
         if kind == "encoded":
             return text[:2] + _TOKEN.sub(self._replaced, text[2:-3]) + text[-3:]
+        return self._else(kind, text, self.word)
+
+    def _freed(self, found: re.Match[bytes]) -> bytes:
+        kind, text = found.lastgroup, found[0]
+        if kind == "address":
+            return self.addresses.told(text) or self.boundary(text)
+        if kind == "stays":
+            return text
+        if kind == "encoded":
+            return text[:2] + _TOKEN.sub(self._replaced, text[2:-3]) + text[-3:]
+        return self._else(kind, text, self._another)
+
+    def _else(self, kind: str | None, text: bytes, word: Callable[[bytes], bytes]) -> bytes:
         if kind == "entities":
             return self._entities(text)
         if kind in ("mailbox", "host"):
-            return _WORD.sub(self._named, text)
+            return self.boundary(text)
         if kind == "spaced":
-            return self._spaced(text)
-        return self.word(text)
+            return self._spaced(text, word)
+        return word(text)
 
     def _words(self, text: bytes) -> bytes:
         return re.sub(rb"[A-Za-z0-9]+", lambda found: self.word(found[0]), text)
 
-    def _named(self, found: re.Match[bytes]) -> bytes:
-        return found[0] if found[0].lower() in _HOSTS else self._another(found[0])
-
-    def _spaced(self, text: bytes) -> bytes:
+    def _spaced(self, text: bytes, word: Callable[[bytes], bytes]) -> bytes:
         """Replaced as the one word that it is."""
-        made = iter(self.word(b"".join(_WORD.findall(text))))
+        made = iter(word(b"".join(_WORD.findall(text))))
         return _WORD.sub(lambda found: bytes(next(made) for _ in found[0]), text)
 
     def _entities(self, text: bytes) -> bytes:
@@ -161,9 +198,14 @@ class Texts:
                 out.append(_octet(octet, number, before))
                 before = octet
             made = bytes(out)
-            if not made.isascii() or made.lower().decode() not in KEPT:
+            if made.lower() != about and (not made.isascii() or made.lower().decode() not in KEPT):
                 break
         return made
+
+
+def _written(text: bytes, tokens: re.Pattern[bytes], made: Callable[[re.Match[bytes]], bytes]) -> bytes:
+    plain, written = apart(text)
+    return together(tokens.sub(made, plain), written)
 
 
 def _octet(octet: int, number: int, before: int) -> int:

@@ -63,6 +63,27 @@ _SERVERS: Final = """
     tlsv1 tlsv1_2 tlsv1_3 tls1 ecdhe dhe rsa aes128 aes256 gcm sha384 chacha20 poly1305 envelope invoked uid network
 """
 
+FILES: Final = frozenset(_FILES.split())  # extensions, and what the parts of an office document are called
+# Header fields, by what stays in their values: of the first, types and parameters; of the second, what mail servers
+# write; of the third, nothing.
+TYPED: Final = frozenset((b"content-type", b"content-disposition", b"content-transfer-encoding"))
+TRACED: Final = frozenset(
+    b"""
+    received date resent-date delivery-date mime-version dkim-signature x-dkim-signature x-google-dkim-signature
+    domainkey-signature arc-seal arc-message-signature arc-authentication-results authentication-results received-spf
+    auto-submitted precedence importance priority sensitivity x-priority x-msmail-priority
+    """.split()
+)
+WRITTEN: Final = frozenset(
+    b"""
+    from sender reply-to to cc bcc subject message-id in-reply-to references comments keywords return-path
+    resent-from resent-sender resent-to resent-cc resent-bcc resent-message-id delivered-to envelope-to original-to
+    organization user-agent x-mailer content-id content-description content-location content-language content-base
+    content-duration list-id list-unsubscribe list-post list-archive list-owner list-subscribe list-help thread-topic
+    thread-index x-original-to disposition-notification-to errors-to feedback-id return-receipt-to
+    """.split()
+)
+
 KEPT: Final = frozenset(
     word
     for listed in (_PROTOCOL, _FIELDS, _MIME, _DKIM, _FILES, _OLE, _EXECUTABLE, _SERVERS)
