@@ -9,7 +9,6 @@ import struct
 import time
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -176,7 +175,7 @@ def test_two_versions_of_the_same_octets(tmp_path: Path) -> None:
     data = next(n for n, s in enumerate(segments) if b"Subject" in s.payload)
     other = segments[data].payload.replace(b"sincerely", b"faithless")
     assert other != segments[data].payload
-    odd([*segments[: data + 1], replace(segments[data], payload=other), *segments[data + 1 :]], tmp_path)
+    odd([*segments[: data + 1], segments[data].but(payload=other), *segments[data + 1 :]], tmp_path)
 
 
 def test_fragments_are_joined(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -63,7 +62,7 @@ def fragment(
 
 
 def datagram(text: bytes) -> bytes:
-    return wire.tcp(replace(SEGMENT, payload=text), wire.V4)
+    return wire.tcp(SEGMENT.but(payload=text), wire.V4)
 
 
 # --- in any order
@@ -98,7 +97,7 @@ def test_any_cut_and_order(data: st.DataObject) -> None:
     for ident in range(data.draw(st.integers(1, 4))):
         v6 = data.draw(st.booleans())
         text = data.draw(st.binary(min_size=1, max_size=200))
-        octets = wire.tcp(replace(SEGMENT, payload=text), wire.V6 if v6 else wire.V4)
+        octets = wire.tcp(SEGMENT.but(payload=text), wire.V6 if v6 else wire.V4)
         units = range(1, (len(octets) - 1) // 8 + 1)
         cuts = sorted(data.draw(st.sets(st.sampled_from(units), min_size=1, max_size=8)))
         edges = [0, *(8 * unit for unit in cuts), len(octets)]
@@ -118,7 +117,7 @@ def test_any_cut_and_order(data: st.DataObject) -> None:
 def test_interleaved_with_others_of_the_same_identification(packet: wire.Packet) -> None:
     """The addresses count too, and in IPv4 the protocol."""
     ends = ENDS[packet]
-    back = wire.packet(replace(SEGMENT, direction="S", payload=PAYLOAD[::-1]), ends)
+    back = wire.packet(SEGMENT.but(direction="S", payload=PAYLOAD[::-1]), ends)
     one, two = ip.fragments(packet, 1480), ip.fragments(back, 1480)
     feeder = Feeder()
     for a, b in zip(one, two, strict=True):
@@ -187,7 +186,7 @@ def test_atomic_fragment_stands_alone() -> None:
 
 def test_identification_used_again_by_a_whole_packet() -> None:
     first, *rest = ip.fragments(V4, 2400, ident=9)
-    other = wire.packet(replace(SEGMENT, payload=b"other"), ident=9)
+    other = wire.packet(SEGMENT.but(payload=b"other"), ident=9)
     feeder = Feeder()
     feeder.feed(first, other, *rest)
     assert feeder.payloads == [b"other", PAYLOAD]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def test_cooked_frames_without_an_ethertype() -> None:
 def test_padding_and_trailer_are_no_payload(packet: wire.Packet) -> None:
     for trailer in (b"", b"\0" * 4, b"QUIT\r\n" * 9):
         is_the_segment(tcp(ETHERNET, link.ethernet(packet, pad=b"QUIT\r\n", trailer=trailer)))
-    bare = wire.packet(replace(SEGMENT, payload=b""), wire.V6 if packet is V6 else wire.V4)
+    bare = wire.packet(SEGMENT.but(payload=b""), wire.V6 if packet is V6 else wire.V4)
     fields = tcp(ETHERNET, link.ethernet(bare, pad=b"QUIT\r\n", trailer=b"RSET"))
     assert (fields["payload"], fields["payload_len"]) == (b"", 0)
 
@@ -184,7 +183,7 @@ def test_cut_at_every_octet(name: str, packet: wire.Packet) -> None:
 def test_cut_in_the_tcp_options(packet: wire.Packet) -> None:
     """The fixed header is enough: how much payload there was is known."""
     ends = wire.V6 if packet is V6 else wire.V4
-    options = wire.packet(replace(SEGMENT, options=b"\x01" * 12), ends).octets
+    options = wire.packet(SEGMENT.but(options=b"\x01" * 12), ends).octets
     head = len(options) - len(PAYLOAD) - 12
     for end in range(head, head + 13):
         fields = tcp(RAW, options[:end], len(options))
@@ -196,7 +195,7 @@ def test_cut_in_the_tcp_options(packet: wire.Packet) -> None:
 def test_offload_length_zero() -> None:
     """IPv4: total length 0. IPv6: payload length 0, with or without a jumbo option (RFC 2675)."""
     text = b"x" * 100_000
-    big = wire.tcp(replace(SEGMENT, payload=text), wire.V6)
+    big = wire.tcp(SEGMENT.but(payload=text), wire.V6)
     head4 = V4.octets[:2] + b"\0\0" + V4.octets[4:20]
     head6 = V6.octets[:4] + b"\0\0" + V6.octets[6:40]
     jumbo = b"\x06\x00\xc2\x04" + struct.pack(">I", 8 + len(big))
@@ -214,7 +213,7 @@ def test_offload_length_zero() -> None:
 
 def test_length_zero_in_a_frame_that_may_be_padded() -> None:
     """Nobody offloads so little: the length is wrong, and padding is not taken for payload."""
-    bare = wire.packet(replace(SEGMENT, payload=b"")).octets
+    bare = wire.packet(SEGMENT.but(payload=b"")).octets
     assert frame.kind(ETHERNET, ethernet(0x0800, bare[:2] + b"\0\0" + bare[4:] + b"QUIT\r\n")) == "bad"
 
 
@@ -245,13 +244,13 @@ def test_ipv4_options() -> None:
 )
 def test_broken_headers(at: int, octets: bytes) -> None:
     """IHL, total length and data offset that cannot be."""
-    short = wire.packet(replace(SEGMENT, payload=b"")).octets
+    short = wire.packet(SEGMENT.but(payload=b"")).octets
     assert frame.kind(RAW, short[:at] + octets + short[at + len(octets) :]) == "bad"
 
 
 def test_all_flags() -> None:
     for flag in (FIN, SYN, RST, PSH, ACK, URG):
-        assert tcp(RAW, wire.packet(replace(SEGMENT, flags=flag)).octets)["flags"] == flag
+        assert tcp(RAW, wire.packet(SEGMENT.but(flags=flag)).octets)["flags"] == flag
     octets = bytearray(V4.octets)
     octets[33] |= 0xC0  # ECE and CWR say nothing here
     assert tcp(RAW, bytes(octets))["flags"] == SEGMENT.flags

@@ -281,8 +281,8 @@ REFUSAL = (
         ("RCPT TO:<u@example.net>", "451 4.7.1 greylisted", {"greylisting"}),
         ("MAIL FROM:<a@example.org>", "452 4.3.1 no room", {"full-disk"}),
         ("end of data", "554 5.7.1 virus found", {"filter-refuses"}),
-        ("end of data", "552 no macros", {"full-disk", "filter-refuses", "sonicwall.encrypted-zip", "sonicwall.office-macro",
-                                          "sonicwall.packed-exe"}),
+        ("end of data", "552 no macros",
+         {"full-disk", "filter-refuses", "sonicwall.encrypted-zip", "sonicwall.office-macro", "sonicwall.packed-exe"}),
         ("EHLO a.example", "502 unknown", {"stormshield.smtp-223", "mailguard.command-not-allowed"}),
     ],
 )  # fmt: skip

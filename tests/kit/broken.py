@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import replace
 
 from kit.segment import ACK, FIN, PSH, RST, SYN, Direction, Segment
 from kit.wire import START, V4, Ends, Packet, ip4, packet
@@ -64,7 +63,7 @@ class Connection:
         seq = self.isn[side] + (0 if flags & SYN else 1 + (self.sent[side] if at is None else at))
         ack = self.isn[other(side)] + 1 + self.got[side] if flags & ACK else 0
         made = Segment(side, seq, ack, flags, payload, self.now, window=self.window[side], options=options, cut=cut)
-        made = replace(made, ttl=ttl if ttl is not None else self.ttl if side == "S" else self.client_ttl)
+        made = made.but(ttl=ttl if ttl is not None else self.ttl if side == "S" else self.client_ttl)
         if seen:
             self.packets.append(packet(made, self.ends, (len(self.packets) + 1) & 0xFFFF))
         self.now += 0.001

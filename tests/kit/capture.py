@@ -51,12 +51,12 @@ def pcap(
     items: Iterable[Record], *, link: int = 1, magic: int = MICRO, order: Order = "<", snaplen: int = SNAPLEN
 ) -> bytes:
     """A classic capture file."""
-    octets = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, snaplen, link)
+    pieces = [struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, snaplen, link)]
     unit = 1 if magic == NANO else 1000
     for r in items:
         seconds, rest = divmod(r.nanoseconds, 10**9)
-        octets += struct.pack(f"{order}IIII", seconds, rest // unit, len(r.frame), r.length) + r.frame
-    return octets
+        pieces += struct.pack(f"{order}IIII", seconds, rest // unit, len(r.frame), r.length), r.frame
+    return b"".join(pieces)
 
 
 class Pcapng:

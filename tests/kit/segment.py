@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Direction = Literal["C", "S"]
 
 FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """One TCP segment. `seq` and `ack` are the 32-bit numbers on the wire; `time` is in seconds."""
 
     direction: Direction
@@ -46,4 +44,4 @@ class Segment:
 
     def but(self, **changes: object) -> Segment:
         """A copy with some fields changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return self._replace(**changes)  # type: ignore[arg-type]

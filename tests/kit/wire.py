@@ -6,6 +6,7 @@ import ipaddress
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 from kit.dialogue import Turn
@@ -97,13 +98,14 @@ def build(
 
 
 def checksum(octets: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(octets) % 2:
-        octets += b"\0"
-    total: int = sum(struct.unpack(f">{len(octets) // 2}H", octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    """The Internet checksum (RFC 1071): a sum of 16-bit words with the carry brought back is a remainder."""
+    total = int.from_bytes(octets + b"\0" * (len(octets) % 2), "big")
+    return 0xFFFF - (total % 0xFFFF or 0xFFFF) if total else 0xFFFF
+
+
+@cache
+def packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
 
 
 def tcp(s: Segment, ends: Ends) -> bytes:
@@ -115,8 +117,7 @@ def tcp(s: Segment, ends: Ends) -> bytes:
     offset_flags = (5 + len(options) // 4) << 12 | s.flags
     head = struct.pack(">HHIIHHHH", sport, dport, s.seq, s.ack, offset_flags, s.window, 0, s.urgent) + options
     whole = head + s.payload
-    packed = ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed
-    pseudo = packed + (
+    pseudo = packed(source) + packed(target) + (
         struct.pack(">IxxxB", len(whole), 6) if ends.v6 else struct.pack(">BBH", 0, 6, len(whole))
     )
     total = checksum(pseudo + whole)
@@ -130,19 +131,19 @@ def ip4(
 ) -> bytes:
     """An IPv4 packet without options."""
     head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), ident, 0x4000, ttl, protocol, 0)
-    head += ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed
+    head += packed(source) + packed(target)
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
 
 
 def ip6(source: str, target: str, payload: bytes, *, ttl: int = 64, protocol: int = 6) -> bytes:
     """An IPv6 packet without extension headers."""
     head = struct.pack(">IHBB", 6 << 28, len(payload), protocol, ttl)
-    return head + ipaddress.ip_address(source).packed + ipaddress.ip_address(target).packed + payload
+    return head + packed(source) + packed(target) + payload
 
 
 def packet(s: Segment, ends: Ends = V4, ident: int = 0) -> Packet:
     """The IP packet of one segment. A segment that was cut keeps its true length in the IP header."""
-    whole = tcp(s.but(payload=s.payload + bytes(s.cut)), ends)
+    whole = tcp(s.but(payload=s.payload + bytes(s.cut)) if s.cut else s, ends)
     source, target = (ends.client, ends.server) if s.direction == "C" else (ends.server, ends.client)
     ttl = s.ttl if s.ttl is not None else 64 if s.direction == "C" else 57
     octets = (

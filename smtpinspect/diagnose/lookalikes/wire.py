@@ -32,12 +32,18 @@ class Way:
     tries: dict[int, int] = field(default_factory=dict)  # and how often something began there
     repeated: set[int] = field(default_factory=set)  # where something began that had been sent before
     late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
+    holes: list[tuple[int, int]] = field(default_factory=list)  # octets that were left out when those behind came
     twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
     reach: Packet | None = None  # without octets, and it counts more of them than came by: they were sent before it
 
     def has(self, at: int, end: int) -> bool:
         """Did the other side tell that it has these octets?"""
         return end <= self.acked or any(left <= at and end <= right for left, right in self.sacked)
+
+    def fills(self, p: Packet) -> bool:
+        """Does it hold octets that those before it left out? Not so what is sent again in other pieces."""
+        at = p.at or 0
+        return any(at < right and at + p.length > left for left, right in self.holes)
 
     @property
     def lost(self) -> list[Packet]:
@@ -124,7 +130,9 @@ def measure(trace: Trace) -> Wire:
             mine.tries[p.at] = mine.tries.get(p.at, 0) + 1
             if p.at < mine.end and p.at in mine.firsts:
                 mine.repeated.add(p.at)
-            elif p.at < mine.end and len(mine.sent) > 1 and p.ns - mine.sent[-2].ns > _LATE_NS:
+            elif p.at > mine.end and len(mine.holes) < _BLOCKS:
+                mine.holes.append((mine.end, p.at))
+            elif mine.fills(p) and p.ns - mine.sent[-2].ns > _LATE_NS:
                 mine.late.append(p)
             mine.firsts.setdefault(p.at, p)
             mine.end = max(mine.end, p.at + p.length)
