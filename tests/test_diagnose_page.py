@@ -278,3 +278,10 @@ def test_words_of_confidence_are_explained() -> None:
     lines = "\n".join(diagnose_words.legend())
     for word in ("certain", "likely", "possible", "unlikely", "PROVED", "CONFIRMED", "FITS"):
         assert f"  {word} " in lines
+
+
+def test_what_is_only_counted_stands_in_the_sum(found: Diagnosis) -> None:
+    found.left_out = (0, 1_000)
+    found.cases = [*found.cases, *found.cases]
+    assert text(found).startswith("2 mails: ")
+    assert "; only counted: 1,000 more that failed or had no mail\n" in text(found)

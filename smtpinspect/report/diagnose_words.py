@@ -455,7 +455,11 @@ def sums(diagnosis: Diagnosis) -> str:
     """All cases in a line; connections without a mail are no mails."""
     mails = [case for case in diagnosis.cases if case.mail is not None]
     others = len(diagnosis.cases) - len(mails)
-    return f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+    text = f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+    accepted, failed = diagnosis.left_out
+    more = [f"{accepted:,} more accepted"] if accepted else []
+    more += [f"{failed:,} more that failed or had no mail"] if failed else []
+    return f"{text}; only counted: {', '.join(more)}" if more else text
 
 
 def _counted(cases: Sequence[Case]) -> str:
