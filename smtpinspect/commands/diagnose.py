@@ -173,7 +173,8 @@ def _in_order(points: list[tuple[str, str]], ports: Sequence[int]) -> tuple[list
         return points, []
     points = points[::-1]
     (first, _), (last, _) = points[0], points[-1]
-    return points, [f"{first} was taken nearer to the sender than {last}, by hops or delays: they are read in that order"]
+    told = f"{first} was taken nearer to the sender than {last}, by hops or delays: they are read in that order"
+    return points, [told]
 
 
 def _report(given: argparse.Namespace, told: Told, files: list[str], points: list[str]) -> None:

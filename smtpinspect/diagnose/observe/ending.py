@@ -173,7 +173,8 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     signs = [Sign(last.number, f"the {what} were sent {len(owed.copies)} times in {owed.seconds:.1f} s, unanswered")]
     heard = flow.last(not by_client)
     by: By = "middlebox"
-    alive = heard is not None and heard.ns > first.ns
+    # what came within a round trip had been sent before
+    alive = heard is not None and heard.ns > max(owed.copies[1].ns, first.ns + AGAIN * SECOND)
     if heard is not None and heard.field == 0 and not heard.flags & RST:
         by = "server" if by_client else "client"
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
@@ -182,6 +183,9 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     elif where == ("receiver" if by_client else "sender") and flow.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
+    elif heard is not None and heard.ns > first.ns:
+        late = f"{_between(first, heard) * 1000:,.0f} ms behind the first of these, which it does not acknowledge"
+        signs.append(Sign(heard.number, f"the last that came from the {other} came {late}"))
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
