@@ -137,9 +137,9 @@ def _became(case: Case) -> Headline:
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         box = f"a box {between(case)}" if between(case) else "a box on the way"
         code = excerpt(seen.reply[:3].encode())
-        boxes = [cause for cause in case.causes if cause.kind == "rule" or cause.cause == GATEWAY]
+        boxes = [cause for cause in case.causes if cause.alert is not None or cause.cause == GATEWAY]
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
-        if boxes and not by_box:
+        if boxes and not by_box and code != "421":
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
         who = f"{box}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)

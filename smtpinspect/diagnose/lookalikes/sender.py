@@ -68,8 +68,9 @@ def sender_stopped(view: View) -> Said:
         return Out("the server had no room for more")
     last = wire.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else wire.packets[-1]).ns - last.ns
-    if quiet < STOPPED_NS or view.tail(5) == END_MARK or OTHER_MARKS.search(view.tail(5) or b""):
-        return None
+    tail = view.tail(5) or b""
+    if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+        return None  # it may well think that it is done
     text = f"all that it sent is acknowledged, and for {seconds(quiet)} it sent nothing more"
     return Found("likely", (Sign(last.number, text),))
 
