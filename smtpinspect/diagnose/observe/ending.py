@@ -41,6 +41,13 @@ class _Owed(NamedTuple):
         return len(self.copies) > 1 and self.seconds >= AGAIN
 
     @property
+    def times(self) -> int:
+        """How often the first of them was sent; where only others were sent again, how often any was."""
+        first = self.copies[0]
+        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        return same if same > 1 else len(self.copies)
+
+    @property
     def seconds(self) -> float:
         return (self.copies[-1].ns - self.copies[0].ns) / SECOND
 
@@ -170,7 +177,7 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     name, other = NAMES[by_client], NAMES[not by_client]
     first, last = owed.copies[0], owed.copies[-1]
     what = f"{name}'s octets from {owed.at:,} on" if first.length else f"{name}'s FIN"
-    signs = [Sign(last.number, f"the {what} were sent {len(owed.copies)} times in {owed.seconds:.1f} s, unanswered")]
+    signs = [Sign(last.number, f"the {what} were sent {owed.times} times in {owed.seconds:.1f} s, unanswered")]
     heard = flow.last(not by_client)
     by: By = "middlebox"
     # what came within a round trip had been sent before
