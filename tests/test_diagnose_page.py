@@ -90,7 +90,7 @@ def test_what_would_help_and_what_to_ask(found: Diagnosis) -> None:
     lines = told(found)
     assert section(lines, "WHAT IF").startswith(f"{RULES[0]} and {RULES[1]} on pass: this mail goes through")
     assert section(lines, "ASK THEM") == QUESTION
-    assert "3 of 3 cut" in section(lines, "CONTRAST") and "112 of 112 accepted" in section(lines, "CONTRAST")
+    assert "3 of 3 failed" in section(lines, "CONTRAST") and "112 of 112 accepted" in section(lines, "CONTRAST")
     assert "zero-window, path-mtu: segments of 1,448" in section(lines, "RULED OUT")
 
 

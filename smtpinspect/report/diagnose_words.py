@@ -370,7 +370,7 @@ def against(case: Case, kind: str) -> list[str]:
 def contrasts(case: Case) -> Iterator[str]:
     """Properties and outcomes, on this path and elsewhere."""
     for one in case.contrast:
-        here = f"{one.property} {one.cut:,} of {one.cut + one.accepted:,} cut"
+        here = f"{one.property} {one.cut:,} of {one.cut + one.accepted:,} failed"
         without = one.cut_without + one.accepted_without
         if without:
             here += f", without it {one.accepted_without:,} of {without:,} accepted"

@@ -130,7 +130,7 @@ def server_gone(view: View) -> Said:
         return _silent(view)
     if not wire.greeted:
         return None
-    if seen.broken.packet != ended.number and seen.broken.kind == "drop":
+    if ended.flags & FIN and seen.broken.packet != ended.number and seen.broken.kind == "drop":
         return Out("it closed when it had waited")
     if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(view, ended)):
         why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
