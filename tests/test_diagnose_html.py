@@ -16,7 +16,7 @@ from diagnosed import PCAPS, QUESTION, by_hand, cut_capture, looked_at
 from kit import capture, wire
 from kit.segment import RST, Segment
 from smtpinspect import cli
-from smtpinspect.diagnose.model import Break, By, Cause, Diagnosis, Sign
+from smtpinspect.diagnose.model import Break, By, Cause, Diagnosis, Difference, Sign
 from smtpinspect.diagnose.trace import traces
 from smtpinspect.report.html.document import document
 from smtpinspect.report.html.ladder import rungs
@@ -93,6 +93,17 @@ def test_the_ladder_tells_who_said_what(filled: Diagnosis) -> None:
     assert [rung.side for rung in cut] == ["client", "client"]
     assert cut[0].packets == (filled.cases[0].observed.broken.packet,) * 2
     assert cut[1].label.startswith("the same bytes again, 14 times: at 0.2 ")
+
+
+def test_what_was_never_acknowledged_is_called_so_and_cut_where_points_show_it(filled: Diagnosis) -> None:
+    made = copy(filled)
+    case = copy(made.cases[0])
+    made.cases = [case]
+    page = "\n".join(document(made, ["a.pcap"]))
+    assert "never acknowledged</span>" in page
+    assert "by a box on the way" not in page.partition('class="ladder"')[2]
+    case.differences = (Difference("dropped", ("outside", "inside"), "client", 125),)
+    assert "cut between outside and inside</span>" in "\n".join(document(made, ["a.pcap"]))
 
 
 def test_the_octets_that_decided_are_marked_at_their_offset(filled: Diagnosis) -> None:

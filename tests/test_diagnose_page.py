@@ -90,7 +90,7 @@ def test_what_would_help_and_what_to_ask(found: Diagnosis) -> None:
     lines = told(found)
     assert section(lines, "WHAT IF").startswith(f"{RULES[0]} and {RULES[1]} on pass: this mail goes through")
     assert section(lines, "ASK THEM") == QUESTION
-    assert "3 of 3 cut" in section(lines, "CONTRAST") and "112 of 112 accepted" in section(lines, "CONTRAST")
+    assert "3 of 3 failed" in section(lines, "CONTRAST") and "112 of 112 accepted" in section(lines, "CONTRAST")
     assert "zero-window, path-mtu: segments of 1,448" in section(lines, "RULED OUT")
 
 
@@ -278,3 +278,10 @@ def test_words_of_confidence_are_explained() -> None:
     lines = "\n".join(diagnose_words.legend())
     for word in ("certain", "likely", "possible", "unlikely", "PROVED", "CONFIRMED", "FITS"):
         assert f"  {word} " in lines
+
+
+def test_what_is_only_counted_stands_in_the_sum(found: Diagnosis) -> None:
+    found.left_out = (0, 1_000)
+    found.cases = [*found.cases, *found.cases]
+    assert text(found).startswith("2 mails: ")
+    assert "; only counted: 1,000 more that failed or had no mail\n" in text(found)

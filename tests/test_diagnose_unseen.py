@@ -267,6 +267,19 @@ def test_a_number_behind_octets_that_never_came_proves_them_cut() -> None:
     assert f"octets {at:,} to {at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
 
 
+def test_what_came_within_a_round_trip_does_not_still_send() -> None:
+    made = Connection(ttl=64, client_ttl=57).envelope()
+    made.packets.pop()  # the acknowledgement of the 354
+    at = made.sent["S"] - len(b"354 go on\r\n")
+    made.got["C"] = at
+    made.ack("C")  # and what crosses it
+    for n in range(6):
+        made.wait(0.4 * 2**n).again("S", at, 11)
+    told = " ".join(words.proved(case_of(made)))
+    assert "still sends" not in told
+    assert "the last that came from the client came" in told
+
+
 def test_where_the_capture_just_ends_nobody_says_that_it_was_cut() -> None:
     case = case_of(Connection().envelope())
     assert str(words.headline(case)) == "NOT KNOWN: the capture ends at the first segment of the message"

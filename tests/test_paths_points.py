@@ -149,6 +149,21 @@ def test_points_in_the_wrong_order_are_turned_round_by_their_hops(tmp_path: Path
     assert ("dropped", "client", "octets") in straight == turned
 
 
+def test_swapped_names_are_told_and_the_senders_capture_leads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hops = {True: (64, 60), False: (60, 64)}
+    client, server = (pointed.hopped(path, hops, n) for n, path in enumerate(mail(tmp_path, "stormshield:high")))
+    assert main(["diagnose", "--outside", str(server), "--inside", str(client)]) == 0
+    swapped = capsys.readouterr().out
+    assert "inside was taken nearer to the sender than outside" in swapped
+    assert "left inside" in swapped and "never reached outside" in swapped
+    assert "not in this capture" not in swapped
+    assert f"--point inside={client} --point outside={server}" in swapped
+    assert main(["diagnose", "--outside", str(client), "--inside", str(server)]) == 0
+    assert "nearer to the sender" not in capsys.readouterr().out
+
+
 def test_points_in_the_wrong_order_are_turned_round_by_the_delays(tmp_path: Path) -> None:
     client, server = mail(tmp_path, "stormshield:high")
     server = pointed.further(pointed.translated(server, pointed.NAT._replace(hops=0)), 0.002)

@@ -66,6 +66,7 @@ def run(words: list[str]) -> int:
         return _impact(given)
     points = _points(given)
     _check(given, bool(points))
+    points, turned = _in_order(points, given.port or PORTS)
     files = given.captures or [file for _, file in points]
     own = files[:1] if points else files  # packets are counted in these
     exports.check(given, own, [*files, *given.log, *given.firewall_log])
@@ -86,6 +87,7 @@ def run(words: list[str]) -> int:
             watch=lambda engine: _watched(engine, files),
         )
     )
+    told.diagnosis.notes += turned
     exports.write(given, own, told.diagnosis, points[0][0] if points else "")
     _report(given, told, files, [f"{name}={file}" for name, file in points])
     if told.diagnosis.stopped:
@@ -161,6 +163,18 @@ def _points(given: argparse.Namespace) -> list[tuple[str, str]]:
     if any(file == "-" for _, file in made):
         raise UsageError("--point: standard input (-) can be read once only; name files")
     return made
+
+
+def _in_order(points: list[tuple[str, str]], ports: Sequence[int]) -> tuple[list[tuple[str, str]], list[str]]:
+    """From the sender's side to the receiver's, whatever they are called; and a word where that is not as given."""
+    from smtpinspect.diagnose.paths.points import Point, turned
+
+    if not points or not turned([Point(name, file) for name, file in points], ports=ports):
+        return points, []
+    points = points[::-1]
+    (first, _), (last, _) = points[0], points[-1]
+    told = f"{first} was taken nearer to the sender than {last}, by hops or delays: they are read in that order"
+    return points, [told]
 
 
 def _report(given: argparse.Namespace, told: Told, files: list[str], points: list[str]) -> None:

@@ -97,7 +97,7 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
-    made.cases = seen.cases
+    made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
     return seen.fault or fault or logged.fault

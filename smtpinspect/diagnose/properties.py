@@ -16,7 +16,7 @@ from smtpinspect.inspectors.base import Inspector, Rule, Settings
 NAME: Final = "properties"
 _FIRST: Final = 2000900
 _ODD: Final = int(
-    Octets.BAD_UTF8 | Octets.CONTROL | Octets.BARE_CR | Octets.BARE_LF | Octets.BAD_NAME | Octets.NO_COLON | Octets.NUL
+    Octets.CONTROL | Octets.BARE_CR | Octets.BARE_LF | Octets.BAD_NAME | Octets.NO_COLON | Octets.NUL
 )
 _ODD_PATH: Final = int(Octets.EIGHT_BIT | Octets.CONTROL | Octets.PIPE | Octets.ANGLE | Octets.BACKQUOTE)
 
@@ -24,6 +24,7 @@ _ODD_PATH: Final = int(Octets.EIGHT_BIT | Octets.CONTROL | Octets.PIPE | Octets.
 SEEN: Final[Mapping[str, tuple[str, Pattern]]] = {
     "subject-8bit": ("raw 8-bit Subject", FIELD(level=0, name=b"Subject", octets=flags(Octets.EIGHT_BIT))),
     "header-8bit": ("raw 8-bit header field", FIELD(level=0, octets=flags(Octets.EIGHT_BIT))),
+    "header-no-utf8": ("8-bit header field that is no UTF-8", FIELD(level=0, octets=flags(int(Octets.BAD_UTF8)))),
     "header-odd": ("malformed header field", FIELD(level=0, octets=flags(_ODD))),
     **{
         f"header-{limit}": (f"header line above {limit:,} octets", LINE(where="header", length=gt(limit)))

@@ -44,6 +44,8 @@ def page(
     yield from words.sweep(diagnosis)
     yield from (line for told in words.partly(diagnosis) for line in wrapped(safe(told), width))
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
+    if blocks and len(captures) > 1 and not points:
+        yield from wrapped(f"packets are numbered through all {len(captures):,} captures", width)
     if not blocks:
         yield safe(words.nothing(diagnosis))
     if diagnosis.cases:
@@ -69,7 +71,7 @@ def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Seque
     given = " ".join(f"--point {shlex.quote(point)}" for point in points) or files
     if given and len(given) <= PASTED:
         diagnosed = f"{program()} diagnose {given} --format html -o diagnosis.html"
-        return diagnosed if blocks else f"{program()} replay {files}"
+        return diagnosed if blocks else f"{program()} replay {shlex.quote(captures[0]) if points else files}"
     rules = [cause.cause for cause in blocks[0].first.causes if cause.kind == "rule"] if blocks else []
     return f"{program()} rules {' '.join(rules[:1])}".rstrip()
 

@@ -137,9 +137,8 @@ def _became(case: Case) -> Headline:
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         box = f"a box {between(case)}" if between(case) else "a box on the way"
         code = excerpt(seen.reply[:3].encode())
-        boxes = [cause for cause in case.causes if cause.kind == "rule" or cause.cause == GATEWAY]
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
-        if boxes and not by_box:
+        if _doubted(case) and not by_box:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
         who = f"{box}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
@@ -151,6 +150,12 @@ def _became(case: Case) -> Headline:
         why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
         return Headline("NOT KNOWN", why, 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
+
+
+def _doubted(case: Case) -> bool:
+    """May the reply that decided be a box's? A 421 is that of a server that waited."""
+    boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
+    return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
 
 
 def has_mail(case: Case) -> bool:
@@ -302,7 +307,8 @@ def shown(case: Case) -> Iterator[str]:
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         kept = any(one.kind == "withheld" and one.direction == "client" for one in case.differences)
-        who = f"a box {between(case)}, in the server's name," if kept else "the server"
+        who = "the server, or a box in its name," if _doubted(case) else "the server"
+        who = f"a box {between(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
     if seen.silence >= 1:
         yield f"silence at the end: {span(seen.silence)}"
@@ -370,7 +376,7 @@ def against(case: Case, kind: str) -> list[str]:
 def contrasts(case: Case) -> Iterator[str]:
     """Properties and outcomes, on this path and elsewhere."""
     for one in case.contrast:
-        here = f"{one.property} {one.cut:,} of {one.cut + one.accepted:,} cut"
+        here = f"{one.property} {one.cut:,} of {one.cut + one.accepted:,} failed"
         without = one.cut_without + one.accepted_without
         if without:
             here += f", without it {one.accepted_without:,} of {without:,} accepted"
@@ -455,7 +461,11 @@ def sums(diagnosis: Diagnosis) -> str:
     """All cases in a line; connections without a mail are no mails."""
     mails = [case for case in diagnosis.cases if case.mail is not None]
     others = len(diagnosis.cases) - len(mails)
-    return f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+    text = f"{_counted(mails)}; and {count(others, 'connection')} without a mail" if others else _counted(mails)
+    accepted, failed = diagnosis.left_out
+    more = [f"{accepted:,} more accepted"] if accepted else []
+    more += [f"{failed:,} more that failed or had no mail"] if failed else []
+    return f"{text}; only counted: {', '.join(more)}" if more else text
 
 
 def _counted(cases: Sequence[Case]) -> str:

@@ -129,6 +129,19 @@ def two_servers(lab: Lab) -> None:
     time.sleep(0.5)
 
 
+def loses(lab: Lab) -> None:
+    """A slow line that loses every fifth packet."""
+    slow(lab)
+    filters("-A FORWARD -p tcp -m statistic --mode nth --every 5 --packet 4 -j DROP")(lab)
+
+
+def loses_most_amid(lab: Lab) -> None:
+    """It gets worse when the text is on its way: nearly nothing comes through, and the mail never ends."""
+    _amid(lab, 20_000)
+    seldom = "-m statistic --mode nth --every 25 --packet 0"
+    filters("-I FORWARD -p tcp -j DROP", f"-I FORWARD -p tcp {seldom} -j ACCEPT")(lab)
+
+
 def breaks_amid(lab: Lab) -> None:
     """The line goes down for good when the text is on its way."""
     _amid(lab, 20_000)
@@ -265,8 +278,8 @@ SCENES = (
     Scene(name="idle-forgotten", receiver="exim", prepare=forgets,
           server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"} | STEPS,
           client=("idle-timeout", "slow-scanner"), server=None),
-    Scene(name="loss", prepare=filters("-A FORWARD -p tcp -m statistic --mode random --probability 0.35 -j DROP"),
-          size=200_000, client=("loss",), server=("loss",), settings={"connect_timeout": "30s"} | PATIENT),
+    Scene(name="loss", prepare=loses, meanwhile=loses_most_amid, size=300_000, client=("loss",), server=("loss",),
+          settings=PATIENT),
     Scene(name="line-down", prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
           settings=PATIENT),
     Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, f"{TEXT}\n.\n"), client=("strict-end",),

@@ -22,7 +22,6 @@ RATE: Final = 0.03  # of segments sent again: TCP suffers
 IDLE_NS: Final = 60 * SECOND  # the shortest idle time-out in use: load balancers' 60 s
 IDLE_LEAST_NS: Final = 10 * SECOND
 TOGETHER_NS: Final = 5 * SECOND
-AMID: Final = frozenset({"databody", "datamid"})  # phases
 LATER_NS: Final = 600 * SECOND  # behind an outage, the connections that count for it
 
 
@@ -89,7 +88,8 @@ def _unmerged(way: Way) -> Way:
     """Segments that the host joined are taken for full ones of the wire: 1,500 octets."""
     return Way(
         way.sent, way.closing, way.end, way.acked, way.sacked,
-        {at: p._replace(length=min(p.length, WIRE_SEGMENT)) for at, p in way.firsts.items()}, way.tries, way.repeated,
+        {at: p._replace(length=min(p.length, WIRE_SEGMENT - len(p.options))) for at, p in way.firsts.items()},
+        way.tries, way.repeated,
     )  # fmt: skip
 
 
@@ -218,17 +218,11 @@ def idle(view: View) -> Said:
     where = view.case.observed.vantage.where
     if where == ("receiver" if first.by_client else "sender"):
         return Out(f"the packet behind the silence of {seconds(gap)} came through", (Sign(first.number, ""),))
-    if not first.by_client and _amid_text(view):
+    if not first.by_client and view.amid_text:
         return Out("it was the client's turn, amid its text: the silence is what the break looks like here")
     text = f"after {seconds(gap)} without a packet nothing is answered any more"
     data = first.length > 0
     return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
-
-
-def _amid_text(view: View) -> bool:
-    """Was the text asked for, and has it not ended? No client pauses there."""
-    mail = view.case.transaction
-    return view.phase in AMID or (mail is not None and mail.text_at is not None and not mail.complete)
 
 
 def _gap_before(view: View, p: Packet | None) -> int:

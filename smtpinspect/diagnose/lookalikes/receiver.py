@@ -26,11 +26,7 @@ FULL: Final = re.compile(
     re.I | re.S,
 )
 # Postfix's and Sendmail's words for a milter or content filter that fails.
-MILTER: Final = re.compile(
-    r"^4\d\d.*milter|^451 4\.7\.1 service unavailable|^451 4\.3\.[025]|^4\d\d.*scann|"
-    r"^4\d\d.*temporary (?:local|lookup|system) (?:problem|failure|error)",
-    re.I | re.S,
-)
+MILTER: Final = re.compile(r"^4\d\d.*milter|^451 4\.7\.1 service unavailable|^4\d\d.*scann", re.I | re.S)
 # What filters say that refuse, wherever they stand.
 FILTER: Final = re.compile(
     r"^5\d\d.*milter|^[45]\d\d.*(?:virus|spam|malware|infected|banned|content|policy)|^5\d\d.*\b5\.7\.1\b.*(?:reject|blocked)",
@@ -134,7 +130,7 @@ def server_gone(view: View) -> Said:
         return _silent(view)
     if not wire.greeted:
         return None
-    if seen.broken.packet != ended.number and seen.broken.kind == "drop":
+    if ended.flags & FIN and seen.broken.packet != ended.number and seen.broken.kind == "drop":
         return Out("it closed when it had waited")
     if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(view, ended)):
         why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
@@ -300,6 +296,8 @@ def _delays(view: View) -> list[tuple[int, Packet]]:
             asked = p.ns if p.flags & ACK else asked
         elif p.by_client and p.length:
             asked = p.ns if asked is None else asked
+        elif p.payload[:3] == b"421":
+            asked = None  # no reply: it has waited
         elif p.length and asked is not None:
             made.append((p.ns - asked, p))
             asked = None

@@ -8,12 +8,14 @@ from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
-from smtpinspect.enforce.craft import RST
+from smtpinspect.enforce.craft import ACK, RST, SYN
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import STEPS
 
+FULL_SEGMENT: Final = 536  # octets, RFC 9293 3.7.1
+STOPPED_NS: Final = 30 * SECOND  # no sender needs so long to go on with a text
 # End marks that are none (RFC 5321 4.1.1.4), at the end of what the client sent.
 OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
 
@@ -52,6 +54,25 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
     proved = tail[-3:] != b".\r\n" or tail[-4:-3] == b"\n" or alone
     text = told.format(tail=ascii(tail)[2:-1]) + f"; all is acknowledged, {seconds(until - last.ns)} of silence"
     return Found("certain" if proved else "likely", (Sign(last.number, text),), "proved" if proved else "fits")
+
+
+def sender_stopped(view: View) -> Said:
+    """Amid its text the sender says nothing more, though all is acknowledged: seen at its own side only."""
+    wire = view.wire
+    if not view.amid_text or not wire.client.sent or view.case.observed.vantage.where != "sender":
+        return None
+    if wire.client.lost or wire.client.reach is not None:
+        return Out("it went on: what it sent was not acknowledged")
+    told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
+    if told and told[-1].window < FULL_SEGMENT:
+        return Out("the server had no room for more")
+    last = wire.client.sent[-1]
+    quiet = (view.last_word if view.last_word.ns > last.ns else wire.packets[-1]).ns - last.ns
+    tail = view.tail(5) or b""
+    if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+        return None  # it may well think that it is done
+    text = f"all that it sent is acknowledged, and for {seconds(quiet)} it sent nothing more"
+    return Found("likely", (Sign(last.number, text),))
 
 
 def sender_timeout(view: View) -> Said:

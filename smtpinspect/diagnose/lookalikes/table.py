@@ -175,6 +175,13 @@ TABLE: Final = (
         "RFC 5321 4.5.3.2",
     ),
     LookAlike(
+        "sender-stopped", "the sender stopped amid its text", sender.sender_stopped,
+        (Remedy("sender", "read the sender's log of that second: its program or machine ended, or hangs",
+                ("journalctl -u postfix -u exim4 --since TIME",), check="the next attempt goes on to the end"),),
+        "the text went on, or was waited for on the way",
+        "RFC 5321 4.5.3.2.5",
+    ),
+    LookAlike(
         "one-bad-mx", "one of several servers behind the address", network.one_bad_mx,
         (Remedy("receiver", "take that server out of the balancer, and look at its disk, memory and log"),
          Remedy("sender", "nothing: a later attempt meets another server")),

@@ -12,6 +12,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.simulate.clock import SECOND
 
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
+AMID: Final = frozenset({"databody", "datamid"})  # phases
 STALLED_NS: Final = 3 * SECOND  # who closes sooner has not waited
 
 
@@ -65,6 +66,12 @@ class View:
         if mail is not None:
             return mail.text_end if mail.complete else None
         return self.wire.client.end if self.tail(5) == END_MARK else None
+
+    @property
+    def amid_text(self) -> bool:
+        """Was the text asked for, and has it not ended? No client pauses there."""
+        mail = self.case.transaction
+        return self.phase in AMID or (mail is not None and mail.text_at is not None and not mail.complete)
 
     @property
     def last_word(self) -> Packet:

@@ -41,6 +41,13 @@ class _Owed(NamedTuple):
         return len(self.copies) > 1 and self.seconds >= AGAIN
 
     @property
+    def times(self) -> int:
+        """How often the first of them was sent; where only others were sent again, how often any was."""
+        first = self.copies[0]
+        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        return same if same > 1 else len(self.copies)
+
+    @property
     def seconds(self) -> float:
         return (self.copies[-1].ns - self.copies[0].ns) / SECOND
 
@@ -170,10 +177,11 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     name, other = NAMES[by_client], NAMES[not by_client]
     first, last = owed.copies[0], owed.copies[-1]
     what = f"{name}'s octets from {owed.at:,} on" if first.length else f"{name}'s FIN"
-    signs = [Sign(last.number, f"the {what} were sent {len(owed.copies)} times in {owed.seconds:.1f} s, unanswered")]
+    signs = [Sign(last.number, f"the {what} were sent {owed.times} times in {owed.seconds:.1f} s, unanswered")]
     heard = flow.last(not by_client)
     by: By = "middlebox"
-    alive = heard is not None and heard.ns > first.ns
+    # what came within a round trip had been sent before
+    alive = heard is not None and heard.ns > max(owed.copies[1].ns, first.ns + AGAIN * SECOND)
     if heard is not None and heard.field == 0 and not heard.flags & RST:
         by = "server" if by_client else "client"
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
@@ -182,6 +190,9 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     elif where == ("receiver" if by_client else "sender") and flow.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
+    elif heard is not None and heard.ns > first.ns:
+        late = f"{_between(first, heard) * 1000:,.0f} ms behind the first of these, which it does not acknowledge"
+        signs.append(Sign(heard.number, f"the last that came from the {other} came {late}"))
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it

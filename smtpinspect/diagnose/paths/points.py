@@ -76,6 +76,18 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     return Compared(notes, fault)
 
 
+def turned(points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> bool:
+    """Is the last point nearer to the clients than the first, by all connections at both that tell? Of many the first
+    `limits.POINT_CASES` are asked. Raises UsageError like Engine.run."""
+    one, two = points[0], points[-1]
+    flows = _flows(one, ports)[0][: limits.POINT_CASES]
+    found = matching.pairs(matching.digests(one.source, flows), matching.digests(two.source, _flows(two, ports)[0]))
+    here, there = traces(one.source, [pair.one for pair in found]), traces(two.source, [pair.two for pair in found])
+    ways = [(here[pair.one.flow_id], there[pair.two.flow_id]) for pair in found]
+    whole = [way for way in ways if way[0].packets and way[1].packets]
+    return any(_reversed(*way) for way in whole) and not any(_reversed(far, near) for near, far in whole)
+
+
 def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], CaptureError | None]:
     found: list[Flow] = []
     try:
