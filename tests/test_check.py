@@ -20,6 +20,9 @@ from smtpinspect.cli import main
 from smtpinspect.diagnose.stored.check import Checked, check, on_text
 from smtpinspect.engine import Engine, Run
 from smtpinspect.errors import UsageError
+from smtpinspect.report.check_page import CheckPage
+from smtpinspect.report.terminal import Style
+from smtpinspect.report.text import products
 from test_transcripts import DOCUMENTS, read
 
 PCAPS = Path(__file__).parents[1] / "pcaps"
@@ -224,8 +227,7 @@ def test_smtputf8_is_the_senders_choice(tmp_path: Path) -> None:
 
 def test_no_end_and_no_lines(tmp_path: Path) -> None:
     assert told("Subject: \u00e9", tmp_path) == [(*SUBJECT, 1)]
-    (tmp_path / "empty").write_bytes(b"")
-    assert list(check([str(tmp_path / "empty")], Engine(["stormshield"]))) == []
+    assert told(b"x", tmp_path, "sonicwall") == []
 
 
 # ---- mailboxes
@@ -280,6 +282,16 @@ def test_what_is_no_message_is_told(tmp_path: Path) -> None:
         list(check([str(tmp_path / "absent")], Engine(["stormshield"])))
     with pytest.raises(UsageError, match="a capture"):
         list(check([str(PCAPS / "bdat.pcap")], Engine(["stormshield"])))
+    (tmp_path / "m.eml").write_bytes(b"")
+    with pytest.raises(UsageError, match="it is empty"):
+        list(check([str(tmp_path / "m.eml")], Engine(["stormshield"])))
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_utf16_is_no_text_of_a_mail(charset: str, tmp_path: Path) -> None:
+    (tmp_path / "m.eml").write_bytes((HEAD + "\nx\n").encode(charset))
+    with pytest.raises(UsageError, match="iconv -f utf-16"):
+        list(check([str(tmp_path / "m.eml")], Engine(["stormshield"])))
 
 
 # ---- the command
@@ -318,4 +330,23 @@ def test_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert page.rstrip().endswith("rules stormshield.smtp-231")
     path.write_text(HEAD + "\nx\n")
     assert main(["check", "--fail-on", "alert", str(path)]) == 0
-    assert "none trips a content rule" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "none trips a content rule" in page and "is it a whole message?" not in page
+
+
+def test_what_has_no_header_is_asked_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be the body alone; what a sender's own server would put before it is not there."""
+    for text, bare in (("hello world\nthis is text\n", True), ("\nhello world\n", False), ("x\nA: b\n\nx", False)):
+        (tmp_path / "m.eml").write_text(text)
+        assert main(["check", "-i", "stormshield", str(tmp_path / "m.eml")]) == 0
+        assert ("is it a whole message?" in capsys.readouterr().out) is bare
+
+
+def test_the_page_fits_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "m.eml"
+    path.write_bytes((HEAD + "Subject: R\u00e9\n\nx\n").encode())
+    engine = Engine(None)
+    page = CheckPage(engine.inspectors, products(engine.inspectors, engine.labels, ()), 60, Style(False))
+    lines = [line for one in check([str(path)], engine) for line in page.message(one)]
+    assert "  Stormshield (high): would cut: stormshield.smtp-231" in lines
+    assert max(len(line) for line in lines if str(path) not in line) <= 60

@@ -11,6 +11,8 @@ import pytest
 from many import Sent, write
 from smtpinspect.cli import main
 from smtpinspect.diagnose.compare import Comparison, chance, compare, starred
+from smtpinspect.report.compare_page import page
+from smtpinspect.report.terminal import Style
 
 RAW = "R\\xc3\\xa9union"
 STARRED = "220 ******************2***"
@@ -94,6 +96,13 @@ def test_the_page_of_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert page.startswith("TOO FEW TO TELL") and "NOT WORSE" not in page
     assert "2 mails in clear before, 1 mail in clear after" in page
     assert "accepted: 2 of 2 (100.0%) → 0 of 1 (0.0%)" in page
+
+
+def test_a_narrow_page_has_no_table(tmp_path: Path) -> None:
+    made = compared(tmp_path, [Sent()] * 6, [Sent(reply="550 5.7.1 no")] * 6)
+    wide, narrow = ([*page(made, ("a.pcap", "b.pcap"), width, Style(False))] for width in (80, 60))
+    assert any(line.split() == ["before", "after"] for line in wide)
+    assert "  accepted: 6 of 6 (100.0%) → 0 of 6 (0.0%)" in narrow and max(map(len, narrow)) <= 60
 
 
 def test_the_next_command_fits_the_mails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

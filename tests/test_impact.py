@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from many import Sent, write
 from smtpinspect.cli import main
 from smtpinspect.diagnose.impact import Profile, Share, domain, impact
 from smtpinspect.grammar import limits
+from smtpinspect.report.impact_page import page
+from smtpinspect.report.terminal import Style
+from smtpinspect.report.text import products
 
 EXIM = "from x by y with esmtp (Exim 4.97) id 1"
 RAW = "R\\xc3\\xa9union"
@@ -74,15 +78,37 @@ def test_domains() -> None:
 
 def test_the_command(day: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", "--impact", "-i", "stormshield", day]) == 0
-    page = capsys.readouterr().out
-    assert "12 mails, 10 accepted" in page and "4 would be cut (40.0%)" in page
-    assert "WOULD HAPPEN behind Stormshield" in page and "as we emulate it" in page
-    assert page.rstrip().endswith("rules stormshield.smtp-231")
+    text = capsys.readouterr().out
+    assert "12 mails, 10 accepted" in text and "4 would be cut (40.0%)" in text
+    assert "WOULD HAPPEN behind Stormshield" in text and "as we emulate it" in text
+    assert text.rstrip().endswith("rules stormshield.smtp-231")
     assert main(["diagnose", "--impact", "--format", "json", day]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [one["cut"] for one in told["profiles"]] == [0, 4, 0]
     assert told["profiles"][1]["by"]["hour"][0] == {"name": "10 UTC", "lost": 2, "of": 6}
     assert main(["diagnose", "--impact"]) == 2
+
+
+def test_the_first_mail_of_a_rule_is_told_by_file_and_packet(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of several captures, as of each alone; also where the rule broke the flow before that mail began."""
+    names = [str(PCAPS / f"{name}.pcap") for name in ("smtp-219", "smtp-223", "subject-8bit")]
+    alone = []
+    for name in names:
+        assert main(["diagnose", "--impact", "-i", "stormshield", name]) == 0
+        alone += re.findall(r"(smtp-\S+) +1   first: .*, packet (\d+): (.+)", capsys.readouterr().out)
+    assert main(["diagnose", "--impact", "-i", "stormshield", *names]) == 0
+    found = re.findall(r"(smtp-\S+) +1   first: .*, (\S+) packet (\d+): (.+)", capsys.readouterr().out)
+    assert [(rule, packet, text) for rule, _, packet, text in found] == alone and len(alone) == 3
+    assert [name for _, name, _, _ in found] == names
+    assert [text for rule, _, text in alone if "smtp-219" in rule] == ["(an empty line)"]
+
+
+def test_the_page_fits_the_terminal() -> None:
+    made = impact([str(PCAPS / f"{name}.pcap") for name in ("smtp-219", "packed-exe", "subject-8bit")])
+    columns = products([one.inspector for one in made.profiles], [one.label for one in made.profiles], ())
+    lines = [*page(made, columns, ["a.pcap"], 60, Style(False))]
+    assert max(map(len, lines)) <= 60
+    assert any(line.startswith("      first: alice@example.org, packet ") for line in lines)
 
 
 def test_what_it_does_not_do_is_not_ignored(day: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,8 @@ from smtpinspect.cli import main
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.probe import steps
 from smtpinspect.diagnose.probe.judge import Judged, judge
-from smtpinspect.diagnose.probe.steps import COMMANDS, Asked, Talked
-from smtpinspect.diagnose.probe.talk import LONGEST, NoServerError
+from smtpinspect.diagnose.probe.steps import COMMANDS, Asked, Heard, Talked
+from smtpinspect.diagnose.probe.talk import LONGEST, Answer, NoServerError
 from smtpinspect.inspectors.mailguard.profiles import PROFILES
 from smtpinspect.report import probe_page
 from test_enforce_firewall import Box
@@ -308,6 +309,32 @@ def test_the_announcement_says_what_is_sent(capsys: pytest.CaptureFixture[str]) 
     with stranger(serve) as port:
         main(["probe", f"127.0.0.1:{port}", "--wait", "1"])
     assert f"  {heard[0].decode().strip()}  " in capsys.readouterr().out
+
+
+def test_an_object_is_announced_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--format", "json"], ["-o", str(tmp_path / "report")]):
+        with stranger(lambda peer: peer.sendall(b"554 no\r\n")) as port:
+            main(["probe", f"127.0.0.1:{port}", "--wait", "1", *more])
+        told = capsys.readouterr()
+        assert told.out == "" and "cannot see a filter" in told.err and "EHLO [127.0.0.1]" in told.err
+
+
+def test_the_page_fits_a_narrow_terminal() -> None:
+    talked, judged = probed("mailguard:asa-8,deny_style=noop,split_verb=discard")
+    name = "a-rather-long-name.of-a-host.example.org"
+    asked = talked.asked._replace(helo=name)
+    lines = [*probe_page.announcement(asked, name, 60), *probe_page.page(talked, judged, 60, probe_page.Style(False))]
+    assert max(len(line) for line in lines if not line.startswith("Next:")) <= 60
+    assert f"  EHLO {name}" in lines and not [line for line in lines if line.startswith(("EHLO", "NOOP", "some"))]
+    assert judged.off and "what a command that does not exist gets" in " ".join(" ".join(lines).split())
+
+
+def test_what_the_server_was_sent_is_told_without_its_quotes() -> None:
+    talked, _ = probed("")
+    fake = Answer(b'500 5.5.1 Command unrecognized: "XXXXXXXXXXXXXXXXX"\r\n')
+    heard = tuple(Heard(each.step, (fake,)) if each.step.name == "fake" else each for each in talked.heard)
+    texts = [each.text for each in judge(talked._replace(heard=heard)).shows]
+    assert "the server was sent XXXXXXXXXXXXXXXXX in place of a command that does not exist" in texts
 
 
 def test_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:

@@ -219,6 +219,7 @@ def _impact(given: argparse.Namespace) -> int:
     from smtpinspect.diagnose.impact import impact
     from smtpinspect.report import impact_page
     from smtpinspect.report.text import products
+    from smtpinspect.source.again import places
 
     made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
     with text_out(given.out) as (out, width, style):
@@ -228,6 +229,7 @@ def _impact(given: argparse.Namespace) -> int:
         else:
             judged = [one.inspector for one in made.profiles], [one.label for one in made.profiles]
             columns = products(*judged, given.inspectors or ())
-            for line in impact_page.page(made, columns, given.captures, width, style):
+            found = places(given.captures, impact_page.packets_of(made))
+            for line in impact_page.page(made, columns, given.captures, width, style, found):
                 print(line, file=out)
     return DONE if made.fault is None else unreadable(made.fault)

@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import json
 import re
+import sys
 from typing import Final
 
 from smtpinspect.commands.arguments import number, parser_of
@@ -15,9 +16,10 @@ from smtpinspect.errors import UsageError
 PROBE_HELP: Final = """\
 The test of Cisco's document 4733, both parts of it: the greeting, and a command
 that does not exist; then NOOP, pipelining, and a command in two segments. It
-says first what it sends (--dry-run: nothing else). Ask only servers whose
-owner has nothing against it. Filters of headers, texts and attachments it
-cannot see. No command is sent before the greeting is whole.
+says first what it sends (--dry-run: nothing else), with --format json or -o on
+standard error. Ask only servers whose owner has nothing against it. Filters of
+headers, texts and attachments it cannot see. No command is sent before the
+greeting is whole.
 
   smtpinspect probe mx.example.net
   smtpinspect probe 192.0.2.25:587 --helo relay.example.org --format json
@@ -59,12 +61,12 @@ def run(words: list[str]) -> int:
     asked = steps.Asked(host, address, port, source, helo, float(given.wait))
     with text_out(given.out) as (out, width, style):
         told = given.format == "text"
-        if told or given.dry_run:
-            for line in probe_page.announcement(asked, helo, width):
-                print(line, file=out)
+        for line in probe_page.announcement(asked, helo, width):
+            # to whoever starts it, before anything is sent; an object holds nothing else
+            print(line, file=out if (told and given.out is None) or given.dry_run else sys.stderr)
         if given.dry_run:
             return DONE
-        if told:
+        if told and given.out is None:
             print(file=out, flush=True)
         try:
             talked = steps.talk(asked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from smtpinspect._core.views import Flow, Mail, ObjectSink
+from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
 from smtpinspect.engine import PORTS, Engine, Run, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -28,6 +28,7 @@ class Talk(NamedTuple):
     greeting: str  # its first line without code
     keywords: tuple[str, ...]  # of the first reply to EHLO
     starttls: bool
+    broken: tuple[Alert, ...] = ()  # what breaks the flow, once for each rule of each inspector
 
 
 class _Open:
@@ -116,18 +117,23 @@ def talks(
     sink = ObjectSink(engine.program, alerts=True, mails=True, flows=True)
     run = Run(engine, source, sink, tape)
     mails: dict[int, list[Mail]] = {}
+    broken: dict[int, dict[tuple[str, str], Alert]] = {}
     try:
         more = True
         while more:
             more = run.step()
             for record in sink.out:
-                if isinstance(record, Mail):
+                if isinstance(record, Alert):
+                    if record.breaks:
+                        broken.setdefault(record.flow_id, {}).setdefault((record.inspector, record.rule), record)
+                elif isinstance(record, Mail):
                     mails.setdefault(record.flow_id, []).append(record)
                 elif isinstance(record, Flow):
                     heard = tape.finish(record.first_packet)
                     greeting, keywords = _said(bytes(heard.server), heard.verbs)
                     told = tuple(mails.pop(record.flow_id, ()))
-                    yield Talk(record, told, tuple(heard.senders), greeting, keywords, heard.starttls)
+                    cut = tuple(broken.pop(record.flow_id, {}).values())
+                    yield Talk(record, told, tuple(heard.senders), greeting, keywords, heard.starttls, cut)
             sink.out = []
         yield run.stats()
         if run.replay.fault is not None:

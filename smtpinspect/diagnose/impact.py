@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from smtpinspect._core.views import Mail
+from smtpinspect._core.views import Alert, Mail
 from smtpinspect.diagnose.heads import Talk, talks
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
@@ -122,7 +122,7 @@ def impact(
                 made.encrypted += mail.outcome == "encrypted"
                 if mail.outcome == "accepted":
                     made.accepted += 1
-                    _count(made.profiles, mail, mta)
+                    _count(made.profiles, mail, mta, told.broken)
     return made
 
 
@@ -133,7 +133,7 @@ def _with_senders(talk: Talk) -> Iterator[tuple[Mail, str]]:
         yield mail, (next(iter(senders), "") if mail.octets else "")
 
 
-def _count(profiles: Sequence[Profile], mail: Mail, mta: str) -> None:
+def _count(profiles: Sequence[Profile], mail: Mail, mta: str, broken: Sequence[Alert]) -> None:
     names = {
         "destination": mail.server.removesuffix(":25"),
         "sender domain": domain(mail.mail_from),
@@ -151,7 +151,9 @@ def _count(profiles: Sequence[Profile], mail: Mail, mta: str) -> None:
         if lost:
             one.by["rule"].add(lost, True)
             if lost not in one.first:
-                alert = next((a for a in mail.alerts if a.rule == lost and a.inspector == one.label), None)
+                # what broke the flow before the mail began is none of its alerts
+                fired = (*mail.alerts, *broken)
+                alert = next((a for a in fired if a.rule == lost and a.inspector == one.label), None)
                 packet, octets = (alert.packet, alert.octets) if alert else (0, b"")
                 one.first[lost] = First(mail.mail_from or "<>", packet, octets)
 

@@ -10,7 +10,7 @@ from typing import Final
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.stored.check import Checked, Fired, Unjudged
 from smtpinspect.inspectors.base import Inspector
-from smtpinspect.report.terminal import Style, count, cut, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, wrapped
 from smtpinspect.report.text import Product
 from smtpinspect.report.words import DOES
 
@@ -62,6 +62,9 @@ class CheckPage:
         subject = f'  "{cut(safe(checked.subject), _NAMED)}"' if checked.subject else ""
         inside = ", the mail that came back in it:" if checked.stored.returned else ""
         yield self.style(f"{safe(checked.stored.file)}{number}{inside}{subject}", "bold")
+        if checked.stored.bare:
+            bare = "none of its first lines is a header field (RFC 5322 2.2): is it a whole message?"
+            yield from wrapped(bare, self.width, "  ")
         seen: Counter[str] = Counter()
         told: set[str] = set()
         for one in checked.fired:
@@ -79,7 +82,12 @@ class CheckPage:
         title = self.titles.get(alert.inspector, "whatever firewall")
         breaks = "would cut" if alert.breaks else DOES[alert.action]
         lead = f"  {title}: {breaks}: {alert.rule}"
-        yield self.style(lead, "red" if alert.breaks else "yellow") + f"  {alert.title}"
+        colour = "red" if alert.breaks else "yellow"
+        if self.width is None or wide(f"{lead}  {alert.title}") <= self.width:
+            yield self.style(lead, colour) + f"  {alert.title}"
+        else:
+            yield from (self.style(line, colour) for line in wrapped(lead.strip(), self.width, "  "))
+            yield from wrapped(alert.title, self.width, "    ")
         detail = f" ({alert.detail})" if alert.detail else ""
         told = f"line {one.line}, {safe(one.where)}{detail}: {safe(excerpt(alert.octets))}"
         yield from wrapped(told, self.width, "    ")

@@ -36,7 +36,7 @@ def page(made: Comparison, names: tuple[str, str], width: int | None, style: Sty
         yield style("OTHERWISE DIFFERENT", "bold")
         yield from _listed(other, width)
     yield ""
-    yield from _sums(made.before, made.after)
+    yield from _sums(made.before, made.after, width)
     yield ""
     yield f"Next: {_next(made, names)}"
 
@@ -63,7 +63,7 @@ def _listed(rows: Sequence[Difference], width: int | None) -> Iterator[str]:
         yield f"  … and {len(rows) - SHOWN:,} more"
 
 
-def _sums(before: Side, after: Side) -> Iterator[str]:
+def _sums(before: Side, after: Side, width: int | None) -> Iterator[str]:
     rows = [
         ("", "before", "after"),
         ("connections", f"{before.connections:,}", f"{after.connections:,}"),
@@ -77,6 +77,10 @@ def _sums(before: Side, after: Side) -> Iterator[str]:
         old, new = before.having[one.name], after.having[one.name]
         if old.mails or new.mails:
             rows.append((f"  broken: {one.name}", share(old.broken, old.mails), share(new.broken, new.mails)))
-    widths = [max(wide(row[n]) for row in rows) for n in range(2)]
-    for row in rows:
+    widths = [max(wide(row[n]) for row in rows) for n in range(3)]
+    narrow = width is not None and sum(widths) + 4 > width
+    for row in rows[narrow:]:
+        if narrow:
+            yield from wrapped(f"{row[0]}: {row[1]} → {row[2]}", width, "")
+            continue
         yield f"{padded(row[0], widths[0])}  {padded(row[1], widths[1])}  {row[2]}".rstrip()

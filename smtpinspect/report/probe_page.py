@@ -10,8 +10,9 @@ from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.probe.judge import Judged
 from smtpinspect.diagnose.probe.steps import COMMANDS, Asked, Heard, Talked, plan
 from smtpinspect.diagnose.probe.talk import Answer
-from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wide, wrapped
 
+_SAID: Final = 26  # columns of a command
 SHOWN: Final = 160  # characters of a reply's line
 BLIND: Final = (
     "This test sees what a box does to greetings, commands and replies. It sends no mail, so it cannot see a filter "
@@ -28,6 +29,14 @@ _HEAD: Final = {
     "yes": "A MailGuard is on the way",
     "no": "No MailGuard is on the way, as far as this test sees",
     "unclear": "Something is not as usual, and it is not how a MailGuard of any known generation behaves",
+}
+_KNOBS: Final = {
+    "banner": "what it makes of the greeting",
+    "deny_style": "what a command that does not exist gets",
+    "ehlo": "what EHLO gets",
+    "ehlo_mask": "what it makes of EHLO keywords",
+    "allow_tls": "what becomes of STARTTLS",
+    "split_verb": "what becomes of a command in two segments",
 }
 _UNTESTED: Final = "Unclear: the command that does not exist, which is the test, got no answer"
 
@@ -47,7 +56,12 @@ def announcement(asked: Asked, helo: str, width: int | None) -> Iterator[str]:
     )
     for step in steps:
         said = " | ".join(piece.decode("latin-1").rstrip("\r\n").replace("\r\n", " + ") for piece in step.pieces)
-        yield from wrapped(f"  {padded(safe(said), 30)}  {step.why}", width)
+        line = f"  {padded(safe(said), 30)}  {step.why}"
+        if width is None or wide(line) <= width:
+            yield line
+        else:
+            yield f"  {safe(said)}"
+            yield from wrapped(step.why, width, "      ")
 
 
 def page(talked: Talked, judged: Judged, width: int | None, style: Style) -> Iterator[str]:
@@ -64,7 +78,8 @@ def page(talked: Talked, judged: Judged, width: int | None, style: Style) -> Ite
         lines = [*wrapped(safe(show.text), None if width is None else width - len(mark))]
         yield from (f"{mark if not number else ' ' * len(mark)}{line}" for number, line in enumerate(lines))
     if judged.off:
-        yield from wrapped(f"  Not as in any profile of ours: {', '.join(judged.off)} (a setting of its own)", width)
+        others = f"{'; '.join(_KNOBS[knob] for knob in judged.off)} (somebody set it so)"
+        yield from wrapped(f"No generation that we know does this by default: {others}", width, "  ")
     if judged.mailguard != "yes":
         yield from wrapped(_STILL, width)
     yield f"Next: {_next(talked, judged)}"
@@ -123,8 +138,11 @@ def _heard(said: str, answer: Answer, width: int | None) -> Iterator[str]:
     lines = [cut(safe(line), SHOWN) for line in answer.text.split("\n")[:24] if line]
     if answer.ended:
         lines.append(f"({_ENDED[answer.ended]}, after {answer.seconds:.1f} s)")
+    if width is not None and said and wide(said) > _SAID:
+        yield cut(f"  {said}", width)
+        said = ""
     for number, line in enumerate(lines):
-        row = f"  {padded(said if not number else '', 26)}  {line}"
+        row = f"  {padded(said if not number else '', _SAID)}  {line}"
         yield row if width is None else cut(row, width)
 
 

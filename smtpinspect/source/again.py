@@ -7,9 +7,11 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from heapq import merge
+from itertools import islice, repeat
+from typing import Any, NamedTuple
 
 from smtpinspect._core.sources import records
 from smtpinspect.errors import CaptureError, UsageError
@@ -31,6 +33,28 @@ def frames_again(what: Input) -> Iterator[tuple[int, int, bytes, int]]:
     first has told. Raises UsageError like `open_source`, at once.
     """
     return _whole(open_source(what))
+
+
+class Place(NamedTuple):
+    """A frame of one of several captures, counted in its own file from 1."""
+
+    path: str
+    number: int
+
+
+def places(paths: Sequence[str], numbers: Collection[int]) -> dict[int, Place]:
+    """Where the frames of these numbers lie, of captures that are read as one: in the order of time, of the same
+    time in the order given. One capture, and what can be read once only, has no places."""
+    if len(paths) < 2 or not numbers or not all(os.path.isfile(path) for path in paths):
+        return {}
+    found: dict[int, Place] = {}
+    counts = dict.fromkeys(range(len(paths)), 0)
+    parts = [zip((frame[0] for frame in frames_again(path)), repeat(which)) for which, path in enumerate(paths)]
+    for number, (_, which) in enumerate(islice(merge(*parts), max(numbers)), 1):
+        counts[which] += 1
+        if number in numbers:
+            found[number] = Place(paths[which], counts[which])
+    return found
 
 
 def _whole(opened: Source) -> Iterator[tuple[int, int, bytes, int]]:

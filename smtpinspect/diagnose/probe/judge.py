@@ -119,7 +119,8 @@ def _deny(talked: Talked) -> Shows | None:
     if crossed and FAKE not in reply:
         whole = len(crossed[0].rstrip(b"'\".,)>")) >= len(FAKE) and not crossed[0].endswith(FAKE[4:])
         style = "xxxx-all" if whole and b"fake" not in reply else "xxxx-verb"
-        text = f"the server was sent {crossed[0].decode('latin-1')} in place of a command that does not exist"
+        sent = crossed[0].rstrip(b"'\".,:;)>]").decode("latin-1")
+        text = f"the server was sent {sent} in place of a command that does not exist"
         return Shows("deny_style", frozenset({style}), text, False)
     text = f"a command that does not exist is refused: {quoted}"
     if FAKE in reply.lower():

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect.diagnose.reading.bounces import is_bounce
@@ -28,6 +29,8 @@ _RETURNED: Final = re.compile(
     rb"(?:[!-9;-~]+:[^\n]*\n|[ \t][^\n]*\n){0,50}\r?\n",
     re.IGNORECASE | re.MULTILINE,
 )
+_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+_WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _QUOTED: Final = re.compile(rb">+From ")
 
 
@@ -44,6 +47,7 @@ class Stored(NamedTuple):
     line: int
     crlf: bool
     returned: bool = False  # it is the mail that a bounce has brought back
+    bare: bool = False  # lines stand before its first empty one, and none is a header field
 
 
 class Piece(NamedTuple):
@@ -69,8 +73,13 @@ class Box:
         self.mbox = head.startswith(b"From ")
         self._border = b""  # of the part of a bounce that is read
         self._inside: tuple[int, int] | None = None  # its first octet, and line
+        self.bare = False
         if not self.mbox:
             self._look_inside()
+            lines = self.file.read(limits.MESSAGE_PIECE).split(b"\n")
+            self.file.seek(0)
+            header = list(takewhile(bytes.strip, lines))
+            self.bare = bool(header) and not any(map(_FIELD.match, header))
 
     def _look_inside(self) -> None:
         """Of a bounce the mail that came back counts."""
@@ -109,7 +118,7 @@ class Box:
         if self._inside and number > 1:
             return None
         returned = self._inside is not None
-        return Stored(self.name, number if self.mbox else 0, begin, line, first.endswith(b"\r\n"), returned)
+        return Stored(self.name, number if self.mbox else 0, begin, line, first.endswith(b"\r\n"), returned, self.bare)
 
     def _pieces(self, lines: _Lines, crlf: bool) -> Iterator[Piece]:
         begins, empty, blank = True, False, b""
@@ -184,7 +193,23 @@ def boxes(path: str) -> Iterator[Box]:
                 if not name.startswith(".") and os.path.isfile(whole):
                     yield Box(whole)
         return
-    yield Box(path)
+    box = Box(path)
+    if fault := _no_message(box):
+        box.close()
+        raise UsageError(f"{box.name}: no message: {fault}")
+    yield box
+
+
+def _no_message(box: Box) -> str:
+    """Why a file holds none, where its first octets tell."""
+    head = box.file.read(limits.MESSAGE_PIECE)
+    box.file.seek(0)
+    if not head:
+        return "it is empty"
+    wide = len(head) >= 8 and not (any(head[1:8:2]) and any(head[:8:2]))
+    if wide or head.startswith(_WIDE_MARKS):
+        return "text in UTF-16 or UTF-32; a mail server sends ASCII or UTF-8: iconv -f utf-16 -t utf-8 makes it that"
+    return ""
 
 
 def _opened(path: str) -> BinaryIO:
