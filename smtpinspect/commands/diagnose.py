@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
-from smtpinspect.commands.kinds import holds_capture, sorted_out
+from smtpinspect.commands.kinds import holds_capture, holds_message, sorted_out
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.log:
         if holds_capture(file):
             raise UsageError(f"--log {file}: this is a capture; give it without --log")
+        if holds_message(file):
+            raise UsageError(f"--log {file} holds a message, no log: smtpinspect check {shlex.quote(file)}")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points:
@@ -172,10 +175,10 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
             out.write("\n")
             return
         from smtpinspect.report import readings_page
+        from smtpinspect.report.terminal import Style, safe
 
         if given.format == "html":
             from smtpinspect.report.html.document import document
-            from smtpinspect.report.terminal import Style
 
             style = Style(False)
 
@@ -190,6 +193,8 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
                 print(line, file=out)
         if told.month is not None:
             print(end="\n" if files else "", file=out)
+            for note in told.diagnosis.notes if not files else ():
+                print(safe(note), file=out)
             for line in readings_page.page(told.diagnosis.readings, told.month, width, style):
                 print(line, file=out)
 

@@ -269,7 +269,7 @@ class Reading(NamedTuple):
     broken: tuple[str, ...] = ()
     stage: str | None = None
     seconds: float | None = None
-    fate: str = ""  # deferred, bounced, delivered
+    fate: str = ""  # deferred, bounced, delivered; a line of no delivery: received, or none
     host: str = ""
     ip: str = ""
     recipient: str = ""
@@ -306,7 +306,7 @@ class Reading(NamedTuple):
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.fate != "delivered"
+        return self.fate not in ("delivered", "received", "none")
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "stage": reading.stage,
         "seconds": reading.seconds,
         "causes": [_cause(cause) for cause in reading.causes],
-        "fate": reading.fate or None,
+        "fate": None if reading.fate in ("", "none") else reading.fate,
         "host": reading.host or None,
         "ip": reading.ip or None,
         "recipient": reading.recipient or None,

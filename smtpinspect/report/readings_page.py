@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
-from smtpinspect.diagnose.reading import NO_LINE, read_line
+from smtpinspect.diagnose.reading import read_line
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
@@ -77,13 +77,20 @@ def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
 
 def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> Iterator[str]:
     if month.delivered:
-        yield f"{count(month.delivered, 'mail')} delivered, none failed."
-        for told in readings[:FULL] if month.delivered <= FULL else ():
+        received = f"{count(month.received, 'mail')} received, {month.delivered:,}" if month.received else ""
+        yield f"{received or count(month.delivered, 'mail')} delivered, none failed."
+        listed = [told for told in readings if told.fate == "delivered"]
+        for told in listed if len(listed) <= FULL else ():
             yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
-    elif month.readings:
-        yield "Nothing that tells of a failed delivery."
-    else:
-        yield f"{NO_LINE[0].upper()}{NO_LINE[1:]}."
+    elif month.received:
+        yield f"{count(month.received, 'mail')} received, none failed."
+    elif month.readings or month.idle:
+        if month.idle:
+            names = " and ".join(_known(mta) for mta, _ in month.idle[:3])
+            which = count(sum(number for _, number in month.idle), "line")
+            yield from wrapped(f"{which} of {names}: nothing in it that tells of a delivery.", width)
+        else:
+            yield "Nothing that tells of a failed delivery."
 
 
 def one(
@@ -131,12 +138,15 @@ def _when(told: Reading) -> str:
 
 
 def _head(told: Reading) -> list[str]:
-    known = SENDERS.get(told.mta) if told.side == "sender" else RECEIVERS.get(told.mta)
-    who = known.title.split(",")[0] if known else told.mta or "a mail server"
     head = [_when(told)] if told.when is not None else []
     head += [safe(told.queue_id)] if told.queue_id else []
     head += [_peer(told)] if told.host or told.ip else []
-    return [*head, f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}"]
+    return [*head, f"{_known(told.mta)}, {'sending' if told.side == 'sender' else 'receiving'}"]
+
+
+def _known(mta: str) -> str:
+    known = SENDERS.get(mta) or RECEIVERS.get(mta)
+    return (known.title.split(",")[0] if known else mta or "a mail server").split()[0]
 
 
 def _zone(local: bool) -> str:

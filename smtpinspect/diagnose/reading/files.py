@@ -48,6 +48,11 @@ class Log:
         return self._octets.read(size)
 
     @property
+    def damaged(self) -> bool:
+        """Did what was looked at end before its end?"""
+        return self._fault is not None
+
+    @property
     def octets_read(self) -> int:
         return self._octets.octets_read
 

@@ -19,6 +19,7 @@ from smtpinspect.mta.sendmail import Sendmail
 NAME: Final = "sendmail"
 ID: Final = r"(?:[0-9A-Za-z]{8}\d{6,8}|NOQUEUE)"
 _LINE: Final = re.compile(rf"(?P<id>{ID}): (?P<rest>.*)", re.DOTALL)
+_NAMED: Final = re.compile(r"(?P<id>\w{3,25}): (?P<rest>.*)", re.DOTALL)  # where syslog names the program
 _QUEUED: Final = re.compile(r"from=(?P<sender>[^,]*), size=(?P<size>\d{1,15}),.*?(?:msgid=(?P<number>[^,]*))?(?:,|$)")
 _STATUS: Final = re.compile(
     r"to=(?P<rcpt>.*?), (?:ctladdr=.*?, )?delay=(?P<delay>[\d:+]+), (?:xdelay=(?P<xdelay>[\d:+]+), )?"
@@ -54,7 +55,7 @@ _TRIED: Final[tuple[Step, ...]] = ("greeting", "ehlo", "helo", "mail", "rcpt", "
 
 def read(line: Line, state: State) -> Iterator[Reading]:
     """A line of sendmail as a client."""
-    match = _LINE.match(line.text)
+    match = (_NAMED if line.program else _LINE).match(line.text)
     if match is None:
         return
     queue_id, rest = match["id"], match["rest"]
