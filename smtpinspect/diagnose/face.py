@@ -56,7 +56,7 @@ def diagnose(asked: Asked) -> Told:
     if not asked.logs:
         return Told(made, fault)
     month, unread = _logs(made, asked.logs)
-    joined.join(made.cases, [told for told in made.readings if told.failed])
+    joined.join(made.cases, made.readings)
     return Told(made, unread or fault, month)
 
 

@@ -296,7 +296,8 @@ class Reading(NamedTuple):
     commands: tuple[str, ...] = ()  # to capture, and to send it again
     local: bool = False  # `when` is by the log's own clock, whose zone is not told
     bounce: bool = False  # a message that came back tells it, no log
-    assumes: tuple[str, ...] = ()  # settings that are taken to be the defaults: else `phases` would be more
+    usual: tuple[str, ...] = ()  # of `phases` those that fit the seconds at default settings; () where that is all
+    assumes: tuple[str, ...] = ()  # the settings that `usual` takes to be the defaults
 
     @property
     def break_kind(self) -> str | None:

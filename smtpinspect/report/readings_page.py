@@ -66,6 +66,13 @@ def page(readings: Sequence[Reading], month: Month, width: int | None, style: St
         yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
+def joined(with_mail: int, failed: int, month: Month) -> Iterator[str]:
+    """Of the log's failures so many were told with their mails."""
+    fine = f"; {count(month.delivered, 'mail')} delivered" if month.delivered else ""
+    if failed > with_mail or fine:
+        yield f"The log: {with_mail:,} of {count(failed, 'failed attempt')} told with its mail above{fine}."
+
+
 def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
     """The attempt that this mail passed at later."""
     for each in readings:
@@ -165,11 +172,13 @@ def _headline(told: Reading) -> str:
             behind = f"behind {count(told.octets, 'byte')} of it" if told.octets else "before its first byte"
             return f"NOT RECEIVED: the text was cut off {behind}"
         return f"BROKEN OFF: {where}" if "dotreply" in told.phases else f"NOT RECEIVED: {where}"
+    if told.usual and told.duplicate_risk and "dot" not in told.usual:
+        return f"NOT DELIVERED at default settings, where it broke before the end of the mail; else {DUPLICATES}"
     if told.duplicate_risk:
         return DUPLICATES if told.fate != "bounced" else RETURNED
     if told.reply:
         return f"NOT DELIVERED: answered with {safe(told.reply)[:3]}"
-    return f"NOT DELIVERED{', at default settings' if told.assumes else ''}: {where}"
+    return f"NOT DELIVERED: {where}"
 
 
 def _peer(told: Reading) -> str:
@@ -183,8 +192,11 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        by_default = ", at default settings" if told.assumes else ""
-        lines.append(f"broken at: {where or ', '.join(told.phases)}{by_default}")
+        lines.append(f"broken at: {where or ', '.join(told.phases)}")
+        if told.usual:
+            longer = told.assumes[-1] + (" and others" if len(told.assumes) > 1 else "")
+            usual = place(told.usual) or " or ".join(told.usual)
+            lines.append(f"at default settings: {usual}; {longer} would have waited longer")
         lines.append(f"how: {HOW.get(told.broken, '') or 'the text does not tell'}")
     elif told.means:
         lines.append(told.means)
