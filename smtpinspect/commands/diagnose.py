@@ -136,6 +136,9 @@ def _check(given: argparse.Namespace, points: bool) -> None:
             raise UsageError(f"--log {file}: this is a capture; give it without --log")
         if holds_message(file):
             raise UsageError(f"--log {file} holds a message, no log: smtpinspect check {shlex.quote(file)}")
+    for file in given.firewall_log:
+        if holds_capture(file):
+            raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points:

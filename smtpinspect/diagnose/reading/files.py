@@ -69,7 +69,18 @@ def lines(source: LogInput | Log) -> Iterator[str]:
             number += 1
             yield line
     except (Damaged, OSError) as error:
-        raise CaptureError(log.path, log.octets_read, number + 1, str(error)) from error
+        fault = CaptureError(log.path, log.octets_read, number + 1, str(error))
+        fault.unit = "line"
+        raise fault from error
+    finally:
+        log.close()
+
+
+def head(path: str | os.PathLike[str], size: int) -> bytes:
+    """Its first octets, unpacked. Raises UsageError for what cannot be opened."""
+    log = Log(path)
+    try:
+        return log.head(size)
     finally:
         log.close()
 
