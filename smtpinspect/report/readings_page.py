@@ -300,8 +300,8 @@ def _next(month: Month, style: Style) -> Iterator[str]:
             yield f"    {program()} diagnose --log {shlex.quote(example.line)}"
         elif example.queue_id:
             yield f"    grep {shlex.quote(example.queue_id)} LOG"
-        for command in example.commands[:-1]:
-            yield f"    {safe(command)}"
+        for command in example.commands:
+            yield f"    {safe(command.replace('smtpinspect ', f'{program()} ', 1))}"
         for question in example.ask:
             yield f"    # ask them: {safe(question)}"
 

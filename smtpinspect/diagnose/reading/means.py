@@ -314,15 +314,15 @@ def commands(told: Reading, file: str) -> tuple[str, ...]:
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
     if not told.phases:
         return ()
-    host = f"host {peer} and " if peer and peer != "unknown" else ""
+    host = f"host {peer.rstrip('.')} and " if peer and peer != "unknown" else ""
     made = [f"smtpinspect check {shlex.quote(file)}"] if told.bounce else []
-    made.append(f"tcpdump -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
+    made.append(f"tcpdump -U -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
     if told.side == "receiver":
-        return (*made, "# wait for their next attempt, then", "smtpinspect diagnose m.pcap --taken receiver")
+        return (*made, "# when they have tried again:", "kill %1; smtpinspect diagnose m.pcap --taken receiver")
     if told.fate == "bounced":  # it is in no queue
-        return (*made, "# send the mail once more, then", "smtpinspect diagnose m.pcap")
+        return (*made, "# send the mail once more; when the log has it:", "kill %1; smtpinspect diagnose m.pcap")
     again = requeue(told)
-    return (*made, *([again] if again else []), "smtpinspect diagnose m.pcap")
+    return (*made, *([again] if again else []), "# when the log has it again:", "kill %1; smtpinspect diagnose m.pcap")
 
 
 def requeue(told: Reading) -> str:
