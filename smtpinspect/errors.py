@@ -20,6 +20,7 @@ class CaptureError(SmtpInspectError):
     """
 
     partial: list[dict[str, object]] | None = None
+    unit = "record"  # what `record` counts: of a log lines
 
     def __init__(self, path: str, offset: int, record: int, why: str) -> None:
         self.path, self.offset, self.record, self.why = path, offset, record, why

@@ -131,6 +131,7 @@ def test_that_inspection_ended_it_is_less_than_why(tmp_path: Path) -> None:
     log.write_text("".join(line for line in log.read_text().splitlines(True) if "507003" in line))
     (cause,) = confirmed(client, log, LOGGED[2][2])[0]
     assert cause.cause == "mailguard" and "507003" in cause.evidence[0].text
+    assert cause.title == firewall_log.UNNAMED
 
 
 DAMAGED = bytearray(gzip.compress(b"".join(b"%d " % (n * 7_919) for n in range(20_000))))
@@ -145,6 +146,49 @@ def test_a_log_that_is_none(octets: bytes, tmp_path: Path, capsys: pytest.Captur
     status = main(["diagnose", str(PCAPS / "subject-8bit.pcap"), "-i", "sonicwall", "--firewall-log", str(log)])
     assert status == (3 if octets == DAMAGED else 0)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def told_of(log: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["diagnose", str(PCAPS / "subject-8bit.pcap"), "-i", "sonicwall", "--firewall-log", str(log)]) == 0
+    return capsys.readouterr().out
+
+
+def test_what_is_no_firewall_s_log_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "some.log"
+    log.write_text("hello\nworld\n")
+    assert "some.log: no line of a firewall's log that is known (Cisco ASA, Stormshield, SonicWall)\n" in told_of(
+        log, capsys
+    )
+    log.write_text("2026-11-22 10:00:00 1xVQHr-000001-2A Completed\n")
+    assert "it is a mail server's: give it with --log some.log" in told_of(log, capsys)
+    log.write_text("")
+    assert "some.log: it is empty" in told_of(log, capsys)
+    log.write_bytes((PCAPS / "subject-8bit.pcap").read_bytes())
+    assert main(["diagnose", str(PCAPS / "subject-8bit.pcap"), "--firewall-log", str(log)]) == 2
+    assert "this is a capture; give it without --firewall-log" in capsys.readouterr().err
+
+
+def test_a_damaged_log_counts_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "fw.log.gz"
+    log.write_bytes(gzip.compress(b"".join(b"line %d\n" % n for n in range(50_000)))[:-40_000])
+    assert main(["diagnose", str(PCAPS / "subject-8bit.pcap"), "--firewall-log", str(log)]) == 3
+    assert re.search(r"The [\d,]+ lines before it were processed", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("form", ["stormshield", "sonicwall"])
+def test_a_line_is_quoted_word_for_word(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, form, spec, _ = next(each for each in LOGGED if each[1] == form)
+    client, log = made(name, form, spec, tmp_path)
+    capsys.readouterr()
+    (line,) = log.read_text().splitlines()
+    assert '"' in line
+    log.write_text(f"{line}\n")
+    assert main(["diagnose", str(client), "-i", spec, "--firewall-log", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert f"line 1: {line}\n" in out and ": 1 line, alarms among them: 1; about this capture: 1\n" in out
+    log.write_text(f"{line}{' pad=yes' * 200}\n")
+    assert main(["diagnose", str(client), "-i", spec, "--firewall-log", str(log)]) == 0
+    assert re.search(r" pad=yes ?p?a?d?=?y?e?s?\.\.\.\n", capsys.readouterr().out)
 
 
 def test_a_log_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from smtpinspect import cli
 from smtpinspect.diagnose import face
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import read_line
+from smtpinspect.mta.registry import SENDERS
 
 LINE: Final = "H=mx.example.net [203.0.113.9]: SMTP timeout after end of data (2350 bytes written)"
 PCAP: Final = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000")
@@ -33,12 +35,93 @@ def test_a_text_that_no_mail_server_writes_is_wrong_usage(capsys: pytest.Capture
     assert "\x1b" not in err
 
 
-def test_a_file_without_such_lines_is_told_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("octets", [b"hello\nworld\n", bytes(range(256)), b"all is well\n"])
+def test_a_file_without_such_lines_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, octets: bytes
+) -> None:
     path = tmp_path / "notes"
-    for octets in (b"hello\nworld\n", b"", gzip.compress(b"")):
-        path.write_bytes(octets)
-        status, out, _ = run(capsys, "--log", str(path))
-        assert status == 0 and out.startswith("No line of a mail server that is known")
+    path.write_bytes(octets)
+    status, out, err = run(capsys, "--log", str(path))
+    assert (status, out) == (2, "") and f"{path}: no line of a mail server that is known" in err
+
+
+def test_an_empty_log_is_told_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mail.log"
+    path.touch()
+    assert run(capsys, "--log", str(path)) == (0, f"{path}: it is empty\n", "")
+
+
+IDLE: Final = {
+    "2026-11-22 10:00:00 1xVQHr-000001-2A <= a@x.example H=h [192.0.2.7] P=esmtp S=7": "1 mail received, none",
+    "2026-11-22 10:00:00 1xVQHr-000001-2A Completed": "1 line of Exim: nothing in it that tells of a delivery.",
+    "Nov 22 11:02:05 mx postfix/smtpd[1]: disconnect from x.example[192.0.2.7] quit=1": "1 line of Postfix: nothing",
+    "Nov 22 11:02:05 mx postfix/qmgr[1]: 4B1A2C3D4E: from=<a@x.example>, size=7, nrcpt=1 (queue active)": "1 mail",
+    "Nov 22 11:02:05 mx sendmail[2]: 5AMB25qk012345: from=a@x.example, size=7, class=0": "1 mail received",
+    "Nov 22 11:02:05 mx smtpd[2]: d248e67f495eb1a0 smtp connected address=192.0.2.7 host=x": "1 line of OpenSMTPD: not",
+    "2026-11-22 10:00:00 Start queue run: pid=7": "1 line of Exim: nothing in it that tells of a delivery.",
+}
+
+
+@pytest.mark.parametrize("line", IDLE)
+def test_a_line_of_a_mail_server_that_tells_of_no_failure_is_no_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "mail.log"
+    path.write_text(f"{line}\n")
+    for given in (line, str(path)):
+        status, out, _ = run(capsys, "--log", given)
+        assert status == 0 and out.startswith(IDLE[line])
+        (told,) = json.loads(run(capsys, "--log", given, "--format", "json")[1])["logs"]
+        assert told["line"] == line and told["mta"] in SENDERS and told["phases"] == []
+
+
+def test_mails_that_came_in_and_went_out_are_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mainlog"
+    lines = [
+        f"2026-11-22 10:00:0{n} 1xVQHr-00000{n}-2A {what}"
+        for n in (1, 2)
+        for what in ("<= a@x.example H=h [192.0.2.7] P=esmtp S=7", "=> u <u@example.net> R=l T=maildir", "Completed")
+    ]
+    path.write_text("\n".join(lines))
+    assert run(capsys, "--log", str(path))[1] == "2 mails received, none failed.\n"
+    sent = '2026-11-22 10:00:02 1xVQHr-000002-2A => u@example.net R=r T=t H=mx.example.net [192.0.2.1] C="250 OK"'
+    path.write_text("\n".join([*lines, sent]))
+    assert run(capsys, "--log", str(path))[1].startswith("2 mails received, 1 delivered, none failed.\n")
+
+
+WHOLE: Final = (
+    "2026-11-22 10:00:00 1xVQHr-000001-2A == u@example.net R=dnslookup T=remote_smtp defer (110): Connection timed out "
+    "H=mx.example.net [203.0.113.9]: SMTP timeout after end of data (2350 bytes written)"
+)
+
+
+def folded(text: str, width: int, mark: str) -> str:
+    """As a mail program, or a terminal, breaks it."""
+    if mark == "terminal":
+        return "\n".join(text[n:n + width] for n in range(0, len(text), width))
+    return textwrap.indent("\n".join(textwrap.wrap(text, width)), mark)
+
+
+@pytest.mark.parametrize("mark", ["", "> ", "    ", "> > ", "terminal"])
+@pytest.mark.parametrize("width", [72, 80, 999])
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_a_line_that_was_folded_or_quoted_is_read_as_a_whole(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mark: str, width: int, end: str
+) -> None:
+    made = folded(WHOLE, width, mark).replace("\n", f"{end}\n") + end
+    path = tmp_path / "copied"
+    path.write_bytes(made.encode())
+    whole = run(capsys, "--log", WHOLE)
+    assert whole[1].startswith("2026-11-22 10:00:00 (log's clock)  1xVQHr-000001-2A  mx.example.net [203.0.113.9]")
+    for words in (("--log", made), ("--log", str(path)), (str(path),)):
+        assert run(capsys, *words) == whole
+
+
+def test_lines_of_several_attempts_are_not_joined(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    other = WHOLE.replace("000001", "000002")
+    for text in (f"{WHOLE}\n{other}", f"> {WHOLE}\n> {other}", f"{folded(WHOLE, 72, '')}\n{folded(other, 72, '')}"):
+        told = json.loads(run(capsys, "--log", text, "--format", "json")[1])["logs"]
+        assert [each["queue_id"] for each in told] == ["1xVQHr-000001-2A", "1xVQHr-000002-2A"]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
@@ -65,8 +148,9 @@ def test_a_log_is_read_as_one_without_log(capsys: pytest.CaptureFixture[str], tm
 def test_a_message_is_for_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "a mail.eml"
     path.write_bytes(MAIL)
-    status, _, err = run(capsys, str(path))
-    assert status == 2 and f"smtpinspect check '{path}'" in err
+    for words in ((str(path),), ("--log", str(path))):
+        status, _, err = run(capsys, *words)
+        assert status == 2 and f"smtpinspect check '{path}'" in err
 
 
 def test_a_delivered_line_is_told_and_recorded(capsys: pytest.CaptureFixture[str]) -> None:

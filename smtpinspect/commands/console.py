@@ -42,7 +42,7 @@ def give_up_output() -> None:
 
 def unreadable(error: CaptureError) -> int:
     before = error.record - 1
-    those = "The record before it was" if before == 1 else f"The {before:,} records before it were"
+    those = f"The {error.unit} before it was" if before == 1 else f"The {before:,} {error.unit}s before it were"
     more = [f"{those} processed."] if before > 0 else []
     return complain(f"{str(error).rstrip('.')}.", UNREADABLE, *more)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -20,12 +21,14 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
-from smtpinspect.commands.kinds import holds_capture, sorted_out
+from smtpinspect.commands.kinds import holds_capture, holds_message, sorted_out
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar import limits
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
     from smtpinspect.engine import Engine
+    from smtpinspect.report.terminal import Style
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
@@ -133,6 +136,11 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.log:
         if holds_capture(file):
             raise UsageError(f"--log {file}: this is a capture; give it without --log")
+        if holds_message(file):
+            raise UsageError(f"--log {file} holds a message, no log: smtpinspect check {shlex.quote(file)}")
+    for file in given.firewall_log:
+        if holds_capture(file):
+            raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points:
@@ -185,15 +193,14 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
             json.dump(record(told.diagnosis), out, indent=1)
             out.write("\n")
             return
-        from smtpinspect.report import readings_page
+        from smtpinspect.report.terminal import Style, safe
 
         if given.format == "html":
             from smtpinspect.report.html.document import document
-            from smtpinspect.report.terminal import Style
 
             style = Style(False)
 
-            logs = [] if told.month is None else [*readings_page.page(told.diagnosis.readings, told.month, None, style)]
+            logs = [*_logs(told, None, style)]
             for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
                 print(line, file=out)
             return
@@ -202,10 +209,27 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             for line in diagnose_page.page(told.diagnosis, width, style, files, points):
                 print(line, file=out)
-        if told.month is not None:
-            print(end="\n" if files else "", file=out)
-            for line in readings_page.page(told.diagnosis.readings, told.month, width, style):
-                print(line, file=out)
+        for note in told.diagnosis.notes if not files else ():
+            print(safe(note), file=out)
+        for number, line in enumerate(_logs(told, width, style)):
+            print(end="\n" if files and not number else "", file=out)
+            print(line, file=out)
+
+
+def _logs(told: Told, width: int | None, style: Style) -> Iterator[str]:
+    """The page of the logs; of lines that stand with their mail only how many they are."""
+    from smtpinspect.diagnose.reading import joined
+    from smtpinspect.report import readings_page
+
+    if told.month is None:
+        return
+    readings, month = told.diagnosis.readings, told.month
+    left = joined.apart(told.diagnosis)
+    failed, alone = (sum(each.failed and not each.waiting for each in some) for some in (readings, left))
+    if failed > alone:
+        yield from readings_page.joined(failed - alone, failed, month)
+    if failed == alone or alone or len(readings) >= limits.DIAGNOSED_READINGS:
+        yield from readings_page.page(left, month, width, style)
 
 
 def _impact(given: argparse.Namespace) -> int:

@@ -71,6 +71,11 @@ def holds_capture(path: str) -> bool:
         return file.read(4) in MAGICS or _unpacked(path).startswith(MAGICS)
 
 
+def holds_message(path: str) -> bool:
+    """A stored message, which quotes no log."""
+    return not is_pipe(path) and kind_of(path) == "message" and not _read_as_log(path)
+
+
 def sorted_out(captures: list[str]) -> tuple[list[str], list[str]]:
     """Captures, and logs that were given as such. Raises UsageError for a message."""
     kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not is_pipe(file)}

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
-from smtpinspect.diagnose.reading import NO_LINE, joined, read_file, read_line
+from smtpinspect.diagnose.reading import NO_LINE, joined, read_file, read_text
 from smtpinspect.diagnose.reading.month import Month, Tally
 from smtpinspect.diagnose.survey import Survey, Watch, survey
 from smtpinspect.diagnose.trace import source_of, traces
@@ -56,7 +56,7 @@ def diagnose(asked: Asked) -> Told:
     if not asked.logs:
         return Told(made, fault)
     month, unread = _logs(made, asked.logs)
-    joined.join(made.cases, [told for told in made.readings if told.failed])
+    joined.join(made.cases, made.readings)
     return Told(made, unread or fault, month)
 
 
@@ -115,41 +115,54 @@ def _left_out(seen: Survey, flows: int) -> Iterator[str]:
 
 
 def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:
-    """Lines, and files of them. Failures are kept as far as there is room; the sums count all."""
+    """Lines, and files of them. Failures are kept as far as there is room, then deliveries; the sums count all."""
     tally = Tally()
     fault: CaptureError | None = None
-    delivered: list[tuple[int, Reading]] = []  # and before how many failures
+    kept: dict[bool | None, list[tuple[int, Reading]]] = {True: [], False: [], None: []}  # by: has it failed?
     room = limits.DIAGNOSED_READINGS
+    number = 0
     try:
         for log in logs:
+            before = number
             try:
                 for told in _readings(log):
+                    number += 1
                     tally.add(told)
-                    if told.failed and len(made.readings) < room:
-                        made.readings.append(told)
-                    elif not told.failed and len(delivered) < room:
-                        delivered.append((len(made.readings), told))
+                    some = kept[None if told.fate in ("received", "none") else told.failed]
+                    if len(some) < room:
+                        some.append((number, told))
             except CaptureError as error:
                 fault = error
+            if number == before and fault is None:
+                _nothing(made, log)
     except KeyboardInterrupt:
         made.notes.append("stopped while the log was read: what lies behind is not counted")
         made.stopped = True
-    for before, told in reversed(delivered[: room - len(made.readings)]):
-        made.readings.insert(before, told)
+    chosen = [*kept[True], *kept[False], *kept[None]][:room]
+    made.readings = [told for _, told in sorted(chosen, key=lambda each: each[0])]
     return tally.month(), fault
+
+
+def _nothing(made: Diagnosis, log: str) -> None:
+    """A file without a line of a mail server: an error, unless there is something else to tell, or it is empty."""
+    empty = log != "-" and os.path.isfile(log) and not os.path.getsize(log)
+    told = f"{log}: it is empty" if empty else f"--log {log}: {NO_LINE}"
+    if not empty and not made.cases and not made.readings:
+        raise UsageError(told)
+    made.notes.append(told)
 
 
 def _readings(log: str) -> Iterator[Reading]:
     if log == "-" or os.path.exists(log):
-        yield from read_file(log)
+        yield from read_file(log, idle=True)
         return
     if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):
         raise UsageError(f"--log {log}: no such file")
-    told = read_line(log)
-    if told is None:
-        shown = log if log.isprintable() and len(log) <= 60 else f"{log[:60].encode('unicode_escape').decode()}..."
-        raise UsageError(f"--log {shown!r} is no file, and {NO_LINE}")
-    yield told
+    told = read_text(log)
+    if not told:
+        shown = log[:60].encode("unicode_escape").decode() + ("..." if len(log) > 60 else "")
+        raise UsageError(f"--log '{shown}' is no file, and {NO_LINE}")
+    yield from told
 
 
 def _read(case: Case, ports: Sequence[int]) -> None:

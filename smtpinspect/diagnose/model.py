@@ -269,7 +269,7 @@ class Reading(NamedTuple):
     broken: tuple[str, ...] = ()
     stage: str | None = None
     seconds: float | None = None
-    fate: str = ""  # deferred, bounced, delivered
+    fate: str = ""  # deferred, bounced, delivered; a line of no delivery: received, or none
     host: str = ""
     ip: str = ""
     recipient: str = ""
@@ -296,7 +296,8 @@ class Reading(NamedTuple):
     commands: tuple[str, ...] = ()  # to capture, and to send it again
     local: bool = False  # `when` is by the log's own clock, whose zone is not told
     bounce: bool = False  # a message that came back tells it, no log
-    assumes: tuple[str, ...] = ()  # settings that are taken to be the defaults: else `phases` would be more
+    usual: tuple[str, ...] = ()  # of `phases` those that fit the seconds at default settings; () where that is all
+    assumes: tuple[str, ...] = ()  # the settings that `usual` takes to be the defaults
 
     @property
     def break_kind(self) -> str | None:
@@ -306,7 +307,7 @@ class Reading(NamedTuple):
     @property
     def failed(self) -> bool:
         """Is there something to explain?"""
-        return self.fate != "delivered"
+        return self.fate not in ("delivered", "received", "none")
 
 
 @dataclass(slots=True)

@@ -11,9 +11,10 @@ def record(diagnosis: Diagnosis) -> dict[str, Any]:
     """`{mails, logs, notes}`: causes best first, notes what could not be read and what was left out. With a sweep also
     that.
     """
+    mails = {id(reading): number for number, case in enumerate(diagnosis.cases) for reading in case.log_lines}
     made: dict[str, Any] = {
         "mails": [_mail(case) for case in diagnosis.cases],
-        "logs": [_reading(reading) for reading in diagnosis.readings],
+        "logs": [_reading(reading, mails.get(id(reading))) for reading in diagnosis.readings],
         "notes": list(diagnosis.notes),
     }
     if diagnosis.sweep is not None:
@@ -64,7 +65,8 @@ def _cause(cause: Cause) -> dict[str, Any]:
     }
 
 
-def _reading(reading: Reading) -> dict[str, Any]:
+def _reading(reading: Reading, mail: int | None) -> dict[str, Any]:
+    """`mail`: the index of the one that it is about; the causes stand there."""
     return {
         "line": reading.line,
         "mta": reading.mta,
@@ -73,8 +75,9 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "breaks": list(reading.broken),
         "stage": reading.stage,
         "seconds": reading.seconds,
-        "causes": [_cause(cause) for cause in reading.causes],
-        "fate": reading.fate or None,
+        "causes": [_cause(cause) for cause in reading.causes if mail is None],
+        "mail": mail,
+        "fate": None if reading.fate in ("", "none") else reading.fate,
         "host": reading.host or None,
         "ip": reading.ip or None,
         "recipient": reading.recipient or None,

@@ -8,6 +8,7 @@ from typing import Final
 
 from smtpinspect.diagnose.model import Case, Diagnosis, Remedy
 from smtpinspect.report import diagnose_words as words
+from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, heading, places
 from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
@@ -93,6 +94,7 @@ class _Page:
         yield from self._told("TIMELINE", self._timeline() if self.rich else self._hidden())
         yield from self._told("CONFIRMED", self._causes("confirmed"))
         yield from self._told("ITS LOG", (words.placed(sign) for sign in words.other_lines(case)))
+        yield from self._told("MAIL LOG", mail_log.lines(case))
         yield from self._told("FITS", self._causes("fits"))
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))

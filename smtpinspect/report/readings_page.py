@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
-from smtpinspect.diagnose.reading import NO_LINE, read_line
+from smtpinspect.diagnose.reading import read_line
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
@@ -66,6 +66,13 @@ def page(readings: Sequence[Reading], month: Month, width: int | None, style: St
         yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
+def joined(with_mail: int, failed: int, month: Month) -> Iterator[str]:
+    """Of the log's failures so many were told with their mails."""
+    fine = f"; {count(month.delivered, 'mail')} delivered" if month.delivered else ""
+    if failed > with_mail or fine:
+        yield f"The log: {with_mail:,} of {count(failed, 'failed attempt')} told with its mail above{fine}."
+
+
 def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
     """The attempt that this mail passed at later."""
     for each in readings:
@@ -77,13 +84,20 @@ def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
 
 def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> Iterator[str]:
     if month.delivered:
-        yield f"{count(month.delivered, 'mail')} delivered, none failed."
-        for told in readings[:FULL] if month.delivered <= FULL else ():
+        received = f"{count(month.received, 'mail')} received, {month.delivered:,}" if month.received else ""
+        yield f"{received or count(month.delivered, 'mail')} delivered, none failed."
+        listed = [told for told in readings if told.fate == "delivered"]
+        for told in listed if len(listed) <= FULL else ():
             yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
-    elif month.readings:
-        yield "Nothing that tells of a failed delivery."
-    else:
-        yield f"{NO_LINE[0].upper()}{NO_LINE[1:]}."
+    elif month.received:
+        yield f"{count(month.received, 'mail')} received, none failed."
+    elif month.readings or month.idle:
+        if month.idle:
+            names = " and ".join(_known(mta) for mta, _ in month.idle[:3])
+            which = count(sum(number for _, number in month.idle), "line")
+            yield from wrapped(f"{which} of {names}: nothing in it that tells of a delivery.", width)
+        else:
+            yield "Nothing that tells of a failed delivery."
 
 
 def one(
@@ -131,12 +145,15 @@ def _when(told: Reading) -> str:
 
 
 def _head(told: Reading) -> list[str]:
-    known = SENDERS.get(told.mta) if told.side == "sender" else RECEIVERS.get(told.mta)
-    who = known.title.split(",")[0] if known else told.mta or "a mail server"
     head = [_when(told)] if told.when is not None else []
     head += [safe(told.queue_id)] if told.queue_id else []
     head += [_peer(told)] if told.host or told.ip else []
-    return [*head, f"{who.split()[0]}, {'sending' if told.side == 'sender' else 'receiving'}"]
+    return [*head, f"{_known(told.mta)}, {'sending' if told.side == 'sender' else 'receiving'}"]
+
+
+def _known(mta: str) -> str:
+    known = SENDERS.get(mta) or RECEIVERS.get(mta)
+    return (known.title.split(",")[0] if known else mta or "a mail server").split()[0]
 
 
 def _zone(local: bool) -> str:
@@ -155,11 +172,13 @@ def _headline(told: Reading) -> str:
             behind = f"behind {count(told.octets, 'byte')} of it" if told.octets else "before its first byte"
             return f"NOT RECEIVED: the text was cut off {behind}"
         return f"BROKEN OFF: {where}" if "dotreply" in told.phases else f"NOT RECEIVED: {where}"
+    if told.usual and told.duplicate_risk and "dot" not in told.usual:
+        return f"NOT DELIVERED at default settings, where it broke before the end of the mail; else {DUPLICATES}"
     if told.duplicate_risk:
         return DUPLICATES if told.fate != "bounced" else RETURNED
     if told.reply:
         return f"NOT DELIVERED: answered with {safe(told.reply)[:3]}"
-    return f"NOT DELIVERED{', at default settings' if told.assumes else ''}: {where}"
+    return f"NOT DELIVERED: {where}"
 
 
 def _peer(told: Reading) -> str:
@@ -173,8 +192,11 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        by_default = ", at default settings" if told.assumes else ""
-        lines.append(f"broken at: {where or ', '.join(told.phases)}{by_default}")
+        lines.append(f"broken at: {where or ', '.join(told.phases)}")
+        if told.usual:
+            longer = told.assumes[-1] + (" and others" if len(told.assumes) > 1 else "")
+            usual = place(told.usual) or " or ".join(told.usual)
+            lines.append(f"at default settings: {usual}; {longer} would have waited longer")
         lines.append(f"how: {HOW.get(told.broken, '') or 'the text does not tell'}")
     elif told.means:
         lines.append(told.means)
@@ -278,8 +300,8 @@ def _next(month: Month, style: Style) -> Iterator[str]:
             yield f"    {program()} diagnose --log {shlex.quote(example.line)}"
         elif example.queue_id:
             yield f"    grep {shlex.quote(example.queue_id)} LOG"
-        for command in example.commands[:-1]:
-            yield f"    {safe(command)}"
+        for command in example.commands:
+            yield f"    {safe(command.replace('smtpinspect ', f'{program()} ', 1))}"
         for question in example.ask:
             yield f"    # ask them: {safe(question)}"
 

@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import Alert
 from smtpinspect.diagnose.measures import Number, measured
 from smtpinspect.diagnose.model import Case, Cause, Sign
-from smtpinspect.diagnose.reading import files
+from smtpinspect.diagnose.reading import files, recognise
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.logline import End, LogLine, clean, endpoint
+from smtpinspect.inspectors.logline import End, LogLine, endpoint
 
 SLACK: Final = 2.0  # seconds: a log counts whole ones, and writes a moment later
 ZONE: Final = 900.0  # zones differ by quarters of an hour
@@ -28,7 +28,9 @@ HOUR: Final = 3_600.0
 VOTES: Final = 3  # connections that must agree before a clock may be further off
 SHOWN: Final = 16  # lines of a connection that are kept as signs
 BREAKS: Final = frozenset({"drop", "reset", "rewrite"})  # what a line says was done that may break a mail
-QUOTED: Final = 240  # characters of a line that a sign quotes
+QUOTED: Final = 1_000  # characters of a line that a sign quotes; syslog over UDP seldom has more
+UNNAMED: Final = "its inspection ended this connection; the line names no rule"
+PRODUCTS: Final = "Cisco ASA, Stormshield, SonicWall"
 _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\d\d?) (\d\d):(\d\d):(\d\d)(?!\d)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
@@ -73,6 +75,7 @@ class Log(NamedTuple):
     first: float | None = None
     last: float | None = None
     fault: CaptureError | None = None
+    mails: bool = False  # its lines are a mail server's
 
 
 class Joined(NamedTuple):
@@ -179,7 +182,11 @@ def read(path: str, cases: Iterable[Case]) -> Log:
                     kept.append(Line(lines, text, parsed, when))
     except CaptureError as error:
         fault = error
-    return Log(Path(path).name, lines, understood, found, first, last, fault)
+    return Log(Path(path).name, lines, understood, found, first, last, fault, not understood and _of_mails(path))
+
+
+def _of_mails(path: str) -> bool:
+    return path != "-" and recognise(files.head(path, limits.MAIL_LOG_HEAD))
 
 
 def _reader(product: str) -> Callable[[str], LogLine | None]:
@@ -264,7 +271,13 @@ def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, bool, str]:
         if agree > votes and (_is_zone(offset) or agree >= VOTES):
             best, votes, met = offset, agree, len(within)
     about = sum(len(lines) for lines in log.found.values())
-    told = f"{log.name}: {log.lines:,} lines, {log.understood:,} of them alarms; {about:,} about this capture"
+    told = f"{log.name}: {log.lines:,} line{'s' * (log.lines != 1)}, alarms among them: {log.understood:,}; "
+    told += f"about this capture: {about:,}"
+    if not log.lines and log.fault is None:
+        told = f"{log.name}: it is empty"
+    elif not log.understood and not about:
+        told = f"{log.name}: no line of a firewall's log that is known ({PRODUCTS})"
+        told += f"; it is a mail server's: give it with --log {log.name}" if log.mails else ""
     # a line of the same ports at a third time may as well be of the connection that was captured
     whole = abs(best - round(best / HOUR) * HOUR) <= DRIFT and abs(best) <= 14 * HOUR + DRIFT and met == len(spans)
     sure = abs(best) <= DRIFT or votes > 1 or whole
@@ -327,7 +340,9 @@ def _meets(line: Line, case: Case, offset: float) -> bool:
 
 
 def _sign(line: Line) -> Sign:
-    return Sign(None, f"line {line.number:,}: {clean(line.text, QUOTED)}", "log")
+    """Word for word; what is too long ends with three dots."""
+    text = line.text if len(line.text) <= QUOTED else f"{line.text[:QUOTED]}..."
+    return Sign(None, f"line {line.number:,}: {text}", "log")
 
 
 def _cause(case: Case, told: LogLine, sign: Sign) -> Cause:
@@ -337,13 +352,19 @@ def _cause(case: Case, told: LogLine, sign: Sign) -> Cause:
         cause=alert.rule if alert else told.rule or told.product,
         kind="rule",
         confidence="certain",
-        title=alert.title if alert else clean(told.text, 120),
+        title=alert.title if alert else _title(told),
         evidence=(sign,),
         degree="confirmed",
         alert=alert,
         inspector=alert.inspector if alert else told.product,
         product=told.product,
     )
+
+
+def _title(told: LogLine) -> str:
+    if not told.rule:
+        return UNNAMED
+    return told.text if len(told.text) <= 120 else f"{told.text[:120].rpartition(' ')[0]} ..."
 
 
 def _same(rule: str, told: str) -> bool:

@@ -7,38 +7,40 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
-from smtpinspect.diagnose.reading import files, years
+from smtpinspect.diagnose.reading import files, pasted, years
 from smtpinspect.diagnose.reading.bounces import is_bounce, is_message, read_bounce
 from smtpinspect.diagnose.reading.dispatch import LogReader
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 
-__all__ = ["NO_LINE", "read_bounce", "read_file", "read_line", "recognise"]
+__all__ = ["NO_LINE", "read_bounce", "read_file", "read_line", "read_text", "recognise"]
 
 # What is said where read_line has nothing to tell.
-NO_LINE: Final = (
-    "no line of a mail server that is known, or none of a delivery: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange"
-)
+NO_LINE: Final = "no line of a mail server that is known: Exim, Postfix, Sendmail, OpenSMTPD, qmail, Exchange"
+_SHORT: Final = 65_536  # octets of a file that may have been copied by hand
 
 
 def read_line(text: str) -> Reading | None:
-    """What a line tells, or several lines of one attempt; None for nothing of a mail's delivery.
+    """What a line tells, or several lines of one attempt, folded or quoted; None for no line of a mail server.
 
-    Of several readings the last one counts that names a phase.
+    Of several readings the last one counts that names a phase. A line that tells nothing of a delivery gives the fate
+    "received" or "none".
     """
-    reader = LogReader()
-    told: list[Reading] = []
-    for line in text[: 1 << 20].splitlines() or [text]:
-        told += reader.feed(line.strip().lstrip("> "))
-    told += reader.rest()
-    told = [each for each in told if each.phases] or told
+    told = read_text(text)
+    told = [each for each in told if each.phases] or [each for each in told if each.fate != "none"] or told
     return told[-1] if told else None
 
 
-def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[Reading]:
+def read_text(text: str) -> list[Reading]:
+    """All that pasted lines tell, one or several, folded or quoted; also of those that are of no delivery."""
+    return pasted.readings(text[: 1 << 20].splitlines() or [text])
+
+
+def read_file(source: files.LogInput, *, now: float | None = None, idle: bool = False) -> Iterator[Reading]:
     """A reading for each attempt, as its last line comes: delivered mails, too. "-" is standard input; packed or not.
 
-    A file that holds a bounce gives what that tells.
+    A file that holds a bounce gives what that tells. `idle`: also readings of the fates "received" and "none", for
+    lines of a mail server that tell nothing of a delivery.
 
     `now`: seconds since 1970, of which times without a year are the past; the order of a file's lines goes before.
     Raises UsageError for what cannot be opened; CaptureError, behind the readings before, where it cannot be read on.
@@ -51,11 +53,19 @@ def read_file(source: files.LogInput, *, now: float | None = None) -> Iterator[R
         return
     if isinstance(source, (str, os.PathLike)) and source != "-" and os.path.isfile(source):
         now = years.anchor(source, now)
+    short = log.head(_SHORT + 1)
+    if len(short) <= _SHORT and not log.damaged:
+        copied = list(files.of_octets(short))
+        if pasted.is_folded(copied):
+            log.close()
+            told = pasted.readings(copied, lambda: LogReader(now))
+            yield from (each for each in told if idle or each.fate not in ("received", "none"))
+            return
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:
         for line in files.lines(log):
-            yield from reader.feed(line)
+            yield from reader.feed(line, idle=idle)
     except CaptureError as error:
         fault = error
     yield from reader.rest()
@@ -72,7 +82,7 @@ def recognise(head: bytes) -> bool:
     reader = LogReader()
     try:
         for line in files.of_octets(head[:limits.MAIL_LOG_HEAD]):
-            if reader.knows(line):
+            if reader.knows(pasted.bare(line).strip()):
                 return True
     except CaptureError:
         pass

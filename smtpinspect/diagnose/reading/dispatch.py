@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import (
@@ -25,30 +25,47 @@ from smtpinspect.grammar import limits
 
 Reader = Callable[[Line, State], Iterator[Reading]]
 
-# First match counts. A program's readers are asked in turn until one has something to tell.
-_PROGRAMS: Final[tuple[tuple[re.Pattern[str], tuple[Reader, ...]], ...]] = tuple(
-    (re.compile(pattern), readers)
-    for pattern, readers in (
-        (r"postfix[\w.-]*(?:/[\w.-]+)*/(?:smtpd|postscreen)$", (receivers.read,)),
-        (r"postfix[\w.-]*(?:/[\w.-]+)*$", (postfix.read,)),
-        (r"(?:sendmail|sm-mta|sm-msp-queue|sm-msp|sendmail-[\w-]+)$", (sendmail.read, receivers.read)),
-        (r"exim4?$", (exim.read, receivers.read)),
-        (r"smtpd$", (opensmtpd.read, receivers.read)),
-        (r"(?:qmail|qmail-send|splogger|send)$", (qmail.read,)),
+
+class Layout(NamedTuple):
+    """Lines of an MTA. `marked`: nobody else writes such lines, whatever they tell."""
+
+    pattern: re.Pattern[str]
+    mta: str
+    readers: tuple[Reader, ...]  # asked in turn until one has something to tell
+    marked: bool = True
+
+
+# First match counts.
+_PROGRAMS: Final = tuple(
+    Layout(re.compile(pattern), mta, readers)
+    for pattern, mta, readers in (
+        (r"postfix[\w.-]*(?:/[\w.-]+)*/(?:smtpd|postscreen)$", "postfix", (receivers.read,)),
+        (r"postfix[\w.-]*(?:/[\w.-]+)*$", "postfix", (postfix.read,)),
+        (r"(?:sendmail|sm-mta|sm-msp-queue|sm-msp|sendmail-[\w-]+)$", "sendmail", (sendmail.read, receivers.read)),
+        (r"exim4?$", "exim", (exim.read, receivers.read)),
+        (r"smtpd$", "opensmtpd", (opensmtpd.read, receivers.read)),
+        (r"(?:qmail|qmail-send|splogger|send)$", "qmail", (qmail.read,)),
     )
 )
-_SHAPES: Final[tuple[tuple[re.Pattern[str], tuple[Reader, ...]], ...]] = tuple(
-    (re.compile(pattern), readers)
-    for pattern, readers in (
-        (rf"(?:\[\d+\] )?{exim.ID} ", (exim.read, receivers.read)),
-        (r"(?:\[\d+\] )?(?:SMTP (?:command|data|connection) |unexpected disconnection)", (receivers.read,)),
-        (r"[0-9a-f]{16} (?:mta|smtp) |smtp-out: ", (opensmtpd.read, receivers.read)),
-        (r"(?:starting )?delivery \d+: |info msg \d+: |(?:status|end msg|new msg)", (qmail.read,)),
-        (rf"{sendmail.ID}: (?:to|from)=[^<]|{sendmail.ID}: (?:timeout|SYSERR|collect|lost input)", (
-            sendmail.read, receivers.read)),
-        (rf"{postfix.ID}: |connect to |(?:timeout|lost connection) after ", (postfix.read, receivers.read)),
-        (r"[^,]*,[0-9A-F]{12,16},\d+,|[0-9A-F]{12,16},\d+,", (exchange.read,)),
-        (r"<[^>]*> (?:deferred|bounced|delivered) by ", (rfc5321.read,)),
+_SHAPES: Final = tuple(
+    Layout(re.compile(pattern), mta, readers, marked)
+    for pattern, mta, readers, marked in (
+        (rf"(?:\[\d+\] )?{exim.ID} ", "exim", (exim.read, receivers.read), True),
+        (r"(?:\[\d+\] )?(?:SMTP (?:command|data|connection) |unexpected disconnection)", "exim", (
+            receivers.read,), False),
+        (r"[0-9a-f]{16} (?:mta|smtp) |smtp-out: ", "opensmtpd", (opensmtpd.read, receivers.read), True),
+        (r"(?:starting )?delivery \d+: |info msg \d+: |(?:end msg|new msg) \d", "qmail", (qmail.read,), True),
+        (r"status: (?:local|exiting)", "qmail", (qmail.read,), True),
+        (rf"{sendmail.ID}: (?:to|from)=[^<]|{sendmail.ID}: (?:timeout|SYSERR|collect|lost input)", "sendmail", (
+            sendmail.read, receivers.read), True),
+        (rf"{postfix.ID}: (?:to|from|client|message-id|removed)\b", "postfix", (postfix.read, receivers.read), True),
+        (rf"{postfix.ID}: |connect to |(?:timeout|lost connection) after ", "postfix", (
+            postfix.read, receivers.read), False),
+        (r"[^,]*,[0-9A-F]{12,16},\d+,|[0-9A-F]{12,16},\d+,", "exchange", (exchange.read,), True),
+        (r"<[^>]*> (?:deferred|bounced|delivered) by ", "rfc5321", (rfc5321.read,), True),
+        # what Exim writes about itself and its clients, without an id (doc/spec, chapter 52)
+        (r"(?:\[\d+\] )?(?:(?:Start|End) queue run: |exim \S+ daemon started|no host name found for IP address "
+         r"|H=\S* ?(?:\(\S*\) )?\[[\d.a-fA-F:]+\].* (?:rejected|temporarily rejected|F=<))", "exim", (), True),
     )
 )  # fmt: skip
 # A word at least of every phrase that is looked for anywhere.
@@ -77,26 +94,37 @@ class LogReader:
         self._state = State()
         self._now = now
         self._local = False  # do its times lack a zone?
-        self._readers: dict[str, tuple[Reader, ...]] = {}
+        self._programs: dict[str, Layout | None] = {}
 
-    def feed(self, text: str, *, guess: bool = True) -> Iterator[Reading]:
-        """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too."""
+    def feed(self, text: str, *, guess: bool = True, idle: bool = False) -> Iterator[Reading]:
+        """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too.
+
+        `idle`: also one with the fate "received" where a mail is named for the first time, and with "none" for a line
+        of an MTA that tells nothing of a delivery; not of lines that are kept for what comes behind them.
+        """
         if not text:
             return
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
         if line.when is not None:
             self._local = line.local
-        readers, found, notes = self._of(line), False, self._state.notes
-        for reader in readers:
-            for told in reader(line, self._state):
+        layout, found, state = self._of(line), False, self._state
+        notes, arrived = state.notes, state.arrived
+        for reader in layout.readers if layout is not None else ():
+            for told in reader(line, state):
                 found = True
                 yield explained(told, local=self._local)
             if found:
                 return
         # a line of a known layout that its reader made nothing of may have been copied by hand
-        if guess and self._state.notes == notes:
-            for told in anywhere(line, self._state):
+        if guess and state.notes == notes:
+            for told in anywhere(line, state):
+                found = True
                 yield explained(told, local=self._local)
+        if not idle or found or layout is None or not _marked(layout, line):
+            return
+        if state.arrived > arrived or state.notes == notes:
+            fate = "received" if state.arrived > arrived else "none"
+            yield Reading(line.whole, layout.mta, when=line.when, local=line.local, fate=fate)
 
     def rest(self) -> Iterator[Reading]:
         """What has waited for a line that never came."""
@@ -108,26 +136,34 @@ class LogReader:
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
         if text.startswith("#Software: Microsoft Exchange"):
             return True
-        readers = self._of(line)
-        if readers and (line.program or (line.when is not None and readers[0] is exim.read)):
+        layout = self._of(line)
+        if layout is not None and _marked(layout, line) and (line.program or line.when is not None):
             return True
         return any(True for _ in self.feed(text)) or bool(self._state.pending)
 
-    def _of(self, line: Line) -> tuple[Reader, ...]:
-        if line.program:
-            known = self._readers.get(line.program)
-            if known is None:
-                known = _first(_PROGRAMS, line.program)
-                if len(self._readers) < 1_000:
-                    self._readers[line.program] = known
-            return known
-        return _first(_SHAPES, line.text)
+    def mta(self, text: str) -> str:
+        """Whose line it is, whatever it tells; "" for none that is known."""
+        line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
+        layout = self._of(line)
+        return layout.mta if layout is not None and _marked(layout, line) else ""
+
+    def _of(self, line: Line) -> Layout | None:
+        if not line.program:
+            return _first(_SHAPES, line.text)
+        if line.program in self._programs:
+            return self._programs[line.program]
+        known = _first(_PROGRAMS, line.program)
+        if len(self._programs) < 1_000:
+            self._programs[line.program] = known
+        return known
 
 
-def _first(
-    table: Iterable[tuple[re.Pattern[str], tuple[Reader, ...]]], text: str
-) -> tuple[Reader, ...]:
-    return next((readers for pattern, readers in table if pattern.match(text)), ())
+def _first(table: Iterable[Layout], text: str) -> Layout | None:
+    return next((layout for layout in table if layout.pattern.match(text)), None)
+
+
+def _marked(layout: Layout, line: Line) -> bool:
+    return layout.marked or bool(line.program)
 
 
 def anywhere(line: Line, state: State) -> Iterator[Reading]:

@@ -48,6 +48,11 @@ class Log:
         return self._octets.read(size)
 
     @property
+    def damaged(self) -> bool:
+        """Did what was looked at end before its end?"""
+        return self._fault is not None
+
+    @property
     def octets_read(self) -> int:
         return self._octets.octets_read
 
@@ -64,7 +69,18 @@ def lines(source: LogInput | Log) -> Iterator[str]:
             number += 1
             yield line
     except (Damaged, OSError) as error:
-        raise CaptureError(log.path, log.octets_read, number + 1, str(error)) from error
+        fault = CaptureError(log.path, log.octets_read, number + 1, str(error))
+        fault.unit = "line"
+        raise fault from error
+    finally:
+        log.close()
+
+
+def head(path: str | os.PathLike[str], size: int) -> bytes:
+    """Its first octets, unpacked. Raises UsageError for what cannot be opened."""
+    log = Log(path)
+    try:
+        return log.head(size)
     finally:
         log.close()
 

@@ -2,41 +2,116 @@
 
 from __future__ import annotations
 
+import re
+import time
+from calendar import timegm
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.diagnose.model import Case, Diagnosis, Reading
 from smtpinspect.simulate.clock import SECOND
 
-ZONE: Final = 900  # seconds: a log without a zone is off by a multiple of a quarter of an hour
-NEAR: Final = 30  # seconds that a line may come behind the end of its attempt
+NEAR: Final = 30.0  # seconds that a line may come behind the last packet of its attempt
+EARLY: Final = 2.0  # a log counts whole seconds
+WAIT: Final = 3_660.0  # no sender waits longer for a reply that never comes (Sendmail's Timeout.datafinal)
+ZONE: Final = 900.0  # a log without a zone is off by a multiple of a quarter of an hour
+FARTHEST: Final = 14.25 * 3_600
+CLOSE: Final = 5.0  # seconds off the end, of a line in another zone
+_NO_YEAR: Final = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:")
+_UNTOLD: Final = ("unknown", "aborted", "encrypted")
 
 
-def join(cases: Iterable[Case], readings: Sequence[Reading]) -> None:
-    """Fill in `case.log_lines`: lines with this server's address and, where they name one, this mail's recipient.
+def join(cases: Sequence[Case], readings: Sequence[Reading]) -> None:
+    """Fill in `case.log_lines`: each line goes to the one mail that it fits best, if any.
 
-    Where a line has a time, it lies behind the beginning of the connection and near its end, or off by a time zone.
+    It has this server's address (a receiver's line: the client's), and this mail's sender, recipient and Message-ID
+    where both know them. Where it has a time, it lies behind the beginning of the connection and near its end, or as
+    long behind it as a sender waits; or it is off by a time zone. Without a time it must be the only such mail. A line
+    that tells of a later delivery of that mail goes with it.
     """
-    by_address: dict[str, list[Reading]] = {}
-    for reading in readings:
-        if reading.ip:
-            by_address.setdefault(reading.ip, []).append(reading)
+    by_address: dict[str, list[Case]] = {}
     for case in cases:
-        address = case.path[1]
-        recipients = {each.lower() for each in case.mail.rcpt_to} if case.mail is not None else set()
-        found = [
-            reading for reading in by_address.get(address, ())
-            if (not reading.recipient or not recipients or reading.recipient.lower() in recipients)
-            and _fits(case, reading)
-        ]  # fmt: skip
-        case.log_lines = tuple(found)
+        for address in set(case.path):
+            by_address.setdefault(address, []).append(case)
+    found: dict[int, list[Reading]] = {}
+    queued: dict[tuple[str, str], Case] = {}
+    for reading in readings:
+        if reading.fate in ("received", "none") or reading.waiting:
+            continue
+        key = (reading.queue_id, reading.recipient)
+        best = _best(by_address.get(reading.ip, ()) if reading.ip else cases, reading)
+        if best is None and reading.fate == "delivered" and reading.queue_id:
+            best = queued.get(key)
+        if best is not None:
+            found.setdefault(id(best), []).append(reading)
+            if reading.failed and reading.queue_id:
+                queued[key] = best
+    for case in cases:
+        case.log_lines = tuple(found.get(id(case), ()))
 
 
-def _fits(case: Case, reading: Reading) -> bool:
+def apart(diagnosis: Diagnosis) -> list[Reading]:
+    """The readings that are not told with a mail of a capture."""
+    told = {id(reading) for case in diagnosis.cases if case.failed for reading in case.log_lines}
+    return [reading for reading in diagnosis.readings if id(reading) not in told]
+
+
+def _best(cases: Iterable[Case], reading: Reading) -> Case | None:
+    fitting = [case for case in cases if _same(case, reading)]
     if reading.when is None:
-        return True
+        mails = {(case.path, *_names(case)) for case in fitting}
+        return fitting[0] if len(mails) == 1 and (reading.ip or len(fitting) == 1) else None
+    found = [(apart, n) for n, case in enumerate(fitting) if (apart := _apart(case, reading)) is not None]
+    return fitting[min(found)[1]] if found else None
+
+
+def _same(case: Case, reading: Reading) -> bool:
+    """May it be this mail, whenever it was?"""
+    if reading.ip and reading.ip != case.path[reading.side == "sender"]:
+        return False
+    untold = case.observed.outcome in _UNTOLD
+    if not (untold or case.failed if reading.failed else untold or case.observed.outcome == "accepted"):
+        return False
+    sender, recipients, number = _names(case)
+    return (
+        (not reading.recipient or not recipients or reading.recipient.lower() in recipients)
+        and (not reading.sender or not sender or reading.sender.lower() == sender)
+        and (not reading.message_id or not number or reading.message_id == number)
+    )
+
+
+def _names(case: Case) -> tuple[str, tuple[str, ...], str]:
+    mail = case.mail
+    if mail is None:
+        return "", (), ""
+    number = (mail.message_id or "").strip("<>")
+    return (mail.mail_from or "").lower(), tuple(each.lower() for each in mail.rcpt_to), number
+
+
+def _apart(case: Case, reading: Reading) -> float | None:
+    """How far the line's time is from where this attempt's would be, in seconds; None for that of another attempt."""
     begin, end = case.flow.start_ns / SECOND, case.flow.end_ns / SECOND
-    if begin - NEAR <= reading.when <= end + NEAR:
-        return True
-    off = (reading.when - end) % ZONE
-    return abs(reading.when - end) <= 15 * 3600 and min(off, ZONE - off) <= NEAR
+    when = _when(reading, begin)
+    begun = None if reading.seconds is None else abs(when - reading.seconds - begin)
+    if begun is not None and begun <= NEAR:
+        return begun
+    if begin - EARLY <= when <= end + NEAR:
+        return abs(when - end)
+    if "drop" in reading.broken and end < when <= end + WAIT and (begun is None or reading.seconds == 0):
+        return when - end
+    if not reading.local:
+        return None
+    spans = [when - end] if reading.seconds is None else [when - end, when - reading.seconds - begin]
+    zones = [(abs(span - zone), abs(zone)) for span in spans if (zone := round(span / ZONE) * ZONE)]
+    near = [off + WAIT for off, zone in zones if off <= CLOSE and zone <= FARTHEST]
+    return min(near, default=None)
+
+
+def _when(reading: Reading, about: float) -> float:
+    """Of a time without a year (RFC 3164 4.1.2), the one that is nearest to the capture."""
+    when = reading.when or 0.0
+    if not _NO_YEAR.match(reading.line):
+        return when
+    moment, year = time.gmtime(when), time.gmtime(about).tm_year
+    tried = [timegm((each, *moment[1:6])) for each in (year - 1, year, year + 1)]
+    return float(min(tried, key=lambda each: abs(each - about)))

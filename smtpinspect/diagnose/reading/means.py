@@ -23,6 +23,9 @@ PLACES: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
     for phases, words in (
         ("connect", "the connection was not set up"),
         ("greeting", "the server's greeting did not come"),
+        ("connect greeting ehlo datacmd reply354", "the connection, the greeting, EHLO, or DATA before its text"),
+        ("connect greeting ehlo mail datacmd reply354",
+         "the connection, the greeting, EHLO, MAIL, or DATA before its text"),
         ("connect greeting", "the SYN or the server's greeting got lost; EHLO was not reached"),
         ("ehlo", "EHLO or HELO, or its reply"),
         ("greeting ehlo", "the greeting, or EHLO"),
@@ -41,7 +44,8 @@ PLACES: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
         ("quit", "the end of the session; the mail's fate was decided"),
         ("mail rcpt datacmd reply354 databody datamid dot dotreply", "anything from MAIL to the last reply"),
         ("greeting ehlo mail rcpt datacmd reply354 databody datamid", "anything from the greeting to the text"),
-        ("connect greeting ehlo mail rcpt datacmd reply354 databody datamid dot dotreply quit", "any place"),
+        ("connect greeting ehlo mail rcpt datacmd reply354 databody datamid dot dotreply quit",
+         "any place, from the connection to the last reply"),
     )
 )
 HOW: Final[Mapping[tuple[str, ...], str]] = {
@@ -135,15 +139,9 @@ def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -
         causes = tuple(each for each in causes if each.cause != "path-mtu")
     if told.masked:
         causes = (_MASKED, *(each for each in causes if each.cause != _MASKED.cause))
-    cannot = known.cannot
-    if told.assumes:
-        final = "Timeout.datafinal" in told.assumes
-        names = "Timeout.datafinal" if final else " or ".join(told.assumes)
-        then = "the mail MAY HAVE ARRIVED" if final else "it may have broken there"
-        cannot += (f"whether {names} is shorter there than by default: then {then}",)
     return told._replace(
         means=means,
-        cannot_tell=cannot,
+        cannot_tell=known.cannot,
         ask=tuple(_filled(question, told) for question in known.ask),
         causes=causes,
         tries=tries,
@@ -316,16 +314,21 @@ def commands(told: Reading, file: str) -> tuple[str, ...]:
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
     if not told.phases:
         return ()
-    host = f"host {peer} and " if peer and peer != "unknown" else ""
+    host = f"host {peer.rstrip('.')} and " if peer and peer != "unknown" else ""
     made = [f"smtpinspect check {shlex.quote(file)}"] if told.bounce else []
-    made.append(f"tcpdump -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
+    made.append(f"tcpdump -U -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
     if told.side == "receiver":
-        return (*made, "# wait for their next attempt, then", "smtpinspect diagnose m.pcap --taken receiver")
+        return (*made, "# when they have tried again:", "kill %1; smtpinspect diagnose m.pcap --taken receiver")
     if told.fate == "bounced":  # it is in no queue
-        return (*made, "# send the mail once more, then", "smtpinspect diagnose m.pcap")
+        return (*made, "# send the mail once more; when the log has it:", "kill %1; smtpinspect diagnose m.pcap")
+    again = requeue(told)
+    return (*made, *([again] if again else []), "# when the log has it again:", "kill %1; smtpinspect diagnose m.pcap")
+
+
+def requeue(told: Reading) -> str:
+    """What has this mail tried at once; "" where nothing is known that does."""
     again = REQUEUE.get(told.mta, "")
     domain = told.recipient.rpartition("@")[2].strip("<>")
     if "{id}" in again and not told.queue_id:
         again = again.replace("{id}", "QUEUE-ID")
-    again = again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
-    return (*made, *([again] if again else []), "smtpinspect diagnose m.pcap")
+    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))

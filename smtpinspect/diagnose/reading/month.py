@@ -91,6 +91,8 @@ class Month(NamedTuple):
     begin: float | None
     end: float | None
     local: bool = False  # the times are those of the log's own clock
+    received: int = 0  # mails that came in
+    idle: tuple[tuple[str, int], ...] = ()  # lines that tell nothing of a delivery: their MTA, how many
 
 
 def of(readings: Iterable[Reading]) -> Month:
@@ -113,8 +115,14 @@ class Tally:
         self._end: float | None = None
         self._day: tuple[int, str] = (-1, "")
         self._local = False
+        self._received = 0
+        self._idle: Counter[str] = Counter()
 
     def add(self, told: Reading) -> None:
+        if told.fate in ("received", "none"):
+            self._received += told.fate == "received"
+            self._idle[told.mta] += told.fate == "none"
+            return
         self._readings += 1
         self._local = self._local or told.local
         if told.when is not None:
@@ -163,6 +171,8 @@ class Tally:
             self._begin,
             self._end,
             self._local,
+            self._received,
+            tuple((mta, number) for mta, number in self._idle.most_common() if number),
         )
 
     def _destination(self, told: Reading) -> str:

@@ -15,6 +15,7 @@ from smtpinspect.diagnose.reading.state import State, reading
 NAME: Final = "postfix"
 ID: Final = r"(?:[0-9A-F]{5,15}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,20}|NOQUEUE)"
 _LINE: Final = re.compile(rf"(?P<id>{ID}): (?P<rest>.*)", re.DOTALL)
+_NAMED: Final = re.compile(r"(?P<id>\w{3,25}): (?P<rest>.*)", re.DOTALL)  # where syslog names the program
 _STATUS: Final = re.compile(
     r"to=<(?P<rcpt>.*?)>, (?:orig_to=<.*?>, )?relay=(?P<relay>[^,]*), (?:conn_use=\d+, )?delay=(?P<delay>[\d.]+), "
     r"(?:delays=(?P<delays>[\d./]+), )?(?:dsn=(?P<dsn>[\d.]+), )?status=(?P<status>\w+) \((?P<text>.*)\)?",
@@ -54,7 +55,7 @@ def sense(text: str) -> Sense | None:
 
 def read(line: Line, state: State) -> Iterator[Reading]:
     """A line of a Postfix program; smtpd's are read elsewhere."""
-    match = _LINE.match(line.text)
+    match = (_NAMED if line.program else _LINE).match(line.text)
     if match is None:
         # `connect to ...` comes again in the status; alone it is of a host that was not the last one
         if line.text.startswith("connect to ") and (found := sense(line.text)) is not None:

@@ -19,6 +19,7 @@ from smtpinspect.mta.sendmail import Sendmail
 NAME: Final = "sendmail"
 ID: Final = r"(?:[0-9A-Za-z]{8}\d{6,8}|NOQUEUE)"
 _LINE: Final = re.compile(rf"(?P<id>{ID}): (?P<rest>.*)", re.DOTALL)
+_NAMED: Final = re.compile(r"(?P<id>\w{3,25}): (?P<rest>.*)", re.DOTALL)  # where syslog names the program
 _QUEUED: Final = re.compile(r"from=(?P<sender>[^,]*), size=(?P<size>\d{1,15}),.*?(?:msgid=(?P<number>[^,]*))?(?:,|$)")
 _STATUS: Final = re.compile(
     r"to=(?P<rcpt>.*?), (?:ctladdr=.*?, )?delay=(?P<delay>[\d:+]+), (?:xdelay=(?P<xdelay>[\d:+]+), )?"
@@ -54,7 +55,7 @@ _TRIED: Final[tuple[Step, ...]] = ("greeting", "ehlo", "helo", "mail", "rcpt", "
 
 def read(line: Line, state: State) -> Iterator[Reading]:
     """A line of sendmail as a client."""
-    match = _LINE.match(line.text)
+    match = (_NAMED if line.program else _LINE).match(line.text)
     if match is None:
         return
     queue_id, rest = match["id"], match["rest"]
@@ -100,7 +101,7 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
         return
     held = state.take(queue_id)
     seconds = duration(match["xdelay"]) if match["xdelay"] else None
-    found, assumes = (found, ()) if held else _by_time(found, seconds)
+    usual, assumes = ((), ()) if held else _by_time(found, seconds)
     mail = state.mail(queue_id)
     relay = _RELAY.match(match["relay"] or "")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), "")
@@ -109,7 +110,7 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
         line, NAME, found,
         fate="delivered" if delivered else "bounced" if match["dsn"].startswith("5") else "deferred",
         recipient=match["rcpt"].strip("<>"), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
-        message_id=mail.message_id, seconds=seconds, scope=_scope(found), assumes=assumes,
+        message_id=mail.message_id, seconds=seconds, scope=_scope(found), usual=usual, assumes=assumes,
     )  # fmt: skip
     if held and not delivered and not told.reply:  # what the notice has named is this attempt's
         noticed = held[-1]
@@ -145,10 +146,10 @@ def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
     return found._replace(meant=kept or found.meant)
 
 
-def _by_time(found: Sense, seconds: float | None) -> tuple[Sense, tuple[str, ...]]:
-    """Without the steps whose time-out is longer than it took, and the settings that this rests on."""
+def _by_time(found: Sense, seconds: float | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The phases without the steps whose time-out is longer than it took, and the settings that this rests on."""
     if seconds is None or seconds >= _KERNEL or not any(each.cause == "timeout" for each in found.meant):
-        return found, ()
+        return (), ()
     longer = {
         step: timer.setting for timer in Sendmail.timers for step in timer.steps
         if timer.seconds > seconds + max(3.0, seconds * 0.03)
@@ -156,9 +157,9 @@ def _by_time(found: Sense, seconds: float | None) -> tuple[Sense, tuple[str, ...
     kept = tuple(each for each in found.meant if each.step not in longer)
     out = {each.step for each in found.meant} & longer.keys()
     if not kept or not out:
-        return found, ()
+        return (), ()
     settings = dict.fromkeys(timer.setting for timer in Sendmail.timers if out & set(timer.steps))
-    return found._replace(meant=kept), tuple(settings)
+    return phrases.phases(kept), tuple(settings)
 
 
 def _answered(meant: tuple[Meant, ...], dsn: str, said: str) -> tuple[Meant, ...]:

@@ -39,12 +39,14 @@ class State:
         self.pending: dict[str, list[Reading]] = {}
         self.sessions: dict[str, Any] = {}  # an MTA's own notes, by session
         self.notes = 0  # how often something was kept: a line was understood
+        self.arrived = 0  # mails that were named for the first time
 
     def mail(self, queue_id: str) -> Mail:
         return self.mails.get(queue_id) or Mail()
 
     def know(self, queue_id: str, **told: Any) -> None:
         self.notes += 1
+        self.arrived += queue_id not in self.mails and "note" not in told
         known = self.mails.pop(queue_id, None) or Mail()  # the latest stands last
         self.mails[queue_id] = known._replace(**told)
         if len(self.mails) > limits.MAIL_LOG_MAILS:

@@ -16,6 +16,7 @@ from typing import Final
 
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Diagnosis, Moment, Remedy
 from smtpinspect.report import diagnose_words as words
+from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
 from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.html.ladder import Line, Rung, rungs
@@ -129,6 +130,8 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
             yield from _section(name, why, map(_cause, listed))
     if logged := [words.placed(sign) for sign in words.other_lines(case)]:
         yield from _section("Its log", "the firewall's own", _list(logged))
+    if mailed := [line.replace("\n", "; ") for line in mail_log.lines(case)]:
+        yield from _section("Mail log", "the mail server's own", _list(mailed))
     if case.contrast:
         yield from _section("Contrast", "other mail as the control group", _contrast(case))
     for kind, name, why in (

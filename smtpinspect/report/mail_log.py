@@ -1,0 +1,47 @@
+"""What a mail server's own log says of a mail that is in a capture: evidence beside the packets, no second story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.diagnose.reading.means import HOW, elapsed, place, requeue
+from smtpinspect.mta.words import iso
+from smtpinspect.report.simulate_page import span
+
+LINES: Final = 4
+LONG: Final = 600  # characters of a line
+
+
+def lines(case: Case) -> Iterator[str]:
+    """Each line as it stands, and behind a line break what it says, and whether the packets say so."""
+    for reading in case.log_lines[:LINES]:
+        first = reading.line.splitlines()[0] if reading.line else ""
+        quoted = first if len(first) <= LONG else f"{first[:LONG]}..."
+        yield "\n".join([quoted, *_says(case, reading)])
+    if len(case.log_lines) > LINES:
+        yield f"and {len(case.log_lines) - LINES} more lines of this mail"
+
+
+def _says(case: Case, reading: Reading) -> Iterator[str]:
+    if reading.fate == "delivered":
+        when = f", {iso(reading.when)} by its clock" if reading.when is not None else ""
+        yield f"delivered{' at a later attempt' if case.failed else ''}{when}"
+        return
+    seen = case.observed.phase
+    where = place(reading.phases)
+    if where:
+        how = HOW.get(reading.broken, "").partition(":")[0]
+        yield f"it says: {where}{f'; {how}' if how else ''}"
+        if seen is None or seen in reading.phases:
+            more = len(reading.phases) > 1 and seen is not None
+            yield "the packets agree, and tell the place closer" if more else "the packets agree"
+        else:
+            yield "the packets of this capture show another place: it may be of another attempt, or of another side"
+    if reading.seconds is not None and (rule := elapsed(reading)):
+        yield f"it took {span(reading.seconds)}: {rule}"
+    fate = {"deferred": "it is tried again", "bounced": "it came back to its sender"}.get(reading.fate, "")
+    if fate:
+        again = requeue(reading) if reading.fate == "deferred" and reading.side == "sender" else ""
+        yield f"{fate}{f'; at once: {again}' if again else ''}"

@@ -1,0 +1,111 @@
+"""A mail server's own log beside a capture: one story, told with the mail."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from smtpinspect import cli
+
+SUBJECT = Path(__file__).resolve().parents[1] / "pcaps" / "subject-8bit.pcap"
+POSTFIX = (
+    "Nov 22 20:52:12 mail postfix/smtp[34]: 5012B21C62A: to=<bob@example.net>, relay=mx.example.net[203.0.113.25]:25, "
+    "delay=600, delays=0/0/0/600, dsn=4.4.2, status=deferred (conversation with mx.example.net[203.0.113.25] timed out "
+    "while sending end of data -- message may be sent more than once)"
+)
+NO_TIME = "H=mx.example.net [203.0.113.25]: SMTP timeout after end of data (335 bytes written)"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert cli.main(["diagnose", *words]) == 0
+    return capsys.readouterr().out
+
+
+def simulated(capsys: pytest.CaptureFixture[str], folder: Path, mta: str = "postfix") -> tuple[Path, Path, list[str]]:
+    """The captures at the sender and at the receiver of a mail that a firewall cuts, and the sender's own log."""
+    before, behind = folder / "before.pcap", folder / "behind.pcap"
+    words = ["simulate", str(SUBJECT), "-i", "stormshield", "--mta", mta, "--re-enact", "--format", "json"]
+    assert cli.main([*words, "--write-client", str(before), "--write-server", str(behind)]) == 0
+    return before, behind, json.loads(capsys.readouterr().out)["sender_log"]
+
+
+@pytest.mark.parametrize("mta", ["exim", "postfix", "sendmail", "opensmtpd"])
+def test_its_own_line_stands_with_the_mail(capsys: pytest.CaptureFixture[str], tmp_path: Path, mta: str) -> None:
+    *captures, log = simulated(capsys, tmp_path, mta)
+    file = tmp_path / "mail.log"
+    file.write_text("\n".join(log))
+    for capture in map(str, captures):
+        alone = run(capsys, capture).split("\n")
+        for given in (log[-1], str(file)):
+            text = run(capsys, capture, "--log", given)
+            assert f"MAIL LOG     {log[-1]}" in text and "the packets agree" in text
+            assert "MAY HAVE BEEN DELIVERED" not in text and "THE LOG" not in text and text.count("Next:") == 1
+            assert set(alone) <= set(text.split("\n"))  # all of the page without the log, and its headline
+            page = run(capsys, capture, "--log", given, "--format", "html")
+            assert "Mail log" in page and "MAY HAVE BEEN DELIVERED" not in page and "From the log" not in page
+            told = json.loads(run(capsys, capture, "--log", given, "--format", "json"))
+            (mail,), failed = told["mails"], [each for each in told["logs"] if each["phases"]]
+            assert mail["logs"] == [each["line"] for each in failed] == [log[-1]]
+            assert [(each["mail"], each["mta"], each["causes"]) for each in failed] == [(0, mta, [])]
+
+
+@pytest.mark.parametrize(
+    ("line", "joined"),
+    [
+        (POSTFIX, True),
+        (NO_TIME, True),
+        (POSTFIX.replace("20:52:12", "19:52:12"), True),  # another zone
+        (POSTFIX.replace("20:52:12", "20:31:12"), False),  # an earlier attempt
+        (POSTFIX.replace("20:52:12", "21:40:00"), False),  # a later one
+        (POSTFIX.replace("bob@", "carol@"), False),
+        (POSTFIX.replace("203.0.113.25", "203.0.113.26"), False),
+        (NO_TIME.replace("203.0.113.25", "203.0.113.26"), False),
+        ("Nov 22 20:47:13 mx postfix/smtpd[9]: timeout after DATA (0 bytes) from mail.example.org[198.51.100.7]", True),
+        ("Nov 22 20:47:13 mx postfix/smtpd[9]: timeout after DATA (0 bytes) from x.example[203.0.113.25]", False),
+        (POSTFIX.replace("Nov 22 20:52:12", "2026-11-22T20:52:12+00:00"), True),
+        (POSTFIX.replace("Nov 22 20:52:12", "2026-11-22T20:52:12+01:00"), False),  # its zone is told
+    ],
+)
+def test_only_lines_of_this_attempt_are_joined(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, joined: bool
+) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    text = run(capsys, str(before), "--log", line)
+    assert (line in text) is joined and ("THE LOG" in text) is not joined
+    (told,) = json.loads(run(capsys, str(before), "--log", line, "--format", "json"))["logs"]
+    assert told["mail"] == (0 if joined else None) and bool(told["causes"]) is not joined
+
+
+def test_a_line_without_a_year_is_of_the_capture_s(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    later = time.time() + 700 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert "MAIL LOG" in run(capsys, str(before), "--log", POSTFIX)
+
+
+def test_another_place_than_the_packets_show_is_told_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    line = POSTFIX.replace("sending end of data -- message may be sent more than once", "sending MAIL FROM")
+    text = run(capsys, str(before), "--log", line)
+    assert "it says: MAIL" in text and "show another place" in text and "the packets agree" not in text
+
+
+def test_what_else_the_log_holds_is_told_behind_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    log = tmp_path / "mail.log"
+    sent = re.sub(r"dsn=.*", "dsn=2.0.0, status=sent (250 2.0.0 Ok)", POSTFIX)
+    later = sent.replace("20:52:12", "21:52:12")
+    other = sent.replace("5012B21C62A", "9012B21C62A").replace("bob", "eve")
+    log.write_text("\n".join([POSTFIX, other, later]))
+    text = run(capsys, str(before), "--log", str(log))
+    assert f"{later}\n               delivered at a later attempt, 2026-11-22 21:52:12 by its clock" in text
+    assert text.endswith("The log: 1 of 1 failed attempt told with its mail above; 2 mails delivered.\n")
+    log.write_text("\n".join([POSTFIX, POSTFIX.replace("bob@", "carol@").replace("5012B", "9012B")]))
+    text = run(capsys, str(before), "--log", str(log))
+    assert "9012B21C62A  mx.example.net" in text and text.count("THE LOG") == 1
