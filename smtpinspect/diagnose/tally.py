@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from smtpinspect._core.views import Alert, Mail
-from smtpinspect.actions import Strength
+from smtpinspect.diagnose.effect import ends
 from smtpinspect.diagnose.model import Path, path_of
 from smtpinspect.diagnose.properties import NAME, properties_of
 from smtpinspect.grammar import limits
@@ -104,11 +104,6 @@ class Tally:
 def is_cut(mail: Mail) -> bool:
     """Did it end without a code, or was its text refused? A box may answer in the server's place there."""
     return mail.outcome in BROKEN or (mail.outcome == "refused" and mail.phase in IN_TEXT)
-
-
-def ends(alert: Alert) -> bool:
-    """Would this alert have ended the mail? A command that a box answers ends none, a text that it refuses does."""
-    return alert.breaks or (alert.row.action.strength == Strength.ANSWER and alert.phase in IN_TEXT)
 
 
 def limit_of(alert: Alert) -> int | None:
