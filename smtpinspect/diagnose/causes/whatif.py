@@ -16,13 +16,13 @@ from smtpinspect.diagnose.model import CONFIDENCE, Case, Cause, Doubt, Sweep, Wh
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import parse
 from smtpinspect.simulate.script import Command
 from smtpinspect.source import Input
 
-STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
 GUESSED: Final = 4  # rules of which one did it, and that are off together
 VALUES: Final = 12  # of a sweep
 WORDS: Final = tuple(CONFIDENCE)
@@ -68,7 +68,7 @@ def _relax(case: Case, cause: Cause, off: list[str], ports: Sequence[int]) -> tu
     spec = _spec(case, cause)
     if not isinstance(spec, str) or case.trace is None:
         return tuple(off), False
-    for _ in range(STEPS):
+    for _ in range(limits.RELAXED_RULES):
         left = _cutting(case, f"{spec},off={'+'.join(off)}", ports, cause)
         if left is None:
             return tuple(off), False
