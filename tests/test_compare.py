@@ -10,7 +10,8 @@ import pytest
 
 from many import Sent, write
 from smtpinspect.cli import main
-from smtpinspect.diagnose.compare import Comparison, chance, compare, starred
+from smtpinspect.diagnose.compare import Comparison, chance, compare
+from smtpinspect.diagnose.paths.generations import starred
 
 RAW = "R\\xc3\\xa9union"
 STARRED = "220 ******************2***"

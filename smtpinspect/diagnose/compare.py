@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect.diagnose.paths import generations
 from smtpinspect.engine import PORTS, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -21,7 +22,6 @@ from smtpinspect.source import Input
 
 CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
 EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
-_STARS: Final = frozenset("*02 ")
 WORSE: Final = (
     "a server's greeting is starred now and was not",
     "a server that offered a keyword in all replies to EHLO before offers it in none now, or one that was never"
@@ -193,17 +193,12 @@ def _add(made: Side, talk: Talk) -> None:
         name = "(others)"
     server = made.servers.setdefault(name, Server())
     server.connections += 1
-    server.starred += starred(talk.greeting)
+    server.starred += generations.starred(talk.greeting)
     if talk.greeting and len(server.greetings) < 4:
         server.greetings.add(talk.greeting)
     if talk.keywords:
         server.replies += 1
         server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
-
-
-def starred(greeting: str) -> bool:
-    """Overwritten as MailGuard does: stars, and the octets 0, 2 and blank that it leaves."""
-    return "*" in greeting and not set(greeting) - _STARS
 
 
 def _servers(first: Side, second: Side) -> Iterator[Difference]:
@@ -220,7 +215,7 @@ def _servers(first: Side, second: Side) -> Iterator[Difference]:
             continue
         for word in sorted(old.keywords.keys() | new.keywords.keys()):
             was, now = old.keywords[word], new.keywords[word]
-            masked = word.startswith("XXX")
+            masked = generations.masked(word)
             shares = f"{was:,} of {old.replies:,}", f"{now:,} of {new.replies:,}"
             if was == old.replies and not now:
                 yield Difference(f"{name}: keyword {word}", *shares, not masked)
