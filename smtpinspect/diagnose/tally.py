@@ -42,7 +42,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Group:
+class PathMails:
     """The mails of a path, or of all."""
 
     all: Counts = field(default_factory=Counts)
@@ -54,8 +54,8 @@ class Group:
 class Tally:
     """All that contrast needs of a capture. `left_out`: mails of paths beyond the limit, in `total` only."""
 
-    total: Group = field(default_factory=Group)
-    paths: dict[Path, Group] = field(default_factory=dict)
+    total: PathMails = field(default_factory=PathMails)
+    paths: dict[Path, PathMails] = field(default_factory=dict)
     cut: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)  # flow_id, tx_id: properties
     mails: int = 0
     left_out: int = 0
@@ -71,7 +71,7 @@ class Tally:
         groups = [self.total]
         path = path_of(mail)
         if path in self.paths or len(self.paths) < limits.CONTRAST_PATHS:
-            groups.append(self.paths.setdefault(path, Group()))
+            groups.append(self.paths.setdefault(path, PathMails()))
         else:
             self.left_out += 1
         for group in groups:
@@ -84,7 +84,7 @@ class Tally:
         elif len(groups) > 1:
             self._trips(groups[1], mail, self.mails, mine)
 
-    def _trips(self, group: Group, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
+    def _trips(self, group: PathMails, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
         """Rules that would have ended this mail, and did not."""
         fired: Mapping[tuple[str, str], Alert] = {
             (alert.inspector, alert.rule): alert for alert in alerts if alert.inspector != NAME and ends(alert)
