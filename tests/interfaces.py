@@ -37,7 +37,10 @@ def missing() -> str:
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if made.returncode:
         return f"network namespaces cannot be made here: {made.stderr.strip()}"
+    entered = subprocess.run(["ip", "netns", "exec", name, "true"], capture_output=True, text=True)
     subprocess.run(["ip", "netns", "del", name], check=False)
+    if entered.returncode:  # it mounts /sys anew, which a chroot and some containers refuse
+        return f"network namespaces cannot be entered here: {entered.stderr.strip()}"
     return ""
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import termios
+import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import smtpinspect
 from kit import capture, link, wire
@@ -95,3 +98,12 @@ def rules(result: Any) -> list[str]:
 def doubts(result: Any) -> set[str]:
     """All words of confidence, of mails and connections."""
     return {word for record in (*result.mails, *result.flows) for word in record.confidence}
+
+
+def until_read(pipe: IO[bytes], seconds: float = 30) -> None:
+    """Waits until whoever reads this pipe has taken all that was written into it, and has had time to look at it."""
+    end = time.monotonic() + seconds
+    while fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) != bytes(4):
+        assert time.monotonic() < end, "it reads nothing"
+        time.sleep(0.02)
+    time.sleep(0.5)

@@ -403,10 +403,11 @@ def test_nothing_is_held_behind_the_connection() -> None:
 def test_no_memory_is_a_doubt() -> None:
     turns, _ = Text().line("Subject: x").part(zipped(), "base64").turns("DATA")
     waiting = []
+    begun = zipped(encrypted=False, names=["a", "b"], stored=False)[:200]
     with pytest.raises(MemoryError):
         while True:
             waiting.append(Scanner())
-            waiting[-1].feed(zipped(encrypted=False, names=["a", "b"], stored=False)[:200])
+            waiting[-1].feed(begun)
     result = running.replay(wire.build(turns), [Asking()])  # type: ignore[list-item]
     assert [mail.confidence for mail in result.mails] == [["cap"]]
     assert result.alerts == []

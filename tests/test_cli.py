@@ -13,12 +13,12 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import running
 import smtpinspect
 from kit import capture, wire
 from kit.dialogue import DELIVERY, parse
@@ -607,7 +607,7 @@ def test_ctrl_c_ends_with_what_was_read(how: str, tmp_path: Path) -> None:
     assert process.stdin is not None
     process.stdin.write(octets(*[FAKE] * 50))
     process.stdin.flush()
-    time.sleep(1.5)
+    running.until_read(process.stdin)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == console.STOPPED

@@ -10,7 +10,8 @@ import pytest
 
 from many import Sent, write
 from smtpinspect.cli import main
-from smtpinspect.diagnose.compare import Comparison, chance, compare, starred
+from smtpinspect.diagnose.compare import Comparison, chance, compare
+from smtpinspect.diagnose.paths.generations import starred
 from smtpinspect.report.compare_page import page
 from smtpinspect.report.terminal import Style
 

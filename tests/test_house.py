@@ -121,7 +121,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices",
+                "notices | effect",
                 "trace",
                 "model",
                 "observe | reading | properties | measures",

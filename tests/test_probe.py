@@ -293,7 +293,7 @@ def closes_at(word: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize("word", [b"some-fake", b"EHLO", b"\n"])
 def test_a_test_that_got_no_answer_is_no_no(word: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     with stranger(closes_at(word)) as port:
-        assert main(["probe", f"127.0.0.1:{port}", "--wait", "2"]) == 0
+        assert main(["probe", f"127.0.0.1:{port}", "--wait", "1"]) == 0
     out = capsys.readouterr().out
     assert "Unclear: the command that does not exist, which is the test, got no answer" in out
     assert "No MailGuard" not in out

@@ -115,7 +115,7 @@ def test_another_server_of_the_domain_may_take_the_mail() -> None:
 
 def mails(sizes: Iterable[tuple[int, bool]], *, tries: int = 2, apart: float = 60.0) -> month.Group:
     """So many mails of these sizes to one server, each failing `tries` times or delivered."""
-    tally = month.Tally()
+    tally = month.Counting()
     attempts = []
     for number, (size, passes) in enumerate(sizes):
         told = Reading("", "postfix", () if passes else ("dot",), ("none",) if passes else ("drop",), host="mx",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import get_args
 
 import pytest
@@ -25,6 +26,7 @@ IDS = [rule for inspector in BUILT_IN for rule in inspector.ids()]
 FAMILIES = ["stormshield.smtp-217", "stormshield.smtp-219"]
 
 
+@cache
 def commands() -> set[str]:
     """What is pasted, and so never wrapped."""
     names = [(inspector, rule) for inspector in BUILT_IN for rule in (*inspector.ids(), *FAMILIES)]

@@ -6,10 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from running import until_read
 
 PCAPS = Path(__file__).parent.parent / "pcaps"
 CAPTURE = PCAPS / "clean-delivery.pcap"
@@ -26,7 +27,7 @@ def stopped(*words: str) -> tuple[str, str, int]:
     assert process.stdin
     process.stdin.write(CAPTURE.read_bytes())
     process.stdin.flush()
-    time.sleep(2)
+    until_read(process.stdin)
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     return out.decode(), errors.decode(), process.returncode

@@ -6,13 +6,14 @@ Worse is what `WORSE` tells, and nothing else: a share that chance explains is n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb, erfc, sqrt
 from typing import Any, Final, NamedTuple
 
-from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect.diagnose.paths import generations
+from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.engine import PORTS, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -21,7 +22,6 @@ from smtpinspect.source import Input
 
 CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
 EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
-_STARS: Final = frozenset("*02 ")
 WORSE: Final = (
     "a server's greeting is starred now and was not",
     "a server that offered a keyword in all replies to EHLO before offers it in none now, or one that was never"
@@ -29,28 +29,6 @@ WORSE: Final = (
     "TLS is used on a smaller share of connections than before",
     "a larger share of mails breaks without a reply (stalled, reset, closed), or is refused (4xx, 5xx): of all"
     " mails, or of those with one property",
-)
-
-
-class Property(NamedTuple):
-    """Something of a mail by which outcomes are told apart. `name` stands behind `mails`."""
-
-    name: str
-    has: Callable[[Mail], bool]
-
-
-def _eight_bit(mail: Mail) -> bool:
-    return mail.subject is not None and not mail.subject.isascii()
-
-
-PROPERTIES: Final = (
-    Property("with a raw 8-bit Subject", _eight_bit),
-    Property("with an attachment", lambda mail: bool(mail.attachments)),
-    Property("of more than 65,536 bytes", lambda mail: mail.octets > 65_536),
-    Property("of at most 1,400 bytes", lambda mail: mail.octets <= 1_400),
-    Property("to several recipients", lambda mail: len(mail.rcpt_to) > 1),
-    Property("sent by BDAT", lambda mail: mail.bdat),
-    Property("that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
 )
 
 
@@ -94,7 +72,7 @@ class Side:
     connections: int = 0
     encrypted: int = 0
     all: Sum = field(default_factory=Sum)
-    having: dict[str, Sum] = field(default_factory=lambda: {one.name: Sum() for one in PROPERTIES})
+    having: dict[str, Sum] = field(default_factory=lambda: {one.name: Sum() for one in COMPARED})
     servers: dict[str, Server] = field(default_factory=dict)
     stats: Stats | None = None
     fault: CaptureError | None = None
@@ -120,7 +98,7 @@ class Side:
         }
 
 
-class Difference(NamedTuple):
+class Change(NamedTuple):
     """Something that is not as it was. `before` and `after` are told as they are printed."""
 
     what: str
@@ -134,7 +112,7 @@ class Comparison(NamedTuple):
 
     before: Side
     after: Side
-    differences: tuple[Difference, ...]
+    differences: tuple[Change, ...]
 
     @property
     def worse(self) -> bool:
@@ -185,7 +163,7 @@ def _add(made: Side, talk: Talk) -> None:
         if mail.outcome == "encrypted":
             continue
         made.all.add(mail.outcome)
-        for one in PROPERTIES:
+        for one in COMPARED:
             if one.has(mail):
                 made.having[one.name].add(mail.outcome)
     name = talk.flow.server
@@ -193,7 +171,7 @@ def _add(made: Side, talk: Talk) -> None:
         name = "(others)"
     server = made.servers.setdefault(name, Server())
     server.connections += 1
-    server.starred += starred(talk.greeting)
+    server.starred += generations.starred(talk.greeting)
     if talk.greeting and len(server.greetings) < 4:
         server.greetings.add(talk.greeting)
     if talk.keywords:
@@ -201,59 +179,54 @@ def _add(made: Side, talk: Talk) -> None:
         server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
 
 
-def starred(greeting: str) -> bool:
-    """Overwritten as MailGuard does: stars, and the octets 0, 2 and blank that it leaves."""
-    return "*" in greeting and not set(greeting) - _STARS
-
-
-def _servers(first: Side, second: Side) -> Iterator[Difference]:
+def _servers(first: Side, second: Side) -> Iterator[Change]:
     for name in sorted(first.servers.keys() & second.servers.keys()):
         old, new = first.servers[name], second.servers[name]
         if bool(old.starred) != bool(new.starred):
             told = ("in clear", "starred") if new.starred else ("starred", "in clear")
-            yield Difference(f"{name}: greeting", *told, bool(new.starred))
+            yield Change(f"{name}: greeting", *told, bool(new.starred))
         elif old.greetings.isdisjoint(new.greetings) and old.greetings and new.greetings:
-            yield Difference(f"{name}: greeting", min(old.greetings), min(new.greetings), False)
+            yield Change(f"{name}: greeting", min(old.greetings), min(new.greetings), False)
         if not old.replies or not new.replies:
             if old.replies and new.connections > 1:
-                yield Difference(f"{name}: replies to EHLO with keywords", f"{old.replies:,}", "none", True)
+                yield Change(f"{name}: replies to EHLO with keywords", f"{old.replies:,}", "none", True)
             continue
         for word in sorted(old.keywords.keys() | new.keywords.keys()):
             was, now = old.keywords[word], new.keywords[word]
-            masked = word.startswith("XXX")
+            masked = generations.masked(word)
             shares = f"{was:,} of {old.replies:,}", f"{now:,} of {new.replies:,}"
             if was == old.replies and not now:
-                yield Difference(f"{name}: keyword {word}", *shares, not masked)
+                yield Change(f"{name}: keyword {word}", *shares, not masked)
             elif now and not was:
-                yield Difference(f"{name}: keyword {word}", *shares, masked)
+                yield Change(f"{name}: keyword {word}", *shares, masked)
 
 
-def _tls(first: Side, second: Side) -> Iterator[Difference]:
+def _tls(first: Side, second: Side) -> Iterator[Change]:
     if not first.connections or not second.connections:
         return
     lower = chance(first.connections - first.encrypted, first.connections,
                    second.connections - second.encrypted, second.connections)  # fmt: skip
     higher = chance(first.encrypted, first.connections, second.encrypted, second.connections)
     if min(lower, higher) < CHANCE:
-        yield Difference(
+        yield Change(
             "connections with TLS", share(first.encrypted, first.connections),
             share(second.encrypted, second.connections), lower < CHANCE,
         )  # fmt: skip
 
 
-def _outcomes(first: Side, second: Side) -> Iterator[Difference]:
+def _outcomes(first: Side, second: Side) -> Iterator[Change]:
     rows: Mapping[str, tuple[Sum, Sum]] = {"all mails": (first.all, second.all)} | {
         f"mails {name}": (one, second.having[name]) for name, one in first.having.items()
     }
     for name, (old, new) in rows.items():
-        limit = CHANCE if name == "all mails" else CHANCE / len(PROPERTIES)
+        limit = CHANCE if name == "all mails" else CHANCE / len(COMPARED)
         for word, was, now in (("broken", old.broken, new.broken), ("refused", old.refused, new.refused)):
             if not old.mails or not new.mails:
                 continue
             more = chance(was, old.mails, now, new.mails)
             less = chance(old.mails - was, old.mails, new.mails - now, new.mails)
             if min(more, less) < limit:
-                yield Difference(f"{name}, {word}", share(was, old.mails), share(now, new.mails), more < limit)
+                yield Change(f"{name}, {word}", share(was, old.mails), share(now, new.mails), more < limit)
 
 
 def share(n: int, of: int) -> str:

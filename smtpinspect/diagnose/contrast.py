@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from smtpinspect.diagnose.measures import Measure, Seen, measured
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
 from smtpinspect.diagnose.properties import SEEN
-from smtpinspect.diagnose.tally import Group, Tally, Trip
+from smtpinspect.diagnose.tally import PathMails, Tally, Trip
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.grammar import limits
 from smtpinspect.mta.words import iso
@@ -62,7 +62,7 @@ class Contrasts:
             return None
         return self.refuted(case).get((cause.alert.inspector, cause.alert.rule))
 
-    def _crossed(self, group: Group, word: str) -> Contrast:
+    def _crossed(self, group: PathMails, word: str) -> Contrast:
         here, everywhere = group.having[word], self.tally.total.having[word]
         return Contrast(
             word, here.cut, here.accepted, group.all.cut - here.cut, group.all.accepted - here.accepted,
@@ -79,7 +79,7 @@ def of(survey: Survey) -> Contrasts:
 _LINES: Final[Mapping[str, Measure]] = {"header": "header-line", "body": "body-line", "command": "command-line"}
 
 
-def _measured(cases: Sequence[Case], group: Group | None) -> Seen:
+def _measured(cases: Sequence[Case], group: PathMails | None) -> Seen:
     made = Seen()
     for name, (told, _) in SEEN.items():
         line, _, limit = name.rpartition("-")

@@ -13,7 +13,7 @@ from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import NO_LINE, joined, read_file, read_text
-from smtpinspect.diagnose.reading.month import Month, Tally
+from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
 from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
@@ -116,7 +116,7 @@ def _left_out(seen: Survey, flows: int) -> Iterator[str]:
 
 def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:
     """Lines, and files of them. Failures are kept as far as there is room, then deliveries; the sums count all."""
-    tally = Tally()
+    tally = Counting()
     fault: CaptureError | None = None
     kept: dict[bool | None, list[tuple[int, Reading]]] = {True: [], False: [], None: []}  # by: has it failed?
     room = limits.DIAGNOSED_READINGS

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Mail
+from smtpinspect.diagnose.effect import refuses
 from smtpinspect.diagnose.heads import Talk, talks
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
@@ -17,7 +18,6 @@ from smtpinspect.source import Input
 
 BY: Final = ("rule", "destination", "sender domain", "sender's mail server", "hour")
 REST: Final = "(others)"
-_TEXT: Final = frozenset(("databody", "datamid", "dot"))
 
 
 class Share(NamedTuple):
@@ -162,17 +162,7 @@ def _refused(mail: Mail, label: str) -> str:
     """The rule by which the box itself refuses the text."""
     if mail.verdict.get(label) != "answer":
         return ""
-    for alert in mail.alerts:
-        reply = alert.row.action.params.get("reply", b"")
-        if (
-            alert.inspector == label
-            and alert.action == "answer"
-            and alert.phase in _TEXT
-            and isinstance(reply, bytes)
-            and reply[:1] in (b"4", b"5")
-        ):
-            return alert.rule
-    return ""
+    return next((each.rule for each in mail.alerts if each.inspector == label and refuses(each)), "")
 
 
 def domain(address: str | None) -> str:

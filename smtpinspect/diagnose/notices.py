@@ -14,7 +14,6 @@ End = tuple[bytes, int]  # address and port
 _ICMP6: Final = 58
 PROTOCOLS: Final = (1, _ICMP6)
 LATE_NS: Final = 5_000_000_000  # an error comes back at most so long behind the packet that it quotes
-MOST: Final = 64  # kept of one connection
 # Protocol, type and code (RFC 792; RFC 1812 5.2.7.1 for 9, 10 and 13; RFC 4443 3).
 _ERRORS: Final[Mapping[tuple[int, int, int], What]] = {
     (1, 3, 4): "too-big", (1, 11, 0): "expired", (_ICMP6, 2, 0): "too-big", (_ICMP6, 3, 0): "expired",

@@ -5,8 +5,8 @@ The core measures: rows of an inspector that only tells, beside what a mail's re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import ALARM, PROJECT
@@ -75,3 +75,26 @@ def properties_of(mail: Mail, alerts: Iterable[Alert]) -> frozenset[str]:
         kind = ATTACHED.get(name.rpartition(".")[2].lower())
         made |= {kind} if kind else set()
     return frozenset(made)
+
+
+class Property(NamedTuple):
+    """Something of a mail by which outcomes are told apart. `name` stands behind `mails`."""
+
+    name: str
+    has: Callable[[Mail], bool]
+
+
+def _eight_bit(mail: Mail) -> bool:
+    return mail.subject is not None and not mail.subject.isascii()
+
+
+# By which two captures are compared: what a record tells without an inspector, in wide classes.
+COMPARED: Final = (
+    Property("with a raw 8-bit Subject", _eight_bit),
+    Property("with an attachment", lambda mail: bool(mail.attachments)),
+    Property("of more than 65,536 bytes", lambda mail: mail.octets > 65_536),
+    Property(f"of at most {SIZES[0]:,} bytes", lambda mail: mail.octets <= SIZES[0]),
+    Property("to several recipients", lambda mail: len(mail.rcpt_to) > 1),
+    Property("sent by BDAT", lambda mail: mail.bdat),
+    Property("that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
+)

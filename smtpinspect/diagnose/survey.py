@@ -156,7 +156,7 @@ def _failed(mail: Mail) -> bool:
 
 
 def _kept(mail: Mail, alerts: Sequence[tuple[int, Alert]]) -> list[tuple[int, Alert]]:
-    """Of a mail that arrived: what would have cut or refused it, each rule of each inspector once."""
+    """Of a mail that arrived: what would have cut, refused or answered in it, each rule of each inspector once."""
     if _failed(mail):
         return list(alerts[: limits.DIAGNOSED_ALERTS])
     kept: dict[tuple[str, str], tuple[int, Alert]] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from smtpinspect._core.views import Alert, Mail
-from smtpinspect.actions import Strength
+from smtpinspect.diagnose.effect import ends
 from smtpinspect.diagnose.model import Path, path_of
 from smtpinspect.diagnose.properties import NAME, properties_of
 from smtpinspect.grammar import limits
@@ -42,7 +42,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Group:
+class PathMails:
     """The mails of a path, or of all."""
 
     all: Counts = field(default_factory=Counts)
@@ -54,8 +54,8 @@ class Group:
 class Tally:
     """All that contrast needs of a capture. `left_out`: mails of paths beyond the limit, in `total` only."""
 
-    total: Group = field(default_factory=Group)
-    paths: dict[Path, Group] = field(default_factory=dict)
+    total: PathMails = field(default_factory=PathMails)
+    paths: dict[Path, PathMails] = field(default_factory=dict)
     cut: dict[tuple[int, int], frozenset[str]] = field(default_factory=dict)  # flow_id, tx_id: properties
     mails: int = 0
     left_out: int = 0
@@ -71,7 +71,7 @@ class Tally:
         groups = [self.total]
         path = path_of(mail)
         if path in self.paths or len(self.paths) < limits.CONTRAST_PATHS:
-            groups.append(self.paths.setdefault(path, Group()))
+            groups.append(self.paths.setdefault(path, PathMails()))
         else:
             self.left_out += 1
         for group in groups:
@@ -84,7 +84,7 @@ class Tally:
         elif len(groups) > 1:
             self._trips(groups[1], mail, self.mails, mine)
 
-    def _trips(self, group: Group, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
+    def _trips(self, group: PathMails, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
         """Rules that would have ended this mail, and did not."""
         fired: Mapping[tuple[str, str], Alert] = {
             (alert.inspector, alert.rule): alert for alert in alerts if alert.inspector != NAME and ends(alert)
@@ -104,11 +104,6 @@ class Tally:
 def is_cut(mail: Mail) -> bool:
     """Did it end without a code, or was its text refused? A box may answer in the server's place there."""
     return mail.outcome in BROKEN or (mail.outcome == "refused" and mail.phase in IN_TEXT)
-
-
-def ends(alert: Alert) -> bool:
-    """Would this alert have ended the mail? A command that a box answers ends none, a text that it refuses does."""
-    return alert.breaks or (alert.row.action.strength == Strength.ANSWER and alert.phase in IN_TEXT)
 
 
 def limit_of(alert: Alert) -> int | None:

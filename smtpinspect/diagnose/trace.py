@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.sources import Source
 from smtpinspect._core.views import Flow
-from smtpinspect.diagnose.notices import LATE_NS, MOST, PROTOCOLS, End, Notice, notice, quoted
+from smtpinspect.diagnose.notices import LATE_NS, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -136,7 +136,7 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
             about = quoted(fields) if fields["proto"] in PROTOCOLS else None
             for flow, by_client in wanted.get(about, ()) if about is not None else ():
                 told = found[flow.flow_id].notices
-                if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < MOST:
+                if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < limits.TRACE_NOTICES:
                     told.append(notice(number, ns, fields, by_client))
                     break
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -81,6 +82,16 @@ def layout(ip: bytes) -> Layout | None:
     return Layout(tcp, payload, end)
 
 
+@lru_cache(1_024)
+def _text(address: bytes) -> str:
+    return str(ip_address(address))
+
+
+@lru_cache(1_024)
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed
+
+
 def parse(ip: bytes) -> Segment | None:
     """The segment in an IP packet (no link header); None: no TCP, a fragment, or malformed."""
     at = layout(ip)
@@ -92,8 +103,8 @@ def parse(ip: bytes) -> Segment | None:
     else:
         src, dst, ttl, ip_id = ip[8:24], ip[24:40], ip[7], 0
     return Segment(
-        src=str(ip_address(src)),
-        dst=str(ip_address(dst)),
+        src=_text(src),
+        dst=_text(dst),
         sport=sport,
         dport=dport,
         seq=seq,
@@ -114,9 +125,9 @@ def build(segment: Segment) -> bytes:
     """
     from dpkt import ip, ip6, tcp  # loaded on use: parsing needs none of it
 
-    src, dst = ip_address(segment.src), ip_address(segment.dst)
-    if src.version != dst.version:
-        raise ValueError(f"{src} and {dst} are of two families")
+    src, dst = _packed(segment.src), _packed(segment.dst)
+    if len(src) != len(dst):
+        raise ValueError(f"{segment.src} and {segment.dst} are of two families")
     if len(segment.options) % 4 or len(segment.options) > 40:
         raise ValueError(f"{len(segment.options)} octets of TCP options: a multiple of 4, at most 40")
     carried = tcp.TCP(
@@ -130,11 +141,11 @@ def build(segment: Segment) -> bytes:
         opts=segment.options,
         data=segment.payload,
     )
-    if src.version == 4:
+    if len(src) == 4:
         return bytes(
             ip.IP(
-                src=src.packed,
-                dst=dst.packed,
+                src=src,
+                dst=dst,
                 p=_TCP,
                 ttl=segment.ttl,
                 id=segment.ip_id,
@@ -143,7 +154,7 @@ def build(segment: Segment) -> bytes:
                 data=carried,
             )
         )
-    made = ip6.IP6(src=src.packed, dst=dst.packed, nxt=_TCP, hlim=segment.ttl, plen=len(carried), data=carried)
+    made = ip6.IP6(src=src, dst=dst, nxt=_TCP, hlim=segment.ttl, plen=len(carried), data=carried)
     made.extension_hdrs = {}
     made.all_extension_headers = []
     return bytes(made)

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from smtpinspect.diagnose.compare import PROPERTIES, Comparison, Difference, Side, share
+from smtpinspect.diagnose.compare import Change, Comparison, Side, share
+from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.report.terminal import Style, count, padded, program, safe, wide, wrapped
 
 SHOWN: Final = 30  # differences of each sort
@@ -56,7 +57,7 @@ def _next(made: Comparison, names: tuple[str, str]) -> str:
     return f"{program()} diagnose {'--impact ' if mails.outcomes['accepted'] else ''}{after}"
 
 
-def _listed(rows: Sequence[Difference], width: int | None) -> Iterator[str]:
+def _listed(rows: Sequence[Change], width: int | None) -> Iterator[str]:
     for one in rows[:SHOWN]:
         yield from wrapped(f"{safe(one.what)}: {safe(one.before)} → {safe(one.after)}", width, "  ")
     if len(rows) > SHOWN:
@@ -73,7 +74,7 @@ def _sums(before: Side, after: Side, width: int | None) -> Iterator[str]:
     for word in sorted({*before.all.outcomes, *after.all.outcomes}):
         was, now = before.all.outcomes[word], after.all.outcomes[word]
         rows.append((f"  {word}", share(was, before.all.mails), share(now, after.all.mails)))
-    for one in PROPERTIES:
+    for one in COMPARED:
         old, new = before.having[one.name], after.having[one.name]
         if old.mails or new.mails:
             rows.append((f"  broken: {one.name}", share(old.broken, old.mails), share(new.broken, new.mails)))

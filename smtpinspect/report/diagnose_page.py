@@ -17,7 +17,7 @@ LABEL: Final = 13  # columns of PROVED, FITS, ...
 RICH: Final = 110  # columns from which on there is room for the timeline and for more evidence
 WHOLE: Final = 12  # blocks that are told in full
 BRIEF: Final = 30  # further ones in a line each
-PLACES: Final = 6  # ranks of causes
+RANKS: Final = 6  # ranks of causes
 LINES: Final = 8  # of one sort: what is ruled out, what is refuted, questions
 PASTED: Final = 400  # characters of captures' names in a command
 COLOURS: Final = ("green", "yellow", "red")  # by Headline.bad
@@ -160,10 +160,10 @@ class _Page:
 
     def _causes(self, degree: str) -> Iterator[str]:
         listed = places(self.case.causes, degree)
-        for place in listed[:PLACES]:
+        for place in listed[:RANKS]:
             yield self._cause(place)
-        if len(listed) > PLACES:
-            yield f"and {len(listed) - PLACES:,} more, less fitting: --format json"
+        if len(listed) > RANKS:
+            yield f"and {len(listed) - RANKS:,} more, less fitting: --format json"
 
     def _cause(self, place: Place) -> str:
         first = place.causes[0]

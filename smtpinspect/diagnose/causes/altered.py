@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Final
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.candidates import Candidate
 from smtpinspect.diagnose.causes.masks import Trail, command_of, trace_of, trail
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.causes.wire import Look
+from smtpinspect.diagnose.effect import alters
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.simulate.script import Command
 
@@ -53,11 +53,8 @@ def _whole(scene: Scene) -> bool:
 
 
 def _candidate(case: Case, scene: Scene, alert: Alert) -> Candidate | None:
-    row = alert.row
-    if alert.breaks or row.kind == "seen" or row.action.strength not in (Strength.REWRITE, Strength.ANSWER):
+    if not alters(alert):
         return None
-    if "client" in row.action.params:
-        return None  # it ends the connection
     seen = trace_of(case, alert, scene)
     if seen is None or not seen[0]:
         return None

@@ -10,6 +10,7 @@ from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.masks import Trail, trail
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
+from smtpinspect.diagnose.effect import cuts, ends
 from smtpinspect.diagnose.model import Case, Sign
 
 # How well the octet fits, best first.
@@ -54,7 +55,7 @@ def candidates(case: Case, scene: Scene, refuted: Container[tuple[str, str]] = (
     fallen: dict[tuple[str, str], Alert] = {}
     passed: dict[tuple[str, str], Alert] = {}
     for alert in case.alerts:
-        if _ends(alert) and _through(alert, scene):
+        if cuts(alert) and _through(alert, scene):
             passed.setdefault((alert.inspector, alert.rule), alert)
     trails: dict[str, Trail] = {}
     best: dict[str, Candidate] = {}
@@ -105,10 +106,6 @@ def _key(one: Candidate, order: dict[str, int]) -> tuple[int, int, int, int, int
     )  # fmt: skip
 
 
-def _ends(alert: Alert) -> bool:
-    return alert.row.kind != "seen" and (alert.breaks or alert.row.action.strength >= Strength.DROP)
-
-
 def _through(alert: Alert, scene: Scene) -> bool:
     """Did the octet that decides come through, and the dialogue go on?"""
     if alert.row.action.strength == Strength.REWRITE:
@@ -117,15 +114,9 @@ def _through(alert: Alert, scene: Scene) -> bool:
 
 
 def _candidate(alert: Alert, scene: Scene) -> Candidate | None:
-    if alert.row.kind == "seen":
-        return None
-    if _ends(alert) or "client" in alert.row.action.params or "server" in alert.row.action.params:
-        return _cut(alert, scene)
-    return None
-
-
-def _cut(alert: Alert, scene: Scene) -> Candidate | None:
     """A rule that ends the flow, or refuses the mail in the server's place."""
+    if not ends(alert):
+        return None
     half = scene.half(alert.direction)
     look = fit(alert.row, scene)
     if look is None or alert.offset >= half.sent:

@@ -20,7 +20,7 @@ from smtpinspect.simulate.script import Script
 
 # What is read where the flow stands: kinds of facts by place. A text that has not begun may hold all of it.
 BODY: Final = frozenset({"Part", "Content", "Line", "EndOfData", "Count", "EmptyLine"})
-PLACES: Final[Mapping[str, frozenset[str]]] = {
+FACTS_AT: Final[Mapping[str, frozenset[str]]] = {
     "command": frozenset({"Command", "Path", "EmptyLine", "Line", "Count"}),
     "text": BODY | {"Field"},
     "body": BODY,
@@ -208,7 +208,7 @@ def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
     for row in rows:
         if row.kind == "seen" or not (row.breaks or row.action.strength >= Strength.ANSWER):
             continue
-        if row.when.kind.name not in PLACES[place] or fit(row, scene) is None:
+        if row.when.kind.name not in FACTS_AT[place] or fit(row, scene) is None:
             continue
         if row.when.kind.name not in _SHARED or place in _where(row):
             yield row

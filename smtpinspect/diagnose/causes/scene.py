@@ -11,12 +11,12 @@ from smtpinspect.diagnose.observe.origin import Parted, parted
 from smtpinspect.diagnose.observe.spoken import CLOSES
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
-from smtpinspect.grammar.limits import WIRE_SEGMENT
+from smtpinspect.grammar import limits
 from smtpinspect.grammar.words import IN_TEXT
 
 Side = Literal["sender", "receiver", "unknown"]
 Direction = Literal["client", "server"]
-PATIENT: Final = 3_000_000_000  # ns; servers wait minutes (RFC 5321 4.5.3.2.7: at least 5), a busy one says so at once
+PATIENT: Final = limits.STALL_NS  # servers wait minutes (RFC 5321 4.5.3.2.7: at least 5), a busy one says so at once
 _REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
 
@@ -86,7 +86,7 @@ def _goes_on(packets: Sequence[Packet], client: Half, kind: BreakKind) -> bool |
     if any(p.length or p.flags & FIN for p in behind):
         return True
     flight = {p.at for p in lost}
-    if len(flight) < 2 and lost[0].length <= WIRE_SEGMENT:
+    if len(flight) < 2 and lost[0].length <= limits.WIRE_SEGMENT:
         return None
     return sum(1 for p in behind if p.acks == client.through and not p.flags & RST) > 1
 

@@ -7,22 +7,22 @@ from contextlib import suppress
 from typing import Final
 
 from smtpinspect._core.views import Alert, Mail
-from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.hidden import named, unsure
 from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.masks import command_of
 from smtpinspect.diagnose.causes.sender import changes
+from smtpinspect.diagnose.effect import alters, ends
 from smtpinspect.diagnose.model import CONFIDENCE, Case, Cause, Doubt, Sweep, WhatIf
 from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS, Engine
 from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.inspectors.settings import parse
 from smtpinspect.simulate.script import Command
 from smtpinspect.source import Input
 
-STEPS: Final = 8  # rules that are switched off together; a mail that trips more wants the inspection off
 GUESSED: Final = 4  # rules of which one did it, and that are off together
 VALUES: Final = 12  # of a sweep
 WORDS: Final = tuple(CONFIDENCE)
@@ -57,7 +57,7 @@ def _doubt(case: Case, cause: Cause, relax: Sequence[str]) -> Doubt:
     """Why a mail that is cut no more may not arrive all the same."""
     if any(each.cause in GONE and WORDS.index(each.confidence) <= GONE[each.cause] for each in case.causes):
         return "unanswered"
-    alters = cause.alert is not None and not _cuts(cause.alert)
+    alters = cause.alert is not None and not ends(cause.alert)
     masks = {rule for behind in _BEHIND.values() for rule in behind} | set(_BEHIND)
     return "altered" if alters or masks.intersection(relax) else ""
 
@@ -68,7 +68,7 @@ def _relax(case: Case, cause: Cause, off: list[str], ports: Sequence[int]) -> tu
     spec = _spec(case, cause)
     if not isinstance(spec, str) or case.trace is None:
         return tuple(off), False
-    for _ in range(STEPS):
+    for _ in range(limits.RELAXED_RULES):
         left = _cutting(case, f"{spec},off={'+'.join(off)}", ports, cause)
         if left is None:
             return tuple(off), False
@@ -136,22 +136,14 @@ def _cutting(case: Case, spec: str, ports: Sequence[int], cause: Cause) -> list[
     fired = [each for each in fired if each.rule not in out]
     mine = [each for each in fired if each.tx_id is None or tx_id is None or each.tx_id <= tx_id]
     line = command_of(case, cause.alert) if cause.alert is not None and not cause.alert.breaks else None
-    return list(dict.fromkeys(each.rule for each in mine if _cuts(each) or _rewrites(each, line)))
+    return list(dict.fromkeys(each.rule for each in mine if ends(each) or _rewrites(each, line)))
 
 
 def _rewrites(alert: Alert, line: Command | None) -> bool:
     """Is it one more that rewrites the command which was refused?"""
     if line is None or alert.direction != "client" or not line.at <= alert.offset < line.end:
         return False
-    return alert.row.kind != "seen" and alert.row.action.strength in (Strength.REWRITE, Strength.ANSWER)
-
-
-def _cuts(alert: Alert) -> bool:
-    if alert.row.kind == "seen":
-        return False
-    params = alert.row.action.params
-    ends = alert.row.action.strength == Strength.ANSWER and ("client" in params or "server" in params)
-    return alert.breaks or ends
+    return alters(alert)
 
 
 def _port(case: Case) -> int:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TABLE", "Around", "around", "judge"]
 
-NEIGHBOURS: Final = 32  # connections of the same path whose packets are compared
 # What a box on the way that ends a connection in the server's name leaves open.
 BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
 ORDER: Final = tuple(CONFIDENCE)
@@ -82,4 +81,4 @@ def view_of(case: Case, beside: Around) -> View:
         if each.trace is not None and each.flow.flow_id != case.flow.flow_id
     )  # fmt: skip
     last = max(beside.last_ns, case.flow.end_ns)
-    return View(case, measure(case.trace), others, [*islice(traced, NEIGHBOURS)], last, beside.damaged)
+    return View(case, measure(case.trace), others, [*islice(traced, limits.PATH_TRACES)], last, beside.damaged)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, seconds
+from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.lookalikes.wire import Way
 from smtpinspect.diagnose.model import Sign
-from smtpinspect.simulate.clock import SECOND
-
-NEAR_NS: Final = 3 * SECOND  # a connection that was heard of so shortly before the end was not silent
 
 
 def stopped(view: View) -> Said:
@@ -24,7 +19,7 @@ def stopped(view: View) -> Said:
     last = wire.packets[-1]
     unheard = [*wire.client.lost, *wire.server.lost, *([] if wire.greeted else wire.syns)]
     silent = max(view.last_ns, last.ns) - min((p.ns for p in unheard), default=last.ns)
-    if silent >= NEAR_NS:
+    if silent >= STALLED_NS:  # heard of more shortly before the end, it was not silent
         return Out(f"the capture goes on for {seconds(silent)} after the last answer")
     if view.damaged:
         text = f"the capture is cut off {seconds(silent)} behind this packet, and nobody had closed"

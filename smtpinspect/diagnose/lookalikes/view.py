@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 from smtpinspect.diagnose.lookalikes.wire import Wire
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
 AMID: Final = frozenset({"databody", "datamid"})  # phases
-STALLED_NS: Final = 3 * SECOND  # who closes sooner has not waited
+STALLED_NS: Final = limits.STALL_NS  # who closes sooner has not waited
 
 
 class Found(NamedTuple):

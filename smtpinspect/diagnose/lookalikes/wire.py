@@ -9,12 +9,11 @@ from smtpinspect.diagnose.notices import Notice
 from smtpinspect.diagnose.observe.origin import acknowledges, parted
 from smtpinspect.diagnose.trace import Packet, Trace, options
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
-from smtpinspect.grammar.limits import WIRE_SEGMENT
+from smtpinspect.grammar import limits
 
 _MODULUS: Final = 1 << 32
 _SACK: Final = 5  # RFC 2018 3
 _LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner
-_BLOCKS: Final = 256  # kept of one direction
 
 
 @dataclass(slots=True)
@@ -125,12 +124,12 @@ def measure(trace: Trace) -> Wire:
         if p.length and p.at is not None and not p.flags & RST:
             if p.length == 1 and p.at + 1 == mine.end and p.at < mine.acked:
                 continue  # a keep-alive
-            merged = merged or p.length > WIRE_SEGMENT
+            merged = merged or p.length > limits.WIRE_SEGMENT
             mine.sent.append(p)
             mine.tries[p.at] = mine.tries.get(p.at, 0) + 1
             if p.at < mine.end and p.at in mine.firsts:
                 mine.repeated.add(p.at)
-            elif p.at > mine.end and len(mine.holes) < _BLOCKS:
+            elif p.at > mine.end and len(mine.holes) < limits.SACK_BLOCKS:
                 mine.holes.append((mine.end, p.at))
             elif mine.fills(p) and p.ns - mine.sent[-2].ns > _LATE_NS:
                 mine.late.append(p)
@@ -148,9 +147,9 @@ def _sacked(p: Packet, way: Way) -> None:
         for at in range(0, len(value) - 7, 8) if kind == _SACK else ():
             left = (int.from_bytes(value[at : at + 4], "big") - raw) % _MODULUS
             right = (int.from_bytes(value[at + 4 : at + 8], "big") - raw) % _MODULUS
-            if left < right < _MODULUS // 2 and len(way.sacked) < _BLOCKS:
+            if left < right < _MODULUS // 2 and len(way.sacked) < limits.SACK_BLOCKS:
                 way.sacked.append((p.acks + left, p.acks + right))
-            elif at == 0 and left > _MODULUS // 2 and len(way.twice) < _BLOCKS:  # RFC 2883 4: it lies below
+            elif at == 0 and left > _MODULUS // 2 and len(way.twice) < limits.SACK_BLOCKS:  # RFC 2883 4: it lies below
                 way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
 
 

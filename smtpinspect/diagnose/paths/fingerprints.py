@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from smtpinspect.diagnose.model import Case, Fingerprint, Path, Sign
 from smtpinspect.diagnose.paths import signs
+from smtpinspect.grammar import limits
 
-SIGNS: Final = 8  # of a kind that are kept for a path
 
 def of(cases: Sequence[Case]) -> None:
     """Fill `fingerprints` of every case, from those of which there is a script or a trace."""
@@ -53,7 +52,7 @@ def together(found: Iterable[Fingerprint]) -> tuple[Fingerprint, ...]:
             continue
         both = tuple(name for name in before.profiles if name in each.profiles)
         either = tuple(dict.fromkeys([*before.profiles, *each.profiles]))
-        kept: tuple[Sign, ...] = tuple(dict.fromkeys([*before.signs, *each.signs]))[:SIGNS]
+        kept: tuple[Sign, ...] = tuple(dict.fromkeys([*before.signs, *each.signs]))[:limits.PATH_SIGNS]
         made[key] = before._replace(profiles=both or either, signs=kept)
     return tuple(made.values())
 

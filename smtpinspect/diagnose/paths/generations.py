@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final, NamedTuple
@@ -11,6 +12,8 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.mailguard.profiles import BANNER, PRODUCTS, PROFILES
 
 PRODUCT: Final = "mailguard"
+_LEFT: Final = frozenset("*02 ")
+_KEYWORD: Final = re.compile(r"X+[A-Z]")
 STARS: Final = 3  # fewer may be anybody's; a name and a word behind the code are longer
 
 
@@ -70,6 +73,21 @@ def styles_of(greeting: bytes) -> tuple[str, ...]:
     if greeting.count(b"*") < STARS and b"cmap_" not in greeting:
         return ()
     return tuple(style for style in BANNER if _kept(greeting, style))
+
+
+def starred(text: str) -> bool:
+    """A greeting without its code, of which a mask has left stars and its own 0, 2 and blank only."""
+    return "*" in text and not set(text) - _LEFT
+
+
+def masked(keyword: str) -> bool:
+    """May this keyword of EHLO have been masked? X in the place of each letter but the last, which numbers it."""
+    return len(keyword) > 1 and bool(_KEYWORD.fullmatch(keyword))
+
+
+def numbered(keywords: Iterable[str]) -> bool:
+    """Are masked keywords numbered as MailGuard does it, by A, B, C, ... at their ends?"""
+    return all(word[-1] == chr(65 + n % 26) for n, word in enumerate(keywords))
 
 
 def _kept(greeting: bytes, style: str) -> bool:

@@ -19,8 +19,6 @@ from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
-KEPT: Final = 2_048  # octets of a difference that are kept
-PACKETS: Final = 16  # packets of a difference that are named, at each point
 EARLY_NS: Final = 5_000_000  # by which two clocks, set by the packets themselves, may still be apart
 NOISE_NS: Final = 10_000  # of time stamps; a round trip between two machines takes longer
 FLAGS: Final[tuple[tuple[int, Literal["SYN", "FIN", "RST"]], ...]] = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
@@ -119,10 +117,11 @@ def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]
     if present and present[-1][0] != names[-1] and not _answered(present[-1][1]):
         last, seen = present[-1]
         missing = names[names.index(last) + 1]
-        numbers = tuple(packet.number for packet in seen.packets if packet.by_client)[:PACKETS]
+        numbers = tuple(packet.number for packet in seen.packets if packet.by_client)[:limits.DIFFERENCE_PACKETS]
         yield Difference("dropped", (last, missing), "client", 0, near=numbers, what="connection")
         for flag, name in FLAGS[1:]:
-            forged = tuple(p.number for p in seen.packets if not p.by_client and p.flags & flag)[:PACKETS]
+            closing = (p.number for p in seen.packets if not p.by_client and p.flags & flag)
+            forged = tuple(closing)[:limits.DIFFERENCE_PACKETS]
             if forged:
                 yield Difference("injected", (missing, last), "server", 0, far=forged, what=name)
 
@@ -164,8 +163,8 @@ def _difference(change: Change, near: Side, far: Side, ends: tuple[str, str]) ->
         direction="client" if near.by_client else "server",
         at=a,
         length=max(b - a, d - c),
-        before=bytes(near.octets[a : min(b, a + KEPT)]),
-        after=bytes(far.octets[c : min(d, c + KEPT)]),
+        before=bytes(near.octets[a : min(b, a + limits.DIFFERENCE_OCTETS)]),
+        after=bytes(far.octets[c : min(d, c + limits.DIFFERENCE_OCTETS)]),
         near=_numbers(near.carried(a, b)),
         far=_numbers(far.carried(c, d)),
         first=max((min(each.end, b) for each in firsts), default=a) - a,
@@ -174,7 +173,7 @@ def _difference(change: Change, near: Side, far: Side, ends: tuple[str, str]) ->
 
 
 def _numbers(segments: Sequence[Segment]) -> tuple[int, ...]:
-    return tuple(each.number for each in segments[:PACKETS])
+    return tuple(each.number for each in segments[:limits.DIFFERENCE_PACKETS])
 
 
 def _delays(one: Trace, two: Trace) -> tuple[float | None, float | None]:
@@ -223,10 +222,10 @@ def _flags(near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change]
         if flag == SYN and came + left and _goes_on(near) and _goes_on(far):
             continue  # one capture has it not, the connection has
         if came and (flag == RST or not both) and not (flag == FIN and _acked(near, came[0])):
-            numbers = tuple(p.number for p in came[:PACKETS])
+            numbers = tuple(p.number for p in came[:limits.DIFFERENCE_PACKETS])
             yield Difference("injected", ends, direction, came[0].end or 0, far=numbers, what=name)
         if left and not both and not (flag == FIN and _acked(near, left[0])):
-            numbers = tuple(p.number for p in left[:PACKETS])
+            numbers = tuple(p.number for p in left[:limits.DIFFERENCE_PACKETS])
             yield Difference("dropped", ends, direction, left[0].end or 0, near=numbers, what=name)
 
 

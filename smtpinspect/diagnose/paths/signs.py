@@ -20,7 +20,6 @@ GREETING: Final = 4_096  # octets of the server's stream in which a greeting wit
 OTHER_TTL: Final = 2  # hops by which a forged segment differs at least; a route that changes moves it by one or two
 _CROSSED: Final = re.compile(rb"X{4,}")
 _CROSSED_VERB: Final = re.compile(rb"XXXX\w* \S")
-_MASKED: Final = re.compile(r"X+[A-Z]")
 _NOOP_HELO: Final = re.compile(rb"NOOP +[\w\[][\w.:\[\]-]+\.[\w.:\[\]-]+", re.I)
 _BARE_OK: Final = re.compile(r"(?:250 )?(?:2\.0\.0 )?OK\.?", re.I)
 _STARTTLS: Final = "STARTTLS"
@@ -92,8 +91,8 @@ def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
         if command.verb != "EHLO" or reply is None or reply.code != 250:
             continue
         keywords = [line[4:].strip() for line in reply.text.split("\n")[1:]]
-        masked = [word for word in keywords if _MASKED.fullmatch(word) and len(word) > 1]
-        if masked and all(word[-1] == chr(65 + n % 26) for n, word in enumerate(masked)):
+        masked = [word for word in keywords if generations.masked(word)]
+        if masked and generations.numbered(masked):
             clear = _STARTTLS in (word.upper() for word in keywords)
             profiles = generations.masking_keywords(clear)
             text = "EHLO keywords are masked with X and a letter"

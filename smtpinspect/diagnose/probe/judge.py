@@ -16,7 +16,6 @@ from smtpinspect.inspectors.mailguard.profiles import BANNER, DENY, EHLO_NAMED, 
 Verdict = Literal["yes", "no", "unclear"]
 OPEN: Final = "none"  # of any knob: nothing is done
 _OK: Final = re.compile(rb"(?:250[ -])?(?:2\.\d\.\d )?OK\.?\r?\n?", re.I)
-_MASKED: Final = re.compile(r"X+[A-Z]")
 
 
 class Shows(NamedTuple):
@@ -143,12 +142,11 @@ def _ehlo(talked: Talked) -> Iterable[Shows]:
     yield Shows("ehlo", frozenset({"passes"}), "EHLO passes", True)
     lines = ehlo.octets.splitlines()[1:]
     words = [line[4:].decode("latin-1").strip() for line in lines]
-    masked = [word for word in words if len(word) > 1 and _MASKED.fullmatch(word)]
+    masked = [word for word in words if generations.masked(word)]
     others = [word for word in words if word and _keyword(word) not in EHLO_NAMED]
     clear = [word for word in others if word not in masked]
     tls = any(word.upper() == "STARTTLS" for word in clear)
-    numbered = all(word[-1] == chr(65 + number % 26) for number, word in enumerate(masked))
-    if masked and numbered:
+    if masked and generations.numbered(masked):
         yield Shows("ehlo_mask", frozenset({"others"}), f"EHLO keywords are masked: {', '.join(masked)}", False)
         if tls:
             yield Shows("allow_tls", frozenset({"on"}), "STARTTLS is offered in clear", True)

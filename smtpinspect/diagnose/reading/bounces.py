@@ -19,7 +19,6 @@ from smtpinspect.diagnose.reading.state import State, reading
 from smtpinspect.grammar import limits
 from smtpinspect.mta.base import Step
 
-_RECIPIENTS: Final = 1_000  # of one bounce that are read
 _HEADER: Final = re.compile(rb"(?:From |[!-9;-~]{1,76}:)")
 _FIELD: Final = re.compile(
     rb"^(?:received|return-path|delivered-to|from|to|subject|date|message-id|mime-version):", re.I | re.M
@@ -95,7 +94,7 @@ def read_bounce(message: bytes | str, file: str = "bounce.eml") -> list[Reading]
             ),
             file=file,
         )
-        for each in told[:_RECIPIENTS]
+        for each in told[:limits.BOUNCE_RECIPIENTS]
     ]  # fmt: skip
 
 
@@ -135,7 +134,7 @@ def _blocks(note: Message) -> list[Message]:
 
 def _of_status(note: Message, texts: list[str], writer: str) -> Iterator[Reading]:
     blocks = _blocks(note)
-    for block in blocks[: _RECIPIENTS + 1]:
+    for block in blocks[: limits.BOUNCE_RECIPIENTS + 1]:
         who = str(block.get("Final-Recipient") or block.get("Original-Recipient") or "")
         if not who:
             continue

@@ -18,7 +18,7 @@ _END: Final = frozenset({"dot", "dotreply"})
 _AFTER: Final = _END | {"quit"}  # a receiver has given its reply to the mail
 
 # Where the flow broke, in a person's words; the narrowest set that holds all phases counts.
-PLACES: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
+BROKE_AT: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
     (frozenset(phases.split()), words)
     for phases, words in (
         ("connect", "the connection was not set up"),
@@ -110,7 +110,7 @@ def elapsed(told: Reading) -> str:
 def place(phases: tuple[str, ...]) -> str:
     """The phases in words."""
     wanted = frozenset(phases)
-    fits = [(len(each), words) for each, words in PLACES if wanted <= each]
+    fits = [(len(each), words) for each, words in BROKE_AT if wanted <= each]
     return min(fits)[1] if fits and wanted else ""
 
 

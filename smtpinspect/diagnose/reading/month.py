@@ -97,13 +97,13 @@ class Month(NamedTuple):
 
 def of(readings: Iterable[Reading]) -> Month:
     """The readings grouped; they are not kept."""
-    tally = Tally()
+    tally = Counting()
     for each in readings:
         tally.add(each)
     return tally.month()
 
 
-class Tally:
+class Counting:
     """Counts readings as they come; memory does not grow with their number."""
 
     def __init__(self) -> None:
