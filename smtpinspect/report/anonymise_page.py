@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect.diagnose.anonymise.face import Anonymised
-from smtpinspect.report.terminal import Style, count, program, safe, wrapped
+from smtpinspect.grammar.phrases import count
+from smtpinspect.report.terminal import Style, program, safe, wrapped
 
 SHOWN: Final = 20  # connections whose verdicts differ
 
