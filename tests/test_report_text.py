@@ -14,12 +14,11 @@ from kit.dialogue import DELIVERY, parse
 from smtpinspect._core import views
 from smtpinspect.actions import Action, Strength
 from smtpinspect.facts import LINE, gt
-from smtpinspect.grammar.phrases import took
 from smtpinspect.grammar.words import BROKEN
 from smtpinspect.inspectors.base import Inspector, Rule, Settings
 from smtpinspect.report import summary, words
 from smtpinspect.report.summary import SHOWN, Summary
-from smtpinspect.report.terminal import Style, cut, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, cut, safe, took, wide, wrapped
 from smtpinspect.report.text import Text, products
 from smtpinspect.report.transcript_text import lines as ladder
 

@@ -47,7 +47,7 @@ def _pipe(path: str) -> bool:
 
 def write(given: argparse.Namespace, files: Sequence[str], diagnosis: Diagnosis, point: str = "") -> None:
     """What is written beside the report; said on standard error, which no reader of the report takes for it."""
-    from smtpinspect.grammar.phrases import count
+    from smtpinspect.report.terminal import count
 
     failed = [case for case in diagnosis.cases if case.failed]
     if given.annotate:

@@ -142,7 +142,7 @@ def _check_extract(given: argparse.Namespace) -> None:
 
 def _extract(engine: Engine, given: argparse.Namespace) -> None:
     from smtpinspect.diagnose.export.extract import extract
-    from smtpinspect.grammar.phrases import count
+    from smtpinspect.report.terminal import count
 
     made = extract(engine, source_of(given.captures), given.extract)
     more = f"; {made.left_out:,} more were not, one directory holds no more" if made.left_out else ""

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect.diagnose.anonymise.face import Anonymised
-from smtpinspect.grammar.phrases import count
-from smtpinspect.report.terminal import Style, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 
 SHOWN: Final = 20  # connections whose verdicts differ
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from smtpinspect.grammar.phrases import count
 from smtpinspect.measure import STAGES, Cost, Measured, shares
-from smtpinspect.report.terminal import Style, cut, padded, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wrapped
 
 STAGE_NAMES: Final = {
     "reading": "reading the capture",

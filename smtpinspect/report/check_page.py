@@ -9,9 +9,8 @@ from typing import Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.stored.check import Checked, Fired, Unjudged
-from smtpinspect.grammar.phrases import count
 from smtpinspect.inspectors.base import Inspector
-from smtpinspect.report.terminal import Style, cut, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, cut, program, safe, wrapped
 from smtpinspect.report.text import Product
 from smtpinspect.report.words import DOES
 

@@ -8,8 +8,7 @@ from typing import Final
 
 from smtpinspect.diagnose.compare import Change, Comparison, Side, share
 from smtpinspect.diagnose.properties import COMPARED
-from smtpinspect.grammar.phrases import count
-from smtpinspect.report.terminal import Style, padded, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, padded, program, safe, wide, wrapped
 
 SHOWN: Final = 30  # differences of each sort
 

@@ -6,10 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from smtpinspect.grammar.phrases import count
 from smtpinspect.inspectors.base import Inspector, Rule
 from smtpinspect.inspectors.configuration import Configuration, Line
-from smtpinspect.report.terminal import Style, cut, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, wrapped
 
 _LABEL: Final = 10
 _QUOTED: Final = 60  # columns of a line of the configuration, before its meaning

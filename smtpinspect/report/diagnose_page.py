@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Diagnosis, Remedy
-from smtpinspect.grammar.phrases import clock, count
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.diagnose_places import Place, heading, places
 from smtpinspect.report.diagnose_words import Block
-from smtpinspect.report.terminal import Style, cut, padded, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
 
 LABEL: Final = 13  # columns of PROVED, FITS, ...
 RICH: Final = 110  # columns from which on there is room for the timeline and for more evidence

@@ -9,10 +9,9 @@ from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
-from smtpinspect.grammar.phrases import count, span
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.simulate_page import DUPLICATES
-from smtpinspect.report.terminal import program
+from smtpinspect.report.simulate_page import DUPLICATES, span
+from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
 
 # Where the flow ended, behind "cut silently", "reset", "closed".

@@ -8,8 +8,7 @@ from typing import Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.impact import BY, Impact, Profile
-from smtpinspect.grammar.phrases import count
-from smtpinspect.report.terminal import Style, padded, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, padded, program, safe, wide, wrapped
 from smtpinspect.report.text import Product
 
 TOP: Final = 8  # names that are printed of each kind

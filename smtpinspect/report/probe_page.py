@@ -10,8 +10,7 @@ from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.probe.judge import Judged
 from smtpinspect.diagnose.probe.steps import COMMANDS, Asked, Heard, Talked, plan
 from smtpinspect.diagnose.probe.talk import Answer
-from smtpinspect.grammar.phrases import count
-from smtpinspect.report.terminal import Style, cut, padded, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, cut, padded, program, safe, wrapped
 
 SHOWN: Final = 160  # characters of a reply's line
 BLIND: Final = (

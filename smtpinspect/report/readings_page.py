@@ -11,12 +11,11 @@ from smtpinspect.diagnose.reading import NO_LINE, read_line
 from smtpinspect.diagnose.reading.means import HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
-from smtpinspect.grammar.phrases import count, span
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
 from smtpinspect.mta.words import iso
-from smtpinspect.report.simulate_page import DUPLICATES, SCOPES
-from smtpinspect.report.terminal import Style, padded, program, safe, wrapped
+from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
+from smtpinspect.report.terminal import Style, count, padded, program, safe, wrapped
 
 # So many failures are told one by one; of more, the month.
 FULL: Final = 3

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from smtpinspect.grammar.phrases import count, span
+from smtpinspect.grammar.phrases import span as span
 from smtpinspect.mta import registry
-from smtpinspect.report.terminal import Style, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 from smtpinspect.simulate.bench import RECEIVERS, Question
 from smtpinspect.simulate.result import Happened, Result
 

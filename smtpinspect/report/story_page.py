@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from smtpinspect.grammar.phrases import count, span
 from smtpinspect.mta import registry
-from smtpinspect.report.simulate_page import SCOPES, log_lines, timeline_lines
-from smtpinspect.report.terminal import Style, program, safe, wrapped
+from smtpinspect.report.simulate_page import SCOPES, log_lines, span, timeline_lines
+from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 from smtpinspect.simulate.captures import Asked
 from smtpinspect.simulate.story import Story
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect._core.views import Alert, Flow, Mail
-from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.words import BROKEN
 from smtpinspect.report import words
+from smtpinspect.report.terminal import count
 
 if TYPE_CHECKING:
     from smtpinspect.engine import Record, Stats

@@ -8,6 +8,10 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final, TextIO
 
+from smtpinspect.grammar.phrases import clock as clock
+from smtpinspect.grammar.phrases import count as count
+from smtpinspect.grammar.phrases import took as took
+
 
 class Style:
     """Colours where wanted; a colour never carries a meaning alone."""

@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from smtpinspect.grammar.phrases import clock, count, took
 from smtpinspect.report import words
 from smtpinspect.report.summary import DUPLICATE, FINE, SHOWN, TROUBLE, Key, MailSum, Row, RuleSum, Summary
-from smtpinspect.report.terminal import Style, cut, padded, program, wide, wrapped
+from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, took, wide, wrapped
 
 if TYPE_CHECKING:
     from smtpinspect._core.views import Alert

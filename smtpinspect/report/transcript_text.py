@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from smtpinspect.grammar.phrases import count
-from smtpinspect.report.terminal import Style, cut, padded, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide, wrapped
 
 _ARROW: Final = 60  # where the reply stands, when the commands leave it there
 _MARGIN: Final = 16  # columns beside a command, on a terminal

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View
+from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.lookalikes.wire import Way
 from smtpinspect.diagnose.model import Sign
-from smtpinspect.grammar.phrases import seconds
 
 
 def stopped(view: View) -> Said:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed
+from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed, plural, seconds
 from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, RST
 from smtpinspect.grammar.limits import WIRE_SEGMENT
-from smtpinspect.grammar.phrases import count, seconds
 from smtpinspect.grammar.words import BROKEN
 from smtpinspect.simulate.clock import SECOND
 
@@ -63,7 +62,7 @@ def path_mtu(view: View) -> Said:
         if behind:
             text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
             return Out(text, (Sign(behind[0].number, text),))
-    told = f"{count(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
     told += f"the first sent {way.tries[lost[0].at or 0]} times"
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
@@ -144,7 +143,7 @@ def loss(view: View) -> Said:
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
     if len(came) >= FEW and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
-        text = f"{count(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
+        text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
         strong = both or len(came) >= 2 * FEW
         return Found("likely" if strong else "possible", (Sign(came[0].number, text),))
     tries = max((way.tries.get(p.at or 0, 0) for way in ways for p in way.lost), default=0)
@@ -214,10 +213,10 @@ def outage(view: View) -> Said:
     syns = [each for _, each in view.wires if each not in fell and _refused_silently(each, began)]
     texts = []
     if fell:
-        told = f"{count(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
+        told = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
         texts.append(Sign(None, told))
     if syns:
-        told = f"{count(len(syns), 'later connection')} of this path got no answer to the SYN"
+        told = f"{plural(len(syns), 'later connection')} of this path got no answer to the SYN"
         texts.append(Sign(syns[0].syns[0].number, told))
     if not texts:
         return None
@@ -258,7 +257,7 @@ def port_filter(view: View) -> Said:
         return Found("certain", (Sign(refused[0].number, text),), "proved")
     if any(not p.by_client for p in wire.packets) or ("one-direction" in view.doubts and len(wire.syns) == 1):
         return None
-    text = f"{count(len(wire.syns), 'SYN')} within {seconds(wire.syns[-1].ns - wire.syns[0].ns)}, none answered"
+    text = f"{plural(len(wire.syns), 'SYN')} within {seconds(wire.syns[-1].ns - wire.syns[0].ns)}, none answered"
     return Found("likely" if len(wire.syns) > 2 else "possible", (Sign(wire.syns[0].number, text),))
 
 
@@ -283,7 +282,7 @@ def one_bad_mx(view: View) -> Said:
         return None
     other = good[0][1]
     differs = "; ".join(f"{a} here, {b} there" for a, b in zip(mine, other, strict=True) if a != b)
-    text = f"{count(len(good), 'accepted mail')} of this path met another server: {differs}"
+    text = f"{plural(len(good), 'accepted mail')} of this path met another server: {differs}"
     strong = len(good) > 1 and len(bad) > 0
     return Found("likely" if strong else "possible", (Sign(view.wire.greeted[0].number, text),))
 

@@ -6,11 +6,10 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View
+from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
-from smtpinspect.grammar.phrases import count, seconds
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import refusal
@@ -69,7 +68,7 @@ def zero_window(view: View) -> Said:
         if lasted >= STALLED_NS and view.phase not in ("", "quit"):
             zero = told[-1].window == 0
             text = f"the server's window is {told[-1].window} from here to the end ({seconds(lasted)}, "
-            text += f"{count(len(run), 'packet')})"
+            text += f"{plural(len(run), 'packet')})"
             return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
     if least.window >= SMALL_WINDOW:
         return Out(f"the server's window was never below {least.window:,} octets")

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View
+from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.enforce.craft import RST
-from smtpinspect.grammar.phrases import seconds
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND

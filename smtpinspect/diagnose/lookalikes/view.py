@@ -10,7 +10,10 @@ from smtpinspect.diagnose.lookalikes.wire import Wire
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
+from smtpinspect.grammar.phrases import seconds as seconds
 
+plural: Final = count
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
 STALLED_NS: Final = limits.STALL_NS  # who closes sooner has not waited
 

@@ -15,13 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Diagnosis, Moment, Remedy
-from smtpinspect.grammar.phrases import clock, count
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.diagnose_places import Place, fits, places
 from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
-from smtpinspect.report.terminal import safe
+from smtpinspect.report.terminal import clock, count, safe
 
 BLOCKS: Final = 25  # told in full
 ROWS: Final = 500  # of the table of what is left
