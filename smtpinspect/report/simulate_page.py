@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from smtpinspect.grammar.phrases import span as span
 from smtpinspect.mta import registry
 from smtpinspect.report.terminal import Style, count, program, safe, wrapped
 from smtpinspect.simulate.bench import RECEIVERS, Question
@@ -130,22 +131,6 @@ def _fate(result: Result) -> Iterator[str]:
             f"returned after {span(result.gives_up_after)}, if nothing changes; about {count(attempts, 'attempt')}, "
             f"{burnt} of delivery slots in all"
         )
-
-
-def span(seconds: float) -> str:
-    """A duration in one or two units."""
-    if seconds < 1:
-        return "0 s" if seconds < 0.05 else f"{seconds:.1f} s"
-    for size, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size or (seconds >= size and seconds % size == 0):
-            whole = seconds / size
-            return f"{whole:.1f}".removesuffix(".0") + f" {word}" if word != "d" else _days(whole)
-    return f"{seconds:.1f}".removesuffix(".0") + " s"
-
-
-def _days(days: float) -> str:
-    text = f"{days:.1f}".removesuffix(".0")
-    return f"{text} day" if text == "1" else f"{text} days"
 
 
 def _next(result: Result, asked: Question) -> str:

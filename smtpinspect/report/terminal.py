@@ -6,8 +6,11 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final, TextIO
+
+from smtpinspect.grammar.phrases import clock as clock
+from smtpinspect.grammar.phrases import count as count
+from smtpinspect.grammar.phrases import took as took
 
 
 class Style:
@@ -59,21 +62,6 @@ def cut(text: str, width: int) -> str:
             break
         kept += char
     return kept + "…"
-
-
-def count(n: int, word: str, plural: str = "") -> str:
-    """`1 mail`, `2,000 mails`."""
-    return f"{n:,} {word if n == 1 else plural or word + 's'}"
-
-
-def clock(ns: int) -> str:
-    """A capture's time, in UTC."""
-    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def took(seconds: float) -> str:
-    """A duration as a person reads it."""
-    return f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds:,.2f} s"
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> Iterator[str]:

@@ -10,8 +10,10 @@ from smtpinspect.diagnose.lookalikes.wire import Wire
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.clock import SECOND
+from smtpinspect.grammar.phrases import count
+from smtpinspect.grammar.phrases import seconds as seconds
 
+plural: Final = count
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
 AMID: Final = frozenset({"databody", "datamid"})  # phases
 STALLED_NS: Final = limits.STALL_NS  # who closes sooner has not waited
@@ -144,15 +146,3 @@ def listed(packets: Iterable[Packet], most: int = 4) -> str:
     text = ", ".join(f"{number:,}" for number in numbers[:most])
     more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
     return f"packet{'s' if len(numbers) > 1 else ''} {text}{more}"
-
-
-def plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
-
-
-def seconds(ns: int) -> str:
-    """For people: `7 s`, `0.3 s`, `12 ms`."""
-    value = ns / SECOND
-    if value < 0.1:
-        return f"{max(value * 1000, 1):.0f} ms"
-    return f"{value:,.0f} s" if value >= 9.95 else f"{value:.1f} s"
