@@ -155,6 +155,35 @@ def test_what_failed_while_nothing_passed_may_have_been_an_outage() -> None:
     assert "1970-01-01 00:00:00 to 1970-01-01 00:04:50, and 0 passed meanwhile" in conclusion.text
 
 
+def mail(number: int, host: str, failed: bool, phases: tuple[str, ...] = ("databody", "dot")) -> Reading:
+    one = Reading("", "postfix", host=host, queue_id=f"q{number}", recipient="u@example.net", size=900 + number)
+    one = one._replace(when=number * 8_640.0)
+    return one._replace(phases=phases, broken=("drop",), fate="deferred") if failed else one._replace(fate="delivered")
+
+
+def test_of_two_servers_of_a_domain_the_bad_one_is_named() -> None:
+    both = [mail(n, f"mx{n % 2}.example.net", n % 2 == 1) for n in range(60)]
+    (group,) = month.of(both).groups
+    (conclusion,) = group.conclusions
+    assert group.destination == "mx1.example.net" and conclusion.kind == "address"
+    assert "all 30 mails failed in the text, or at its end; mx0.example.net took 30 mails meanwhile" in conclusion.text
+    apart = [each._replace(recipient=f"u@{each.host}") for each in both]
+    assert [each.kind for each in month.of(apart).groups[0].conclusions] == ["host"]
+
+
+@pytest.mark.parametrize(("each", "began"), [(12, False), (2, True)])
+def test_what_may_have_passed_by_chance_is_no_beginning(each: int, began: bool) -> None:
+    made = [mail(n, "mx", n > 30 and n % each == 0) for n in range(100)]
+    assert ("began" in {told.kind for told in month.of(made).groups[0].conclusions}) is began
+
+
+def test_the_same_place_stands_once() -> None:
+    wide = ("databody", "datamid", "dot", "dotreply")
+    made = month.of([mail(n, "mx", True, wide if n % 2 else ("databody", "dot", "dotreply")) for n in range(9)])
+    text = "\n".join(readings_page.page((), made, None, PLAIN))
+    assert text.count("  where  ") == 1 and "the reply to it: 9 times" in text
+
+
 def test_days_have_a_year_where_it_changes() -> None:
     day = 86_400
     first = 1_766_966_400  # 2025-12-29

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -327,8 +328,11 @@ def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
     if group.doubtful:
         details.append(f"{group.doubtful:,} may have arrived")
     yield from wrapped("; ".join(details), width, "  ")
-    for phases, number in group.phases.most_common(3):
-        yield from _row("where", f"{place(phases) or 'not told'}: {count(number, 'time')}", width)
+    places: Counter[str] = Counter()
+    for phases, number in group.phases.items():
+        places[place(phases) or "not told"] += number
+    for where, number in places.most_common(3):
+        yield from _row("where", f"{where}: {count(number, 'time')}", width)
     how = ", ".join(f"{_kinds(kinds)} {number:,}" for kinds, number in group.breaks.most_common(4))
     yield from _row("how", how, width)
     smallest, largest = group.sizes_failed.smallest, group.sizes_fine.largest
