@@ -295,6 +295,21 @@ def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_exclu
     assert "smtp-231" not in behind and "eod-split" not in behind
     early = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after MAIL from h[192.0.2.9]")
     assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
+    assert "a time-out on both sides" not in early and "lost or reset there too" in early
+    assert "stormshield" not in early  # it drops in silence: nobody would see a close
+    scanned = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after CONNECT from h[192.0.2.9]")
+    assert "POSSIBLE     no mail server: a port scanner, or a monitor's health check" in scanned
+
+
+def test_a_refusal_is_explained_by_its_enhanced_code_and_took_no_time_out() -> None:
+    line = (
+        "Nov 22 11:02:05 mx postfix/smtp[1]: 4B1A2C3D4E: to=<u@example.net>, relay=mx.example.net[203.0.113.9]:25, "
+        "delay=612, delays=0/0/0/612, dsn=5.1.1, status=bounced (host mx.example.net[203.0.113.9] said: 550 5.1.1 no "
+        "such user (in reply to RCPT TO command))"
+    )
+    text = shown(line)
+    assert "POSSIBLE     the server itself refuses it: no such mailbox\n" in text
+    assert "took 10.2 min\n" in text and "wait for the last reply" not in text
 
 
 REFUSAL = (
