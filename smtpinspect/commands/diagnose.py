@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
-(--log); captures from several points of the path (--outside and --inside, or
---point in path order); the firewall's own log: or any of these together.
+(--log; also folded, quoted or packed); captures from several points of the path
+(--outside and --inside, or --point in path order); the firewall's own log: or
+any of these together. Lines about a mail of the capture stand with that mail.
 
 examples:
   smtpinspect diagnose mail.pcap
@@ -54,12 +55,13 @@ its end (what was read has been reported)
 
 def run(words: list[str]) -> int:
     """Run `smtpinspect diagnose` with these words; its exit status."""
+    from smtpinspect.report import glossary
     from smtpinspect.report.diagnose_words import legend
 
     parser = parser_of(
         "diagnose",
         "Which rule of which firewall broke this mail, how sure, and what to change.",
-        "\n".join([*legend(), "", DIAGNOSE_HELP]),
+        "\n".join([DIAGNOSE_HELP, *legend(), "", *glossary.lines()]).rstrip(),
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
