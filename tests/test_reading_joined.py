@@ -105,7 +105,12 @@ def test_what_else_the_log_holds_is_told_behind_it(capsys: pytest.CaptureFixture
     log.write_text("\n".join([POSTFIX, other, later]))
     text = run(capsys, str(before), "--log", str(log))
     assert f"{later}\n               delivered at a later attempt, 2026-11-22 21:52:12 by its clock" in text
-    assert text.endswith("The log: 1 of 1 failed attempt told with its mail above; 2 mails delivered.\n")
+    assert text.endswith("The log: 1 failed attempt is told with its mail above; beside it 1 mail delivered.\n")
     log.write_text("\n".join([POSTFIX, POSTFIX.replace("bob@", "carol@").replace("5012B", "9012B")]))
     text = run(capsys, str(before), "--log", str(log))
     assert "9012B21C62A  mx.example.net" in text and text.count("THE LOG") == 1
+    assert "The log: 1 failed attempt is told with its mail above; beside it 1 failed attempt:\n" in text
+    others = [POSTFIX.replace("bob@", f"u{n}@").replace("5012B", f"{n}012B") for n in range(9)]
+    log.write_text("\n".join([*others, POSTFIX]))
+    text = run(capsys, str(before), "--log", str(log))
+    assert f"MAIL LOG     {POSTFIX}" in text and "\n9 mails never delivered, 0 delivered\n" in text

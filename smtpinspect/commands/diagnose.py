@@ -23,7 +23,6 @@ from smtpinspect.commands.console import (
 )
 from smtpinspect.commands.kinds import holds_capture, holds_message, sorted_out
 from smtpinspect.errors import UsageError
-from smtpinspect.grammar import limits
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
@@ -206,18 +205,14 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
 def _logs(told: Told, width: int | None, style: Style) -> Iterator[str]:
     """The page of the logs; of lines that stand with their mail only how many they are."""
-    from smtpinspect.diagnose.reading import joined
     from smtpinspect.report import readings_page
 
     if told.month is None:
         return
-    readings, month = told.diagnosis.readings, told.month
-    left = joined.apart(told.diagnosis)
-    failed, alone = (sum(each.failed and not each.waiting for each in some) for some in (readings, left))
-    if failed > alone:
-        yield from readings_page.joined(failed - alone, failed, month)
-    if failed == alone or alone or len(readings) >= limits.DIAGNOSED_READINGS:
-        yield from readings_page.page(left, month, width, style)
+    if told.joined:
+        yield from readings_page.joined(told.joined, told.month)
+    if not told.joined or told.month.groups or told.month.receiving:
+        yield from readings_page.page(told.apart, told.month, width, style)
 
 
 def _impact(given: argparse.Namespace) -> int:

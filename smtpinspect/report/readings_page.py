@@ -9,7 +9,7 @@ from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
 from smtpinspect.diagnose.reading import read_line
-from smtpinspect.diagnose.reading.means import HOW, elapsed, place
+from smtpinspect.diagnose.reading.means import CONTENT, HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
 from smtpinspect.grammar.words import IN_TEXT
@@ -67,11 +67,19 @@ def page(readings: Sequence[Reading], month: Month, width: int | None, style: St
         yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
-def joined(with_mail: int, failed: int, month: Month) -> Iterator[str]:
-    """Of the log's failures so many were told with their mails."""
-    fine = f"; {count(month.delivered, 'mail')} delivered" if month.delivered else ""
-    if failed > with_mail or fine:
-        yield f"The log: {with_mail:,} of {count(failed, 'failed attempt')} told with its mail above{fine}."
+def joined(attempts: int, month: Month) -> Iterator[str]:
+    """So many failed attempts of the log were told with their mails: what else is in it."""
+    others = sum(group.attempts for group in month.groups)
+    beside = [count(others, "failed attempt")] * bool(others) + [f"{count(month.delivered, 'mail')} delivered"] * bool(
+        month.delivered
+    )
+    if beside:
+        which = "1 failed attempt is told with its mail" if attempts == 1 else (
+            f"{attempts:,} failed attempts are told with their mails"
+        )
+        yield f"The log: {which} above; beside it {' and '.join(beside)}{'.' if not others else ':'}"
+        if others:
+            yield ""
 
 
 def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
@@ -130,7 +138,8 @@ def one(
     if told.cannot_tell:
         yield from _labelled("CANNOT TELL", told.cannot_tell, width, style)
     if told.causes:
-        yield from _labelled("POSSIBLE", list(_possible(told.causes)), width, style)
+        causes = told.causes if passed is None else [each for each in told.causes if each not in CONTENT]
+        yield from _labelled("POSSIBLE", list(_possible(causes)), width, style)
         yield from wrapped("a line alone tells no product: ask, or capture", width, " " * _LABEL)
     if told.ask:
         yield from _labelled("ASK THEM", [safe(question) for question in told.ask], width, style)

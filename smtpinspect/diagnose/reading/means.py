@@ -171,7 +171,7 @@ _FILTER: Final = _cause("unknown-filter", "unknown-filter", "a filter that we do
 _MASKED: Final = _cause(
     "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
 )
-_CONTENT: Final = (
+CONTENT: Final = (
     _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
     _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
     _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
@@ -282,7 +282,7 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
         return Told(means, tuple(cannot), tuple(ask), (*known, *rules, _FILTER))
     if at & _TEXT or at & _END:
         if side == "sender" or not at <= _AFTER:  # else all of it has arrived
-            rules += _CONTENT + (_ENDS if at & _END else ())
+            rules += CONTENT + (_ENDS if at & _END else ())
         if side == "receiver":
             cannot.append("whether the sender stopped, or something between cut off what followed")
         elif at & _END:
