@@ -21,7 +21,7 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
-from smtpinspect.commands.kinds import holds_capture, holds_message, sorted_out
+from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
-    given.captures, logs = sorted_out(given.captures)
+    given.captures, logs, firewalls = sorted_out(given.captures)
     given.log += logs
+    given.firewall_log += firewalls
     if given.impact:
         return _impact(given)
     points = _points(given)
@@ -135,6 +136,8 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.log:
         if holds_capture(file):
             raise UsageError(f"--log {file}: this is a capture; give it without --log")
+        if holds_firewall_log(file):
+            raise UsageError(f"--log {file} is a firewall's log: smtpinspect diagnose CAPTURE --firewall-log {file}")
         if holds_message(file):
             raise UsageError(f"--log {file} holds a message, no log: smtpinspect check {shlex.quote(file)}")
     for file in given.firewall_log:
@@ -142,7 +145,7 @@ def _check(given: argparse.Namespace, points: bool) -> None:
             raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
-    if not given.captures and not given.log and not points:
+    if not given.captures and not given.log and not points and not given.firewall_log:
         raise UsageError("a capture or --log LINE|FILE is wanted")
     if given.firewall_log and not given.captures and not points:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
