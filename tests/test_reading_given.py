@@ -185,7 +185,7 @@ def test_a_line_is_read_as_one_without_log(capsys: pytest.CaptureFixture[str]) -
     assert status == 2 and "no such file" in err
 
 
-ALARM: Final = "Nov 22 2026 11:02:58: %ASA-6-302013: Built inbound TCP connection 7 for out:192.0.2.1/9 to in:192.0.2.7/25"
+ALARM: Final = "Nov 22 2026 11:02:58: %ASA-6-302013: Built inbound TCP 7 for out:192.0.2.1/9 to in:192.0.2.7/25"
 
 
 def test_a_firewall_s_log_is_known_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

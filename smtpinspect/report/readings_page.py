@@ -118,7 +118,8 @@ def one(
 ) -> Iterator[str]:
     """A reading in full. `before`: attempts of the same mail; `passed`: the one that delivered it."""
     yield from wrapped("  ".join(_head(told)), width)
-    yield from wrapped(style(safe(told.text or told.line)[:2_000], "bold"), width, "  ")
+    text = told.text if sum(map(str.isalpha, told.text)) > 2 else told.line
+    yield from wrapped(style(safe(text)[:2_000], "bold"), width, "  ")
     headline = _headline(told) if passed is None else f"DELIVERED at a later attempt, {_when(passed)}"
     if passed is not None and told.duplicate_risk:
         headline += "; this one may have been, too: look for duplicates"
