@@ -80,6 +80,16 @@ def test_only_lines_of_this_attempt_are_joined(
     assert told["mail"] == (0 if joined else None) and bool(told["causes"]) is not joined
 
 
+def test_an_attempt_ends_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    log = tmp_path / "mail.log"
+    line = "2026-11-22 20:{} SMTP data timeout (message abandoned) on connection from (x) [198.51.100.7] F=<>"
+    log.write_text("\n".join(line.format(when) for when in ("57:12", "58:41")))  # 300 s behind, and of a later session
+    text = run(capsys, str(before), "--log", str(log))
+    assert f"MAIL LOG     {line.format('57:12')}" in text and "\n2026-11-22 20:58:41 (log's clock)" in text
+    assert text.count("SMTP data timeout") == 2
+
+
 def test_a_line_without_a_year_is_of_the_capture_s(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

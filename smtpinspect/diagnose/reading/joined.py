@@ -37,6 +37,7 @@ class Joiner:
         self._by_peer: dict[tuple[str, str], list[Case]] = {}  # an address, and a recipient ("": all)
         self._found: dict[int, list[Reading]] = {}
         self._queued: dict[tuple[str, str], Case] = {}
+        self._ended: dict[tuple[int, str], float] = {}
         for case in cases:
             names = _names(case)[1]
             for address in set(case.path):
@@ -51,7 +52,7 @@ class Joiner:
         best = _best(self._near(reading), reading)
         if best is None and reading.fate == "delivered" and reading.queue_id:
             best = self._queued.get(key)
-        if best is None:
+        if best is None or (reading.failed and not self._one_attempt(best, reading)):
             return False
         found = self._found.setdefault(id(best), [])
         if len(found) < limits.LOG_JOINED:
@@ -59,6 +60,13 @@ class Joiner:
         if reading.failed and reading.queue_id:
             self._queued[key] = best
         return best.failed
+
+    def _one_attempt(self, case: Case, reading: Reading) -> bool:
+        """Are the lines of this side that the mail has so far of the same time? An attempt ends once."""
+        if reading.when is None:
+            return True
+        first = self._ended.setdefault((id(case), reading.side), reading.when)
+        return abs(reading.when - first) <= NEAR
 
     def fill(self) -> None:
         """Write `case.log_lines`."""
