@@ -18,7 +18,7 @@ def postfix(number: int, host: str, ip: str, when: float, size: int, tries: int,
             *, at_last: bool = False, reply: str = "") -> Iterator[tuple[float, str]]:
     """A mail that fails so often, and passes `at_last` or, without tries, at once."""
     model = SENDERS["postfix"]
-    mail = model.example._replace(host=host, ip=ip, size=size)
+    mail = model.example._replace(host=host, ip=ip, size=size, recipients=(f"u@{host}",))
     identity = f"{number:011X}"
     waits = model.attempts(600.0)
     for attempt in range(tries + at_last):

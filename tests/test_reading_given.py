@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +14,15 @@ from typing import Final
 import pytest
 
 from smtpinspect import cli
-from smtpinspect.diagnose import face
-from smtpinspect.diagnose.model import Reading
+from smtpinspect.commands.diagnose import DIAGNOSE_HELP
+from smtpinspect.diagnose import face, lookalikes
+from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Reading
 from smtpinspect.diagnose.reading import read_line
+from smtpinspect.grammar.words import PHASES
 from smtpinspect.mta.registry import SENDERS
+from smtpinspect.report import diagnose_page, readings_page
 
+PCAPS: Final = Path(__file__).resolve().parents[1] / "pcaps"
 LINE: Final = "H=mx.example.net [203.0.113.9]: SMTP timeout after end of data (2350 bytes written)"
 PCAP: Final = bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000")
 MAIL: Final = b"From: a@example.org\nTo: u@example.net\nSubject: x\n\ntext\n"
@@ -143,6 +149,53 @@ def test_a_log_is_read_as_one_without_log(capsys: pytest.CaptureFixture[str], tm
     path.write_text(f"{lead}{LINE}\n")
     assert run(capsys, str(path)) == run(capsys, "--log", str(path))
     assert "SMTP timeout after end of data" in run(capsys, str(path))[1]
+
+
+def test_the_help_explains_every_word_of_its_pages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main(["diagnose", "--help"])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    page = "".join(Path(str(module.__file__)).read_text() for module in (diagnose_page, readings_page))
+    labels = set(re.findall(r'_(?:labelled|told)\("([A-Z ]+)"', page)) - {"NOTE", "THE LOG", "FATE", "BEFORE", "SO"}
+    assert {"RULED OUT", "WHAT IF", "MAIL LOG", "POSSIBLE"} < labels
+    names = [row.name for row in lookalikes.TABLE]
+    for word in (*labels, *readings_page.KINDS.values(), *DEGREES, *CONFIDENCE, *names):
+        shown = re.escape(word.upper() if word in DEGREES else word)
+        assert re.search(rf"(^  |, ){shown}(?!\w)", text, re.MULTILINE), word
+    for phase in PHASES:
+        assert phase is None or phase in text
+
+
+def test_the_example_of_the_help_works_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    (text,) = re.findall(r"--log ('H=.*?')", DIAGNOSE_HELP, re.DOTALL)
+    status, out, _ = run(capsys, "--log", *shlex.split(text))
+    assert status == 0
+    assert out.startswith("mx.example.net [203.0.113.9]  Exim, sending\n  SMTP timeout after end of data (2350")
+
+
+def test_a_line_is_read_as_one_without_log(capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, "--log", LINE)
+    assert run(capsys, LINE) == told
+    assert (cli.main([LINE]), *capsys.readouterr()) == told
+    status, _, err = run(capsys, "no such capture")
+    assert status == 2 and "no such file" in err
+
+
+ALARM: Final = "Nov 22 2026 11:02:58: %ASA-6-302013: Built inbound TCP 7 for out:192.0.2.1/9 to in:192.0.2.7/25"
+
+
+def test_a_firewall_s_log_is_known_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    log, capture = tmp_path / "asa.log", str(PCAPS / "subject-8bit.pcap")
+    log.write_text(f"{ALARM}\n")
+    status, _, err = run(capsys, "--log", str(log))
+    assert status == 2 and f"is a firewall's log: smtpinspect diagnose CAPTURE --firewall-log {log}" in err
+    assert run(capsys, capture, str(log)) == run(capsys, capture, "--firewall-log", str(log))
+    status, _, err = run(capsys, str(log))
+    assert status == 2 and "--firewall-log is joined with the connections of a capture" in err
 
 
 def test_a_message_is_for_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def test_only_lines_of_this_attempt_are_joined(
     assert told["mail"] == (0 if joined else None) and bool(told["causes"]) is not joined
 
 
+def test_an_attempt_ends_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, _, _ = simulated(capsys, tmp_path)
+    log = tmp_path / "mail.log"
+    line = "2026-11-22 20:{} SMTP data timeout (message abandoned) on connection from (x) [198.51.100.7] F=<>"
+    log.write_text("\n".join(line.format(when) for when in ("57:12", "58:41")))  # 300 s behind, and of a later session
+    text = run(capsys, str(before), "--log", str(log))
+    assert f"MAIL LOG     {line.format('57:12')}" in text and "\n2026-11-22 20:58:41 (log's clock)" in text
+    assert text.count("SMTP data timeout") == 2
+
+
 def test_a_line_without_a_year_is_of_the_capture_s(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +115,12 @@ def test_what_else_the_log_holds_is_told_behind_it(capsys: pytest.CaptureFixture
     log.write_text("\n".join([POSTFIX, other, later]))
     text = run(capsys, str(before), "--log", str(log))
     assert f"{later}\n               delivered at a later attempt, 2026-11-22 21:52:12 by its clock" in text
-    assert text.endswith("The log: 1 of 1 failed attempt told with its mail above; 2 mails delivered.\n")
+    assert text.endswith("The log: 1 failed attempt is told with its mail above; beside it 1 mail delivered.\n")
     log.write_text("\n".join([POSTFIX, POSTFIX.replace("bob@", "carol@").replace("5012B", "9012B")]))
     text = run(capsys, str(before), "--log", str(log))
     assert "9012B21C62A  mx.example.net" in text and text.count("THE LOG") == 1
+    assert "The log: 1 failed attempt is told with its mail above; beside it 1 failed attempt:\n" in text
+    others = [POSTFIX.replace("bob@", f"u{n}@").replace("5012B", f"{n}012B") for n in range(9)]
+    log.write_text("\n".join([*others, POSTFIX]))
+    text = run(capsys, str(before), "--log", str(log))
+    assert f"MAIL LOG     {POSTFIX}" in text and "\n9 mails never delivered, 0 delivered\n" in text

@@ -155,6 +155,35 @@ def test_what_failed_while_nothing_passed_may_have_been_an_outage() -> None:
     assert "1970-01-01 00:00:00 to 1970-01-01 00:04:50, and 0 passed meanwhile" in conclusion.text
 
 
+def mail(number: int, host: str, failed: bool, phases: tuple[str, ...] = ("databody", "dot")) -> Reading:
+    one = Reading("", "postfix", host=host, queue_id=f"q{number}", recipient="u@example.net", size=900 + number)
+    one = one._replace(when=number * 8_640.0)
+    return one._replace(phases=phases, broken=("drop",), fate="deferred") if failed else one._replace(fate="delivered")
+
+
+def test_of_two_servers_of_a_domain_the_bad_one_is_named() -> None:
+    both = [mail(n, f"mx{n % 2}.example.net", n % 2 == 1) for n in range(60)]
+    (group,) = month.of(both).groups
+    (conclusion,) = group.conclusions
+    assert group.destination == "mx1.example.net" and conclusion.kind == "address"
+    assert "all 30 mails failed in the text, or at its end; mx0.example.net took 30 mails meanwhile" in conclusion.text
+    apart = [each._replace(recipient=f"u@{each.host}") for each in both]
+    assert [each.kind for each in month.of(apart).groups[0].conclusions] == ["host"]
+
+
+@pytest.mark.parametrize(("each", "began"), [(12, False), (2, True)])
+def test_what_may_have_passed_by_chance_is_no_beginning(each: int, began: bool) -> None:
+    made = [mail(n, "mx", n > 30 and n % each == 0) for n in range(100)]
+    assert ("began" in {told.kind for told in month.of(made).groups[0].conclusions}) is began
+
+
+def test_the_same_place_stands_once() -> None:
+    wide = ("databody", "datamid", "dot", "dotreply")
+    made = month.of([mail(n, "mx", True, wide if n % 2 else ("databody", "dot", "dotreply")) for n in range(9)])
+    text = "\n".join(readings_page.page((), made, None, PLAIN))
+    assert text.count("  where  ") == 1 and "the reply to it: 9 times" in text
+
+
 def test_days_have_a_year_where_it_changes() -> None:
     day = 86_400
     first = 1_766_966_400  # 2025-12-29
@@ -266,6 +295,21 @@ def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_exclu
     assert "smtp-231" not in behind and "eod-split" not in behind
     early = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after MAIL from h[192.0.2.9]")
     assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
+    assert "a time-out on both sides" not in early and "lost or reset there too" in early
+    assert "stormshield" not in early  # it drops in silence: nobody would see a close
+    scanned = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after CONNECT from h[192.0.2.9]")
+    assert "POSSIBLE     no mail server: a port scanner, or a monitor's health check" in scanned
+
+
+def test_a_refusal_is_explained_by_its_enhanced_code_and_took_no_time_out() -> None:
+    line = (
+        "Nov 22 11:02:05 mx postfix/smtp[1]: 4B1A2C3D4E: to=<u@example.net>, relay=mx.example.net[203.0.113.9]:25, "
+        "delay=612, delays=0/0/0/612, dsn=5.1.1, status=bounced (host mx.example.net[203.0.113.9] said: 550 5.1.1 no "
+        "such user (in reply to RCPT TO command))"
+    )
+    text = shown(line)
+    assert "POSSIBLE     the server itself refuses it: no such mailbox\n" in text
+    assert "took 10.2 min\n" in text and "wait for the last reply" not in text
 
 
 REFUSAL = (

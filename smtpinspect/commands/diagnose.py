@@ -21,9 +21,8 @@ from smtpinspect.commands.console import (
     text_out,
     unreadable,
 )
-from smtpinspect.commands.kinds import holds_capture, holds_message, sorted_out
+from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
 from smtpinspect.errors import UsageError
-from smtpinspect.grammar import limits
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
-(--log); captures from several points of the path (--outside and --inside, or
---point in path order); the firewall's own log: or any of these together.
+(--log; also folded, quoted or packed); captures from several points of the path
+(--outside and --inside, or --point in path order); the firewall's own log: or
+any of these together. Lines about a mail of the capture stand with that mail.
 
 examples:
   smtpinspect diagnose mail.pcap
@@ -54,17 +54,19 @@ its end (what was read has been reported)
 
 def run(words: list[str]) -> int:
     """Run `smtpinspect diagnose` with these words; its exit status."""
+    from smtpinspect.report import glossary
     from smtpinspect.report.diagnose_words import legend
 
     parser = parser_of(
         "diagnose",
         "Which rule of which firewall broke this mail, how sure, and what to change.",
-        "\n".join([*legend(), "", DIAGNOSE_HELP]),
+        "\n".join([DIAGNOSE_HELP, *legend(), "", *glossary.lines()]).rstrip(),
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
-    given.captures, logs = sorted_out(given.captures)
+    given.captures, logs, firewalls = sorted_out(given.captures)
     given.log += logs
+    given.firewall_log += firewalls
     if given.impact:
         return _impact(given)
     points = _points(given)
@@ -136,6 +138,8 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.log:
         if holds_capture(file):
             raise UsageError(f"--log {file}: this is a capture; give it without --log")
+        if holds_firewall_log(file):
+            raise UsageError(f"--log {file} is a firewall's log: smtpinspect diagnose CAPTURE --firewall-log {file}")
         if holds_message(file):
             raise UsageError(f"--log {file} holds a message, no log: smtpinspect check {shlex.quote(file)}")
     for file in given.firewall_log:
@@ -143,7 +147,7 @@ def _check(given: argparse.Namespace, points: bool) -> None:
             raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
-    if not given.captures and not given.log and not points:
+    if not given.captures and not given.log and not points and not given.firewall_log:
         raise UsageError("a capture or --log LINE|FILE is wanted")
     if given.firewall_log and not given.captures and not points:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
@@ -218,18 +222,14 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
 def _logs(told: Told, width: int | None, style: Style) -> Iterator[str]:
     """The page of the logs; of lines that stand with their mail only how many they are."""
-    from smtpinspect.diagnose.reading import joined
     from smtpinspect.report import readings_page
 
     if told.month is None:
         return
-    readings, month = told.diagnosis.readings, told.month
-    left = joined.apart(told.diagnosis)
-    failed, alone = (sum(each.failed and not each.waiting for each in some) for some in (readings, left))
-    if failed > alone:
-        yield from readings_page.joined(failed - alone, failed, month)
-    if failed == alone or alone or len(readings) >= limits.DIAGNOSED_READINGS:
-        yield from readings_page.page(left, month, width, style)
+    if told.joined:
+        yield from readings_page.joined(told.joined, told.month)
+    if not told.joined or told.month.groups or told.month.receiving:
+        yield from readings_page.page(told.apart, told.month, width, style)
 
 
 def _impact(given: argparse.Namespace) -> int:

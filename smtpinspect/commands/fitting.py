@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from smtpinspect.commands.console import PROG
-from smtpinspect.commands.kinds import is_pipe, kind_of
+from smtpinspect.commands.kinds import is_line, is_pipe, kind_of
 
 VALUED: Final = frozenset("-i -o --port --format --records --threads --fail-on --taken --log".split())
 
@@ -16,10 +16,15 @@ def run(words: list[str]) -> int:
     files = [word for n, word in enumerate(words) if _is_file(word, words[n - 1] if n else "")]
     kinds = {file: kind_of(file) for file in files}
     found = set(kinds.values())
+    lines = [word for n, word in enumerate(words) if not _names(word, words[n - 1] if n else "") and is_line(word)]
     if found == {"message"}:
         from smtpinspect.commands.check import run as check
 
         return check(words)
+    if lines:
+        from smtpinspect.commands.diagnose import run as diagnose
+
+        return diagnose(words)
     if "log" in found and found <= {"log", "capture"}:
         from smtpinspect.commands.diagnose import run as diagnose
 
@@ -30,4 +35,9 @@ def run(words: list[str]) -> int:
 
 
 def _is_file(word: str, before: str) -> bool:
-    return not word.startswith("-") and before not in VALUED and os.path.exists(word) and not is_pipe(word)
+    return not _names(word, before) and os.path.exists(word) and not is_pipe(word)
+
+
+def _names(word: str, before: str) -> bool:
+    """Is it an option, or its value?"""
+    return word.startswith("-") or before in VALUED

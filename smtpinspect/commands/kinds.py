@@ -76,14 +76,35 @@ def holds_message(path: str) -> bool:
     return not is_pipe(path) and kind_of(path) == "message" and not _read_as_log(path)
 
 
-def sorted_out(captures: list[str]) -> tuple[list[str], list[str]]:
-    """Captures, and logs that were given as such. Raises UsageError for a message."""
+def sorted_out(captures: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Captures, mail servers' logs or lines of them, and firewalls' logs. Raises UsageError for a message."""
     kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not is_pipe(file)}
-    logs = [file for file, kind in kinds.items() if kind == "log" or (kind != "capture" and _read_as_log(file))]
+    others = [file for file, kind in kinds.items() if kind != "capture"]
+    firewalls = [file for file in others if holds_firewall_log(file)]
+    logs = [file for file in others if file not in firewalls and (kinds[file] == "log" or _read_as_log(file))]
+    logs += [word for word in captures if is_line(word)]
     for file, kind in kinds.items():
         if kind == "message" and file not in logs:
             raise UsageError(f"{file} holds a message, no capture: smtpinspect check {shlex.quote(file)}")
-    return [file for file in captures if file not in logs], logs
+    return [file for file in captures if file not in logs and file not in firewalls], logs, firewalls
+
+
+def is_line(word: str) -> bool:
+    """A mail server's log line itself, no file."""
+    if " " not in word or os.path.exists(word):
+        return False
+    from smtpinspect.diagnose.reading import read_line
+
+    return read_line(word) is not None
+
+
+def holds_firewall_log(path: str) -> bool:
+    """A firewall's log, and not a mail server's with some of its lines."""
+    if is_pipe(path) or os.path.isdir(path) or kind_of(path) not in ("log", "other"):
+        return False
+    from smtpinspect.diagnose.paths.firewall_log import is_firewall_log
+
+    return is_firewall_log(_unpacked(path)) and not _read_as_log(path)
 
 
 def _read_as_log(path: str) -> bool:

@@ -12,7 +12,8 @@ from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
-from smtpinspect.diagnose.reading import NO_LINE, joined, read_file, read_text
+from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
+from smtpinspect.diagnose.reading.joined import Joiner
 from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
 from smtpinspect.diagnose.trace import source_of, traces
@@ -39,11 +40,15 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """`fault`: why a capture or a log was not read to its end; `month`: what the logs tell in sum, None without."""
+    """`fault`: why a capture or a log was not read to its end; `month`: what the logs tell in sum of what is
+    not told with a mail, None without.
+    """
 
     diagnosis: Diagnosis
     fault: CaptureError | None = None
     month: Month | None = None
+    apart: tuple[Reading, ...] = ()  # of the logs' readings those that are not told with a mail of the capture
+    joined: int = 0  # failed attempts that are
 
 
 def diagnose(asked: Asked) -> Told:
@@ -55,9 +60,8 @@ def diagnose(asked: Asked) -> Told:
             fault = _captures(made, asked, source)
     if not asked.logs:
         return Told(made, fault)
-    month, unread = _logs(made, asked.logs)
-    joined.join(made.cases, made.readings)
-    return Told(made, unread or fault, month)
+    month, unread, apart, with_mail = _logs(made, asked.logs)
+    return Told(made, unread or fault, month, tuple(apart), with_mail)
 
 
 def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | None:
@@ -114,9 +118,13 @@ def _left_out(seen: Survey, flows: int) -> Iterator[str]:
         yield f"of {flows:,} connections the packets of {limits.TRACES:,} were looked at; the others have no cause here"
 
 
-def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None]:
-    """Lines, and files of them. Failures are kept as far as there is room, then deliveries; the sums count all."""
-    tally = Counting()
+def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None, list[Reading], int]:
+    """Lines, and files of them. What is told with a mail is kept, then failures as far as there is room, then
+    deliveries; the sums count all but the first ones.
+    """
+    tally, joiner = Counting(), Joiner(made.cases)
+    with_mail: list[tuple[int, Reading]] = []
+    attempts = 0
     fault: CaptureError | None = None
     kept: dict[bool | None, list[tuple[int, Reading]]] = {True: [], False: [], None: []}  # by: has it failed?
     room = limits.DIAGNOSED_READINGS
@@ -127,6 +135,11 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | N
             try:
                 for told in _readings(log):
                     number += 1
+                    if joiner.take(told):
+                        attempts += told.failed
+                        if len(with_mail) < room:
+                            with_mail.append((number, told))
+                        continue
                     tally.add(told)
                     some = kept[None if told.fate in ("received", "none") else told.failed]
                     if len(some) < room:
@@ -138,9 +151,10 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | N
     except KeyboardInterrupt:
         made.notes.append("stopped while the log was read: what lies behind is not counted")
         made.stopped = True
-    chosen = [*kept[True], *kept[False], *kept[None]][:room]
-    made.readings = [told for _, told in sorted(chosen, key=lambda each: each[0])]
-    return tally.month(), fault
+    joiner.fill()
+    chosen = [*kept[True], *kept[False], *kept[None]][: room - len(with_mail)]
+    made.readings = [told for _, told in sorted([*with_mail, *chosen], key=lambda each: each[0])]
+    return tally.month(), fault, [told for _, told in sorted(chosen, key=lambda each: each[0])], attempts
 
 
 def _nothing(made: Diagnosis, log: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Cause, Reading
 from smtpinspect.diagnose.reading import read_line
-from smtpinspect.diagnose.reading.means import HOW, elapsed, place
+from smtpinspect.diagnose.reading.means import CONTENT, HOW, elapsed, place
 from smtpinspect.diagnose.reading.means import KINDS as BREAKS
 from smtpinspect.diagnose.reading.month import Group, Month
 from smtpinspect.grammar.words import IN_TEXT
@@ -66,11 +67,19 @@ def page(readings: Sequence[Reading], month: Month, width: int | None, style: St
         yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
-def joined(with_mail: int, failed: int, month: Month) -> Iterator[str]:
-    """Of the log's failures so many were told with their mails."""
-    fine = f"; {count(month.delivered, 'mail')} delivered" if month.delivered else ""
-    if failed > with_mail or fine:
-        yield f"The log: {with_mail:,} of {count(failed, 'failed attempt')} told with its mail above{fine}."
+def joined(attempts: int, month: Month) -> Iterator[str]:
+    """So many failed attempts of the log were told with their mails: what else is in it."""
+    others = sum(group.attempts for group in month.groups)
+    beside = [count(others, "failed attempt")] * bool(others) + [f"{count(month.delivered, 'mail')} delivered"] * bool(
+        month.delivered
+    )
+    if beside:
+        which = "1 failed attempt is told with its mail" if attempts == 1 else (
+            f"{attempts:,} failed attempts are told with their mails"
+        )
+        yield f"The log: {which} above; beside it {' and '.join(beside)}{'.' if not others else ':'}"
+        if others:
+            yield ""
 
 
 def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
@@ -109,7 +118,8 @@ def one(
 ) -> Iterator[str]:
     """A reading in full. `before`: attempts of the same mail; `passed`: the one that delivered it."""
     yield from wrapped("  ".join(_head(told)), width)
-    yield from wrapped(style(safe(told.text or told.line)[:2_000], "bold"), width, "  ")
+    text = told.text if sum(map(str.isalpha, told.text)) > 2 else told.line
+    yield from wrapped(style(safe(text)[:2_000], "bold"), width, "  ")
     headline = _headline(told) if passed is None else f"DELIVERED at a later attempt, {_when(passed)}"
     if passed is not None and told.duplicate_risk:
         headline += "; this one may have been, too: look for duplicates"
@@ -129,7 +139,8 @@ def one(
     if told.cannot_tell:
         yield from _labelled("CANNOT TELL", told.cannot_tell, width, style)
     if told.causes:
-        yield from _labelled("POSSIBLE", list(_possible(told.causes)), width, style)
+        causes = told.causes if passed is None else [each for each in told.causes if each not in CONTENT]
+        yield from _labelled("POSSIBLE", list(_possible(causes)), width, style)
         yield from wrapped("a line alone tells no product: ask, or capture", width, " " * _LABEL)
     if told.ask:
         yield from _labelled("ASK THEM", [safe(question) for question in told.ask], width, style)
@@ -327,8 +338,11 @@ def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
     if group.doubtful:
         details.append(f"{group.doubtful:,} may have arrived")
     yield from wrapped("; ".join(details), width, "  ")
-    for phases, number in group.phases.most_common(3):
-        yield from _row("where", f"{place(phases) or 'not told'}: {count(number, 'time')}", width)
+    places: Counter[str] = Counter()
+    for phases, number in group.phases.items():
+        places[place(phases) or "not told"] += number
+    for where, number in places.most_common(3):
+        yield from _row("where", f"{where}: {count(number, 'time')}", width)
     how = ", ".join(f"{_kinds(kinds)} {number:,}" for kinds, number in group.breaks.most_common(4))
     yield from _row("how", how, width)
     smallest, largest = group.sizes_failed.smallest, group.sizes_fine.largest

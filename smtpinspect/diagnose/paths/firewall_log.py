@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -33,6 +34,8 @@ UNNAMED: Final = "its inspection ended this connection; the line names no rule"
 PRODUCTS: Final = "Cisco ASA, Stormshield, SonicWall"
 _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\d\d?) (\d\d):(\d\d):(\d\d)(?!\d)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_FIRST: Final = 100  # lines that tell whose log it is
+_MESSAGE: Final = re.compile(r"%(?:ASA|FWSM|PIX)-(?:\w+-)?\d-\d{6}|\bid=firewall (?:time|sn)=")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 _NUMBER: Final = re.compile(r"(?<!\d)\d{2,5}(?!\d)")
 
@@ -183,6 +186,16 @@ def read(path: str, cases: Iterable[Case]) -> Log:
     except CaptureError as error:
         fault = error
     return Log(Path(path).name, lines, understood, found, first, last, fault, not understood and _of_mails(path))
+
+
+def is_firewall_log(head: bytes) -> bool:
+    """Is this the beginning of a firewall's log? An alarm, or another message of a product, is in its first lines."""
+    readers = [_reader(name) for name in registry.BUILT_IN]
+    try:
+        lines = islice(files.of_octets(head), _FIRST)
+        return any(_MESSAGE.search(line) or any(reader(line) is not None for reader in readers) for line in lines)
+    except CaptureError:
+        return False
 
 
 def _of_mails(path: str) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from calendar import timegm
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from smtpinspect.diagnose.model import Case, Diagnosis, Reading
+from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
 NEAR: Final = 30.0  # seconds that a line may come behind the last packet of its attempt
@@ -17,43 +18,68 @@ WAIT: Final = 3_660.0  # no sender waits longer for a reply that never comes (Se
 ZONE: Final = 900.0  # a log without a zone is off by a multiple of a quarter of an hour
 FARTHEST: Final = 14.25 * 3_600
 CLOSE: Final = 5.0  # seconds off the end, of a line in another zone
+FEW: Final = 64  # mails among which a line without an address may find its own
 _NO_YEAR: Final = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:")
 _UNTOLD: Final = ("unknown", "aborted", "encrypted")
 
 
-def join(cases: Sequence[Case], readings: Sequence[Reading]) -> None:
-    """Fill in `case.log_lines`: each line goes to the one mail that it fits best, if any.
+class Joiner:
+    """Takes readings as they come; each goes to the one mail that it fits best, if any.
 
     It has this server's address (a receiver's line: the client's), and this mail's sender, recipient and Message-ID
     where both know them. Where it has a time, it lies behind the beginning of the connection and near its end, or as
     long behind it as a sender waits; or it is off by a time zone. Without a time it must be the only such mail. A line
     that tells of a later delivery of that mail goes with it.
     """
-    by_address: dict[str, list[Case]] = {}
-    for case in cases:
-        for address in set(case.path):
-            by_address.setdefault(address, []).append(case)
-    found: dict[int, list[Reading]] = {}
-    queued: dict[tuple[str, str], Case] = {}
-    for reading in readings:
-        if reading.fate in ("received", "none") or reading.waiting:
-            continue
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._cases = cases
+        self._by_peer: dict[tuple[str, str], list[Case]] = {}  # an address, and a recipient ("": all)
+        self._found: dict[int, list[Reading]] = {}
+        self._queued: dict[tuple[str, str], Case] = {}
+        self._ended: dict[tuple[int, str], float] = {}
+        for case in cases:
+            names = _names(case)[1]
+            for address in set(case.path):
+                for name in {"", *(names or ("-",))}:
+                    self._by_peer.setdefault((address, name), []).append(case)
+
+    def take(self, reading: Reading) -> bool:
+        """Is it told with a mail that has failed?"""
+        if not self._cases or reading.fate in ("received", "none") or reading.waiting:
+            return False
         key = (reading.queue_id, reading.recipient)
-        best = _best(by_address.get(reading.ip, ()) if reading.ip else cases, reading)
+        best = _best(self._near(reading), reading)
         if best is None and reading.fate == "delivered" and reading.queue_id:
-            best = queued.get(key)
-        if best is not None:
-            found.setdefault(id(best), []).append(reading)
-            if reading.failed and reading.queue_id:
-                queued[key] = best
-    for case in cases:
-        case.log_lines = tuple(found.get(id(case), ()))
+            best = self._queued.get(key)
+        if best is None or (reading.failed and not self._one_attempt(best, reading)):
+            return False
+        found = self._found.setdefault(id(best), [])
+        if len(found) < limits.LOG_JOINED:
+            found.append(reading)
+        if reading.failed and reading.queue_id:
+            self._queued[key] = best
+        return best.failed
 
+    def _one_attempt(self, case: Case, reading: Reading) -> bool:
+        """Are the lines of this side that the mail has so far of the same time? An attempt ends once."""
+        if reading.when is None:
+            return True
+        first = self._ended.setdefault((id(case), reading.side), reading.when)
+        return abs(reading.when - first) <= NEAR
 
-def apart(diagnosis: Diagnosis) -> list[Reading]:
-    """The readings that are not told with a mail of a capture."""
-    told = {id(reading) for case in diagnosis.cases if case.failed for reading in case.log_lines}
-    return [reading for reading in diagnosis.readings if id(reading) not in told]
+    def fill(self) -> None:
+        """Write `case.log_lines`."""
+        for case in self._cases:
+            case.log_lines = tuple(self._found.get(id(case), ()))
+
+    def _near(self, reading: Reading) -> Iterator[Case]:
+        if not reading.ip:
+            return iter(self._cases if len(self._cases) <= FEW else ())
+        if not reading.recipient:
+            return iter(self._by_peer.get((reading.ip, ""), ()))
+        names = (reading.recipient.lower(), "-")  # a mail whose recipients are not known
+        return (case for name in names for case in self._by_peer.get((reading.ip, name), ()))
 
 
 def _best(cases: Iterable[Case], reading: Reading) -> Case | None:

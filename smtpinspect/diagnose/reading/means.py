@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -100,7 +101,7 @@ def elapsed(told: Reading) -> str:
     if own:
         names = " or ".join(dict.fromkeys(timer.setting or "time-out" for timer in own))
         return f"its {names}, {own[0].seconds:,} s by default"
-    for limit, words in _TIMES:
+    for limit, words in _TIMES if told.broken != ("reply",) else _TIMES[:1]:
         slack = 2.0 if limit < 10 else 20.0 if limit == 943.0 else max(3.0, limit * _SLACK)
         if abs(seconds - limit) <= slack:
             return words
@@ -134,7 +135,7 @@ def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -
     tries: tuple[int, ...] = ()
     if model is not None and told.fate == "deferred" and not told.waiting:
         tries = _tries(told.mta, round(told.seconds or 0))
-    causes = known.causes
+    causes = tuple(_worded(each, told.reply) for each in known.causes)
     if told.size is not None and told.size < _SMALL:
         causes = tuple(each for each in causes if each.cause != "path-mtu")
     if told.masked:
@@ -150,6 +151,13 @@ def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -
     )
 
 
+def _worded(cause: Cause, reply: str) -> Cause:
+    """Of a refusal also what its enhanced code says."""
+    code = _ENHANCED.match(reply) if cause is _REFUSED else None
+    means = _STATUS.get(code[1], "") if code else ""
+    return cause._replace(title=f"{cause.title}: {means}") if means else cause
+
+
 @lru_cache(maxsize=256)
 def _tries(mta: str, seconds: int) -> tuple[int, ...]:
     return tuple(SENDERS[mta].attempts(float(min(seconds, 7_200)))[1:])
@@ -163,7 +171,7 @@ _FILTER: Final = _cause("unknown-filter", "unknown-filter", "a filter that we do
 _MASKED: Final = _cause(
     "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
 )
-_CONTENT: Final = (
+CONTENT: Final = (
     _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
     _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
     _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
@@ -187,6 +195,7 @@ _ANSWERED: Final = (
     _cause("sonicwall.office-macro", "rule", "552 for macros in an Office file", product="sonicwall"),
     _cause("sonicwall.packed-exe", "rule", "552 for a packed executable", product="sonicwall"),
 )
+_SILENT: Final = ("stormshield",)
 _REFUSED: Final = _cause("refused", "look-alike", "the server itself refuses it")
 # What a code says beside (RFC 5321 4.2.3); others say nothing more.
 _CODES: Final[Mapping[str, Cause]] = {
@@ -195,6 +204,21 @@ _CODES: Final[Mapping[str, Cause]] = {
     "451": _cause("greylisting", "look-alike", "greylisting: a later attempt passes"),
     "452": _cause("full-disk", "look-alike", "no room at the receiver, or too many recipients"),
     "552": _cause("full-disk", "look-alike", "the mailbox is full, or the mail too large"),
+}
+_ENHANCED: Final = re.compile(r"\d{3}[ -][245]\.(\d{1,3}\.\d{1,3})\b")
+# What subject and detail of an enhanced code say (RFC 3463 3).
+_STATUS: Final[Mapping[str, str]] = {
+    "1.1": "no such mailbox",
+    "1.2": "no such domain",
+    "1.8": "the sender's domain is not taken",
+    "2.1": "the mailbox is closed",
+    "2.2": "the mailbox is full",
+    "3.1": "no room at the receiver",
+    "3.2": "it takes no mail at present",
+    "3.4": "the mail is too large",
+    "5.3": "too many recipients",
+    "7.0": "its policy forbids it",
+    "7.1": "its policy forbids it: a block list, a spam filter, greylisting, relaying",
 }
 _FILTERED: Final = _cause("filter-refuses", "look-alike", "a filter refuses, at the receiver or before it")
 _UNKNOWN_COMMAND: Final = ("500", "502")  # what a box that lets no such command pass says, or makes the server say
@@ -221,6 +245,8 @@ _RECEIVED: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], 
      _cause("slow-scanner", "look-alike", "its own scan took longer than the sender waits")),
     (lambda at, how: bool(at & _TEXT),
      _cause("strict-end", "look-alike", "an end mark that this receiver does not take for one")),
+    (lambda at, how: "greeting" in at and "mail" not in at and how != ("drop",),
+     _cause("scanner", "look-alike", "no mail server: a port scanner, or a monitor's health check")),
     (lambda at, how: "rst" in how or "fin" in how,
      _cause("sender-timeout", "look-alike", "the sender gave up, crashed or was restarted")),
     *((fits, cause) for fits, cause in _LOOKS if cause.cause in _PATH_LOOKS),
@@ -256,7 +282,7 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
         return Told(means, tuple(cannot), tuple(ask), (*known, *rules, _FILTER))
     if at & _TEXT or at & _END:
         if side == "sender" or not at <= _AFTER:  # else all of it has arrived
-            rules += _CONTENT + (_ENDS if at & _END else ())
+            rules += CONTENT + (_ENDS if at & _END else ())
         if side == "receiver":
             cannot.append("whether the sender stopped, or something between cut off what followed")
         elif at & _END:
@@ -282,10 +308,15 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
         ask.append("do you see our connection at {when}, and after which command does it end?")
     if len(broken) > 1:
         cannot.append(f"whether it was {' or '.join(KINDS[kind] for kind in broken)}: a capture does")
-    if side == "receiver":
+    if side == "receiver" and "drop" in broken:
         ask.append("what do you log for your mail to us at {when}? a time-out on both sides: something between us")
+    elif side == "receiver":
+        ask.append("what do you log for your mail to us at {when}? lost or reset there too: a box between us did it")
+    if "drop" not in broken:  # what drops in silence closes nothing
+        rules = tuple(rule for rule in rules if rule.product not in _SILENT)
     looks = tuple(cause for fits, cause in (_LOOKS if side == "sender" else _RECEIVED) if fits(at, broken))
-    return Told(means, tuple(cannot), tuple(ask), (*rules, *looks, _FILTER))
+    listed = (*looks, *rules) if side == "receiver" and at <= _HANDSHAKE else (*rules, *looks)
+    return Told(means, tuple(cannot), tuple(ask), (*listed, _FILTER))
 
 
 def _filled(question: str, told: Reading) -> str:

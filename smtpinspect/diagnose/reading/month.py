@@ -21,6 +21,8 @@ REST: Final = "(other destinations)"
 MTU: Final = (1_000, 3_000)
 SAME: Final = 5.0  # seconds between the lines of one attempt: no MTA tries again so soon
 FEW: Final = 5  # mails of a kind from which on a number says something
+_DOMAINS: Final = 4  # of a destination that are remembered
+_CHANCE: Final = 0.01
 _EXAMPLES: Final = 2  # of a destination: mails that have failed, while no later attempt delivered them
 
 
@@ -77,6 +79,7 @@ class Group:
     failed_by_address: Counter[str] = field(default_factory=Counter)
     days: dict[str, list[int]] = field(default_factory=dict)  # ISO date: delivered, failed attempts
     examples: dict[tuple[str, str], Reading] = field(default_factory=dict)  # by mail
+    domains: set[str] = field(default_factory=set)  # of recipients, the first ones
     conclusions: tuple[Conclusion, ...] = ()
 
 
@@ -138,6 +141,8 @@ class Counting:
         group.masked = group.masked or told.masked
         # a mail to a domain; whichever of its servers takes it
         domain = told.recipient.rpartition("@")[2].strip("<>").lower() or group.destination
+        if len(group.domains) < _DOMAINS:
+            group.domains.add(domain)
         key = (told.queue_id or f"{told.sender} {told.recipient}", domain)
         apart = (key[0], told.recipient)
         if told.fate == "delivered":
@@ -160,7 +165,7 @@ class Counting:
         self._open.clear()
         failing = [group for group in self._groups.values() if group.attempts]
         for group in failing:
-            group.conclusions = tuple(_conclusions(group))
+            group.conclusions = tuple(_conclusions(group, self._sound(group)))
         failing.sort(key=lambda group: (-group.never, -group.attempts, group.destination))
         return Month(
             tuple(failing),
@@ -174,6 +179,13 @@ class Counting:
             self._received,
             tuple((mta, number) for mta, number in self._idle.most_common() if number),
         )
+
+    def _sound(self, group: Group) -> Group | None:
+        """A server that takes nearly all mail of the same domain."""
+        if group.delivered + group.requeued:
+            return None
+        others = (each for each in self._groups.values() if each is not group and each.domains & group.domains)
+        return next((each for each in others if each.delivered >= max(FEW, 10 * each.never)), None)
 
     def _destination(self, told: Reading) -> str:
         if told.host and not told.host.startswith("["):
@@ -266,13 +278,13 @@ def _settle(group: Group, mail: _Mail) -> None:
         group.sizes_failed.add(mail.size)
 
 
-def _conclusions(group: Group) -> Iterator[Conclusion]:
-    """What the numbers say; each names those that it rests on."""
+def _conclusions(group: Group, sound: Group | None) -> Iterator[Conclusion]:
+    """What the numbers say; each names those that it rests on. `sound`: another server of the same domain."""
     broken = group.never - group.replied
     if group.replied:
         yield Conclusion("refusal", f"{group.replied:,} of {group.never:,} were answered with a code: ask whose it is")
     if broken:
-        yield _of_broken(group, broken, group.delivered + group.requeued)
+        yield _of_broken(group, broken, sound)
     if group.requeued_text:
         yield Conclusion(
             "requeue",
@@ -294,19 +306,20 @@ def _mails(number: int) -> str:
     return f"{number:,} mail" if number == 1 else f"{number:,} mails"
 
 
-def _of_broken(group: Group, broken: int, fine: int) -> Conclusion:
+def _of_broken(group: Group, broken: int, sound: Group | None) -> Conclusion:
     """Of mails that broke off and were never delivered."""
-    bad = _bad_address(group)
+    bad, fine = _bad_address(group), group.delivered + group.requeued
     if bad:
         return Conclusion("address", bad)
     if not fine and broken >= FEW:
-        where = "before the text" if not group.in_text else "in it" if group.in_text == broken else "in it or before"
-        why = (
-            "not one got through: the path (MTU) or a box that cuts all, not the content of one"
-            if group.in_text
-            else "not one got through: the path, a port filter or that server, not the content"
-        )
-        return Conclusion("host", f"all {broken:,} mails failed, {where}: {why}")
+        at = "the text, or at its end" if group.in_text == broken else "the text, or earlier"
+        failed = f"all {broken:,} mails failed {f'in {at}' if group.in_text else 'before the text'}"
+        if sound is not None:
+            domain = min(sound.domains & group.domains)
+            other = f"{sound.destination} took {_mails(sound.delivered)} meanwhile, for {domain} too"
+            return Conclusion("address", f"{failed}; {other}: one bad server of several, or a box before it alone")
+        why = "the path (MTU) or a box that cuts all" if group.in_text else "the path, a port filter or that server"
+        return Conclusion("host", f"{failed}; none got through: {why}, not what is in one of them")
     if group.in_text < FEW or fine < FEW:
         where = "" if group.in_text == broken else f" ({group.in_text:,} in the text or behind it)"
         return Conclusion(
@@ -367,6 +380,9 @@ def _began(group: Group) -> Conclusion | None:
     before = [day for day in days if day < bad[0]]
     passed = sum(group.days[day][0] for day in before)
     if len(before) < 2 or passed < 2 * FEW or len(bad) < 2 or group.attempts < FEW:
+        return None
+    failed, fine = group.never + group.requeued, group.delivered - passed
+    if (fine / max(failed + fine, 1)) ** passed > _CHANCE:  # so many in a row may pass with what failed later
         return None
     quiet = f"{passed:,} deliveries on {len(before)} days before it without a failure"
     return Conclusion("began", f"began on {bad[0]}: {quiet}; what changed?")
