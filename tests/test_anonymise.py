@@ -241,6 +241,68 @@ def test_a_zip_stays_one_without_its_texts() -> None:
     assert [name.rpartition(".")[2] for name in names] == ["txt", "exe"]
 
 
+SECRET = b"Schallenberg Geheimnis Kuendigung "
+
+
+def held(method: int, member: bytes = SECRET * 20) -> bytes:
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w", method) as archive:
+        archive.comment = SECRET
+        info = zipfile.ZipInfo("Kuendigung Schallenberg.txt")
+        info.comment, info.extra = SECRET, b"\x75\x70\x09\0\1abcdGehe"
+        info.compress_type = method
+        archive.writestr(info, member)
+    return kept.getvalue()
+
+
+def program(*names: bytes) -> bytes:
+    """An executable with these sections."""
+    head = b"MZ".ljust(60, b"\0") + (64).to_bytes(4, "little") + b"PE\0\0"
+    head += struct.pack("<HHIIIHH", 0x14C, len(names), 0, 0, 0, 0, 0)
+    return head + b"".join(name.ljust(40, b"\0") for name in names) + SECRET * 4
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        held(zipfile.ZIP_STORED), held(zipfile.ZIP_DEFLATED), held(zipfile.ZIP_BZIP2), held(zipfile.ZIP_LZMA),
+        held(zipfile.ZIP_STORED, held(zipfile.ZIP_STORED)), held(zipfile.ZIP_DEFLATED, held(zipfile.ZIP_DEFLATED)),
+        held(zipfile.ZIP_STORED)[:-30], gzip.compress(SECRET), b"%PDF-1.4\n" + SECRET, b"\x89PNG\r\n\x1a\n" + SECRET,
+        program(b".schalle", SECRET[:8]), b"MZ" + SECRET * 9, bytes.fromhex("d0cf11e0a1b11ae1") + SECRET * 40,
+        SECRET.decode().encode("utf-16"), b"<html>" + SECRET, b"{\\rtf1 " + SECRET,
+    ],
+)  # fmt: skip
+def test_no_file_keeps_a_word(octets: bytes) -> None:
+    made = file(octets, TEXTS)
+    assert len(made) == len(octets)
+    whole = [made, *opened(made)]
+    assert not [word for text in whole for word in leaks.left(text, leaks.words(SECRET)) if word[0] != "base64, any"]
+
+
+def opened(octets: bytes) -> list[bytes]:
+    """What lies in an archive, whatever its checksums say."""
+    try:
+        members = zipfile.ZipFile(io.BytesIO(octets)).infolist()
+    except zipfile.BadZipFile:
+        return []
+    found = []
+    for one in members:
+        n, extra = struct.unpack_from("<HH", octets, one.header_offset + 26)
+        begin = one.header_offset + 30 + n + extra
+        data = octets[begin : begin + one.compress_size]
+        inner = zlib.decompressobj(-15).decompress(data) if one.compress_type == zipfile.ZIP_DEFLATED else data
+        found += [inner, one.filename.encode(), one.comment, one.extra, *opened(inner)]
+        assert zlib.crc32(SECRET * 20) != one.CRC
+    return found
+
+
+def test_what_tells_a_packer_stays() -> None:
+    made = file(program(b"UPX0", b".aspack", b"Meier"), TEXTS)
+    assert b"UPX0" in made and b".aspack" in made and b"Meier" not in made
+    marked = program(b"x")[:200] + b"3.96\0UPX!" + SECRET
+    assert file(marked, TEXTS)[200:209] == b"3.96\0UPX!"
+
+
 @pytest.mark.parametrize("n", [5, 6, 100, 65_539, 65_540, 65_541, 65_545, 65_546, 200_000])
 def test_what_was_deflated_still_inflates(n: int) -> None:
     made = deflated(bytes(n), TEXTS)
