@@ -216,16 +216,16 @@ def test_commands_behind_a_refused_text_or_a_gap_stay() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"-" * 60_000, b"a." * 30_000, b"&#83" * 15_000, b"\1" * 60_000, b"Received: " + b"a" * 60_000,
-        b"Content-Type: " + b"a" * 60_000, b"Content-Type: x; name=\"" + b".exe" * 15_000, b"--" + b"a " * 30_000,
-        b"DKIM-Signature: " + b"a = " * 15_000, b"250 " + b"a" * 60_000 + b"<", b"MAIL FROM:" + b"<" * 60_000,
+        b"-" * 30_000, b"a." * 15_000, b"&#83" * 15_000, b"\1" * 30_000, b"Received: " + b"a" * 30_000,
+        b"Content-Type: " + b"a" * 30_000, b"Content-Type: x; name=\"" + b".exe" * 15_000, b"--" + b"a " * 30_000,
+        b"DKIM-Signature: " + b"a = " * 15_000, b"250 " + b"a" * 30_000 + b"<", b"MAIL FROM:" + b"<" * 30_000,
     ],
 )  # fmt: skip
 def test_a_very_long_line_takes_no_longer_for_each_octet(line: bytes) -> None:
     for head, replies in ((b"DATA\r\n", False), (b"", False), (b"", True)):
         begin = time.process_time()
         through(head + line + b"\r\n", replies=replies)
-        assert time.process_time() - begin < 2  # 0.3 s; 8 s and more where each place is tried to the end
+        assert time.process_time() - begin < 2  # 0.1 s; 2 s and more where each place is tried to the end
 
 
 def test_replies_name_nobody() -> None:
