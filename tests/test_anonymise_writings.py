@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from pathlib import Path
 from random import Random
 
@@ -210,6 +211,21 @@ def test_commands_behind_a_refused_text_or_a_gap_stay() -> None:
     stream.feed(100, b"QUIT\r\n")
     stream.flush()
     assert made.endswith(b"QUIT\r\n") and b"Root" not in made
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"-" * 30_000, b"a." * 15_000, b"&#83" * 15_000, b"\1" * 30_000, b"Received: " + b"a" * 30_000,
+        b"Content-Type: " + b"a" * 30_000, b"Content-Type: x; name=\"" + b".exe" * 15_000, b"--" + b"a " * 30_000,
+        b"DKIM-Signature: " + b"a = " * 15_000, b"250 " + b"a" * 30_000 + b"<", b"MAIL FROM:" + b"<" * 30_000,
+    ],
+)  # fmt: skip
+def test_a_very_long_line_takes_no_longer_for_each_octet(line: bytes) -> None:
+    for head, replies in ((b"DATA\r\n", False), (b"", False), (b"", True)):
+        begin = time.process_time()
+        through(head + line + b"\r\n", replies=replies)
+        assert time.process_time() - begin < 2  # 0.1 s; 2 s and more where each place is tried to the end
 
 
 def test_replies_name_nobody() -> None:

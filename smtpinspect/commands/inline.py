@@ -31,9 +31,9 @@ iptables and nft, to begin and to end; they are printed at start, too. Packets
 of other ports, and what is no TCP, better stay out of the queue; they pass.
 
 --fail open (default): packets pass as they are where the program cannot decide:
-an error in a rule, the kernel's queue full, and, by --queue-bypass in the rules,
-no program at the queue. --fail closed: they are dropped; then nothing passes
-while the program is not running, either.
+an error in a rule, the kernel's queue full, and, by --queue-bypass in the
+rules, no program at the queue. --fail closed: they are dropped; then nothing
+passes while the program is not running, either.
 
 What the firewall sends by itself leaves this machine marked (--mark), so that
 rules in OUTPUT do not queue it again. After `local-ok` the two ends count

@@ -12,6 +12,7 @@ import struct
 import zlib
 from typing import Final
 
+from smtpinspect.diagnose.anonymise import programs
 from smtpinspect.diagnose.anonymise.texts import Texts
 from smtpinspect.grammar import limits
 
@@ -19,10 +20,7 @@ _LOCAL, _CENTRAL, _END, _BEHIND = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b
 _RECORD: Final = re.compile(rb"PK(?:\x07\x08|\x03\x04|\x01\x02)")  # a member without a size ends there
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _EXTRAS: Final = frozenset((0x0001, 0x9901))  # ZIP64, and AES (WinZip), by which encryption is told
-_STUB: Final = 2 * limits.PACKER_PATTERN  # octets of a program from its entry point on
 _OFFICE: Final = re.compile(rb"(?:word|xl|ppt|docProps|customXml|_rels|\[Content_Types\])[/.]")
-_NAME: Final = re.compile(rb"[A-Za-z]{4,}")
-_WIDE: Final = re.compile(rb"(?:[\x20-\x7e]\0){3,}")  # what its resources tell of whose it is
 _BLOCK: Final = 65_535  # octets of a stored block (RFC 1951 3.2.4)
 
 
@@ -33,7 +31,7 @@ def file(octets: bytes, texts: Texts, depth: int = 0) -> bytes:
     elif octets.startswith(_OLE):
         made = _compound(octets, texts)
     elif octets.startswith(b"MZ"):
-        made = _program(octets, texts)
+        made = programs.replaced(octets, texts)
     elif octets.startswith(b"\x1f\x8b\x08"):
         made = _gzip(octets, texts)
     elif _is_text(octets):
@@ -68,10 +66,10 @@ def deflated(octets: bytes, texts: Texts) -> bytes:
 
 
 def _gzip(octets: bytes, texts: Texts) -> bytes:
-    """The header without its fields of text, a body that inflates to noise, no right checksum."""
+    """The header without its fields of text, a body that inflates to noise, another checksum."""
     if len(octets) < 18 or octets[3] & 0b1_1110:
         return texts.noise(octets, len(octets))
-    return octets[:10] + deflated(octets[10:-8], texts) + octets[-8:]
+    return octets[:10] + deflated(octets[10:-8], texts) + texts.random(octets[-8:-4], 4) + octets[-4:]
 
 
 def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
@@ -83,7 +81,7 @@ def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
             at = _member(octets, at, out, texts, depth)
         elif mark == _CENTRAL and at + 46 <= len(octets):
             n, extra, comment = struct.unpack_from("<HHH", octets, at + 28)
-            out += octets[at : at + 46]
+            out += _without_sum(octets[at : at + 46], 16, texts)
             at += 46
             out += _named(octets[at : at + n], texts)
             out += _extra(octets[at + n : at + n + extra])
@@ -93,7 +91,7 @@ def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
             out += octets[at : at + 22] + texts.noise(octets[at:], len(octets) - at - 22)
             break
         elif mark == _BEHIND:
-            out += octets[at : at + 16]
+            out += _without_sum(octets[at : at + 16], 4, texts)
             at += 16
         else:  # what no record tells: up to the next one
             following = octets.find(b"PK", at + 1)
@@ -101,6 +99,12 @@ def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
             out += texts.noise(octets[at:end], end - at)
             at = end
     return bytes(out)
+
+
+def _without_sum(record: bytes, at: int, texts: Texts) -> bytes:
+    """A record with another checksum: by the right one a short text can be guessed."""
+    told = record[at : at + 4]
+    return record[:at] + (texts.random(told, 4)[: len(told)] if any(told) else told) + record[at + 4 :]
 
 
 def _named(name: bytes, texts: Texts) -> bytes:
@@ -111,7 +115,7 @@ def _named(name: bytes, texts: Texts) -> bytes:
 def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) -> int:
     flags, method = struct.unpack_from("<HH", octets, at + 6)
     size, _, n, extra = struct.unpack_from("<IIHH", octets, at + 18)
-    out += octets[at : at + 30]
+    out += _without_sum(octets[at : at + 30], 14, texts)
     at += 30
     out += _named(octets[at : at + n], texts) + _extra(octets[at + n : at + n + extra])
     at += n + extra
@@ -177,17 +181,19 @@ def _extra(extra: bytes) -> bytes:
 
 def _compound(octets: bytes, texts: Texts) -> bytes:
     """[MS-CFB] 2: the header, the sectors of the FAT that it names, the directory's chain."""
-    if len(octets) < 512:
-        return texts.noise(octets, len(octets))
+    if len(octets) < 512 or octets[28:30] != b"\xfe\xff":
+        return octets[:8] + texts.noise(octets, len(octets) - 8)
     size = 1 << min(octets[30], 16)
     first = int.from_bytes(octets[48:52], "little")
-    fats = [n for n in struct.unpack_from("<109I", octets, 76) if n < 0xFFFFFFFA]
-    out = bytearray(octets[:512] + texts.noise(octets, len(octets) - 512))
+    sectors = len(octets) // size + 1
+    fats = [n for n in struct.unpack_from("<109I", octets, 76) if n < sectors]
+    out = bytearray(octets[:8] + bytes(16) + octets[24:76] + _numbers(octets[76:512], sectors))
+    out += texts.noise(octets, len(octets) - 512)
     entries: list[int] = []
     for sector in fats:
         begin = (sector + 1) * size
-        out[begin : begin + size] = octets[begin : begin + size]
-        part = octets[begin : begin + size]
+        part = _numbers(octets[begin : begin + size], sectors)
+        out[begin : begin + size] = part
         entries += struct.unpack(f"<{len(part) // 4}I", part[: len(part) // 4 * 4])
     sector, seen = first, 0
     while sector < 0xFFFFFFFA and seen < limits.OLE_CHAIN:
@@ -199,6 +205,13 @@ def _compound(octets: bytes, texts: Texts) -> bytes:
     return bytes(out[: len(octets)])
 
 
+def _numbers(octets: bytes, sectors: int) -> bytes:
+    """Numbers of sectors ([MS-CFB] 2.1); what can be none is zero."""
+    whole = octets[: len(octets) // 4 * 4]
+    numbers = (n if n < sectors or n >= 0xFFFFFFFA else 0 for (n,) in struct.iter_unpack("<I", whole))
+    return b"".join(n.to_bytes(4, "little") for n in numbers) + bytes(len(octets) - len(whole))
+
+
 def _entry(entry: bytes, texts: Texts) -> bytes:
     """A directory entry ([MS-CFB] 2.6.1): its name is replaced, unless it is one that every document has."""
     if len(entry) < 128:
@@ -208,37 +221,3 @@ def _entry(entry: bytes, texts: Texts) -> bytes:
     made = texts.line(plain.replace(b"_", b" ")).decode("ascii", "replace")
     told = "".join(new if old.isalnum() else old for old, new in zip(name, made, strict=True))
     return told.encode("utf-16-le", "replace")[:64].ljust(64, b"\0") + entry[64:80] + bytes(36) + entry[116:128]
-
-
-def _program(octets: bytes, texts: Texts) -> bytes:
-    """The headers and what lies around the entry point and the imports, as the scanner keeps them."""
-    out = bytearray(texts.noise(octets, len(octets)))
-    out[:64] = octets[:64]
-    if len(octets) < 64:
-        return bytes(out)
-    pe = int.from_bytes(octets[60:64], "little")
-    if octets[pe : pe + 4] != b"PE\0\0" or pe + 24 > limits.PE_HEAD:
-        return bytes(out)
-    sections, optional = struct.unpack_from("<H12xH", octets, pe + 6)
-    table = pe + 24 + optional
-    end = min(table + 40 * min(sections, limits.PE_SECTIONS), limits.PE_HEAD)
-    out[pe:end] = octets[pe:end]
-    if optional >= 28:
-        entry = int.from_bytes(octets[pe + 40 : pe + 44], "little")
-        wide = octets[pe + 24 : pe + 26] == b"\x0b\x02"
-        imports = int.from_bytes(octets[pe + 24 + (120 if wide else 104) :][:4], "little")
-        for n in range(min(sections, limits.PE_SECTIONS)):
-            row = octets[table + 40 * n : table + 40 * n + 40]
-            if len(row) < 24:
-                break
-            virtual, address, raw, place = struct.unpack_from("<IIII", row, 8)
-            if entry and address <= entry < address + max(virtual, raw):
-                begin = place + entry - address
-                out[begin : begin + _STUB] = octets[begin : begin + _STUB]
-            if imports and address <= imports < address + max(virtual, raw):
-                begin, behind = max(place + imports - address - limits.PE_IMPORTS, 0), place + imports - address
-                behind += limits.PE_IMPORTS
-                near = _NAME.sub(lambda found: texts.word(found[0]), octets[begin:behind])
-                out[begin:behind] = _WIDE.sub(lambda found: texts.free(found[0]), near)
-    return bytes(out[: len(octets)])
-

@@ -18,6 +18,7 @@ Replace = Callable[[bytes], bytes]
 _VERBS: Final = frozenset(verb.name for verb in VERBS if verb.name) | {b"XXXX", b"X", b"PROXY"}
 # What a proxy or a balancer was told may stand before it.
 _VERB: Final = re.compile(rb"(?s:.*[\0-\x08\x0b\x0c\x0e-\x1f])?[^A-Za-z0-9\r\n]*([A-Za-z0-9-]+)")
+_HEAD: Final = 600  # octets of a line in which its verb stands
 _DATA: Final = re.compile(rb"[ \t]*DATA[ \t]*\r*\n", re.IGNORECASE)
 _END: Final = (b".\r\n", b".\n")
 # What no text begins with: the server did not want it.
@@ -33,10 +34,13 @@ _VERIFIED: Final = re.compile(rb"(25[0-2][ -])(?!\d\.)([^<>\r\n]+<[^<>@\r\n]+@[^
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _SIGNED: Final = re.compile(rb"(?:[\w-]*dkim-signature|arc-[\w-]+|domainkey-signature)\Z")  # RFC 6376, 8617, 4870
 _DELIMITER: Final = re.compile(rb"--(?:[\x21-\xff]{1,200}|[0-9A-Za-z'()+_,./:=? -]{1,74})[ \t]*\r*\n?")
-_PARAMETER: Final = re.compile(rb"([A-Za-z0-9-]+)((?:\*\d{0,2}\*?)?[ \t]*=[ \t]*)(\"[^\"\r\n]*\"?|[^;\s\"]*)")
+_PARAMETER: Final = re.compile(
+    rb"(?<![A-Za-z0-9-])([A-Za-z0-9-]+)((?:\*\d{0,2}\*?)?[ \t]*=[ \t]*)(\"[^\"\r\n]*\"?|[^;\s\"]*)"
+)
 _FOLDED: Final = re.compile(rb"boundary(?:\*\d?\*?)?[ \t]*=[ \t]*\r*\n", re.IGNORECASE)
 _HOP: Final = re.compile(
-    rb"(?i:(?<=from )|(?<=by )|(?<=helo[= ])|(?<=ehlo )|(?<=sender: ))[^\s()\[\];]+|[^\s()\[\];]+(?= ?\[)"
+    rb"(?i:(?<=from )|(?<=by )|(?<=helo[= ])|(?<=ehlo )|(?<=sender: ))[^\s()\[\];]+"
+    rb"|(?<![^\s()\[\];])[^\s()\[\];]+(?= ?\[)"
 )
 _UU_BEGIN: Final = re.compile(rb"begin [0-7]{3,4} ", re.IGNORECASE)
 _FILE: Final = (b"name", b"filename")
@@ -82,7 +86,7 @@ class Places:
             return False
         self._lost = False
         self._text = self._first = bool(_DATA.fullmatch(line))
-        found = _VERB.match(line)
+        found = _VERB.match(line[:_HEAD])
         return found is not None and found[1].upper() in _VERBS
 
     def _commanded(self, line: bytes, begins: bool) -> bytes:

@@ -139,7 +139,8 @@ class Stream:
         begins, self._inside = not self._inside, not line.endswith(b"\n")
         if begins and self._secret(line):
             return
-        if begins and self._in_base64(line):
+        goes_on = bool(self._run) and not self._run[-1][1]  # a very long line comes in pieces
+        if (begins or goes_on) and self._in_base64(line):
             return
         self._flush_run()
         if begins and self._uuencoded(line):

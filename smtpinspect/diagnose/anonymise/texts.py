@@ -38,8 +38,8 @@ _STAYS: Final = (
 _ONE: Final = rb"(?:[A-Za-z0-9]|[\x80-\xff]{1,4})"
 _ADDRESS: Final = rb"(?P<address>" + TEXT.pattern + rb")"
 _ENCODED: Final = rb"(?P<encoded>=\?[^?\s]{1,40}\?[BbQq]\?)"
-# what names somebody whatever words it is made of: mailboxes, and the names of hosts
-_MAILBOX: Final = rb"(?P<mailbox>[\w.!#$%&'*+/?^`{|}~\x80-\xff-]*@[A-Za-z0-9.\x80-\xff-]+)"
+# what names somebody whatever words it is made of: mailboxes (RFC 5321 4.5.3.1.1: 64 octets), and the names of hosts
+_MAILBOX: Final = rb"(?P<mailbox>[\w.!#$%&'*+/?^`{|}~\x80-\xff-]{0,64}@[A-Za-z0-9.\x80-\xff-]+)"
 _HOST: Final = (
     rb"(?P<host>(?<=(?i:hello) )[A-Za-z0-9.-]+"
     rb"|(?<![\w.-])(?<!(?<!/)/)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9](?![\w]))"
