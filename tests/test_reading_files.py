@@ -41,7 +41,9 @@ BOUNCE = b"From: Mailer-Daemon@a.example\nX-Failed-Recipients: u@example.net\n\n
 
 
 @pytest.mark.parametrize(
-    ("octets", "phases"), [((LINE + "\n").encode() * 3, 3), (gzip.compress(BOUNCE, mtime=0), 1)], ids=["lines", "packed"]
+    ("octets", "phases"),
+    [((LINE + "\n").encode() * 3, 3), (gzip.compress(BOUNCE, mtime=0), 1)],
+    ids=["lines", "packed"],
 )
 def test_a_pipe_can_be_read_once_only(tmp_path: Path, octets: bytes, phases: int) -> None:
     path = tmp_path / "pipe"
