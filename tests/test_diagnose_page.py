@@ -10,6 +10,7 @@ import pytest
 from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture, looked_at
 from smtpinspect.diagnose.model import Break, Case, Diagnosis, Difference, Vantage
 from smtpinspect.report import diagnose_page, diagnose_words
+from smtpinspect.report.headline import headline
 from smtpinspect.report.terminal import Style, wide
 
 LABELS = "PROVED CONFIRMED FITS CONTRAST REFUTED WHAT DO ASK".split()
@@ -148,9 +149,9 @@ def test_a_mail_whose_sender_never_learnt_that_it_was_taken(found: Diagnosis) ->
     (case,) = found.cases
     lost = again(case, outcome="accepted", phase="dotreply", broken=Break("rst", "middlebox", 17))
     want = "MAY HAVE BEEN DELIVERED: the server took it, the sender never learnt; retries make duplicates"
-    assert str(diagnose_words.headline(lost)) == want
+    assert str(headline(lost)) == want
     taken = again(case, outcome="accepted", accepted=1, phase=None, broken=Break())
-    assert str(diagnose_words.headline(taken)) == "DELIVERED: the server took it"
+    assert str(headline(taken)) == "DELIVERED: the server took it"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_mail_whose_sender_never_learnt_that_it_was_taken(found: Diagnosis) ->
 def test_silence_is_no_cut(found: Diagnosis, phase: str, broken: Break, words: str) -> None:
     case = again(found.cases[0], phase=phase, broken=broken, silence=300.0)
     case.causes, case.transaction = [], None
-    assert words in str(diagnose_words.headline(case))
+    assert words in str(headline(case))
 
 
 def test_silence_behind_starttls_has_a_place(found: Diagnosis) -> None:
@@ -174,14 +175,14 @@ def test_silence_behind_starttls_has_a_place(found: Diagnosis) -> None:
     assert case.script is not None and case.transaction is not None
     case.causes, case.mail = [], None
     case.script = case.script._replace(tls_at=case.transaction.text_at)
-    assert str(diagnose_words.headline(case)) == "NO MAIL SEEN: silent after STARTTLS: 19 s without an answer"
+    assert str(headline(case)) == "NO MAIL SEEN: silent after STARTTLS: 19 s without an answer"
 
 
 def test_the_points_between_which_it_was_cut_are_named(found: Diagnosis) -> None:
     case = again(found.cases[0])
     case.causes = []
     case.differences = (Difference("dropped", ("outside", "inside"), "client", 97),)
-    assert "NOT DELIVERED: cut between outside and inside, inside the message" in str(diagnose_words.headline(case))
+    assert "NOT DELIVERED: cut between outside and inside, inside the message" in str(headline(case))
 
 
 def test_a_reply_is_quoted_whole_where_the_dialogue_has_it() -> None:

@@ -13,6 +13,7 @@ from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause, WhatIf, Where
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.diagnose_places import Place, heading
+from smtpinspect.report.headline import headline
 
 EIGHT_BIT = b"Subject: R\xe9union\r\nFrom: <alice@example.org>\r\n\r\nHi\r\n.\r\n"
 PLAIN = b"Subject: hello\r\nFrom: <alice@example.org>\r\n\r\nHi\r\n.\r\n"
@@ -175,7 +176,7 @@ def test_of_an_accepted_mail_nothing_that_was_answered_is_a_cause() -> None:
     case = case_of(reply_lost(), taken="receiver")
     assert case.observed.outcome == "accepted"
     assert [cause for cause in case.causes if cause.kind == "rule"] == []
-    assert "retries make duplicates" in str(words.headline(case))
+    assert "retries make duplicates" in str(headline(case))
     assert words.BEHIND not in list(words.notes(case))
     assert "was it accepted" not in " ".join(case.questions)
 
@@ -282,7 +283,7 @@ def test_what_came_within_a_round_trip_does_not_still_send() -> None:
 
 def test_where_the_capture_just_ends_nobody_says_that_it_was_cut() -> None:
     case = case_of(Connection().envelope())
-    assert str(words.headline(case)) == "NOT KNOWN: the capture ends at the first segment of the message"
+    assert str(headline(case)) == "NOT KNOWN: the capture ends at the first segment of the message"
 
 
 # ---- how it is written

@@ -156,7 +156,8 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "terminal | progress | vendor_logs | peers",
                 "words | transcript_text | rules_page | config_page | bench_page | simulate_page | fired_text "
                 "| diagnose_places",
-                "story_page | diagnose_words | readings_page | mail_log | glossary",
+                "story_page | headline",
+                "diagnose_words | readings_page | mail_log | glossary",
                 "summary | diagnose_page | probe_page | html",
                 "evidence_page",
                 "text",

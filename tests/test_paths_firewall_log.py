@@ -14,7 +14,7 @@ from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause
 from smtpinspect.diagnose.paths import firewall_log
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.report.diagnose_words import headline
+from smtpinspect.report.headline import headline
 from smtpinspect.simulate.captures import Asked as Simulated
 from smtpinspect.simulate.captures import simulate
 

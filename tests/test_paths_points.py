@@ -19,7 +19,8 @@ from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths import points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.report.diagnose_words import headline, shown
+from smtpinspect.report.diagnose_words import shown
+from smtpinspect.report.headline import headline
 from smtpinspect.source import open_source
 
 PCAPS = Path(__file__).resolve().parent.parent / "pcaps"

@@ -11,6 +11,7 @@ from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, heading, places
 from smtpinspect.report.diagnose_words import Block
+from smtpinspect.report.headline import headline, tls
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
 
 LABEL: Final = 13  # columns of PROVED, FITS, ...
@@ -60,7 +61,7 @@ def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
     for block in blocks[:BRIEF]:
         case = block.first
         why = f"   {case.causes[0].cause}" if case.causes else ""
-        line = f"  {len(block.cases):>7,}  {case.flow.server}  {safe(str(words.headline(case)))}{safe(why)}"
+        line = f"  {len(block.cases):>7,}  {case.flow.server}  {safe(str(headline(case)))}{safe(why)}"
         yield line if width is None else cut(line, width)
     if len(blocks) > BRIEF:
         yield f"  and {len(blocks) - BRIEF:,} more: --format json has all"
@@ -109,7 +110,7 @@ class _Page:
         if case.mail is not None and case.mail.message_id:
             parts.append(f"message-id {safe(case.mail.message_id)}")
         start = case.flow.start_ns if case.mail is None else case.mail.start_ns
-        parts += [f"{flow.client} to {flow.server}", f"{clock(start)} UTC", words.tls(case)]
+        parts += [f"{flow.client} to {flow.server}", f"{clock(start)} UTC", tls(case)]
         yield from self._flowed(parts)
         if len(block.cases) > 1:
             last = max(one.flow.end_ns for one in block.cases)
@@ -117,7 +118,7 @@ class _Page:
             if case.mail is None:
                 alike = alike.replace("mail", "connection", 1)
             yield from wrapped(f"{alike} {clock(last)} UTC", self.width)
-        head = words.headline(case)
+        head = headline(case)
         for line in wrapped(safe(str(head)), self.width):
             yield self.style(line, COLOURS[head.bad])
 

@@ -7,50 +7,13 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.simulate_page import DUPLICATES, span
+from smtpinspect.report.headline import SIDES, between, doubted, headline, tls
+from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
 
-# Where the flow ended, behind "cut silently", "reset", "closed".
-AT: Final = {
-    "connect": "before the server answered the connection",
-    "greeting": "at the server's greeting",
-    "ehlo": "at EHLO",
-    "mail": "at MAIL",
-    "rcpt": "at RCPT",
-    "datacmd": "at DATA",
-    "reply354": "at the server's go-ahead (354) to DATA",
-    "databody": "at the first segment of the message",
-    "datamid": "inside the message",
-    "dot": "at the final dot",
-    "dotreply": "at the reply to the final dot",
-    "quit": "at QUIT",
-}
-# What the sender still waited for, where nothing of its own was lost.
-AWAITED: Final = {
-    "greeting": "no greeting",
-    "ehlo": "no reply to EHLO",
-    "mail": "no reply to MAIL",
-    "rcpt": "no reply to RCPT",
-    "datacmd": "no reply to DATA",
-    "reply354": "no go-ahead (354) to DATA",
-    "datamid": "no reply to the message",
-    "dotreply": "no reply to the final dot",
-}
-GATEWAY: Final = "gateway-virus"
-ARRIVED: Final = "MAY HAVE BEEN DELIVERED"
-UNLEARNT: Final = "the server took it, the sender never learnt; retries make duplicates"
-SNAPPED: Final = "packets were cut when they were captured; capture with -s 0"
-ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
-SIDES: Final = {
-    "client": "the sender",
-    "server": "the server",
-    "middlebox": "a box on the way",
-    "unknown": "somebody (who cannot be told)",
-}
 TAKEN: Final[dict[Where, str]] = {
     "sender": "taken on the sender's side",
     "receiver": "taken on the receiver's side",
@@ -66,17 +29,6 @@ PLACES: Final = {
 _DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
 LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
-
-
-class Headline(NamedTuple):
-    """`word` in capitals, what happened in `text`; `bad` 0 delivered, 1 not known or duplicates, 2 not delivered."""
-
-    word: str
-    text: str
-    bad: int
-
-    def __str__(self) -> str:
-        return f"{self.word}: {self.text}" if self.text else self.word
 
 
 class Block(NamedTuple):
@@ -109,125 +61,6 @@ def _alike(case: Case) -> tuple[object, ...]:
     return host, case.mail is None, how, best, case.what_if.relax
 
 
-def headline(case: Case) -> Headline:
-    """What became of this mail, and whether the firewall's own log says why."""
-    head = _became(case)
-    if _confirmed(case):
-        return head._replace(text=f"{head.text}; CONFIRMED by the firewall's log".removeprefix("; "))
-    return head
-
-
-def _confirmed(case: Case) -> bool:
-    return any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes)
-
-
-def _became(case: Case) -> Headline:
-    """Only where the text cannot have arrived it says NOT DELIVERED."""
-    seen, kind = case.observed, case.observed.broken.kind
-    at = where(case)
-    if seen.outcome == "accepted" and case.mail is not None:
-        if case.failed:
-            return Headline(ARRIVED, UNLEARNT, 1)
-        some = seen.recipients and seen.accepted < seen.recipients
-        partly = f" for {seen.accepted} of {count(seen.recipients, 'recipient')}" if some else ""
-        return Headline("DELIVERED", f"the server took it{partly}", 0)
-    if not has_mail(case):
-        return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
-    if kind == "reply" or seen.outcome == "refused":
-        word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = f"a box {between(case)}" if between(case) else "a box on the way"
-        code = excerpt(seen.reply[:3].encode())
-        by_box = seen.broken.by == "middlebox" or _confirmed(case)
-        if _doubted(case) and not by_box:
-            return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
-        who = f"{box}, not the server," if by_box else "the server"
-        return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
-    if may_have_arrived(case):
-        return Headline(DUPLICATES, _how(case, at), 1)
-    if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
-        return Headline("NOT KNOWN", f"the capture ends {at}".rstrip(), 1)
-    if kind == "none" and seen.outcome in ("unknown", "encrypted", "aborted"):
-        why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
-        return Headline("NOT KNOWN", why, 1)
-    return Headline("NOT DELIVERED", _how(case, at), 2)
-
-
-def _doubted(case: Case) -> bool:
-    """May the reply that decided be a box's? A 421 is that of a server that waited."""
-    boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
-    return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
-
-
-def has_mail(case: Case) -> bool:
-    """Is anything of a mail in the capture? Of a connection with TLS nothing is."""
-    mail = case.mail
-    return mail is not None and (mail.mail_from is not None or bool(mail.rcpt_to) or tls(case) != "TLS")
-
-
-def may_have_arrived(case: Case) -> bool:
-    """From the final dot on the server may have the mail although the sender never heard of it."""
-    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
-
-
-def _how(case: Case, at: str) -> str:
-    seen = case.observed
-    by = _whose(case)
-    match seen.broken.kind:
-        case "drop":
-            points = between(case)
-            how = f"{points}," if points and at else points or "silently"
-            return _unheard(case) or f"cut {how} {at}".rstrip()
-        case "rst":
-            return f"reset by {by} {at}".rstrip()
-        case "fin":
-            return f"closed by {by} {at}".rstrip()
-        case "reply" if seen.reply:
-            return f"{by} answered {excerpt(seen.reply[:3].encode())} {at}".rstrip()
-        case _:
-            silent = f"silence of {span(seen.silence)}" if seen.silence >= 1 else "it ended"
-            return f"{ENDED.get(seen.outcome, silent)} {at}".rstrip()
-
-
-def _unheard(case: Case) -> str:
-    """Of a reply that never came, where nobody is seen to cut anything."""
-    seen = case.observed
-    hidden = "after STARTTLS" if case.script is not None and case.script.tls_at else "inside TLS"
-    if seen.phase is None and tls(case) == "TLS":
-        return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
-    if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
-        return ""
-    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
-    if not gave_up and seen.silence < 1:
-        return f"{AWAITED[seen.phase]} before the capture ends"
-    then = "the sender closed after" if gave_up else "the capture ends after"
-    return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"
-
-
-def between(case: Case, before: str = "") -> str:
-    """The two points between which something was lost, withheld or put in, "" where that is not known."""
-    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
-    return f"{before}between {found.between[0]} and {found.between[1]}" if found is not None else ""
-
-
-def _whose(case: Case) -> str:
-    by = case.observed.broken.by
-    return f"a box {between(case)}" if by != "client" and between(case) else SIDES[by]
-
-
-def where(case: Case) -> str:
-    """The place in the dialogue, and in the message as far as it is known."""
-    seen, mail = case.observed, case.transaction
-    at = AT.get(seen.phase or "", "inside TLS" if tls(case) == "TLS" and seen.broken.kind != "none" else "")
-    if seen.phase in ("databody", "datamid") and mail is not None and mail.text_at is not None:
-        lost = seen.broken.at if seen.broken.at is not None else seen.octets_acknowledged
-        into = lost - mail.text_at
-        if into > 0 or (into == 0 and seen.broken.at is not None):
-            blank = mail.text.find(b"\r\n\r\n")
-            part = "headers" if blank < 0 or into < blank else "body"
-            at = f"inside the message {part}, from its byte {into:,} on"
-    return at
-
-
 def title(case: Case) -> str:
     """Who to whom; "A connection without a mail" where there was none."""
     mail = case.mail
@@ -240,13 +73,6 @@ def title(case: Case) -> str:
     to = mail.rcpt_to
     whom = f"{to[0]} and {len(to) - 1:,} more" if len(to) > 1 else to[0] if to else "nobody yet"
     return f"Mail {mail.mail_from or '<>'} to {whom}"
-
-
-def tls(case: Case) -> str:
-    """In a word, whether anybody on the way could read it."""
-    if case.script is not None:
-        return "no TLS" if case.script.tls_at is None else "TLS"
-    return "TLS" if "encrypted" in case.observed.confidence else "no TLS"
 
 
 def nothing(diagnosis: Diagnosis) -> str:
@@ -307,7 +133,7 @@ def shown(case: Case) -> Iterator[str]:
     if seen.octets_acknowledged or broken.kind == "drop":
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         kept = any(one.kind == "withheld" and one.direction == "client" for one in case.differences)
-        who = "the server, or a box in its name," if _doubted(case) else "the server"
+        who = "the server, or a box in its name," if doubted(case) else "the server"
         who = f"a box {between(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
     if seen.silence >= 1:

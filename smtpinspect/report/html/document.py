@@ -19,6 +19,7 @@ from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
 from smtpinspect.report.diagnose_words import Block
+from smtpinspect.report.headline import between, headline, tls
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
 from smtpinspect.report.terminal import clock, count, safe
@@ -109,7 +110,7 @@ def _text(text: str) -> str:
 
 def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     case = block.first
-    head = words.headline(case)
+    head = headline(case)
     yield f'<article aria-labelledby="mail-{number}"><div class="head">'
     yield f'<h2 id="mail-{number}">{_text(words.title(case))}</h2>'
     yield from _facts(block)
@@ -178,7 +179,7 @@ def _section(name: str, why: str, *bodies: Iterable[str]) -> Iterator[str]:
 def _facts(block: Block) -> Iterator[str]:
     case, flow = block.first, block.first.flow
     start = flow.start_ns if case.mail is None else case.mail.start_ns
-    facts = [f"{flow.client} to {flow.server}", f"{clock(start)} UTC", words.tls(case)]
+    facts = [f"{flow.client} to {flow.server}", f"{clock(start)} UTC", tls(case)]
     if case.mail is not None and case.mail.message_id:
         facts.insert(0, f"message-id {case.mail.message_id}")
     if case.mail is not None and case.mail.subject:
@@ -293,7 +294,7 @@ def _rung(case: Case, rung: Rung) -> Iterator[str]:
     if rung.fate == "forged":
         yield f'<span class="box">{FORGED}</span>'
     elif rung.fate == "cut":
-        yield f'<span class="box">{_text(words.between(case, "✕ cut ") or LOST)}</span>'
+        yield f'<span class="box">{_text(between(case, "✕ cut ") or LOST)}</span>'
     yield "</div></li>"
 
 
@@ -316,6 +317,6 @@ def _further(blocks: Sequence[Block]) -> Iterator[str]:
         cause = case.causes[0].cause if case.causes else ""
         yield (
             f'<tr><td class="n">{len(block.cases):,}</td><td>{_text(case.flow.server)}</td>'
-            f"<td>{_text(str(words.headline(case)))}</td><td>{_text(cause)}</td></tr>"
+            f"<td>{_text(str(headline(case)))}</td><td>{_text(cause)}</td></tr>"
         )
     yield "</table></section></article>"
