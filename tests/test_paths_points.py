@@ -224,7 +224,7 @@ def test_a_rewrite_that_refuses_the_mail_is_a_proved_cause(tmp_path: Path) -> No
         (["--point", "a=x", "--point", "a=y"], "each NAME once"),
         (["--point", "a=x", "--point", "b=-"], "read once only"),
         (["x.pcap", "--point", "a=x", "--point", "b=y"], "leave out CAPTURE"),
-        (["--firewall-log", "x"], "wanted"),
+        (["--firewall-log", "x"], "connections of a capture; name one"),
     ],
 )
 def test_points_that_make_no_path(words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
