@@ -267,7 +267,8 @@ def program(*names: bytes) -> bytes:
     [
         held(zipfile.ZIP_STORED), held(zipfile.ZIP_DEFLATED), held(zipfile.ZIP_BZIP2), held(zipfile.ZIP_LZMA),
         held(zipfile.ZIP_STORED, held(zipfile.ZIP_STORED)), held(zipfile.ZIP_DEFLATED, held(zipfile.ZIP_DEFLATED)),
-        held(zipfile.ZIP_STORED)[:-30], gzip.compress(SECRET, mtime=0), b"%PDF-1.4\n" + SECRET, b"\x89PNG\r\n\x1a\n" + SECRET,
+        held(zipfile.ZIP_STORED)[:-30], gzip.compress(SECRET, mtime=0), b"%PDF-1.4\n" + SECRET,
+        b"\x89PNG\r\n\x1a\n" + SECRET,
         program(b".schalle", SECRET[:8]), b"MZ" + SECRET * 9, bytes.fromhex("d0cf11e0a1b11ae1") + SECRET * 40,
         SECRET.decode().encode("utf-16"), b"<html>" + SECRET, b"{\\rtf1 " + SECRET,
     ],
