@@ -81,3 +81,19 @@ def test_nothing_is_lost_or_put_in_between_points(
     page = capsys.readouterr().out
     assert "got lost" not in page and "reached" not in page
     assert "in the capture twice" in page
+
+
+def test_captures_of_two_points_are_not_read_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packets = Connection().cut(message(600)).packets
+    near, far = written(tmp_path / "a.pcap", packets), written(tmp_path / "b.pcap", [hop(p, 1, 0.5) for p in packets])
+    assert main(["diagnose", near, far]) == 2
+    assert f"--outside {near} --inside {far}" in capsys.readouterr().err
+    assert main(["diagnose", near, near]) == 2
+    assert "is named twice" in capsys.readouterr().err
+
+
+def test_captures_that_follow_each_other_are_read_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packets = Connection().cut(message(600)).packets
+    one, two = written(tmp_path / "1.pcap", packets[:12]), written(tmp_path / "2.pcap", packets[12:])
+    assert main(["diagnose", one, two]) == 0
+    assert "NOT DELIVERED" in capsys.readouterr().out

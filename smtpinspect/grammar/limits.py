@@ -141,6 +141,7 @@ LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known 
 POINT_OCTETS: Final = 16 << 20  # of each side of a connection that are compared
 POINT_CHANGES: Final = 4_096  # steps of such a comparison
 POINT_CASES: Final = 64  # connections that are compared: those that failed first
+SHARED_FRAMES: Final = 200_000  # of each of several captures in which a handshake that another has is looked for
 POINT_LINES: Final = 512  # lines of a connection by which it is found at another point
 LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
 # --- a mail server's log (characters, counts) ---------------------------------------------------------
