@@ -121,7 +121,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices | effect",
+                "notices | effect | copies",
                 "trace",
                 "model",
                 "observe | reading | properties | measures",

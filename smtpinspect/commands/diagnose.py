@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ def run(words: list[str]) -> int:
         return _impact(given)
     points = _points(given)
     _check(given, bool(points))
+    _apart(given.captures)
     points, turned = _in_order(points, given.port or PORTS)
     files = given.captures or [file for _, file in points]
     own = files[:1] if points else files  # packets are counted in these
@@ -153,6 +155,23 @@ def _check(given: argparse.Namespace, points: bool) -> None:
         raise UsageError("--firewall-log is joined with the connections of a capture; name one")
     if given.sweep and not given.captures and not points:
         raise UsageError("--sweep counts the mails of a capture; name one")
+
+
+def _apart(captures: Sequence[str]) -> None:
+    """Raises UsageError for captures that hold the same connection: read as one, they would tell of losses."""
+    from smtpinspect.diagnose.paths.twice import shared
+
+    found = shared(captures)
+    if found is None:
+        return
+    one, two, whose = found
+    if os.path.samefile(one, two):
+        raise UsageError(f"{one} is named twice")
+    outside, inside = (shlex.quote(file) for file in (one, two))
+    raise UsageError(
+        f"both hold the same connection, {whose}: {one}, {two}. Two points of its path: "
+        f"smtpinspect diagnose --outside {outside} --inside {inside}; the same point twice: name one"
+    )
 
 
 def _points(given: argparse.Namespace) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.sources import Source
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.copies import Copies, Look
 from smtpinspect.diagnose.notices import LATE_NS, PROTOCOLS, End, Notice, notice, quoted
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.grammar import limits
@@ -21,6 +22,8 @@ from smtpinspect.source.again import frames_again
 
 WRAP: Final = 1 << 32
 BEHIND_NS: Final = 900 * SECOND  # a reply to the text takes 600 s at most (RFC 5321 4.5.3.2.6)
+MSS: Final = 2  # kinds of TCP options
+TIMESTAMPS: Final = 8
 RAW: Final = 101  # LINKTYPE_RAW: a trace holds whole IP packets
 
 
@@ -54,13 +57,15 @@ class Packet(NamedTuple):
 
 class Trace(NamedTuple):
     """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep.
-    `notices`: ICMP errors about them."""
+    `notices`: ICMP errors about them. `copies`: packets that the capture holds once more, as it saw them on several
+    interfaces; they are not among these."""
 
     flow: Flow
     packets: tuple[Packet, ...]
     point: str = ""
     left_out: int = 0
     notices: tuple[Notice, ...] = ()
+    copies: int = 0
 
 
 class _Row(NamedTuple):
@@ -74,6 +79,8 @@ class _Row(NamedTuple):
     payload: bytes
     window: int
     ttl: int
+    ip_id: int | None
+    options: bytes
     ip: bytes
 
 
@@ -84,11 +91,14 @@ class _Kept:
         self.head: list[_Row] = []
         self.tail: deque[_Row] = deque(maxlen=limits.TRACE_TAIL)
         self.notices: list[Notice] = []
+        self.copies = Copies()
         self.seen = 0
         self.octets = 0
 
     def take(self, row: _Row, crowded: bool) -> int:
         """Octets that are kept of it. `crowded`: there are too many of all connections to keep more than a few."""
+        if self.copies.holds(_look(row), row.ns, row.ttl):
+            return 0
         self.seen += 1
         if crowded or self.octets > limits.TRACE_OCTETS:
             row = _shortened(row)
@@ -152,7 +162,9 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     for flow in flows:
         kept = found.pop(flow.flow_id)
         rows = [*kept.head, *kept.tail]
-        made[flow.flow_id] = Trace(flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices))
+        made[flow.flow_id] = Trace(
+            flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices), kept.copies.count
+        )
     return made
 
 
@@ -176,10 +188,20 @@ def source_of(trace: Trace) -> Source:
 
 
 def _row(number: int, ns: int, by_client: bool, fields: dict[str, Any], ip: bytes) -> _Row:
+    ip_id, offered = _head(ip)
     return _Row(
         number, ns, by_client, fields["flags"], fields["seq"], fields["ack"], fields["payload_len"],
-        fields["payload"], fields["window"], fields["ttl"], ip,
+        fields["payload"], fields["window"], fields["ttl"], ip_id, offered, ip,
     )  # fmt: skip
+
+
+def _look(row: _Row) -> Look:
+    opens = bool(row.flags & SYN)
+    kinds = tuple(options(row.options))
+    known = tuple(each for each in kinds if each[0] != MSS) if opens else kinds  # a router may lower the MSS
+    octets = hash((row.by_client, row.flags, row.seq, row.ack, row.window, row.length, row.payload, known))
+    stamped = bool(row.length) and any(kind == TIMESTAMPS for kind, _ in kinds)
+    return Look(row.ip_id or 0, octets, sure=bool(row.ip_id) or opens or stamped)
 
 
 class _Stream:
@@ -204,10 +226,9 @@ def _packets(rows: Sequence[_Row]) -> Iterator[Packet]:
     scales: dict[bool, int | None] = {}
     for row in rows:
         mine, theirs, flags = streams[row.by_client], streams[not row.by_client], row.flags
-        ip_id, offered = _head(row.ip)
         if flags & SYN:
             mine.begin(row.seq + 1)
-            scales[row.by_client] = _scale(offered)
+            scales[row.by_client] = _scale(row.options)
         elif mine.first is None and not flags & RST:
             mine.begin(row.seq)
         at = mine.offset(row.seq + (1 if flags & SYN else 0))
@@ -220,7 +241,8 @@ def _packets(rows: Sequence[_Row]) -> Iterator[Packet]:
         shift = 0 if flags & SYN or not both else scales[row.by_client] or 0
         yield Packet(
             number=row.number, ns=row.ns, by_client=row.by_client, flags=flags, at=at, acks=acks, length=row.length,
-            payload=row.payload, window=row.window << shift, ttl=row.ttl, ip_id=ip_id, options=offered, ip=row.ip,
+            payload=row.payload, window=row.window << shift, ttl=row.ttl, ip_id=row.ip_id, options=row.options,
+            ip=row.ip,
             field=row.window,
         )  # fmt: skip
 

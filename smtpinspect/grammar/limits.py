@@ -109,6 +109,8 @@ DIFFERENCE_OCTETS: Final = 2_048  # of a difference between two points that are 
 DIFFERENCE_PACKETS: Final = 16  # of a difference that are named, at each point
 PATH_TRACES: Final = 32  # of the same path, whose packets are compared with those of a broken mail
 RELAXED_RULES: Final = 8  # switched off together; a mail that trips more wants the inspection off
+COPY_NS: Final = 100_000_000  # between a packet and its copy at the next interface: a full queue; no RTO is as short
+COPY_PACKETS: Final = 256  # of a connection that are compared with what follows: what such a queue holds
 TRACE_NOTICES: Final = 64  # ICMP errors about a connection that are kept
 SACK_BLOCKS: Final = 256  # of one direction of a connection that are kept
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
@@ -139,6 +141,7 @@ LOG_SEGMENTS: Final = 64  # segments of a connection and side of which is known 
 POINT_OCTETS: Final = 16 << 20  # of each side of a connection that are compared
 POINT_CHANGES: Final = 4_096  # steps of such a comparison
 POINT_CASES: Final = 64  # connections that are compared: those that failed first
+SHARED_FRAMES: Final = 200_000  # of each of several captures in which a handshake that another has is looked for
 POINT_LINES: Final = 512  # lines of a connection by which it is found at another point
 LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
 # --- a mail server's log (characters, counts) ---------------------------------------------------------

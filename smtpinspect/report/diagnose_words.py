@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
+from smtpinspect.diagnose import copies
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
@@ -266,6 +267,8 @@ def notes(case: Case) -> Iterator[str]:
         begins = _tls_packet(case)
         from_packet = f" from packet {begins:,}" if begins else ""
         yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
+    if case.trace is not None and case.trace.copies:
+        yield copies.told(case.trace.copies, len(case.trace.packets))
     if "super-segments" in seen.confidence:
         longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
         size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"

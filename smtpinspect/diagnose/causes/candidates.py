@@ -125,7 +125,8 @@ def _candidate(alert: Alert, scene: Scene) -> Candidate | None:
         text = "the client says nothing behind the greeting"
         return Candidate(alert, look, FIRST, (Sign(alert.packet, text),)) if not scene.client.sent else None
     at = alert.offset
-    what = f"{excerpt(alert.octets)[:60]} at octet {at:,} of the {alert.direction}'s stream decides"
+    who = "sender" if alert.direction == "client" else "server"
+    what = f"{excerpt(alert.octets)[:60]} at the {who}'s byte {at:,} decides"
     if scene.kind == "reply":
         if look.client != "reply":
             return None
@@ -134,7 +135,7 @@ def _candidate(alert: Alert, scene: Scene) -> Candidate | None:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
     # an acknowledgement may be what was cut, or have ridden on it
-    how = f"; nothing from octet {half.through:,} on was acknowledged"
+    how = f"; nothing from byte {half.through:,} on was acknowledged"
     if half.again:
         how += f", sent {half.again + 1} times"
     return Candidate(alert, look, place, (Sign(alert.packet, what + how),))

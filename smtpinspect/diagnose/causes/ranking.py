@@ -214,13 +214,13 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
     if scene is not None and scene.client.lost:
         # an RST that acknowledges them may be forged
         how = "were under way when it was reset" if scene.kind == "rst" else _gone(case, "client")
-        text = f"octets {scene.client.through:,} to {scene.client.sent:,} of the client's stream {how}"
+        text = f"the sender's bytes {scene.client.through:,}-{scene.client.sent - 1:,} {how}"
     elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
         text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
         how = _gone(case, "server")
-        text = f"octets {scene.server.through:,} to {scene.server.sent:,} of the server's stream {how}"
+        text = f"the server's bytes {scene.server.through:,}-{scene.server.sent - 1:,} {how}"
     elif scene is not None and scene.kind == "reply":
         text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
     sign = Sign(scene.packet if scene is not None else None, text)

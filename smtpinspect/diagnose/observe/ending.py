@@ -176,7 +176,7 @@ def _lost(flow: _Flow, where: Where) -> Ending | None:
 def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> Ending:
     name, other = NAMES[by_client], NAMES[not by_client]
     first, last = owed.copies[0], owed.copies[-1]
-    what = f"{name}'s octets from {owed.at:,} on" if first.length else f"{name}'s FIN"
+    what = f"{name}'s bytes from {owed.at:,} on" if first.length else f"{name}'s FIN"
     signs = [Sign(last.number, f"the {what} were sent {owed.times} times in {owed.seconds:.1f} s, unanswered")]
     heard = flow.last(not by_client)
     by: By = "middlebox"

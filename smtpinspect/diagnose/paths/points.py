@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.copies import told
 from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths import matching
 from smtpinspect.diagnose.paths.shared import Cover, Span, aligned, cover, delays
@@ -67,6 +68,8 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
             if span is not None:
                 spans[point.name] = span
         found = traces(point.source, [pair.two for pair in pairs])
+        twice = sum(each.copies for each in found.values()) if n else 0  # those of the first one stand on its page
+        notes += [f"{point.name}: {told(twice, sum(len(each.packets) for each in found.values()))}"] if twice else []
         here = {pair.one.flow_id: found[pair.two.flow_id]._replace(point=point.name) for pair in pairs}
         for flow_id, way in ways.items():
             way.append((point.name, here.get(flow_id)))

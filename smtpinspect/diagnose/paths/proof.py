@@ -171,7 +171,11 @@ def _octets(case: Case, each: Difference, length: int) -> str:
     mail = case.transaction
     if each.direction == "client" and mail is not None and mail.text_at is not None and each.at >= mail.text_at:
         at = each.at - mail.text_at
-        span = f"(bytes {at:,}-{at + max(length, 1) - 1:,})"
+        last = at + max(length, 1) - 1
+        ends = last if mail.text_end is None else mail.text_end - mail.text_at - 1  # of the final dot
+        told = case.script.commands if case.script is not None and at <= ends < last else ()
+        behind = " ".join(one.verb for one in told if mail.text_at + ends < one.at <= mail.text_at + last)
+        span = f"(bytes {at:,}-{ends if at <= ends < last else last:,}{f', and {behind} behind it' if behind else ''})"
         segment = "the first segment of the message" if at == 0 else "a segment of the message"
         return f"{segment if each.kind == 'dropped' else 'octets of the message'} {span}"
     return f"the {each.direction}'s bytes {each.at:,}-{each.at + max(length, 1) - 1:,}"
