@@ -303,7 +303,7 @@ def test_a_capture_that_begins_late_or_ends_early_proves_nothing(text: str, nat:
 
 def test_what_a_capture_did_not_see_is_not_kept_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     client, server = mail(tmp_path, "stormshield:high")
-    cut = next(n for n, (_, ip) in enumerate(pointed.packets(server)) if b"354 go on" in ip) + 1
+    cut = next(n for n, (_, ip) in enumerate(pointed.packets(server)) if b"MAIL FROM" in ip)
     stopped = pointed.part(server, 0, cut, "stopped")
     (case,) = compared((client, stopped), ["stormshield:high"])
     assert case.differences == () == case.proved
@@ -313,6 +313,17 @@ def test_what_a_capture_did_not_see_is_not_kept_back(tmp_path: Path, capsys: pyt
     assert "never reached inside" not in out and "the capture of inside ends before packet" in out
     assert main(["diagnose", "--outside", str(client), "--inside", str(server)]) == 0
     assert "never reached inside" in capsys.readouterr().out
+
+
+def test_a_silent_cut_is_the_last_of_the_far_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that was acknowledged is there; the next octets, some milliseconds later, are not."""
+    client, server = mail(tmp_path, "stormshield:high")
+    cut = next(n for n, (_, ip) in enumerate(pointed.packets(server)) if b"354 go on" in ip) + 1
+    last = pointed.part(server, 0, cut, "last")
+    assert main(["diagnose", "--outside", str(client), "--inside", str(last)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "never reached inside" in out and "cut between outside and inside" in out
+    assert "the capture of inside ends before packet" in out and "taken to have run on" in out
 
 
 def test_the_servers_own_refusal_is_known_where_a_capture_begins_late(

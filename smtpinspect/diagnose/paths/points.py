@@ -152,11 +152,12 @@ def _outlasted(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span
         ahead = next((int(each) for each in delays(first, second) if each is not None), 0)
         for name, other, trace, later in ((one, two, first, ahead), (two, one, second, -ahead)):
             late = [p for p in trace.packets if other in spans and p.ns + later > spans[other].end_ns + ENDED_NS]
-            if late:
-                yield (
-                    f"the capture of {other} ends before packet {late[0].number:,} of {name}: "
-                    "what became of that, and of what follows, is not known"
-                )
+            if not late:
+                continue
+            end = spans[other].end_ns
+            soon = any(p.length and end < p.ns + later <= end + ENDED_NS for p in trace.packets)
+            what = "taken to have run on" if soon else "what became of that, and of what follows, is not known"
+            yield f"the capture of {other} ends before packet {late[0].number:,} of {name}: {what}"
 
 
 def _answered(trace: Trace) -> bool:
@@ -199,9 +200,11 @@ def _covered(change: Change, near: Side, far: Side, both: Cover) -> Change | Non
     if change.kind == "injected":
         seen = [each for each in far.carried(c, d) if both.at_near(each.ns)]
         return change._replace(far=(max(c, seen[0].at), d)) if seen else None
-    seen = [each for each in near.carried(a, b) if both.at_far(each.ns)]
-    if not seen:
-        return None
+    carried = near.carried(a, b)
+    seen = [each for each in carried if both.at_far(each.ns)]
+    if not seen:  # a connection that falls silent is often the last of its capture
+        soon = carried and both.soon_at_far(carried[0].ns, ENDED_NS) and near.acked <= a and far.top >= c
+        return change if soon else None
     return change._replace(near=(max(a, min(each.at for each in seen)), min(b, max(each.end for each in seen))))
 
 

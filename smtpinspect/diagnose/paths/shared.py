@@ -56,6 +56,10 @@ class Cover:
         """Was the far capture running when what passed the near point then came there?"""
         return _within(self.far, ns + self.later)
 
+    def soon_at_far(self, ns: int, within: int) -> bool:
+        """Did it come there at most so long behind the far capture's last frame?"""
+        return self.far is not None and self.far.begin_ns <= ns + self.later <= self.far.end_ns + within
+
     def at_near(self, ns: int) -> bool:
         """Was the near capture running when what came to the far point then passed there?"""
         return _within(self.near, ns - self.later)
