@@ -186,14 +186,17 @@ def _of_side(
     """What differs, and what was lost and came later."""
     both = cover(near, far, ends, spans)
     found = list(changes(near, far))
-    told = [seen for change in found if (seen := _covered(change, near, far, both)) is not None]
+    told: list[Change] = []
+    for n, change in enumerate(found):
+        seen = _covered(change, near, far, both, unseen=len(told) < n)
+        told += [] if seen is None else [seen]
     made = [_difference(change, near, far, ends) for change in told]
     made += _flags(near, far, ends, found, both)
     return made, list(_lost(near, far, ends, both))
 
 
-def _covered(change: Change, near: Side, far: Side, both: Cover) -> Change | None:
-    """The part of it that passed one point while the other capture was running."""
+def _covered(change: Change, near: Side, far: Side, both: Cover, *, unseen: bool) -> Change | None:
+    """The part of it that passed one point while the other capture was running. `unseen`: that was not so of others."""
     if change.kind == "rewritten":
         return change
     (a, b), (c, d) = change.near, change.far
@@ -203,8 +206,8 @@ def _covered(change: Change, near: Side, far: Side, both: Cover) -> Change | Non
     carried = near.carried(a, b)
     seen = [each for each in carried if both.at_far(each.ns)]
     if not seen:  # a connection that falls silent is often the last of its capture
-        soon = carried and both.soon_at_far(carried[0].ns, ENDED_NS) and near.acked <= a and far.top >= c
-        return change if soon else None
+        soon = carried and both.soon_at_far(carried[0].ns, ENDED_NS) and near.acked <= a
+        return change if soon and not unseen else None
     return change._replace(near=(max(a, min(each.at for each in seen)), min(b, max(each.end for each in seen))))
 
 
