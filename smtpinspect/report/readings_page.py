@@ -42,6 +42,7 @@ KINDS: Final[Mapping[str, str]] = {
     "refusal": "ANSWERED",
     "outage": "OUTAGE?",
     "few": "TOO FEW",
+    "unknown": "NOT KNOWN",
 }
 RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"
 _LABEL: Final = 13
@@ -164,7 +165,7 @@ def _head(told: Reading) -> list[str]:
 
 def _known(mta: str) -> str:
     known = SENDERS.get(mta) or RECEIVERS.get(mta)
-    return (known.title.split(",")[0] if known else mta or "a mail server").split()[0]
+    return known.title.split(",")[0].split()[0] if known else mta or "a mail server"
 
 
 def _zone(local: bool) -> str:
@@ -174,6 +175,8 @@ def _zone(local: bool) -> str:
 def _headline(told: Reading) -> str:
     """What became of the mail; "" where the line does not tell."""
     where = place(told.phases)
+    if told.unplaced:
+        return "NOT DELIVERED: where it broke is not known"
     if not where:
         return ""
     if told.side == "receiver":
@@ -322,7 +325,7 @@ def _pasted(line: str) -> bool:
     if len(line) > PASTED or not line.isprintable():
         return False
     told = read_line(line)
-    return told is not None and bool(told.phases)
+    return told is not None and (bool(told.phases) or told.unplaced)
 
 
 def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:

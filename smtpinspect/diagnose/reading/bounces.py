@@ -42,6 +42,7 @@ _DIAGNOSTIC: Final = re.compile(r"[\w-]+;\s*(.*)", re.DOTALL)
 _QUEUE_FIELD: Final = re.compile(r"x-[\w-]+-queue-id", re.IGNORECASE)
 _QUEUE_ID: Final = re.compile(r"\s*([\w.-]{1,64})\s*$")
 _REPLY: Final = re.compile(r"(?:^|[\s\"':])([45]\d\d[ -]\S.*)")
+_ANSWERED: Final = re.compile(r"[45]\d\d[ -]")
 _ACTIONS: Final = {"failed": "bounced", "delayed": "deferred", "delivered": "delivered", "relayed": "delivered"}
 _IN_REPLY: Final = re.compile(
     r"in reply to (?P<command>(?:end of )?[A-Z]+)|>>> (?P<said>[A-Z]{4})"
@@ -165,7 +166,10 @@ def _sensed(texts: list[str], writer: str, quoted: str) -> Reading | None:
     """The first text with a phrase that names phases; else a reply that is quoted."""
     for text in texts:
         line = Line(_head(text), None, "", _head(text))
+        answered = _ANSWERED.match(text)  # what such a reply quotes is its own business
         for told in anywhere(line, State()):
+            if answered and told.mta != "exchange":
+                continue
             if told.phases or told.gave_up:
                 mta = told.mta if not writer or told.phases else writer
                 return told._replace(mta=mta, line=_head(quoted or text))
