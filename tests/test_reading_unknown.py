@@ -93,6 +93,32 @@ def test_a_month_of_them_counts_and_tells_no_place(capsys: pytest.CaptureFixture
     assert sum(each["fate"] == "deferred" and each["phases"] == [] for each in logs) == 40
 
 
+LATER: Final = f"{EXIM}== {ROUTE} defer (-53): retry time not reached for any host for 'y.example'"
+SENT: Final = f"2026-11-22 10:05:00 1rAbCe-0001Ab-Cd => c@y.example R=dnslookup T=remote_smtp {PEER} C=\"250 ok\""
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    ([LATER], "1 mail waits for the next attempt: the host's retry time has not come."),
+    ([LATER, SENT], "1 mail delivered, 1 mail waits for the next attempt"),
+    ([POSTFIX.format("", "none", "deferred", "delivery temporarily suspended: connect to mx.y.example[203.0.113.9]:25: "
+                     "Connection timed out")], "NOT DELIVERED: the connection was not set up"),
+    ([POSTFIX.format("", "none", "deferred", f"delivery temporarily suspended: {STRANGE}")],
+     "NOT DELIVERED: where it broke is not known"),
+])  # fmt: skip
+def test_a_mail_that_waits_is_told_of(lines: list[str], said: str) -> None:
+    told = list(reading.read_file(io.BytesIO("\n".join(lines).encode())))
+    assert said in "\n".join(readings_page.page(told, month.of(told), None, Style(False)))
+
+
+def test_a_mail_that_had_failed_before_the_log_began_is_counted_when_it_is_given_up() -> None:
+    late = f"{EXIM}** {ROUTE}: retry timeout exceeded"
+    counted = month.of(reading.read_file(io.BytesIO(f"{late}\n{SENT}\n".encode())))
+    assert [(group.never, group.returned) for group in counted.groups] == [(1, 1)]
+    before = f"{EXIM}== {ROUTE} defer (110): Connection timed out {PEER}"
+    counted = month.of(reading.read_file(io.BytesIO(f"{before}\n{late}\n{SENT}\n".encode())))
+    assert sum(group.never for group in counted.groups) == 1
+
+
 KNOWN: Final = [
     # with CHUNKING pipelining is still on behind the text
     (f"{EXIM}** {ROUTE} {PEER} X=TLS1.3:E:256 CV=no DN=\"CN=mx\": SMTP error from remote mail server after pipelined "

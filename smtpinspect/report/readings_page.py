@@ -51,7 +51,7 @@ _WIDE: Final = 17
 
 def page(readings: Sequence[Reading], month: Month, width: int | None, style: Style) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all."""
-    failures = [each for each in readings if each.failed and not each.waiting]
+    failures = [each for each in readings if each.failed and (each.phases or not each.waiting)]
     if not failures and not month.groups:
         yield from _nothing(month, readings, width)
         return
@@ -95,10 +95,13 @@ def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
 def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> Iterator[str]:
     if month.delivered:
         received = f"{count(month.received, 'mail')} received, {month.delivered:,}" if month.received else ""
-        yield f"{received or count(month.delivered, 'mail')} delivered, none failed."
+        failed = f"{_waiting(month)}, none other failed." if month.waiting else "none failed."
+        yield f"{received or count(month.delivered, 'mail')} delivered, {failed}"
         listed = [told for told in readings if told.fate == "delivered"]
         for told in listed if len(listed) <= FULL else ():
             yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
+    elif month.waiting:
+        yield f"{_waiting(month)}."
     elif month.received:
         yield f"{count(month.received, 'mail')} received, none failed."
     elif month.readings or month.idle:
@@ -108,6 +111,11 @@ def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> It
             yield from wrapped(f"{which} of {names}: nothing in it that tells of a delivery.", width)
         else:
             yield "Nothing that tells of a failed delivery."
+
+
+def _waiting(month: Month) -> str:
+    wait = "waits" if month.waiting == 1 else "wait"
+    return f"{count(month.waiting, 'mail')} {wait} for the next attempt: the host's retry time has not come"
 
 
 def one(
@@ -291,6 +299,8 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     if left:
         some = sum(group.never for group in left)
         yield f"and {count(len(left), 'destination')} more with {count(some, 'mail')} never delivered"
+    if month.waiting:
+        yield f"and {_waiting(month)}"
     if month.fine:
         yield f"{count(month.fine, 'destination')} without a failure"
     if month.receiving:

@@ -100,6 +100,7 @@ class Month(NamedTuple):
     end: float | None
     local: bool = False  # the times are those of the log's own clock
     received: int = 0  # mails that came in
+    waiting: int = 0  # mails without an attempt in this log, for their host's time has not come
     idle: tuple[tuple[str, int], ...] = ()  # lines that tell nothing of a delivery: their MTA, how many
 
 
@@ -125,6 +126,7 @@ class Counting:
         self._local = False
         self._received = 0
         self._idle: Counter[str] = Counter()
+        self._waiting: set[tuple[str, str]] = set()
 
     def add(self, told: Reading) -> None:
         if told.fate in ("received", "none"):
@@ -150,6 +152,10 @@ class Counting:
             group.domains.add(domain)
         key = (told.queue_id or f"{told.sender} {told.recipient}", domain)
         apart = (key[0], told.recipient)
+        if not (told.waiting and not told.phases):
+            self._waiting.difference_update((key, apart))
+        elif not (key in self._open or apart in self._open) and len(self._waiting) < limits.MONTH_MAILS:
+            self._waiting.add(key)
         if told.fate == "delivered":
             self._delivered(group, apart if apart in self._open else key, told)
         elif told.phases or told.unplaced:
@@ -162,6 +168,8 @@ class Counting:
                     examples = self._groups[mail.destination].examples
                     if each in examples:
                         examples[each] = explained(examples[each]._replace(fate="bounced"), local=told.local)
+            if told.recipient and not (key in self._open or apart in self._open):  # it had failed before this log
+                self._failed(group, key, told)
 
     def month(self) -> Month:
         """What has come until now."""
@@ -182,6 +190,7 @@ class Counting:
             self._end,
             self._local,
             self._received,
+            len(self._waiting),
             tuple((mta, number) for mta, number in self._idle.most_common() if number),
         )
 
@@ -266,7 +275,7 @@ class Counting:
         mail.phases = told.phases
         mail.size = told.size if told.size is not None else mail.size
         mail.replied = "reply" in told.broken
-        mail.unplaced = told.unplaced
+        mail.unplaced = not told.phases
         mail.risky = mail.risky or told.duplicate_risk
         mail.returned = mail.returned or told.fate == "bounced" or told.gave_up
 

@@ -153,9 +153,9 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     found = sense(text.removeprefix(_SUSPENDED))
     if found is None:
         host, ip = (relay["host"], relay["ip"]) if relay else ("", "")
-        taken = None if waiting else _taken(match)
+        taken = None if waiting else _taken(match)  # why it waits is not known: no less a failure
         means = _NONE if match["relay"] == "none" else ""
-        yield reading(line, NAME, host=host, ip=ip, seconds=taken, waiting=waiting, text=text, means=means, **common)
+        yield reading(line, NAME, host=host, ip=ip, seconds=taken, text=text, means=means, **common)
         return
     state.take(f"connect {found.held.get('ip', '')}")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), found.held.get("ip", ""))
