@@ -191,17 +191,27 @@ def test_sendmail_s_recipients_and_relay_are_read() -> None:
     assert (told.recipient, told.host, told.ip) == ("u@y.example,v@y.example", "mx.y.example", "2001:db8::9")
 
 
-def test_what_a_reply_quotes_is_not_how_it_broke() -> None:
-    quoted = '554 5.7.1 rejected: your message said "conversation with x[192.0.2.3] timed out while sending MAIL FROM"'
-    bounce = (
+def bounce(diagnostic: str) -> Reading:
+    text = (
         "From: MAILER-DAEMON@mx.example.org\nTo: a@x.example\nSubject: failed\nMIME-Version: 1.0\n"
         'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n'
         "--b\nContent-Type: text/plain\n\nIt failed.\n\n--b\nContent-Type: message/delivery-status\n\n"
         "Reporting-MTA: dns; mx.example.org\n\nFinal-Recipient: rfc822; b@y.example\nAction: failed\nStatus: 5.7.1\n"
-        f"Diagnostic-Code: smtp; {quoted}\n\n--b--\n"
+        f"Diagnostic-Code: smtp; {diagnostic}\n\n--b--\n"
     )
-    (told,) = reading.read_bounce(bounce)
+    (told,) = reading.read_bounce(text)
+    return told
+
+
+def test_what_a_reply_quotes_is_not_how_it_broke() -> None:
+    quoted = '554 5.7.1 rejected: your message said "conversation with x[192.0.2.3] timed out while sending MAIL FROM"'
+    told = bounce(quoted)
     assert (told.broken, told.reply, told.host, told.mta) == (("reply",), quoted, "", "")
+
+
+def test_sendmail_s_own_code_for_starttls_is_no_reply_in_a_bounce() -> None:
+    told = bounce("403 4.7.0 TLS handshake failed.")
+    assert (told.mta, told.phases, told.reply) == ("sendmail", ("ehlo",), "")
 
 
 def test_a_server_that_waits_for_the_text_tells_of_it() -> None:

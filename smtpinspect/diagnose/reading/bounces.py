@@ -11,6 +11,7 @@ from email.message import Message
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import sendmail
 from smtpinspect.diagnose.reading.dispatch import anywhere
 from smtpinspect.diagnose.reading.lines import Line
 from smtpinspect.diagnose.reading.means import explained
@@ -177,6 +178,9 @@ def _sensed(texts: list[str], writer: str, quoted: str) -> Reading | None:
         reply = _REPLY.search(text)
         if reply is None:
             continue
+        if sendmail.NO_TLS.search(reply[1]):
+            line = Line(_head(quoted or text), None, "", "")
+            return reading(line, "sendmail", Sense((Meant("starttls", "unreachable"),), reply[1][:1_000], {}))
         asked = next((match for each in texts if (match := _IN_REPLY.search(each))), None)
         step = _STEPS.get(next((word for word in asked.groups() if word), "")) if asked else None
         meant = tuple(Meant(each, "reply") for each in ((step,) if step else _ANY))

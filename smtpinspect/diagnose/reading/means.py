@@ -29,7 +29,7 @@ BROKE_AT: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
         ("connect greeting ehlo mail datacmd reply354",
          "the connection, the greeting, EHLO, MAIL, or DATA before its text"),
         ("connect greeting", "the SYN or the server's greeting got lost; EHLO was not reached"),
-        ("ehlo", "EHLO or HELO, or its reply"),
+        ("ehlo", "EHLO, HELO, STARTTLS or AUTH, or the reply to it"),
         ("greeting ehlo", "the greeting, or EHLO"),
         ("mail", "MAIL, or its reply"),
         ("rcpt", "RCPT, or its reply"),

@@ -32,7 +32,7 @@ _RELAY: Final = re.compile(r"(?P<host>\S+?)\.? \[(?:IPv6:)?(?P<ip>[0-9a-fA-F.:]+
 _FAILED: Final = re.compile(r"to=(?P<rcpt>.*?), .*?\bdsn=(?P<dsn>[45]\.[\d.]+), .*?\bstat=(?P<stat>.*)", re.DOTALL)
 # Its own code for a STARTTLS that has failed, by the ruleset tls_server (cf/m4/proto.m4): no reply of the server.
 _NO_ROUTE: Final = re.compile(r"Deferred: \S+: (?:No route to host|Network is (?:unreachable|down)|Host is down)")
-_NO_TLS: Final = re.compile(r"Deferred: 403 (?:4\.7\.0 )?TLS handshake.*")
+NO_TLS: Final = re.compile(r"\b403 (?:4\.7\.0 )?TLS handshake\b")
 _NOTICE: Final = re.compile(r"timeout waiting for input from (?P<host>\S+) during (?P<phase>.+)")
 _WRITING: Final = re.compile(r"(?:SYSERR\(.*?\): )?timeout writing message to (?P<host>.*?): (?P<why>.*)")
 _LATE: Final = re.compile(r".*: return to sender: (?:Cannot send message (?:for|within) .*)")
@@ -151,7 +151,8 @@ def _noticed(told: Reading, notice: Reading) -> Reading:
 
 @cache
 def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
-    if _NO_TLS.fullmatch(stat):  # "unreachable" is of no kind: how it was broken is not told
+    # "unreachable" is of no kind: how it was broken is not told
+    if stat.startswith("Deferred: 403") and NO_TLS.search(stat):
         return Sense((Meant("starttls", "unreachable"),), stat, {})
     if _NO_ROUTE.fullmatch(stat):
         return Sense((Meant("connect", "unreachable"),), stat, {})
