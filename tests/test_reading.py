@@ -22,6 +22,7 @@ RUNS: Final = sorted(FOLDER.glob("*-*-*.txt")) if FOLDER.is_dir() else []
 _HEAD: Final = re.compile(
     r"# client=(?P<mta>\w+).* phase=(?P<phase>\w+) kind=(?P<kind>\w+).* overrides=(?P<over>.*?) ?body"
 )
+_NARROW: Final = ("exim", "postfix")  # whose texts name the command
 _ASKED: Final = {"data": "datacmd"}
 
 
@@ -57,12 +58,11 @@ def test_a_real_log_tells_where_and_how_it_was_broken(run: tuple[str, str, str, 
 @pytest.mark.skipif(not RUNS, reason=ABSENT)
 def test_every_run_is_read_and_few_phases_remain() -> None:
     assert len(ALL_RUNS) == 161
-    widths = [
-        len(next(iter(reading.read_file(FOLDER / f"{name}.txt"))).phases)
-        for name, mta, *_ in ALL_RUNS
-        if mta in ("exim", "postfix")
-    ]
-    assert max(widths) == 4
+    firsts = [next(iter(reading.read_file(FOLDER / f"{name}.txt"))) for name, mta, *_ in ALL_RUNS if mta in _NARROW]
+    wide = [told for told in firsts if len(told.phases) > 4]
+    # with CHUNKING the text is sent before the replies to MAIL and RCPT are read
+    assert wide and all(told.mta == "exim" and re.search("(MAIL|RCPT|pipelined)", told.text) for told in wide)
+    assert len(wide) < len(firsts) / 4
 
 
 @pytest.mark.skipif(not RUNS, reason=ABSENT)
@@ -196,8 +196,8 @@ def test_the_line_of_giving_up_is_read(model: Sender) -> None:
          "after-sending-data-block"),
         ("Remote host mx.example.net [192.0.2.1] closed connection in response to EHLO a.example", "exim", "ehlo", None,
          "after-initial-connection"),
-        ("SMTP timeout after pipelined MAIL FROM:<a@example.org> SIZE=2350", "exim", "mail rcpt datacmd", "drop",
-         "after-initial-connection"),
+        ("SMTP timeout after pipelined MAIL FROM:<a@example.org> SIZE=2350", "exim",
+         "mail rcpt datacmd databody datamid dot dotreply", "drop", None),
         ("Malformed SMTP reply (an empty line) in response to EHLO a.example", "exim", "ehlo", "reply",
          "after-initial-connection"),
         ("lost connection with mx.example.net[192.0.2.1] while sending message body", "postfix",

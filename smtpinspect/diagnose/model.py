@@ -309,6 +309,12 @@ class Reading(NamedTuple):
         """Is there something to explain?"""
         return self.fate not in ("delivered", "received", "none")
 
+    @property
+    def unplaced(self) -> bool:
+        """Has an attempt failed by a text that is not known, so that nothing tells where?"""
+        lasting = self.waiting or self.gave_up or self.side == "receiver"
+        return self.fate in ("deferred", "bounced") and not self.phases and not lasting
+
 
 @dataclass(slots=True)
 class Diagnosis:

@@ -42,6 +42,7 @@ KINDS: Final[Mapping[str, str]] = {
     "refusal": "ANSWERED",
     "outage": "OUTAGE?",
     "few": "TOO FEW",
+    "unknown": "NOT KNOWN",
 }
 RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"
 _LABEL: Final = 13
@@ -50,7 +51,7 @@ _WIDE: Final = 17
 
 def page(readings: Sequence[Reading], month: Month, width: int | None, style: Style) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all."""
-    failures = [each for each in readings if each.failed and not each.waiting]
+    failures = [each for each in readings if each.failed and (each.phases or not each.waiting)]
     if not failures and not month.groups:
         yield from _nothing(month, readings, width)
         return
@@ -94,10 +95,13 @@ def _delivered(told: Reading, readings: Sequence[Reading]) -> Reading | None:
 def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> Iterator[str]:
     if month.delivered:
         received = f"{count(month.received, 'mail')} received, {month.delivered:,}" if month.received else ""
-        yield f"{received or count(month.delivered, 'mail')} delivered, none failed."
+        failed = f"{_waiting(month)}, none other failed." if month.waiting else "none failed."
+        yield f"{received or count(month.delivered, 'mail')} delivered, {failed}"
         listed = [told for told in readings if told.fate == "delivered"]
         for told in listed if len(listed) <= FULL else ():
             yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
+    elif month.waiting:
+        yield f"{_waiting(month)}."
     elif month.received:
         yield f"{count(month.received, 'mail')} received, none failed."
     elif month.readings or month.idle:
@@ -107,6 +111,11 @@ def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> It
             yield from wrapped(f"{which} of {names}: nothing in it that tells of a delivery.", width)
         else:
             yield "Nothing that tells of a failed delivery."
+
+
+def _waiting(month: Month) -> str:
+    wait = "waits" if month.waiting == 1 else "wait"
+    return f"{count(month.waiting, 'mail')} {wait} for the next attempt: the host's retry time has not come"
 
 
 def one(
@@ -164,7 +173,7 @@ def _head(told: Reading) -> list[str]:
 
 def _known(mta: str) -> str:
     known = SENDERS.get(mta) or RECEIVERS.get(mta)
-    return (known.title.split(",")[0] if known else mta or "a mail server").split()[0]
+    return known.title.split(",")[0].split()[0] if known else mta or "a mail server"
 
 
 def _zone(local: bool) -> str:
@@ -174,6 +183,8 @@ def _zone(local: bool) -> str:
 def _headline(told: Reading) -> str:
     """What became of the mail; "" where the line does not tell."""
     where = place(told.phases)
+    if told.unplaced:
+        return "NOT DELIVERED: where it broke is not known"
     if not where:
         return ""
     if told.side == "receiver":
@@ -288,6 +299,8 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     if left:
         some = sum(group.never for group in left)
         yield f"and {count(len(left), 'destination')} more with {count(some, 'mail')} never delivered"
+    if month.waiting:
+        yield f"and {_waiting(month)}"
     if month.fine:
         yield f"{count(month.fine, 'destination')} without a failure"
     if month.receiving:
@@ -322,7 +335,7 @@ def _pasted(line: str) -> bool:
     if len(line) > PASTED or not line.isprintable():
         return False
     told = read_line(line)
-    return told is not None and bool(told.phases)
+    return told is not None and (bool(told.phases) or told.unplaced)
 
 
 def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:

@@ -11,6 +11,7 @@ from email.message import Message
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import sendmail
 from smtpinspect.diagnose.reading.dispatch import anywhere
 from smtpinspect.diagnose.reading.lines import Line
 from smtpinspect.diagnose.reading.means import explained
@@ -42,6 +43,7 @@ _DIAGNOSTIC: Final = re.compile(r"[\w-]+;\s*(.*)", re.DOTALL)
 _QUEUE_FIELD: Final = re.compile(r"x-[\w-]+-queue-id", re.IGNORECASE)
 _QUEUE_ID: Final = re.compile(r"\s*([\w.-]{1,64})\s*$")
 _REPLY: Final = re.compile(r"(?:^|[\s\"':])([45]\d\d[ -]\S.*)")
+_ANSWERED: Final = re.compile(r"[45]\d\d[ -]")
 _ACTIONS: Final = {"failed": "bounced", "delayed": "deferred", "delivered": "delivered", "relayed": "delivered"}
 _IN_REPLY: Final = re.compile(
     r"in reply to (?P<command>(?:end of )?[A-Z]+)|>>> (?P<said>[A-Z]{4})"
@@ -165,7 +167,10 @@ def _sensed(texts: list[str], writer: str, quoted: str) -> Reading | None:
     """The first text with a phrase that names phases; else a reply that is quoted."""
     for text in texts:
         line = Line(_head(text), None, "", _head(text))
+        answered = _ANSWERED.match(text)  # what such a reply quotes is its own business
         for told in anywhere(line, State()):
+            if answered and told.mta != "exchange":
+                continue
             if told.phases or told.gave_up:
                 mta = told.mta if not writer or told.phases else writer
                 return told._replace(mta=mta, line=_head(quoted or text))
@@ -173,6 +178,9 @@ def _sensed(texts: list[str], writer: str, quoted: str) -> Reading | None:
         reply = _REPLY.search(text)
         if reply is None:
             continue
+        if sendmail.NO_TLS.search(reply[1]):
+            line = Line(_head(quoted or text), None, "", "")
+            return reading(line, "sendmail", Sense((Meant("starttls", "unreachable"),), reply[1][:1_000], {}))
         asked = next((match for each in texts if (match := _IN_REPLY.search(each))), None)
         step = _STEPS.get(next((word for word in asked.groups() if word), "")) if asked else None
         meant = tuple(Meant(each, "reply") for each in ((step,) if step else _ANY))

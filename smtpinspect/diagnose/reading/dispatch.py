@@ -80,6 +80,7 @@ _HINT: Final = re.compile(
 )
 _NEAR: Final = 1_024  # characters around such a word
 _DISTINCT: Final = 18  # fixed letters of a phrase that is believed anywhere
+_REFINED: Final = {"exim": exim.refined, "postfix": postfix.refined}
 _ANYWHERE: Final = ("exim", "postfix", "qmail", "opensmtpd", "rfc5321")
 _PEER: Final = re.compile(r"(?<![\w.-])(?P<host>[\w-]+(?:\.[\w-]+)+) ?\[(?P<ip>[0-9A-Fa-f.:]{3,45})\]")
 _EXIM_ID: Final = re.compile(r"\b\w{6}-\w{6}(?:\w{5})?-\w{2}(?:\w{2})?\b")
@@ -112,7 +113,7 @@ class LogReader:
         for reader in layout.readers if layout is not None else ():
             for told in reader(line, state):
                 found = True
-                yield explained(told, local=self._local)
+                yield explained(_placed(told) if guess else told, local=self._local)
             if found:
                 return
         # a line of a known layout that its reader made nothing of may have been copied by hand
@@ -166,6 +167,19 @@ def _marked(layout: Layout, line: Line) -> bool:
     return layout.marked or bool(line.program)
 
 
+def _placed(told: Reading) -> Reading:
+    """By a phrase within a text that is not known as a whole."""
+    if not told.unplaced or told.reply:
+        return told
+    within = next((each for each in anywhere(Line(told.line, None, "", told.text), State()) if each.phases), None)
+    if within is None:
+        return told
+    return told._replace(
+        phases=within.phases, broken=within.broken, stage=within.stage, octets=within.octets, reply=within.reply,
+        duplicate_risk=within.duplicate_risk, host=told.host or within.host, ip=told.ip or within.ip,
+    )  # fmt: skip
+
+
 def anywhere(line: Line, state: State) -> Iterator[Reading]:
     """A phrase in a line of unknown layout: a quotation, a ticket, a bounce."""
     hint = _HINT.search(line.text)
@@ -183,6 +197,10 @@ def anywhere(line: Line, state: State) -> Iterator[Reading]:
         text = postfix.normal(text)
     for name in _ANYWHERE:
         if (found := phrases.sense(name, text, anywhere=_DISTINCT)) is not None:
+            refine = _REFINED.get(name)
+            found = refine(found, line.text) if refine is not None else found
+            if found.text not in line.text:  # older wording: as it stands
+                found = found._replace(text=line.text[min(hint.start(), _NEAR // 8) :].strip())
             peer, number = _PEER.search(line.text), _EXIM_ID.search(line.text)
             yield reading(
                 line, name, found, host=peer["host"] if peer else "", ip=peer["ip"] if peer else "",

@@ -11,13 +11,14 @@ from smtpinspect.diagnose.reading import phrases
 from smtpinspect.diagnose.reading.lines import Line, duration
 from smtpinspect.diagnose.reading.phrases import Meant, Sense
 from smtpinspect.diagnose.reading.state import State, reading
+from smtpinspect.mta.base import BREAKS, Cause, Step
 
 NAME: Final = "exim"
 ID: Final = r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}"
 _LINE: Final = re.compile(rf"(?:\[\d+\] )?(?P<id>{ID}) (?P<rest>.*)", re.DOTALL)
 _PEER: Final = r"H=(?P<host>\S+)(?: \([^)]*\))? \[(?P<ip>[0-9a-fA-F.:]+)\](?::\d+)?"
 _FIELDS: Final = r'(?: (?!DT=)[A-Za-z]+=(?:"[^"]*"|\S+?)(?=[ :]|$))*'
-_TRIED: Final = re.compile(rf"{_PEER}{_FIELDS}(?: ?: (?P<text>.*)| (?P<why>[A-Z][a-z].*))", re.DOTALL)
+_TRIED: Final = re.compile(rf"{_PEER}{_FIELDS}(?: ?: (?P<text>.*)| (?P<why>[A-Z][A-Za-z].*))", re.DOTALL)
 # The strerror stands in front of the host, the phrase behind it; without a host there is one of them.
 _DEFERRED: Final = re.compile(
     r"== (?P<rcpt>\S+)(?: <[^>]*>)?.*? defer \((?P<errno>-?\d+)\)"
@@ -30,6 +31,14 @@ _RETURNED: Final = re.compile(
     r"(?: ?: (?P<text>.*?)| (?P<late>retry timeout exceeded))?(?: DT=(?P<taken_last>[\w.]+))?",
     re.DOTALL,
 )
+# Of a layout that is not known: whose mail, and what is said behind.
+_FAILED: Final = re.compile(
+    r"(?:==|\*\*) (?P<rcpt>[^\s:]+):?(?: <[^>]*>)?(?P<said>(?:.*? defer \(-?\d+\))?.*)", re.DOTALL
+)
+_LAYOUT: Final = re.compile(
+    r"(?:.*? defer \(-?\d+\))?:?(?: [A-Za-z]+=(?:\"[^\"]*\"|[^\s\"]+?)(?: \[[^\]]*\](?::\d+)?)?(?=[ :]|$))*:? *"
+)
+_REACHED: Final = re.compile(_PEER)
 _SENT: Final = re.compile(rf"(?:=>|->|>>) (?P<rcpt>\S+).*? {_PEER}.*")
 _TAKEN: Final = re.compile(r" DT=([\w.]+)")
 _ARRIVED: Final = re.compile(r"<= (?P<sender>\S+)")
@@ -44,12 +53,33 @@ _ALIASES: Final = (
     (re.compile(r"Remote host \S+ \[[^\]]+\](?::\d+)? closed connection"), "Remote host closed connection"),
     (re.compile(r"(SMTP error from remote mail server after .*?): host \S+ \[[^\]]+\](?::\d+)?(?=: \d{3})"), r"\1"),
     (re.compile(r"Malformed SMTP reply from \S+ \[[^\]]+\](?::\d+)? "), "Malformed SMTP reply "),
-    (re.compile(r"\bLMTP (timeout|error) after"), r"SMTP \1 after"),
+    (re.compile(r"\bLMTP timeout after"), "SMTP timeout after"),
+    (re.compile(r"\bLMTP error after"), "SMTP error from remote mail server after"),
+    (re.compile(r"\bLMTP connection closed after"), "Remote host closed connection in response to"),
     (re.compile(r"(MAIL FROM:<[^>]*>) [A-Z0-9]+(?:=\S+)?(?: [A-Z0-9]+=\S+)*(?=$|: )"), r"\1"),
     (re.compile(r"(RCPT TO:<[^>]*>) [A-Z]+=\S+(?: [A-Z]+=\S+)*(?=$|: )"), r"\1"),
     (re.compile(r"((?:after|response to) (?:pipelined )?)LHLO "), r"\1EHLO "),
     (re.compile(r"((?:after|response to) (?:pipelined )?)AUTH [^:]*"), r"\1AUTH"),
     (re.compile(r"(after|response to) (?:pipelined )?BDAT \d+(?: LAST)?"), r"\1 end of data"),
+    # behind BDAT nothing but the replies to the group ends pipelining (smtp.c, smtp_chunk_cmd_callback())
+    (re.compile(r"((?:after|response to) )pipelined (?=end of data|sending data block)"), r"\1"),
+    (re.compile(r"(SMTP (?:timeout|error from remote mail server) after )pipelined (?=RCPT TO:)"), r"\1"),
+)
+_WRITTEN: Final[tuple[Step, ...]] = ("ehlo", "mail", "rcpt", "datacmd", "body")
+_CLOSED: Final[tuple[Cause, ...]] = ("closed", "reset")
+_BLOCK: Final = "pipelined sending data block"
+# Texts whose end is anything: the TLS library's, the system's (tls-gnu.c, tls-openssl.c; mta.md 2.2). "unreachable" is
+# of no kind: how it was broken is not told.
+_BEGUN: Final = tuple(
+    (re.compile(pattern, re.DOTALL), meant)
+    for pattern, meant in (
+        (r"TLS (?:session: |error on connection).*timed out", (Meant("starttls", "timeout"),)),
+        (r"TLS (?:session: |error on connection).*|bad first read from TLS conn",
+         (Meant("starttls", "unreachable"),)),
+        (r"smtp send to \S+ \[[^\]]+\](?::\d+)? failed: .*",
+         tuple(Meant(step, cause) for step in _WRITTEN for cause in _CLOSED)),
+        (r"failed to write a data block", tuple(Meant("body", cause) for cause in _CLOSED)),
+    )
 )
 _STRERROR: Final[dict[str, Meant]] = {
     "Connection timed out": Meant("connect", "timeout"),
@@ -72,13 +102,32 @@ def normal(text: str) -> str:
 
 def sense(text: str) -> Sense | None:
     """The meaning of a phrase; a strerror behind it counts for nothing."""
-    text = normal(text)
     for words in _STRERROR:
         text = text.removesuffix(f": {words}")
-    found = phrases.sense(NAME, text)
-    if found is None and text in _STRERROR:
+    if (found := phrases.sense(NAME, normal(text))) is not None:
+        return refined(found, text)._replace(text=text.strip())
+    if text in _STRERROR:
         return Sense((_STRERROR[text],), text, {})
-    return found
+    begun = next((meant for pattern, meant in _BEGUN if pattern.fullmatch(text)), None)
+    return Sense(begun, text, {}) if begun is not None else None
+
+
+def refined(found: Sense, text: str) -> Sense:
+    """With what CHUNKING makes possible: the text goes out behind MAIL and RCPT, before their replies are read.
+
+    smtp.c: smtp_chunk_cmd_callback() reaps them before the second chunk, smtp_deliver() behind the only one. `text`: as
+    it was written.
+    """
+    first = found.meant[0]
+    if first.cause not in BREAKS:
+        return found
+    if _BLOCK in text:
+        return found._replace(meant=(*found.meant, Meant("mail", first.cause, ("rcpt", "datacmd"))))
+    if first.step == "rcpt":
+        found = found._replace(meant=tuple(each._replace(grouped=("datacmd",)) for each in found.meant))
+    elif first.step != "mail" or not first.grouped:
+        return found
+    return found._replace(meant=(*found.meant, *(Meant("dot", each.cause) for each in found.meant)))
 
 
 def read(line: Line, state: State) -> Iterator[Reading]:
@@ -131,17 +180,23 @@ def _known(queue_id: str, state: State) -> dict[str, Any]:
 
 def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
     match = _DEFERRED.fullmatch(rest)
-    if match is None:
-        return
     held = state.take(queue_id)
+    if match is None:
+        yield from held
+        yield from _failed(line, queue_id, rest, state)
+        return
     if match["errno"] in ("-54", "-53", "-52", "-51"):  # the time of the host, address or route has not come
         yield from held
         yield reading(line, NAME, fate="deferred", recipient=match["rcpt"], queue_id=queue_id, waiting=True)
         return
     text = match["text"] or match["why"] or match["alone"] or _ERRNO.get(match["errno"], "")
     found = sense(text)
+    if found is None and not match["text"]:  # an error of connect() in another language
+        found = sense(_ERRNO.get(match["errno"], ""))
+        found = found._replace(text=text) if found is not None else None
     if found is None:
         yield from held
+        yield from _failed(line, queue_id, rest, state)
         return
     same = next((each for each in held if each.text == found.text), None)
     # the line of the host is of this attempt; lines of other hosts are attempts of their own
@@ -160,6 +215,8 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
 def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
     match = _RETURNED.fullmatch(rest)
     if match is None:
+        yield from state.take(queue_id)
+        yield from _failed(line, queue_id, rest, state)
         return
     text = match["text"] or ""
     late = text.endswith(_LATE) or text == _LATE[2:] or bool(match["late"])
@@ -167,6 +224,7 @@ def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     held = state.take(queue_id)
     yield from (each for each in held if found is None or each.text != found.text)
     if found is None and not late:
+        yield from _failed(line, queue_id, rest, state)
         return
     taken = match["taken"] or match["taken_last"]
     told = reading(
@@ -174,6 +232,22 @@ def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
         queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **_known(queue_id, state),
     )  # fmt: skip
     yield told._replace(scope=scope_of(found) if found else "")
+
+
+def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
+    """By a text that is not known."""
+    match = _FAILED.match(rest)
+    if match is None:
+        return
+    peer, taken, said = _REACHED.search(rest), _TAKEN.search(rest), _TAKEN.sub("", match["said"])
+    layout = _LAYOUT.match(said)
+    text = (said[layout.end() :] if layout is not None else "").strip() or said.strip()
+    found = sense(text)
+    yield reading(
+        line, NAME, found, fate="deferred" if rest.startswith("==") else "bounced", recipient=match["rcpt"],
+        host=peer["host"] if peer else "", ip=peer["ip"] if peer else "", queue_id=queue_id, text=text,
+        seconds=duration(taken[1]) if taken else None, **_known(queue_id, state),
+    )  # fmt: skip
 
 
 def scope_of(found: Sense) -> str:

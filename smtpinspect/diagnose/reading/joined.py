@@ -78,7 +78,7 @@ class Joiner:
             return iter(self._cases if len(self._cases) <= FEW else ())
         if not reading.recipient:
             return iter(self._by_peer.get((reading.ip, ""), ()))
-        names = (reading.recipient.lower(), "-")  # a mail whose recipients are not known
+        names = (*reading.recipient.lower().split(","), "-")  # "-": a mail whose recipients are not known
         return (case for name in names for case in self._by_peer.get((reading.ip, name), ()))
 
 
@@ -100,7 +100,7 @@ def _same(case: Case, reading: Reading) -> bool:
         return False
     sender, recipients, number = _names(case)
     return (
-        (not reading.recipient or not recipients or reading.recipient.lower() in recipients)
+        (not reading.recipient or not recipients or bool({*reading.recipient.lower().split(",")} & {*recipients}))
         and (not reading.sender or not sender or reading.sender.lower() == sender)
         and (not reading.message_id or not number or reading.message_id == number)
     )

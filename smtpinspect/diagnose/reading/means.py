@@ -18,6 +18,7 @@ _TEXT: Final = frozenset({"databody", "datamid"})
 _END: Final = frozenset({"dot", "dotreply"})
 _AFTER: Final = _END | {"quit"}  # a receiver has given its reply to the mail
 
+UNPLACED: Final = "where it broke is not known: the text is none that is known here"
 # Where the flow broke, in a person's words; the narrowest set that holds all phases counts.
 BROKE_AT: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
     (frozenset(phases.split()), words)
@@ -28,13 +29,17 @@ BROKE_AT: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
         ("connect greeting ehlo mail datacmd reply354",
          "the connection, the greeting, EHLO, MAIL, or DATA before its text"),
         ("connect greeting", "the SYN or the server's greeting got lost; EHLO was not reached"),
-        ("ehlo", "EHLO or HELO, or its reply"),
+        ("ehlo", "EHLO, HELO, STARTTLS or AUTH, or the reply to it"),
         ("greeting ehlo", "the greeting, or EHLO"),
         ("mail", "MAIL, or its reply"),
         ("rcpt", "RCPT, or its reply"),
         ("datacmd reply354", "DATA, or the 354 to it"),
         ("mail rcpt datacmd", "MAIL, RCPT or DATA (with PIPELINING they travel in one segment)"),
         ("mail rcpt", "MAIL or RCPT"),
+        ("mail rcpt datacmd databody datamid dot dotreply",
+         "MAIL, RCPT or DATA; with CHUNKING also the text, which goes out before their replies are read"),
+        ("rcpt datacmd databody datamid dot dotreply",
+         "RCPT or its reply; with CHUNKING also the text, which goes out before that reply is read"),
         ("rcpt datacmd", "RCPT or DATA (they travel in one segment)"),
         ("databody datamid", "the text of the mail; more was to come"),
         ("datacmd reply354 databody datamid", "DATA, the 354, or the text"),
@@ -131,6 +136,8 @@ def explained(told: Reading, *, file: str = "bounce.eml", local: bool = False) -
         means = "no attempt: this host's retry time had not come"
     elif told.gave_up and not told.phases:
         means = "given up: the mail had grown too old"
+    elif told.unplaced:
+        means = told.means or UNPLACED
     model = SENDERS.get(told.mta) if told.side == "sender" else None
     tries: tuple[int, ...] = ()
     if model is not None and told.fate == "deferred" and not told.waiting:
@@ -343,7 +350,7 @@ REQUEUE: Final[Mapping[str, str]] = {
 def commands(told: Reading, file: str) -> tuple[str, ...]:
     """To look into the mail that came back, to capture the next attempt, and to bring it about."""
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
-    if not told.phases:
+    if not (told.phases or told.unplaced):
         return ()
     host = f"host {peer.rstrip('.')} and " if peer and peer != "unknown" else ""
     made = [f"smtpinspect check {shlex.quote(file)}"] if told.bounce else []

@@ -27,7 +27,9 @@ _EXAMPLES: Final = 2  # of a destination: mails that have failed, while no later
 
 
 class Conclusion(NamedTuple):
-    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began, refusal, outage, few."""
+    """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began, refusal, outage, few,
+    unknown.
+    """
 
     kind: str
     text: str
@@ -42,6 +44,7 @@ class _Mail:
     phases: Phases
     size: int | None
     replied: bool
+    unplaced: bool
     ip: str
     risky: bool
     last: float | None
@@ -62,7 +65,9 @@ class Group:
     retried: int = 0  # of `never`: tried more than once
     attempts: int = 0
     seconds: float = 0.0
+    requeued_unplaced: int = 0
     replied: int = 0  # of `never`: a reply decided it
+    unplaced: int = 0  # of `never`: by a text that is not known
     doubtful: int = 0  # of `never`: may have been delivered
     in_text: int = 0  # of `never`: broken in the text or behind it
     masked: bool = False
@@ -95,6 +100,7 @@ class Month(NamedTuple):
     end: float | None
     local: bool = False  # the times are those of the log's own clock
     received: int = 0  # mails that came in
+    waiting: int = 0  # mails without an attempt in this log, for their host's time has not come
     idle: tuple[tuple[str, int], ...] = ()  # lines that tell nothing of a delivery: their MTA, how many
 
 
@@ -120,6 +126,7 @@ class Counting:
         self._local = False
         self._received = 0
         self._idle: Counter[str] = Counter()
+        self._waiting: set[tuple[str, str]] = set()
 
     def add(self, told: Reading) -> None:
         if told.fate in ("received", "none"):
@@ -145,9 +152,13 @@ class Counting:
             group.domains.add(domain)
         key = (told.queue_id or f"{told.sender} {told.recipient}", domain)
         apart = (key[0], told.recipient)
+        if not (told.waiting and not told.phases):
+            self._waiting.difference_update((key, apart))
+        elif not (key in self._open or apart in self._open) and len(self._waiting) < limits.MONTH_MAILS:
+            self._waiting.add(key)
         if told.fate == "delivered":
             self._delivered(group, apart if apart in self._open else key, told)
-        elif told.phases:
+        elif told.phases or told.unplaced:
             self._failed(group, apart if told.scope == "address" else key, told)
         elif told.gave_up:
             for each in (key, apart):
@@ -157,6 +168,8 @@ class Counting:
                     examples = self._groups[mail.destination].examples
                     if each in examples:
                         examples[each] = explained(examples[each]._replace(fate="bounced"), local=told.local)
+            if told.recipient and not (key in self._open or apart in self._open):  # it had failed before this log
+                self._failed(group, key, told)
 
     def month(self) -> Month:
         """What has come until now."""
@@ -177,6 +190,7 @@ class Counting:
             self._end,
             self._local,
             self._received,
+            len(self._waiting),
             tuple((mta, number) for mta, number in self._idle.most_common() if number),
         )
 
@@ -231,6 +245,7 @@ class Counting:
         group.requeued += 1
         group.requeued_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
         group.requeued_replied += mail.replied
+        group.requeued_unplaced += mail.unplaced
 
     def _failed(self, group: Group, key: tuple[str, str], told: Reading) -> None:
         self._count_day(group, told.when, 1)
@@ -251,13 +266,16 @@ class Counting:
             if len(self._open) >= limits.MONTH_MAILS:
                 oldest = self._open.pop(next(iter(self._open)))
                 _settle(self._groups[oldest.destination], oldest)
-            mail = self._open[key] = _Mail(group.destination, 0, told.phases, told.size, False, told.ip, False, None)
+            mail = self._open[key] = _Mail(
+                group.destination, 0, told.phases, told.size, False, False, told.ip, False, None
+            )  # fmt: skip
         if mail.last is None or told.when is None or told.when - mail.last > SAME:
             mail.attempts += 1  # else another recipient of it
         mail.last = told.when
         mail.phases = told.phases
         mail.size = told.size if told.size is not None else mail.size
         mail.replied = "reply" in told.broken
+        mail.unplaced = not told.phases
         mail.risky = mail.risky or told.duplicate_risk
         mail.returned = mail.returned or told.fate == "bounced" or told.gave_up
 
@@ -272,17 +290,21 @@ def _settle(group: Group, mail: _Mail) -> None:
     group.returned += mail.returned
     group.retried += mail.attempts > 1
     group.replied += mail.replied
+    group.unplaced += mail.unplaced
     group.doubtful += mail.risky
     group.in_text += bool(IN_TEXT & set(mail.phases)) and not mail.replied
-    if mail.size is not None:
+    if mail.size is not None and not mail.unplaced:
         group.sizes_failed.add(mail.size)
 
 
 def _conclusions(group: Group, sound: Group | None) -> Iterator[Conclusion]:
     """What the numbers say; each names those that it rests on. `sound`: another server of the same domain."""
-    broken = group.never - group.replied
+    broken = group.never - group.replied - group.unplaced
     if group.replied:
         yield Conclusion("refusal", f"{group.replied:,} of {group.never:,} were answered with a code: ask whose it is")
+    if group.unplaced:
+        told = f"{group.unplaced:,} of {group.never:,} failed by a text that is not known here: where is not told"
+        yield Conclusion("unknown", told)
     if broken:
         yield _of_broken(group, broken, sound)
     if group.requeued_text:
@@ -294,7 +316,9 @@ def _conclusions(group: Group, sound: Group | None) -> Iterator[Conclusion]:
     if group.requeued_replied:
         text = f"{_mails(group.requeued_replied)} answered with a 4xx passed later: greylisting, load"
         yield Conclusion("greylisting", text)
-    others = group.requeued - group.requeued_text - group.requeued_replied
+    if group.requeued_unplaced:
+        yield Conclusion("loss", f"{_mails(group.requeued_unplaced)} failed by a text that is not known passed later")
+    others = group.requeued - group.requeued_text - group.requeued_replied - group.requeued_unplaced
     if others:
         yield Conclusion("loss", f"{_mails(others)} broken before the text passed later: loss, load, a restart")
     began = _began(group)

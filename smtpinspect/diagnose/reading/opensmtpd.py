@@ -18,7 +18,7 @@ _LINE: Final = re.compile(r"(?P<id>[0-9a-f]{16}) (?P<rest>(?:mta|smtp) .*)", re.
 _CONNECTING: Final = re.compile(
     r"mta connecting address=\S*?//\[?(?P<ip>[0-9a-fA-F.:]+?)\]?(?::\d+)? host=(?P<host>\S+)"
 )
-_ERROR: Final = re.compile(r"mta (?:error|disconnected) reason=(?P<text>.*)", re.DOTALL)
+_ERROR: Final = re.compile(r"mta (?P<word>error|disconnected) reason=(?P<text>.*)", re.DOTALL)
 _DELIVERY: Final = re.compile(
     r'mta (?:event=)?delivery evpid=(?P<evpid>[0-9a-f]+) from=<(?P<sender>.*?)> to=<(?P<rcpt>.*?)> .*?'
     r'delay=(?P<delay>\S+) result="?(?P<result>\w+)"? stat="(?P<stat>.*)"?',
@@ -46,18 +46,22 @@ def read(line: Line, state: State) -> Iterator[Reading]:
         host, ip, _, when = state.sessions.get(key) or ("", "", False, line.when)
         state.session(key, (host, ip, True, when))
     elif error := _ERROR.match(rest):
-        yield from _error(line, session, error["text"], state)
+        yield from _error(line, session, error, state)
     elif delivery := _DELIVERY.match(rest):
         yield from _delivery(line, session, delivery, state)
     elif message := _MESSAGE.match(rest):
         state.know(message["id"], size=int(message["size"]))
 
 
-def _error(line: Line, session: str, text: str, state: State) -> Iterator[Reading]:
-    found = phrases.sense(NAME, text.strip('"'))
-    if found is None:
-        return
+def _error(line: Line, session: str, match: re.Match[str], state: State) -> Iterator[Reading]:
+    text = match["text"].strip('"')
+    found = phrases.sense(NAME, text)
     notes = state.sessions.get(f"opensmtpd {session}")
+    if found is None:
+        if match["word"] == "error":
+            host, ip = notes[:2] if notes is not None else ("", "")
+            yield from state.hold(session, reading(line, NAME, fate="deferred", host=host, ip=ip, text=text))
+        return
     if notes is None:  # a line alone
         yield from state.hold(session, reading(line, NAME, found))
         return
@@ -97,7 +101,8 @@ def _delivery(line: Line, session: str, match: re.Match[str], state: State) -> I
         return
     found = phrases.sense(NAME, stat)
     if found is None:
-        yield from held
+        told = held[-1] if held else reading(line, NAME, text=stat)
+        yield told._replace(**{key: value for key, value in common.items() if value})
         return
     # a task was in flight: MAIL or later
     kept = tuple(each for each in found.meant if each.step not in _BEFORE and each.cause != "sent")

@@ -112,14 +112,19 @@ def sense(name: str, text: str, *, anywhere: int = 0) -> Sense | None:
 @lru_cache(maxsize=4_096)
 def _sense(name: str, text: str, anywhere: int) -> Sense | None:
     text = text.rstrip(" ")
+    best: tuple[Phrase, re.Match[str]] | None = None
     for phrase in phrases_of(name):
         if anywhere and phrase.literal < anywhere:
             continue
         match = (phrase.pattern.search if anywhere else phrase.pattern.fullmatch)(text)
-        if match:
-            held = {key: value for key, value in match.groupdict().items() if value is not None}
-            return Sense(phrase.meant, match[0].strip(), held)
-    return None
+        if match and (best is None or match.start() < best[1].start()):  # what stands first may quote another
+            best = phrase, match
+            if not anywhere:
+                break
+    if best is None:
+        return None
+    held = {key: value for key, value in best[1].groupdict().items() if value is not None}
+    return Sense(best[0].meant, best[1][0].strip(), held)
 
 
 def phases(meant: Iterable[Meant]) -> tuple[str, ...]:

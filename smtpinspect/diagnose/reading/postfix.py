@@ -9,8 +9,9 @@ from typing import Any, Final
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import phrases
 from smtpinspect.diagnose.reading.lines import Line, duration
-from smtpinspect.diagnose.reading.phrases import Sense
+from smtpinspect.diagnose.reading.phrases import Meant, Sense
 from smtpinspect.diagnose.reading.state import State, reading
+from smtpinspect.mta.base import Step
 
 NAME: Final = "postfix"
 ID: Final = r"(?:[0-9A-F]{5,15}|[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,20}|NOQUEUE)"
@@ -26,18 +27,40 @@ _QUEUED: Final = re.compile(r"from=<(?P<sender>.*?)>, size=(?P<size>\d{1,15})\b"
 _EXPIRED: Final = re.compile(r"from=<(?P<sender>.*?)>, status=(?:expired|force-expired), returned to sender")
 _NUMBER: Final = re.compile(r"message-id=<?(?P<id>[^>\s]*)>?")
 _PIX: Final = re.compile(r"enabling PIX workarounds: (?P<what>.*?) for (?P<peer>\S+)")
-_FATES: Final = {"sent": "delivered", "deferred": "deferred", "bounced": "bounced", "undeliverable": "bounced"}
+_FATES: Final = {
+    "sent": "delivered", "deferred": "deferred", "SOFTBOUNCE": "deferred", "bounced": "bounced",
+    "undeliverable": "bounced", "expired": "bounced",
+}  # fmt: skip
 _ALIASES: Final = (
     # releases before 2.4: the port stood last
     (re.compile(r"(connect to [^\s\[]+\[[^\]]+\]): (.*?) \(port (\d+)\)"), r"\1:\3: \2"),
     (re.compile(r"\bOperation timed out\b"), "Connection timed out"),
     (re.compile(r"(?<=: )(?:Network is unreachable|Host is unreachable)\b"), "No route to host"),
     (re.compile(r"(?<=while )performing the LHLO handshake"), "performing the EHLO handshake"),
-    (re.compile(r"(?<=while )performing the initial protocol handshake"), "performing the EHLO handshake"),
+    (re.compile(r"(?<=while )performing the initial protocol handshake"), "receiving the initial server greeting"),
     (re.compile(r"(?<=while )sending XFORWARD [\w/]+"), "performing the EHLO handshake"),
     (re.compile(r"(?<=while )sending RSET probe"), "sending final RSET"),
     (re.compile(r"(?<=while )sending end of data$"), "sending end of data -- message may be sent more than once"),
 )
+# Before 2.3 smtp_helo() read the greeting and the replies to EHLO and HELO under one text.
+_GREETED: Final[tuple[Step, ...]] = ("ehlo", "helo")
+_HANDSHAKE: Final = "while performing the initial protocol handshake"
+# Texts whose end is anything: an error of the system in any language, of the TLS library (smtp_connect.c, smtp_proto.c,
+# smtp_sasl_glue.c). "unreachable" is of no kind: how it was broken is not told.
+_BEGUN: Final = tuple(
+    (re.compile(pattern, re.DOTALL), meant)
+    for pattern, meant in (
+        (r"connect to (?P<host>[^\s\[]+)\[(?P<ip>[0-9a-fA-F.:]+)\](?::\d+)?: Connection reset by peer.*",
+         Meant("connect", "refused")),
+        (r"connect to (?P<host>[^\s\[]+)\[(?P<ip>[0-9a-fA-F.:]+)\](?::\d+)?: .+",
+         Meant("connect", "unreachable")),
+        (r"(?:Cannot start TLS: |Server certificate not ).*", Meant("starttls", "unreachable")),
+        (r"SASL authentication failed; server (?P<host>[^\s\[]+)\[(?P<ip>[0-9a-fA-F.:]+)\] said: (?P<reply>[45]\d\d.*)",
+         Meant("auth", "reply")),
+        (r"SASL authentication failed.*", Meant("auth", "unreachable")),
+    )
+)
+_NONE: Final = "no connection was set up (relay=none); the text is none that is known here"
 _SUSPENDED: Final = "delivery temporarily suspended: "
 
 
@@ -50,7 +73,26 @@ def normal(text: str) -> str:
 
 def sense(text: str) -> Sense | None:
     """The meaning of what stands in the brackets of a status."""
-    return phrases.sense(NAME, text) or phrases.sense(NAME, normal(text))
+    found = phrases.sense(NAME, text)
+    if found is None and (found := phrases.sense(NAME, normal(text))) is not None:
+        return refined(found, text)._replace(text=text)
+    return found or _begun(text)
+
+
+def refined(found: Sense, text: str) -> Sense:
+    """With all that an older wording may stand for. `text`: as it was written."""
+    if _HANDSHAKE not in text or any(each.step != "greeting" for each in found.meant):
+        return found
+    more = tuple(Meant(step, each.cause) for step in _GREETED for each in found.meant)
+    return found._replace(meant=(*found.meant, *more))
+
+
+def _begun(text: str) -> Sense | None:
+    for pattern, meant in _BEGUN:
+        if match := pattern.fullmatch(text):
+            held = {key: value for key, value in match.groupdict().items() if value is not None}
+            return Sense((meant,), text, held)
+    return None
 
 
 def read(line: Line, state: State) -> Iterator[Reading]:
@@ -110,6 +152,10 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     waiting = text.startswith(_SUSPENDED)
     found = sense(text.removeprefix(_SUSPENDED))
     if found is None:
+        host, ip = (relay["host"], relay["ip"]) if relay else ("", "")
+        taken = None if waiting else _taken(match)  # why it waits is not known: no less a failure
+        means = _NONE if match["relay"] == "none" else ""
+        yield reading(line, NAME, host=host, ip=ip, seconds=taken, text=text, means=means, **common)
         return
     state.take(f"connect {found.held.get('ip', '')}")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), found.held.get("ip", ""))
@@ -129,6 +175,6 @@ def _taken(match: re.Match[str]) -> float | None:
 
 def _scope(found: Sense) -> str:
     each = found.meant[0]
-    if each.cause == "reply" and each.step not in ("greeting", "ehlo", "helo", "starttls"):
+    if each.cause == "reply" and each.step not in ("greeting", "ehlo", "helo", "starttls", "auth"):
         return "address" if each.step == "rcpt" else "message"
     return "host"

@@ -9,7 +9,7 @@ from typing import Any, Final
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import phrases
 from smtpinspect.diagnose.reading.lines import Line
-from smtpinspect.diagnose.reading.phrases import Sense
+from smtpinspect.diagnose.reading.phrases import Meant, Sense
 from smtpinspect.diagnose.reading.state import State, reading
 
 NAME: Final = "qmail"
@@ -18,6 +18,8 @@ _ENDED: Final = re.compile(r"delivery (?P<number>\d+): (?P<word>success|deferral
 _INFO: Final = re.compile(r"info msg (?P<message>\d+): bytes (?P<size>\d{1,15}) from <(?P<sender>[^>]*)>")
 _FATES: Final = {"success": "delivered", "deferral": "deferred", "failure": "bounced"}
 _LATE: Final = "I'm not going to try again; this message has been in the queue too long."
+_TLS: Final = re.compile(r"TLS connect failed.*?(?:connected to (?P<ip>[\d.]+\d).*)?", re.DOTALL)
+_REACHED: Final = re.compile(r"(?<![\d.])(\d{1,3}(?:\.\d{1,3}){3})(?![\d.]*\d)")
 _PLAIN: Final = re.compile(
     r"(?:Connected to \S+ but (?:connection died|greeting failed|my name was rejected|sender was rejected)"
     r"|\S+ (?:failed on DATA command|failed after I sent the message|does not like recipient)"
@@ -29,10 +31,18 @@ _PLAIN: Final = re.compile(
 def sense(report: str) -> Sense | None:
     """The meaning of a report, as it stands in the log (blanks as `_`, LF as `/`) or in a bounce."""
     text = report.strip()
-    if " " not in text or "_but_" in text or text.startswith("Sorry,_"):
+    if " " not in text or "_but_" in text or text.startswith(("Sorry,_", "TLS_")):
         text = text.replace("_", " ").replace("/", "\n")
     text = re.sub(r" +\n", "\n", text.replace(_LATE, "") + "\n").strip("\n ")
+    tls = _TLS.fullmatch(text.replace("_", " "))
+    if tls is not None:  # the patch for TLS: "unreachable" is of no kind, for how it was broken is not told
+        meant = Meant("starttls", "timeout" if "timed out" in text else "unreachable")
+        return Sense((meant,), text, {"ip": tls["ip"] or ""})
     return phrases.sense(NAME, text + "\n") or _begun(text)
+
+
+def _blanks(report: str) -> str:
+    return report.replace("_", " ").replace("/", " ").strip()
 
 
 def _begun(text: str) -> Sense | None:
@@ -79,5 +89,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
         return
     late = _LATE.replace(" ", "_") in ended["report"]
     if found is None and not late:
+        reached = _REACHED.search(ended["report"])
+        yield reading(line, NAME, text=_blanks(ended["report"]), ip=reached[1] if reached else "", **common)
         return
     yield reading(line, NAME, found, gave_up=late, scope="message", **common)

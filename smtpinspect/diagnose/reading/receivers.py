@@ -66,6 +66,7 @@ _ROWS: Final = (
     _row("exim", rf"SMTP connection from {_EXIM} lost(?P<why> \(error: .*?\))?(?: D=(?P<taken>\S+))?.*",
          ("greeting", "ehlo", "mail", *_ENDED), *_CLOSED),
     _row("sendmail", r"timeout waiting for input from (?P<host>\S+) during server cmd read", _COMMANDS, "drop"),
+    _row("sendmail", r"timeout waiting for input from (?P<host>\S+) during message collect", _TEXT, "drop"),
     _row("sendmail", r"(?P<host>\S+) \[(?P<ip>[0-9a-fA-F.:]+)\] did not issue MAIL/EXPN/VRFY/ETRN during connection .*",
          ("greeting", "ehlo", "mail"), "drop", *_CLOSED),
     _row("sendmail", r"lost input channel from (?P<host>\S+) \[(?P<ip>[0-9a-fA-F.:]+)\].*? after (?P<where>[a-z]+)", (),
@@ -86,7 +87,8 @@ _ID: Final = re.compile(
     r"(?P<id>[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}|[0-9A-Za-z]{8}\d{6,8}|[0-9A-F]{5,15}|NOQUEUE):? "
 )
 _QUICK: Final = re.compile(
-    r" after |command timeout|data timeout|lost|disconnect|server cmd read|did not issue|collect: |message msgid="
+    r" after |command timeout|data timeout|lost|disconnect|server cmd read|message collect|did not issue|collect: "
+    r"|message msgid="
 )
 _ACCEPTED: Final = re.compile(r"(?P<id>[0-9a-f]{16}) smtp message msgid=")
 

@@ -23,8 +23,12 @@ _AUTH: Final = re.compile(r"\bAUTH (?!is required)[^:\s]+")
 def read(line: Line, state: State) -> Iterator[Reading]:
     """One line is one attempt."""
     match = _LINE.fullmatch(line.text)
-    if match and (found := phrases.sense(NAME, _AUTH.sub("AUTH", match["text"]))) is not None:
+    if match is None:
+        return
+    found = phrases.sense(NAME, _AUTH.sub("AUTH", match["text"]))
+    if found is not None or match["fate"] != "delivered":
+        told = {} if found is not None else {"text": match["text"]}
         yield reading(
-            line, NAME, found, fate=match["fate"], recipient=match["rcpt"], host=match["host"], ip=match["ip"],
+            line, NAME, found, **told, fate=match["fate"], recipient=match["rcpt"], host=match["host"], ip=match["ip"],
             seconds=float(match["seconds"]),
         )  # fmt: skip

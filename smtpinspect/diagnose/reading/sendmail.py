@@ -12,7 +12,7 @@ from smtpinspect.diagnose.reading import phrases
 from smtpinspect.diagnose.reading.lines import Line, duration
 from smtpinspect.diagnose.reading.phrases import Meant, Sense
 from smtpinspect.diagnose.reading.state import State, reading
-from smtpinspect.mta.base import Ending, Envelope, Step
+from smtpinspect.mta.base import BREAKS, Ending, Envelope, Step
 from smtpinspect.mta.registry import SENDERS
 from smtpinspect.mta.sendmail import Sendmail
 
@@ -27,7 +27,12 @@ _STATUS: Final = re.compile(
     r"(?:reply=(?P<reply>.*?), )?stat=(?P<stat>.*)",
     re.DOTALL,
 )
-_RELAY: Final = re.compile(r"(?P<host>\S+?)\.? \[(?P<ip>[0-9a-fA-F.:]+)\]")
+_RELAY: Final = re.compile(r"(?P<host>\S+?)\.? \[(?:IPv6:)?(?P<ip>[0-9a-fA-F.:]+)\]")
+# Of another order of fields.
+_FAILED: Final = re.compile(r"to=(?P<rcpt>.*?), .*?\bdsn=(?P<dsn>[45]\.[\d.]+), .*?\bstat=(?P<stat>.*)", re.DOTALL)
+# Its own code for a STARTTLS that has failed, by the ruleset tls_server (cf/m4/proto.m4): no reply of the server.
+_NO_ROUTE: Final = re.compile(r"Deferred: \S+: (?:No route to host|Network is (?:unreachable|down)|Host is down)")
+NO_TLS: Final = re.compile(r"\b403 (?:4\.7\.0 )?TLS handshake\b")
 _NOTICE: Final = re.compile(r"timeout waiting for input from (?P<host>\S+) during (?P<phase>.+)")
 _WRITING: Final = re.compile(r"(?:SYSERR\(.*?\): )?timeout writing message to (?P<host>.*?): (?P<why>.*)")
 _LATE: Final = re.compile(r".*: return to sender: (?:Cannot send message (?:for|within) .*)")
@@ -94,10 +99,10 @@ def _meant(step: Step) -> tuple[Meant, ...]:
 
 def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
     match = _STATUS.fullmatch(rest)
-    if match is None or match["mailer"] in _LOCAL:
-        return
-    found = _sense(match["stat"], match["dsn"], match["reply"] or "")
-    if found is None:
+    local = match is not None and match["mailer"] in _LOCAL
+    found = _sense(match["stat"], match["dsn"], match["reply"] or "") if match is not None and not local else None
+    if match is None or found is None:
+        yield from _failed(line, queue_id, rest, state)
         return
     held = state.take(queue_id)
     seconds = duration(match["xdelay"]) if match["xdelay"] else None
@@ -109,20 +114,48 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     told = reading(
         line, NAME, found,
         fate="delivered" if delivered else "bounced" if match["dsn"].startswith("5") else "deferred",
-        recipient=match["rcpt"].strip("<>"), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
+        recipient=_names(match["rcpt"]), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
         message_id=mail.message_id, seconds=seconds, scope=_scope(found), usual=usual, assumes=assumes,
     )  # fmt: skip
-    if held and not delivered and not told.reply:  # what the notice has named is this attempt's
-        noticed = held[-1]
-        told = told._replace(
-            phases=noticed.phases, broken=noticed.broken, stage=noticed.stage, text=f"{noticed.text}; {told.text}",
-            duplicate_risk="dot" in noticed.phases,
-        )  # fmt: skip
-    yield told
+    yield _noticed(told, held[-1]) if held and not delivered and not told.reply else told
+
+
+def _names(recipients: str) -> str:
+    """`<u@x>,<v@x>` as `u@x,v@x`."""
+    return recipients.replace(">,<", ",").strip("<>")
+
+
+def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
+    """By a text that is not known; `queued` is no attempt."""
+    match = _FAILED.match(rest)
+    if match is None or match["stat"].startswith(("queued", "Sent")):
+        return
+    held = state.take(queue_id)
+    mail, relay = state.mail(queue_id), re.search(rf"\brelay={_RELAY.pattern}", rest)
+    taken = re.search(r"\bxdelay=([\d:+]+)", rest)
+    told = reading(
+        line, NAME, fate="bounced" if match["dsn"].startswith("5") else "deferred", recipient=_names(match["rcpt"]),
+        host=relay["host"] if relay else "", ip=relay["ip"] if relay else "", queue_id=queue_id, text=match["stat"],
+        seconds=duration(taken[1]) if taken else None, sender=mail.sender, size=mail.size, message_id=mail.message_id,
+    )  # fmt: skip
+    yield _noticed(told, held[-1]) if held else told
+
+
+def _noticed(told: Reading, notice: Reading) -> Reading:
+    """What the notice has named is this attempt's."""
+    return told._replace(
+        phases=notice.phases, broken=notice.broken, stage=notice.stage, text=f"{notice.text}; {told.text}",
+        duplicate_risk="dot" in notice.phases,
+    )  # fmt: skip
 
 
 @cache
 def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
+    # "unreachable" is of no kind: how it was broken is not told
+    if stat.startswith("Deferred: 403") and NO_TLS.search(stat):
+        return Sense((Meant("starttls", "unreachable"),), stat, {})
+    if _NO_ROUTE.fullmatch(stat):
+        return Sense((Meant("connect", "unreachable"),), stat, {})
     found = phrases.sense(NAME, re.sub(r"\.(?=$|:)", "", stat))
     if found is None:
         if stat.startswith("Sent"):
@@ -143,6 +176,8 @@ def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
         kept = (Meant("rcpt", "closed", Sendmail.pipelines[1:]),)
     elif stat == "Deferred":
         kept = tuple(each for each in kept if each.step != "rcpt")
+        if not dsn.startswith("4.4."):  # no code of a connection: a STARTTLS that has failed may have none
+            kept = tuple(Meant("starttls", cause) for cause in BREAKS) + kept
     return found._replace(meant=kept or found.meant)
 
 
