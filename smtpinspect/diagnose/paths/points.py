@@ -21,9 +21,9 @@ from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
-ENDED_NS: Final = 500_000_000  # behind the end of a capture what it lacks is worth a word
 EARLY_NS: Final = 5_000_000  # by which two clocks, set by the packets themselves, may still be apart
 NOISE_NS: Final = 10_000  # of time stamps; a round trip between two machines takes longer
+ENDED_NS: Final = 500_000_000  # behind the end of a capture: what was sent then met one that may have run on
 FLAGS: Final[tuple[tuple[int, Literal["SYN", "FIN", "RST"]], ...]] = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
 
 
@@ -146,18 +146,20 @@ def differences(
 
 
 def _outlasted(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) -> Iterator[str]:
-    """Where the capture of one point ends long before the connection does at its neighbour."""
+    """Where the capture of one point ends before new octets pass its neighbour."""
     present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
     for (one, first), (two, second) in pairwise(present):
         ahead = next((int(each) for each in delays(first, second) if each is not None), 0)
         for name, other, trace, later in ((one, two, first, ahead), (two, one, second, -ahead)):
-            late = [p for p in trace.packets if other in spans and p.ns + later > spans[other].end_ns + ENDED_NS]
-            if not late:
+            end = spans[other].end_ns - later if other in spans else None
+            news = {(p.by_client, p.at): p for p in reversed(trace.packets) if p.length}.values()  # the first copies
+            late = [p for p in news if end is not None and p.ns > end]
+            if end is None or not late:
                 continue
-            end = spans[other].end_ns
-            soon = any(p.length and end < p.ns + later <= end + ENDED_NS for p in trace.packets)
+            soon = min(p.ns for p in late) <= end + ENDED_NS
             what = "taken to have run on" if soon else "what became of that, and of what follows, is not known"
-            yield f"the capture of {other} ends before packet {late[0].number:,} of {name}: {what}"
+            number = min(p.number for p in late)
+            yield f"the capture of {other} ends before packet {number:,} of {name}: {what}"
 
 
 def _answered(trace: Trace) -> bool:
