@@ -35,3 +35,18 @@ def test_commands_name_the_server_and_the_time(tmp_path: Path, capsys: pytest.Ca
     told = page(tmp_path / "gone.pcap", Connection().envelope().say("C", message(600)[:100]).reset("S"), capsys)
     assert "--since '2023-11-14 22:13:20 UTC'" in told
     assert "SERVER" not in told
+
+
+def test_a_file_that_tells_nothing_of_the_mail_is_named_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "asa.log"
+    log.write_text("Nov 14 2023 22:13:20 fw : %ASA-2-108003: Terminating ESMTP/SMTP connection; malicious pattern "
+                   "detected in the mail address from outside:203.0.113.1/4711 to inside:10.9.9.9/25. Data: x\n")
+    capture_of = tmp_path / "cut.pcap"
+    capture_of.write_bytes(capture.pcap(capture.records(Connection().cut(message(600)).packets, LINKS["ethernet"])))
+    assert main(["diagnose", str(capture_of), "--firewall-log", str(log)]) == 0
+    assert capsys.readouterr().out.startswith("NOT MATCHED: ")
+    mail = "Nov 14 22:13:20 mx postfix/smtp[1]: A: to=<z@example.com>, relay=mx.example.com[203.0.113.99]:25, delay=1, "
+    assert main(["diagnose", str(capture_of), "--log", f"{mail}status=deferred (lost connection with mx)"]) == 0
+    assert capsys.readouterr().out.startswith("NOT MATCHED: --log: no line is about a failed mail")
