@@ -94,6 +94,13 @@ def further(path: Path, seconds: float) -> Path:
     return out
 
 
+def part(path: Path, first: int, end: int | None, name: str) -> Path:
+    """Some of its packets, as of a capture that began later, or ended earlier."""
+    out = path.with_suffix(f".{name}.pcap")
+    _write(out, [*packets(path)][first:end])
+    return out
+
+
 def _ends(ip: bytes, segment: craft.Segment, nat: Nat) -> bytes:
     out = bytearray(ip)
     at = craft.layout(ip)

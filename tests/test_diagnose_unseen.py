@@ -138,6 +138,12 @@ def test_with_the_product_named_rules_are_switched_off_to_find_out() -> None:
 def test_what_was_seen_goes_through_without_its_rule() -> None:
     case = case_of(Connection().cut(EIGHT_BIT))
     assert case.what_if.relax == ("stormshield.smtp-231",)
+    assert list(words.what_if(case)) == ["if it is this rule, stormshield.smtp-231 on pass: this mail goes through"]
+
+
+def test_of_a_rule_that_more_than_the_break_tells_of_no_if_is_said() -> None:
+    case = case_of(Connection().cut(EIGHT_BIT))
+    case.what_if = case.what_if._replace(assumes=False)
     assert list(words.what_if(case)) == ["stormshield.smtp-231 on pass: this mail goes through"]
 
 
@@ -308,3 +314,13 @@ def test_the_unknown_filter_is_named_with_those_that_share_its_place() -> None:
     told = heading(Place((nobody, *place("a.x").causes)))
     assert told == "a filter we do not know or a.x: title of a.x"
     assert heading(Place((nobody,))) == "a filter we do not know"
+
+
+def test_a_mail_that_the_client_gave_up_has_a_stage_with_its_phase() -> None:
+    made = Connection().open().say("S", b"220 mx ESMTP\r\n", acked=True).say("C", b"HELO out.example\r\n")
+    made.say("S", b"250 mx\r\n").say("C", b"MAIL FROM:<alice@example.org>\r\n").say("S", b"250 ok\r\n")
+    made.say("C", b"RCPT TO:<bob@example.net>\r\n").say("S", b"250 ok\r\n", acked=True)
+    made.say("C", b"RSET\r\n").say("S", b"250 ok\r\n").say("C", b"QUIT\r\n").say("S", b"221 bye\r\n").close("S")
+    (case,) = diagnose(Asked(captured.frames(made.packets))).diagnosis.cases
+    seen = case.observed
+    assert (seen.outcome, seen.phase, seen.stage) == ("aborted", "rcpt", "after-initial-connection")

@@ -10,8 +10,11 @@ import pytest
 
 from kit import capture
 from kit.breaks import (
+    acknowledged_too_late,
+    came_in_pieces,
     closed_by_a_late_route,
     narrow,
+    narrowed,
     often_lost,
     told_that_it_was_too_many,
     waited_for_text,
@@ -266,7 +269,9 @@ def meanwhile() -> list[Connection]:
 
 # name, what is said of it, the capture
 CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
-    ("path-mtu", "certain", lambda: text_lost(tail_passes=True)),
+    ("path-mtu", "likely", lambda: text_lost(tail_passes=True)),
+    ("path-mtu", "certain", came_in_pieces),
+    ("path-mtu", "nothing", acknowledged_too_late),
     ("path-mtu", "certain", told_by_router),
     ("path-mtu", "ruled out", lambda: text_lost(tail_passes=False)),
     ("path-mtu", "ruled out", small_lost),
@@ -282,7 +287,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("idle-timeout", "ruled out", lambda: waited_for_text(at_receiver=True)),
     ("idle-timeout", "ruled out", lambda: waited_for_text(at_receiver=False)),
     ("idle-timeout", "likely", lambda: waited_for_text(at_receiver=True, complete=True)),
-    ("milter", "ruled out", lambda: refused(b"451 4.3.0 Temporary lookup failure\r\n")),
+    ("milter", "nothing", lambda: refused(b"451 4.3.0 Temporary lookup failure\r\n")),
     ("refused", "likely", lambda: refused(b"451 4.3.0 Temporary lookup failure\r\n")),
     ("tarpit", "ruled out", lambda: ended_by_the_server(b"x")),
     ("sender-stopped", "nothing", lambda: ending(b"end.\r\n")),
@@ -297,6 +302,9 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("zero-window", "certain", lambda: shut(40)),
     ("zero-window", "ruled out", lambda: shut(4, reopens=True)),
     ("zero-window", "ruled out", small_lost),
+    ("zero-window", "likely", lambda: narrowed(0)),
+    ("zero-window", "nothing", lambda: narrowed(3)),
+    ("slow-scanner", "nothing", acknowledged_too_late),
     ("slow-scanner", "certain", lambda: scanned(late=True)),
     ("slow-scanner", "likely", lambda: scanned(late=False)),
     ("slow-scanner", "ruled out", lambda: scanned(late=False, answers=False)),
@@ -304,8 +312,8 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("server-gone", "likely", lambda: gone(again=True)),
     ("server-gone", "possible", lambda: gone(again=False)),
     ("server-gone", "ruled out", forged),
-    ("server-gone", "certain", lambda: refused(b"421 4.3.2 Service shutting down\r\n")),
-    ("full-disk", "certain", lambda: refused(b"452 4.3.1 Insufficient system storage\r\n")),
+    ("server-gone", "likely", lambda: refused(b"421 4.3.2 Service shutting down\r\n")),
+    ("full-disk", "likely", lambda: refused(b"452 4.3.1 Insufficient system storage\r\n")),
     ("full-disk", "ruled out", lambda: refused(b"451 4.7.1 Service unavailable - try again later\r\n")),
     ("full-disk", "ruled out", small_lost),
     ("server-gone", "ruled out", lambda: refused(b"421 4.3.2 too busy\r\n")),
@@ -316,7 +324,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("filter-refuses", "likely", lambda: refused(b"554 5.7.1 virus found\r\n")),
     ("filter-refuses", "possible", lambda: refused(b"552 5.7.0 This message contains a virus\r\n")),
     ("filter-refuses", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
-    ("full-disk", "certain", lambda: refused(b"552 5.2.2 mailbox full\r\n")),
+    ("full-disk", "likely", lambda: refused(b"552 5.2.2 mailbox full\r\n")),
     ("milter", "ruled out", lambda: refused(b"554 5.7.1 virus found\r\n")),
     ("strict-end", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("strict-end", "nothing", lambda: syns(4)),
@@ -326,7 +334,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("outage", "likely", lambda: dead(2)),
     ("milter", "likely", lambda: refused(b"451 4.7.1 Service unavailable - try again later\r\n")),
     ("milter", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
-    ("greylisting", "certain", lambda: refused(b"450 4.2.0 Greylisted, see http://example.org\r\n")),
+    ("greylisting", "likely", lambda: refused(b"450 4.2.0 Greylisted, see http://example.org\r\n")),
     ("greylisting", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("refused", "likely", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("filter-refuses", "possible", lambda: refused(b"552 5.7.0 This message contains a virus\r\n")),
@@ -393,7 +401,8 @@ def several(bad: int, good: int) -> list[Connection]:
 def test_one_server_of_several() -> None:
     assert said(judged(*several(2, 62)), "one-bad-mx") == "likely"
     assert said(judged(*several(1, 62)), "one-bad-mx") == "possible"
-    assert said(judged(*several(2, 57)), "one-bad-mx") == "ruled out"
+    assert said(judged(*several(2, 57)), "one-bad-mx") == "nothing"
+    assert said(judged(*several(2, 62), behind(57, Ends(client_port=42_000), breaks=False)), "one-bad-mx") == "unlikely"
     assert said(judged(*several(2, 62)[:2]), "one-bad-mx") == "nothing"
 
 

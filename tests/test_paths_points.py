@@ -281,3 +281,45 @@ def test_a_damaged_point_ends_with_status_3(
     out, err = capsys.readouterr()
     assert "bad.pcap: " in err and ("empty" in err or "at byte" in err)
     assert any(note.startswith(f"{broken}: ") and "bad.pcap: " in note for note in json.loads(out)["notes"])
+
+
+PLAIN = MAIL.replace("R\\xe9union", "hello")
+REFUSED = PLAIN.replace("250 2.0.0 queued as 4F2A", "554 5.7.1 no")
+
+
+@pytest.mark.parametrize("text", [PLAIN, REFUSED], ids=["accepted", "refused"])
+@pytest.mark.parametrize("nat", [False, True])
+def test_a_capture_that_begins_late_or_ends_early_proves_nothing(text: str, nat: bool, tmp_path: Path) -> None:
+    """Whatever packet it begins with, or ends with, at either point."""
+    client, server = mail(tmp_path, "stormshield:high", text)
+    server = pointed.translated(server, pointed.NAT._replace(hops=0)) if nat else server
+    total = len([*pointed.packets(client)])
+    assert found((client, server)) == []
+    for n in range(3, total - 2, 2):
+        for first, end in ((n, None), (0, n)):
+            assert found((client, pointed.part(server, first, end, "part"))) == []
+            assert found((pointed.part(client, first, end, "part"), server)) == []
+
+
+def test_what_a_capture_did_not_see_is_not_kept_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client, server = mail(tmp_path, "stormshield:high")
+    cut = next(n for n, (_, ip) in enumerate(pointed.packets(server)) if b"354 go on" in ip) + 1
+    stopped = pointed.part(server, 0, cut, "stopped")
+    (case,) = compared((client, stopped), ["stormshield:high"])
+    assert case.differences == () == case.proved
+    assert case.observed.broken.by == "unknown"
+    assert main(["diagnose", "--outside", str(client), "--inside", str(stopped)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "never reached inside" not in out and "the capture of inside ends before packet" in out
+    assert main(["diagnose", "--outside", str(client), "--inside", str(server)]) == 0
+    assert "never reached inside" in capsys.readouterr().out
+
+
+def test_the_servers_own_refusal_is_known_where_a_capture_begins_late(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, server = mail(tmp_path, "stormshield:high", REFUSED)
+    late = pointed.part(server, 12, None, "late")
+    assert main(["diagnose", "--outside", str(client), "--inside", str(late)]) == 0
+    out = capsys.readouterr().out
+    assert "REJECTED: the server answered 554" in out and "none like it passed" not in out

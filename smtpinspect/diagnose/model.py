@@ -27,7 +27,8 @@ Path = tuple[str, str]  # addresses of client and server, without their ports
 CONFIDENCE: Final[Mapping[Confidence, str]] = {
     "certain": "the packets themselves, or the firewall's own log, show it",
     "likely": "a rule: the break and a fingerprint of that product on this path fit, and no accepted mail speaks "
-    "against it; a look-alike, which needs no product: other packets of the capture show what it would do",
+    "against it; a look-alike, which needs no product: other packets of the capture show what it would do, or a reply "
+    "says so",
     "possible": "a rule or a look-alike: the break fits; nothing else tells which product, or that it was so",
     "unlikely": "it could be, but something in the capture speaks against it",
 }
@@ -200,7 +201,8 @@ Doubt = Literal["", "unseen", "altered", "unanswered"]
 class WhatIf(NamedTuple):
     """What would let this mail pass: rules to relax on the firewall, or a change at the sender.
 
-    `passes`: with them off, `spec`, nothing of what was seen would be cut or refused.
+    `passes`: with them off, `spec`, nothing of what was seen would be cut or refused. `assumes`: where it was this rule
+    at all, which nothing but the break tells.
     """
 
     relax: tuple[str, ...] = ()
@@ -208,6 +210,7 @@ class WhatIf(NamedTuple):
     changes: tuple[Remedy, ...] = ()
     doubt: Doubt = ""
     spec: str = ""
+    assumes: bool = False
 
 
 class Sweep(NamedTuple):

@@ -220,8 +220,10 @@ def what_if(case: Case) -> Iterator[str]:
     rules = " and ".join(one.relax)
     if not one.relax:
         return
+    which = "it is one of these" if len(one.relax) > 1 else "it is this one"
+    if one.assumes and one.doubt != "unseen":
+        rules = f"if {'it is one of these' if len(one.relax) > 1 else 'it is this rule'}, {rules}"
     if one.doubt == "unseen":
-        which = "it is one of these" if len(one.relax) > 1 else "it is this one"
         yield f"if {which}: switch off {rules} to find out; what they would have seen is not in the capture"
     elif not one.passes:
         yield f"{rules} on pass: this mail is still cut"

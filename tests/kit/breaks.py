@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kit.broken import Connection, message
 
+FULL = 1460  # octets of a full segment
+
 
 def at_the_receiver() -> Connection:
     return Connection(ttl=64, client_ttl=57)
@@ -62,3 +64,34 @@ def often_lost() -> Connection:
 def closed_by_a_late_route() -> Connection:
     """The server's FIN comes by a way that is one hop longer."""
     return Connection().envelope().say("C", message(600), acked=True).emit("S", 0x11, ttl=56)
+
+
+def came_in_pieces() -> Connection:
+    """A full segment, lost twice, comes through in two halves; another one is still lost at the end."""
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", message(4000)[: 2 * FULL], arrives=False).wait(0.4).again("C", at, FULL).wait(0.8)
+    made.again("C", at, 700, arrives=True).ack("S").again("C", at + 700, FULL - 700, arrives=True).ack("S")
+    for n in range(3):
+        made.wait(0.4 * 2**n).again("C", at + FULL, FULL)
+    return made.wait(2).close("C", answered=False)
+
+
+def acknowledged_too_late() -> Connection:
+    """The text is acknowledged with the FIN, when the client has given up."""
+    made = Connection().envelope()
+    at = made.sent["C"]
+    text = message(1200)
+    made.say("C", text, arrives=False)
+    for n in range(8):
+        made.wait(0.4 * 2**n).again("C", at, len(text), arrives=n == 7)
+    return made.close("C")
+
+
+def narrowed(begin: int) -> Connection:
+    """The server's field is small: without the SYNs nobody knows of what it counts."""
+    made = Connection().envelope()
+    made.window["S"] = 502
+    made.say("C", message(4000)[:FULL], acked=True).wait(20).ack("C").ack("S").wait(20).ack("C").ack("S").reset("C")
+    del made.packets[:begin]
+    return made

@@ -50,7 +50,8 @@ def what_if(case: Case, *, ports: Sequence[int] = PORTS) -> WhatIf:
     doubt: Doubt = "unseen" if unseen else _doubt(case, first, relax)
     spec = _spec(case, first)
     off_spec = f"{spec},off={'+'.join(relax)}" if isinstance(spec, str) else ""
-    return WhatIf(relax, passes, () if unseen else changes(case, first.cause), doubt, off_spec)
+    assumes = first.confidence == "possible"
+    return WhatIf(relax, passes, () if unseen else changes(case, first.cause), doubt, off_spec, assumes)
 
 
 def _doubt(case: Case, cause: Cause, relax: Sequence[str]) -> Doubt:

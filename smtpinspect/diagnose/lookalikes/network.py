@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from smtpinspect.diagnose.lookalikes.view import Found, Out, Said, View, listed, plural, seconds
+from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, listed, plural, seconds
 from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
@@ -49,6 +49,11 @@ def path_mtu(view: View) -> Said:
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost and not small:
         return None  # what was cut anew by the MSS was acknowledged
+    copy = _smaller_copy(wire)
+    if copy is not None:
+        whole, part = copy
+        told = f"what did not come through in packets of {size_of(whole):,} octets did in one of {size_of(part):,}"
+        return Found("certain", (Sign(part.number, told),), "proved")
     narrow = not lost
     if narrow and max(map(size_of, small)) <= ANY_PATH:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
@@ -74,9 +79,8 @@ def path_mtu(view: View) -> Said:
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
     signs = Sign(lost[0].number, told), through
-    if len(lost) > 1:
-        return Found("certain", signs, "proved")
-    return Found("likely" if _only_large_fail(view, size_of(lost[0])) else "possible", signs)
+    several = len(lost) > 1 or _only_large_fail(view, size_of(lost[0]))
+    return Found("likely" if several else "possible", signs)
 
 
 def _first_try(way: Way, p: Packet) -> bool:
@@ -105,6 +109,11 @@ def _hole(way: Way) -> tuple[int, int] | None:
 def _all_came(view: View, way: Way) -> Said:
     """Nothing that was seen of the client was lost. Behind the place where large packets die nobody sees that there
     were any: there its FIN, or the end of its text, shows that nothing is missing."""
+    closed = view.closed_by_client
+    if closed is not None and view.waited_ns >= STALLED_NS:
+        before = [p.acks or 0 for p in view.wire.packets if not p.by_client and p.number < closed.number]
+        if max(before, default=0) < way.end:
+            return None  # it had given up before that came
     if view.case.observed.vantage.where == "sender":
         return Out("every packet that the client sent was acknowledged")
     end = view.text_end
@@ -131,6 +140,20 @@ def _unseen(view: View, way: Way, hole: tuple[int, int], passed: Packet | None) 
     text = f"octets {hole[0]:,} to {hole[1] - 1:,} of the client never came; smaller packets behind them did"
     several = octets > WIRE_SEGMENT or _only_large_fail(view, octets)
     return Found("likely" if several else "possible", (Sign(behind[0].number, text),))
+
+
+def _smaller_copy(wire: Wire) -> tuple[Packet, Packet] | None:
+    """A large packet that was sent several times, and came through only in pieces: its size told."""
+    way = wire.client
+    for at, whole in way.firsts.items():
+        if wire.merged or size_of(whole) <= EVERY_PATH or not way.has(at, at + whole.length):
+            continue
+        same = [p for p in way.sent if p.at == at and p.length == whole.length]
+        part = next((p for p in way.sent if p.at == at and p.length < whole.length and p.ns > same[-1].ns), None)
+        heard = (p.acks or 0 for p in wire.packets if not p.by_client and part is not None and p.ns < part.ns)
+        if part is not None and len(same) > 1 and max(heard, default=0) <= at:
+            return whole, part
+    return None
 
 
 def _smaller_through(view: View, way: Way, lost: Packet) -> Sign | None:
@@ -314,13 +337,15 @@ def one_bad_mx(view: View) -> Said:
             (good if accepted else bad if broke else []).append((case, theirs))
     if not good:
         return None
-    if any(theirs == mine for _, theirs in good):
-        return Out("an accepted mail met a server with the same TTL, TCP options and name")
-    if any(theirs != mine for _, theirs in bad):
-        return None
-    other = good[0][1]
+    other = next((theirs for _, theirs in good if theirs != mine), None)
+    if other is None or any(theirs != mine for _, theirs in bad):
+        return None  # servers behind a balancer may be the same in all that shows
+    alike = [theirs for _, theirs in good if theirs == mine]
     differs = "; ".join(f"{a} here, {b} there" for a, b in zip(mine, other, strict=True) if a != b)
-    text = f"{plural(len(good), 'accepted mail')} of this path met another server: {differs}"
+    text = f"{plural(len(good) - len(alike), 'accepted mail')} of this path met another server: {differs}"
+    if alike:
+        text += "; against it: another was accepted by one that shows the same"
+        return Found("unlikely", (Sign(view.wire.greeted[0].number, text),))
     strong = len(good) > 1 and len(bad) > 0
     return Found("likely" if strong else "possible", (Sign(view.wire.greeted[0].number, text),))
 

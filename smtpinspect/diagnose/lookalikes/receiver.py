@@ -14,31 +14,39 @@ from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import refusal
 
-SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody takes
 LONG_NS: Final = 30 * SECOND
 SLOW_NS: Final = 4 * SECOND  # a reply that takes longer is slow on purpose, or by overload
 SOON_NS: Final = 60 * SECOND
 
-# A reply's text, as receivers write it when they are full (RFC 3463 3.4: X.3.1, RFC 5321 4.2.3: 452).
+# A reply's text tells what the server says, and proves no more. As receivers write it when they are full (RFC 3463 3.3,
+# 3.4: X.2.2, X.3.1).
 FULL: Final = re.compile(
-    r"^4(?:52|31)\b.*(?:\b4\.3\.1\b|system storage|disk|space)|^4\d\d.*\b4\.3\.1\b|insufficient system storage|"
-    r"no space left|disk full|mail ?box (?:is )?full|^4\d\d.*\b4\.2\.2\b|out of memory",
+    r"^(?:4\d\d|552)[ -][45]\.(?:2\.2|3\.1)\b|insufficient (?:system |disk )?storage|no space left|disk (?:is )?full|"
+    r"mail ?box (?:is )?full\b(?! name)|\bover quota|quota exceeded",
     re.I | re.S,
 )
 # Postfix's and Sendmail's words for a milter or content filter that fails.
-MILTER: Final = re.compile(r"^4\d\d.*milter|^451 4\.7\.1 service unavailable|^4\d\d.*scann", re.I | re.S)
-# What filters say that refuse, wherever they stand.
+MILTER: Final = re.compile(
+    r"^4\d\d.*\bmilter|^451 4\.7\.1 service unavailable|^4\d\d.*\bscann(?:er|ing)\b", re.I | re.S
+)
+# What filters say that refuse, wherever they stand. X.1 and X.2 are about the address and the mailbox (RFC 3463 3.2,
+# 3.3), whose name may be anything.
 FILTER: Final = re.compile(
-    r"^5\d\d.*milter|^[45]\d\d.*(?:virus|spam|malware|infected|banned|content|policy)|^5\d\d.*\b5\.7\.1\b.*(?:reject|blocked)",
+    r"^(?![45]\d\d[ -][45]\.[12]\.)(?!.*(?:\bno such\b|\bunknown\b|not found|(?:not|n't) exist))(?:5\d\d.*\bmilter|"
+    r"[45]\d\d.*\b(?:virus(?:es)?|spam|malware|infected|banned|content|policy)\b|"
+    r"5\d\d.*\b5\.7\.1\b.*(?:reject|blocked))",
     re.I | re.S,
 )
 BUSY: Final = re.compile(
-    r"^4\d\d.*(?:\bbusy\b|too many|over ?load|\bload\b|connections? (?:rate|limit)|rate limit|resources|\b4\.7\.28\b)",
+    r"^4\d\d.*(?:\bbusy\b|too much mail|too many (?!recipients)|over ?load|\bload\b|connections? limit|\brate\b|"
+    r"resources|\b4\.7\.28\b)",
     re.I | re.S,
 )
-GREY: Final = re.compile(r"^4\d\d.*(?:gr[ae]y ?-?list|come back|(?:try again|retry) (?:in|after) \d)", re.I | re.S)
+GREY: Final = re.compile(r"^4\d\d.*\bgr[ae]y[ -]?list", re.I | re.S)
 # It goes; any other 421 refuses for now (RFC 5321 3.8).
-CLOSING: Final = re.compile(r"^421\b.*(?:shut(?:ting)? ?down|going down|being shut|restart|maintenance)", re.I | re.S)
+CLOSING: Final = re.compile(
+    r"^421\b.*\b(?:shut(?:ting)? ?down|going down|being shut|restart(?:ing|ed)?|maintenance)\b", re.I | re.S
+)
 # It has waited too long for the client, or lost it.
 WAITED: Final = re.compile(r"^421\b.*(?:time-?d? ?-?out|\blost\b|inactiv|idle|4\.4\.[12])", re.I | re.S)
 # A refusal that a box in the path may have written itself: SonicWall's, and whatever names a firewall.
@@ -47,7 +55,8 @@ BOX: Final = re.compile(
     rf"^552\b(?!.*(?:\b5\.2\.2\b|\b5\.3\.4\b|full|quota|size|exceed|storage))|{GATEWAY.pattern}", re.I | re.S
 )
 
-ADDRESS: Final = re.compile(r"<[^<>]*>|[^\s<>()]+@[^\s<>()]+")
+# What a reply quotes: addresses, and pages to read.
+QUOTED: Final = re.compile(r"<[^<>]*>|[^\s<>()]+@[^\s<>()]+|https?://\S+|\S+\.html?\b", re.I)
 
 SAID: Final = (FULL, MILTER, FILTER, BUSY, GREY, BOX, CLOSING, WAITED)  # what has a row of its own, or none
 
@@ -58,25 +67,23 @@ def zero_window(view: View) -> Said:
     told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
     if not told:
         return None
-    least = min(told, key=lambda p: p.window)
-    if told[-1].window < SMALL_WINDOW:
-        run = [p for p in told if p.number > max((q.number for q in told if q.window >= SMALL_WINDOW), default=0)]
+    shut = [view.shut(p) for p in told]
+    if shut[-1]:
+        run = told[len(told) - next((n for n, each in enumerate(reversed(shut)) if not each), len(told)) :]
         first, lasted = run[0], wire.packets[-1].ns - run[0].ns
         if lasted >= STALLED_NS and view.phase not in ("", "quit"):
             zero = told[-1].window == 0
             text = f"the server's window is {told[-1].window} from here to the end ({seconds(lasted)}, "
             text += f"{plural(len(run), 'packet')})"
             return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
-    if least.window >= SMALL_WINDOW:
-        return Out(f"the server's window was never below {least.window:,} octets")
-    shut = _shut(told)
-    if shut >= LONG_NS:
-        return Found("possible", (Sign(least.number, f"the server's window was nearly closed for {seconds(shut)}"),))
-    return Out(f"the server's window was closed for {seconds(shut)} and opened again")
-
-
-def _shut(told: list[Packet]) -> int:
-    return sum(b.ns - a.ns for a, b in pairwise(told) if a.window < SMALL_WINDOW)
+    least = min(told, key=lambda p: p.window)
+    if not any(shut):
+        return Out(f"the server's window was never below {least.window:,} octets") if wire.scaled else None
+    closed = sum(b.ns - a.ns for (a, b), each in zip(pairwise(told), shut, strict=False) if each)
+    if closed >= LONG_NS:
+        text = f"the server's window was nearly closed for {seconds(closed)}"
+        return Found("possible", (Sign(least.number, text),))
+    return Out(f"the server's window was closed for {seconds(closed)} and opened again")
 
 
 def slow_scanner(view: View) -> Said:
@@ -100,6 +107,8 @@ def slow_scanner(view: View) -> Said:
         silent = wire.packets[-1].ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
+    if closed.ns - taken.ns < STALLED_NS:
+        return None  # it was the acknowledgement that was waited for
     late = [p for p in view.answers(closed.ns) if p.length and p.payload[:1].isdigit()]
     if late:
         text = f"the reply comes {seconds(late[0].ns - taken.ns)} after the end of the text, "
@@ -121,8 +130,8 @@ def server_gone(view: View) -> Said:
     if not wire.packets:
         return None
     words = _reply(view)
-    if CLOSING.match(words):
-        return Found("certain", (Sign(None, f"the server says so: {words[:80]}"),), "proved")
+    if _says(CLOSING, words):
+        return Found("likely", (Sign(_said_in(view, words), f"the server says so: {words[:80]}"),))
     if seen.broken.kind == "reply":
         return Out("a reply ended it")
     ended = wire.ended
@@ -192,8 +201,8 @@ def _reply(view: View) -> str:
 
 
 def _says(words: re.Pattern[str], reply: str) -> bool:
-    """Does the reply say so itself, and not an address that it quotes?"""
-    return bool(words.search(ADDRESS.sub("", reply)))
+    """Does the reply say so itself, and not what it quotes?"""
+    return bool(words.search(QUOTED.sub("", reply)))
 
 
 def full_disk(view: View) -> Said:
@@ -203,7 +212,7 @@ def full_disk(view: View) -> Said:
 
 def milter(view: View) -> Said:
     """A milter or content filter of the receiver fails."""
-    return _by_text(view, MILTER, proves=False)
+    return _by_text(view, MILTER)
 
 
 def filter_refuses(view: View) -> Said:
@@ -212,12 +221,12 @@ def filter_refuses(view: View) -> Said:
     if reply and _says(BOX, reply):
         text = f"it was refused; by the server, or by a box in its name: {reply[:80]}"
         return Found("possible", (Sign(_said_in(view, reply), text),))
-    return _by_text(view, FILTER, proves=False)
+    return _by_text(view, FILTER)
 
 
 def busy(view: View) -> Said:
     """Refused for now: too many connections, or too much load."""
-    return _by_text(view, BUSY, proves=False)
+    return _by_text(view, BUSY)
 
 
 def greylisting(view: View) -> Said:
@@ -225,16 +234,17 @@ def greylisting(view: View) -> Said:
     return _by_text(view, GREY)
 
 
-def _by_text(view: View, words: re.Pattern[str], *, proves: bool = True) -> Said:
-    """`proves`: who says so knows it."""
+def _by_text(view: View, words: re.Pattern[str]) -> Said:
+    """What the server says; a 4xx without words that any row knows leaves open what it means."""
     reply = _reply(view)
     if not reply:
         return Out("the server never said 4xx or 5xx") if view.wire.packets else None
     if _says(BOX, reply):
         return None
     if _says(words, reply):
-        sign = Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}")
-        return Found("certain", (sign,), "proved") if proves else Found("likely", (sign,))
+        return Found("likely", (Sign(_said_in(view, reply), f"the reply says so: {reply[:80]}"),))
+    if reply[:1] == "4" and not any(_says(others, reply) for others in SAID):
+        return None
     return Out(f"the reply says something else: {reply[:60]}")
 
 

@@ -14,7 +14,6 @@ from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import STEPS
 
-FULL_SEGMENT: Final = 536  # octets, RFC 9293 3.7.1
 STOPPED_NS: Final = 30 * SECOND  # no sender needs so long to go on with a text
 # End marks that are none (RFC 5321 4.1.1.4), at the end of what the client sent.
 OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
@@ -64,7 +63,7 @@ def sender_stopped(view: View) -> Said:
     if wire.client.lost or wire.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
     told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
-    if told and told[-1].window < FULL_SEGMENT:
+    if told and view.shut(told[-1]):
         return Out("the server had no room for more")
     last = wire.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else wire.packets[-1]).ns - last.ns

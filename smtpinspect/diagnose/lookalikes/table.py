@@ -185,7 +185,7 @@ TABLE: Final = (
         "one-bad-mx", "one of several servers behind the address", network.one_bad_mx,
         (Remedy("receiver", "take that server out of the balancer, and look at its disk, memory and log"),
          Remedy("sender", "nothing: a later attempt meets another server")),
-        "accepted mails met the same server",
+        "a box on the way ended it; that an accepted mail met a server which shows the same tells nothing",
         "RFC 9293 3.5; RFC 1794",
     ),
     LookAlike(

@@ -17,6 +17,7 @@ plural: Final = count
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
 AMID: Final = frozenset({"databody", "datamid"})  # phases
 STALLED_NS: Final = limits.STALL_NS  # who closes sooner has not waited
+SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody takes
 
 
 class Found(NamedTuple):
@@ -61,6 +62,10 @@ class View:
     @property
     def doubts(self) -> tuple[str, ...]:
         return self.case.observed.confidence or tuple(self.case.flow.confidence)
+
+    def shut(self, p: Packet) -> bool:
+        """Does it tell that there is no room? Of a window whose scale is not known only 0 tells anything."""
+        return p.window < SMALL_WINDOW if self.wire.scaled else p.window == 0
 
     @property
     def text_end(self) -> int | None:

@@ -85,6 +85,11 @@ class Wire:
         return [p for p in self.packets if p.ns > ns and p.by_client == by_client]
 
     @property
+    def scaled(self) -> bool:
+        """Is the scale of windows known (RFC 7323 2.2)? It stands in the SYNs of both sides."""
+        return bool(self.syns) and bool(self.greeted)
+
+    @property
     def ended(self) -> Packet | None:
         """The first FIN or RST."""
         found = [*self.client.closing[:1], *self.server.closing[:1]]

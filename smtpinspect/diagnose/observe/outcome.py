@@ -201,7 +201,7 @@ def _recorded(case: Case) -> Observed:
         recipients=len(mail.rcpt_to),
         reply="" if mail.reply is None else str(mail.reply),
         phase=mail.phase,
-        stage=mail.stage,
+        stage=mail.stage or (stage(mail.phase) if mail.phase else None),
         broken=_as_recorded(mail),
         silence=mail.silence,
         confidence=tuple(mail.confidence),

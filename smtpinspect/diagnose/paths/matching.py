@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.paths.shared import Span
 from smtpinspect.enforce.craft import ACK, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.flow import ends
@@ -55,8 +56,8 @@ class Pair(NamedTuple):
     by: str
 
 
-def digests(source: Input, flows: Iterable[Flow]) -> list[Digest]:
-    """Of these connections of a capture, in one pass; a damaged capture just ends."""
+def digests(source: Input, flows: Iterable[Flow]) -> tuple[list[Digest], Span | None]:
+    """Of these connections of a capture, in one pass, and the time that it covers; a damaged capture just ends."""
     made = [Digest(flow) for flow in flows]
     wanted: dict[object, list[tuple[Digest, bool]]] = defaultdict(list)
     for each in made:
@@ -64,7 +65,9 @@ def digests(source: Input, flows: Iterable[Flow]) -> list[Digest]:
         wanted[client, server].append((each, True))
         wanted[server, client].append((each, False))
     joiner = Fragments()
+    span: Span | None = None
     for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
+        span = Span(ns, ns) if span is None else Span(min(span.begin_ns, ns), max(span.end_ns, ns))
         fields = joiner.feed(link, frame, ns, wirelen)
         if fields is None or fields["kind"] != "tcp":
             continue
@@ -73,7 +76,7 @@ def digests(source: Input, flows: Iterable[Flow]) -> list[Digest]:
             if number >= each.flow.first_packet and each.flow.start_ns <= ns <= each.flow.end_ns:
                 each.feed(by_client, fields["flags"], fields["seq"], fields["payload"])
                 break
-    return made
+    return made, span
 
 
 def pairs(ones: Sequence[Digest], twos: Sequence[Digest]) -> list[Pair]:

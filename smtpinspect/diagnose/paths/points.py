@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from statistics import median
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.copies import told
 from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths import matching
+from smtpinspect.diagnose.paths.shared import Cover, Span, aligned, cover, delays
 from smtpinspect.diagnose.paths.streams import Change, Segment, Side, changes
 from smtpinspect.diagnose.trace import Packet, Trace, traces
 from smtpinspect.enforce.craft import FIN, RST, SYN, timestamps
@@ -54,7 +55,8 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     fault: CaptureError | None = None
     flows = [case.flow for case in chosen.values()]
     ways: dict[int, list[tuple[str, Trace | None]]] = {flow.flow_id: [] for flow in flows}
-    own = matching.digests(points[0].source, flows)
+    own, span = matching.digests(points[0].source, flows)
+    spans = {points[0].name: span} if span is not None else {}
     for n, point in enumerate(points):
         if n == 0:
             pairs = [matching.Pair(flow, flow, "itself") for flow in flows]
@@ -62,7 +64,10 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
             theirs, damage = _flows(point, ports)
             notes += [f"{point.name}: {damage}"] if damage is not None else []
             fault = fault or damage
-            pairs = matching.pairs(own, matching.digests(point.source, theirs))
+            known, span = matching.digests(point.source, theirs)
+            pairs = matching.pairs(own, known)
+            if span is not None:
+                spans[point.name] = span
         found = traces(point.source, [pair.two for pair in pairs])
         twice = sum(each.copies for each in found.values()) if n else 0  # those of the first one stand on its page
         notes += [f"{point.name}: {told(twice, sum(len(each.packets) for each in found.values()))}"] if twice else []
@@ -71,13 +76,14 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
             way.append((point.name, here.get(flow_id)))
     for case in cases:
         if case.flow.flow_id in ways:
-            case.differences = tuple(differences(ways[case.flow.flow_id]))
+            case.differences = tuple(differences(ways[case.flow.flow_id], spans))
     strangers = [point.name for n, point in enumerate(points) if not any(way[n][1] for way in ways.values())]
     unmatched = [f"{name}: none of the connections is in this capture; it shows nothing of them" for name in strangers]
     for flow in flows:
         absent = [name for name, trace in ways[flow.flow_id] if trace is None or not trace.packets]
         if absent:
             notes.append(f"{flow.client} to {flow.server}: no such connection in the capture of {', '.join(absent)}")
+        notes += [f"{flow.client} to {flow.server}: {text}" for text in _outlasted(ways[flow.flow_id], spans)]
     return Compared(notes, fault, () if any(case.differences for case in cases) else tuple(unmatched))
 
 
@@ -86,7 +92,8 @@ def turned(points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> bool:
     `limits.POINT_CASES` are asked. Raises UsageError like Engine.run."""
     one, two = points[0], points[-1]
     flows = _flows(one, ports)[0][: limits.POINT_CASES]
-    found = matching.pairs(matching.digests(one.source, flows), matching.digests(two.source, _flows(two, ports)[0]))
+    ours, theirs = (matching.digests(*each)[0] for each in ((one.source, flows), (two.source, _flows(two, ports)[0])))
+    found = matching.pairs(ours, theirs)
     here, there = traces(one.source, [pair.one for pair in found]), traces(two.source, [pair.two for pair in found])
     ways = [(here[pair.one.flow_id], there[pair.two.flow_id]) for pair in found]
     whole = [way for way in ways if way[0].packets and way[1].packets]
@@ -102,19 +109,25 @@ def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], CaptureError
     return found, None
 
 
-def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]:
-    """What differs between neighbouring points of a connection's way, in path order; None: not in that capture."""
+def differences(
+    way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span] = MappingProxyType({})
+) -> Iterator[Difference]:
+    """What differs between neighbouring points of a connection's way, in path order; None: not in that capture.
+
+    What passed while the other capture, by its span, did not run yet, or no more, is no difference.
+    """
     present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
     if len(present) > 1 and _reversed(present[0][1], present[-1][1]):
-        yield from differences([*reversed(way)])
+        yield from differences([*reversed(way)], spans)
         return
-    for (one, near), (two, far) in pairwise(present):
+    for (one, first), (two, second) in pairwise(present):
         found: list[Difference] = []
         lost: list[Difference] = []
-        for by_client in (True, False):
+        near, far, known = aligned(first, second)
+        for by_client in sorted(known, reverse=True):
             ends = (one, two) if by_client else (two, one)
             sides = (near, far) if by_client else (far, near)
-            made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends)
+            made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends, spans)
             found += made[0]
             lost += made[1]
         yield from found
@@ -124,6 +137,8 @@ def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]
     if present and present[-1][0] != names[-1] and not _answered(present[-1][1]):
         last, seen = present[-1]
         missing = names[names.index(last) + 1]
+        if missing in spans and not Cover(far=spans[missing]).at_far(seen.packets[0].ns):
+            return  # it was captured at another time, or by another clock
         numbers = tuple(packet.number for packet in seen.packets if packet.by_client)[:limits.DIFFERENCE_PACKETS]
         yield Difference("dropped", (last, missing), "client", 0, near=numbers, what="connection")
         for flag, name in FLAGS[1:]:
@@ -131,6 +146,22 @@ def differences(way: Sequence[tuple[str, Trace | None]]) -> Iterator[Difference]
             forged = tuple(closing)[:limits.DIFFERENCE_PACKETS]
             if forged:
                 yield Difference("injected", (missing, last), "server", 0, far=forged, what=name)
+
+
+def _outlasted(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) -> Iterator[str]:
+    """Where the capture of one point ends before new octets pass its neighbour."""
+    present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
+    for (one, first), (two, second) in pairwise(present):
+        ahead = next((int(each) for each in delays(first, second) if each is not None), 0)
+        for name, other, trace, later in ((one, two, first, ahead), (two, one, second, -ahead)):
+            end = spans[other].end_ns - later if other in spans else None
+            news = {(p.by_client, p.at): p for p in reversed(trace.packets) if p.length}.values()  # the first copies
+            late = [p.number for p in news if end is not None and p.ns > end]
+            if late:
+                yield (
+                    f"the capture of {other} ends before packet {min(late):,} of {name}: "
+                    "what became of that, and of what follows, is not known"
+                )
 
 
 def _answered(trace: Trace) -> bool:
@@ -144,7 +175,7 @@ def _reversed(one: Trace, two: Trace) -> bool:
     ttls = [_ttl(trace, by_client) for trace in (one, two) for by_client in (True, False)]
     if 0 not in ttls and ttls[0] != ttls[2] and ttls[1] != ttls[3]:
         return ttls[0] < ttls[2] and ttls[1] > ttls[3]
-    there, back = _delays(one, two)
+    there, back = delays(one, two)
     return there is not None and back is not None and back - there > NOISE_NS
 
 
@@ -153,12 +184,30 @@ def _ttl(trace: Trace, by_client: bool) -> int:
     return seen[0][0] if seen else 0
 
 
-def _of_side(near: Side, far: Side, ends: tuple[str, str]) -> tuple[list[Difference], list[Difference]]:
+def _of_side(
+    near: Side, far: Side, ends: tuple[str, str], spans: Mapping[str, Span]
+) -> tuple[list[Difference], list[Difference]]:
     """What differs, and what was lost and came later."""
+    both = cover(near, far, ends, spans)
     found = list(changes(near, far))
-    made = [_difference(change, near, far, ends) for change in found]
-    made += _flags(near, far, ends, found)
-    return made, list(_lost(near, far, ends))
+    told = [seen for change in found if (seen := _covered(change, near, far, both)) is not None]
+    made = [_difference(change, near, far, ends) for change in told]
+    made += _flags(near, far, ends, found, both)
+    return made, list(_lost(near, far, ends, both))
+
+
+def _covered(change: Change, near: Side, far: Side, both: Cover) -> Change | None:
+    """The part of it that passed one point while the other capture was running."""
+    if change.kind == "rewritten":
+        return change
+    (a, b), (c, d) = change.near, change.far
+    if change.kind == "injected":
+        seen = [each for each in far.carried(c, d) if both.at_near(each.ns)]
+        return change._replace(far=(max(c, seen[0].at), d)) if seen else None
+    seen = [each for each in near.carried(a, b) if both.at_far(each.ns)]
+    if not seen:
+        return None
+    return change._replace(near=(max(a, min(each.at for each in seen)), min(b, max(each.end for each in seen))))
 
 
 def _difference(change: Change, near: Side, far: Side, ends: tuple[str, str]) -> Difference:
@@ -183,33 +232,15 @@ def _numbers(segments: Sequence[Segment]) -> tuple[int, ...]:
     return tuple(each.number for each in segments[:limits.DIFFERENCE_PACKETS])
 
 
-def _delays(one: Trace, two: Trace) -> tuple[float | None, float | None]:
-    """By how much the median packet of the client, and of the server, comes later to the second point; None: none is
-    at both."""
-    firsts: list[dict[tuple[bool, int, int], int]] = []
-    for trace in (one, two):
-        seen: dict[tuple[bool, int, int], int] = {}
-        for packet in trace.packets:
-            if packet.at is not None and (packet.length or packet.flags & SYN):
-                seen.setdefault((packet.by_client, packet.at, packet.length), packet.ns)
-        firsts.append(seen)
-    apart: dict[bool, list[int]] = {True: [], False: []}
-    for key, ns in firsts[0].items():
-        if key in firsts[1]:
-            apart[key[0]].append(firsts[1][key] - ns)
-    return (
-        median(apart[True]) if apart[True] else None,
-        median(apart[False]) if apart[False] else None,
-    )
-
-
 def _clock(near: Side, far: Side) -> float | None:
     """How far the clock of the far point is ahead: between the median ways there and back; None: nothing is at both."""
-    ways = [way for way in _delays(near.trace, far.trace) if way is not None]
+    ways = [way for way in delays(near.trace, far.trace) if way is not None]
     return sum(ways) / len(ways) if ways else None
 
 
-def _flags(near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change]) -> Iterator[Difference]:
+def _flags(
+    near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change], covered: Cover
+) -> Iterator[Difference]:
     """SYN, FIN and RST that are at one point only."""
     clock = _clock(near, far)
     for flag, name in FLAGS:
@@ -225,6 +256,8 @@ def _flags(near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change]
             else:
                 left.remove(match)
                 both += 1
+        came = [packet for packet in came if covered.at_near(packet.ns)]
+        left = [packet for packet in left if covered.at_far(packet.ns)]
         direction: Literal["client", "server"] = "client" if near.by_client else "server"
         if flag == SYN and came + left and _goes_on(near) and _goes_on(far):
             continue  # one capture has it not, the connection has
@@ -266,9 +299,10 @@ def _moved(at: int | None, found: Sequence[Change], near: Side, far: Side) -> in
     return at
 
 
-def _lost(near: Side, far: Side, ends: tuple[str, str]) -> Iterator[Difference]:
+def _lost(near: Side, far: Side, ends: tuple[str, str], both: Cover) -> Iterator[Difference]:
     """Segments of which not all copies arrived, although one did."""
-    sent, came = (Counter((each.at, each.end) for each in side.segments) for side in (near, far))
+    sent = Counter((each.at, each.end) for each in near.segments if both.at_far(each.ns))
+    came = Counter((each.at, each.end) for each in far.segments)
     missing = [key for key, times in sent.items() if 0 < came[key] < times]
     if missing:
         first = min(missing)

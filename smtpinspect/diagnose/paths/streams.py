@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect.diagnose.trace import Trace
-from smtpinspect.enforce.craft import FIN, SYN
+from smtpinspect.enforce.craft import FIN
 from smtpinspect.grammar import limits
 
 LINES: Final = 64  # lines that are compared to find out how a difference goes on
@@ -42,7 +42,6 @@ class Side:
         self.segments: list[Segment] = []
         self.acked = 0  # up to where the other side acknowledged
         self.top = 0  # behind the last octet that was sent, captured or not
-        self.begins = False  # with a SYN
         self.cut = False
         ends = set()  # behind which a FIN counts as one octet
         for packet in trace.packets:
@@ -50,7 +49,6 @@ class Side:
                 if packet.acks is not None:
                     self.acked = max(self.acked, packet.acks)
                 continue
-            self.begins = self.begins or bool(packet.flags & SYN)
             if packet.flags & FIN and packet.end is not None:
                 ends.add(packet.end)
             if packet.at is None or not packet.length or packet.at + packet.length <= 0:
@@ -115,8 +113,6 @@ def changes(near: Side, far: Side) -> Iterator[Change]:
     Octets that one capture lacks, although they must have passed there, are no change.
     """
     i, j = 0, 0
-    if not (near.begins and far.begins):
-        i, j = _anchor(near, far)
     for _ in range(limits.POINT_CHANGES):
         here, there = near.known(i), far.known(j)
         if here and there:
@@ -170,8 +166,8 @@ def _tail(near: Side, far: Side, i: int, j: int) -> Iterator[Change]:
 def _resolved(near: Side, far: Side, i: int, j: int) -> tuple[Change, int, int]:
     """The difference that begins here, and where both go on behind it."""
     i, j = _line_begin(near, far, i, j)
-    one = _lines(near, i)
-    two = _lines(far, j)
+    one = lines(near, i)
+    two = lines(far, j)
     blocks = SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
     kind, a, b, c, d = next(block for block in blocks if block[0] != "equal")
     skip_i, skip_j = sum(map(len, one[:a])), sum(map(len, two[:c]))
@@ -195,7 +191,8 @@ def _resolved(near: Side, far: Side, i: int, j: int) -> tuple[Change, int, int]:
     return Change("rewritten", (i, i + gone), (j, j + come)), i + gone, j + come
 
 
-def _lines(side: Side, at: int) -> list[bytes]:
+def lines(side: Side, at: int) -> list[bytes]:
+    """The next known lines from here on."""
     until = min(at + side.known(at), at + LINES * 256)
     found: list[bytes] = []
     while at < until and len(found) < LINES:
@@ -233,21 +230,6 @@ def _span(one: bytes, two: bytes) -> tuple[int, int]:
     """From the first octet that differs to behind the last one."""
     differ = [k for k, (a, b) in enumerate(zip(one, two, strict=False)) if a != b]
     return (differ[0], differ[-1] + 1) if differ else (0, len(one))
-
-
-def _anchor(near: Side, far: Side) -> tuple[int, int]:
-    """Where both have the same octets first: a capture that begins inside of the connection counts from there."""
-    for one, two, turned in ((near, far, False), (far, near, True)):
-        at = one.next_known(0)
-        if at is None:
-            break
-        for line in _lines(one, at):
-            found = two.octets.find(line) if len(line) >= 8 else -1
-            if found >= 0:
-                back = min(at, found)
-                return (found - back, at - back) if turned else (at - back, found - back)
-            at += len(line)
-    return 0, 0
 
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
