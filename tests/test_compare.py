@@ -43,6 +43,12 @@ def test_a_mailguard_that_came(tmp_path: Path) -> None:
     assert not gone.worse and len(gone.differences) == 3
 
 
+def test_a_keyword_that_one_reply_lacks_tells_too_little(tmp_path: Path) -> None:
+    both = Sent(keywords=("SIZE 1000", "DSN")), Sent(keywords=("SIZE 1000",))
+    assert compared(tmp_path, [both[0]], [both[1]]).too_few
+    assert worse(tmp_path, [both[0]] * 5, [both[1]] * 5) == ["198.51.100.25:25: keyword DSN"]
+
+
 def test_a_keyword_that_some_replies_lack_is_not_lost(tmp_path: Path) -> None:
     some = [Sent(keywords=("SIZE 1000", "DSN")), Sent()]
     assert worse(tmp_path, some, [Sent()] * 3) == []

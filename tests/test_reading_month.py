@@ -294,7 +294,7 @@ def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_exclu
     assert "BROKEN OFF behind the reply" in behind and "its own scan" in behind
     assert "smtp-231" not in behind and "eod-split" not in behind
     early = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after MAIL from h[192.0.2.9]")
-    assert "NOT RECEIVED: MAIL or RCPT" in early and "the sender gave up" in early
+    assert "NOT RECEIVED: it broke off at MAIL or RCPT" in early and "the sender gave up" in early
     assert "a time-out on both sides" not in early and "lost or reset there too" in early
     assert "stormshield" not in early  # it drops in silence: nobody would see a close
     scanned = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after CONNECT from h[192.0.2.9]")

@@ -159,7 +159,7 @@ def _check(given: argparse.Namespace, points: bool) -> None:
 
 def _apart(captures: Sequence[str]) -> None:
     """Raises UsageError for captures that hold the same connection: read as one, they would tell of losses."""
-    from smtpinspect.diagnose.paths.twice import shared
+    from smtpinspect.diagnose.paths.handshakes import shared
 
     found = shared(captures)
     if found is None:

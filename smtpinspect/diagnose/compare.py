@@ -191,12 +191,15 @@ def _servers(first: Side, second: Side) -> Iterator[Change]:
             if old.replies and new.connections > 1:
                 yield Change(f"{name}: replies to EHLO with keywords", f"{old.replies:,}", "none", True)
             continue
+        # a keyword that is missing may be another server's behind that address, unless a box shows itself
+        enough = chance(0, old.replies, new.replies, new.replies) < CHANCE
+        enough = enough or bool(new.starred) or any(map(generations.masked, new.keywords))
         for word in sorted(old.keywords.keys() | new.keywords.keys()):
             was, now = old.keywords[word], new.keywords[word]
             masked = generations.masked(word)
             shares = f"{was:,} of {old.replies:,}", f"{now:,} of {new.replies:,}"
             if was == old.replies and not now:
-                yield Change(f"{name}: keyword {word}", *shares, not masked)
+                yield Change(f"{name}: keyword {word}", *shares, not masked and enough)
             elif now and not was:
                 yield Change(f"{name}: keyword {word}", *shares, masked)
 

@@ -61,6 +61,8 @@ def diagnose(asked: Asked) -> Told:
     if not asked.logs:
         return Told(made, fault)
     month, unread, apart, with_mail = _logs(made, asked.logs)
+    if any(case.failed for case in made.cases) and not any(case.log_lines for case in made.cases):
+        made.unmatched.append("--log: no line is about a failed mail of the capture")
     return Told(made, unread or fault, month, tuple(apart), with_mail)
 
 
@@ -90,10 +92,12 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     if len(asked.points) > 1:
         compared = points.compare(seen.cases, asked.points, ports=asked.ports)
         made.notes += compared.notes
+        made.unmatched += compared.unmatched
         fault = compared.fault
         proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
+    made.unmatched += logged.unmatched
     told, beside = contrast.of(seen), lookalikes.around(seen)
     for case in failed:
         alike, out = lookalikes.judge(case, beside)

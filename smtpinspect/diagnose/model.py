@@ -327,5 +327,6 @@ class Diagnosis:
     readings: list[Reading] = field(default_factory=list)
     sweep: Sweep | None = None
     notes: list[str] = field(default_factory=list)  # what could not be read, what was left out
+    unmatched: list[str] = field(default_factory=list)  # files that hold nothing about the connections of the capture
     left_out: tuple[int, int] = (0, 0)  # more accepted mails, and more other cases, than are kept
     stopped: bool = False  # by Ctrl-C; what was read is told

@@ -15,7 +15,7 @@ def record(diagnosis: Diagnosis) -> dict[str, Any]:
     made: dict[str, Any] = {
         "mails": [_mail(case) for case in diagnosis.cases],
         "logs": [_reading(reading, mails.get(id(reading))) for reading in diagnosis.readings],
-        "notes": list(diagnosis.notes),
+        "notes": [*diagnosis.unmatched, *diagnosis.notes],
     }
     if diagnosis.sweep is not None:
         rows = [{"value": value, "cut": cut, "mails": mails} for value, cut, mails in diagnosis.sweep.rows]

@@ -39,6 +39,8 @@ def page(
     if len(diagnosis.cases) > 1:
         yield style(words.sums(diagnosis), "bold")
         yield ""
+    for told in diagnosis.unmatched:
+        yield from (style(line, "yellow") for line in wrapped(f"NOT MATCHED: {safe(told)}", width))
     for block in blocks[:WHOLE]:
         yield from _Page(block.first, width, style).lines(block)
         yield ""

@@ -10,7 +10,7 @@ from smtpinspect.diagnose import copies
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.headline import SIDES, between, doubted, headline, tls
+from smtpinspect.report.headline import SIDES, between, doubted, headline, tls, too_late
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
@@ -119,7 +119,8 @@ def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
     if seen.reply:
-        yield f'the answer that decided: "{_reply(case)}"'
+        which = "that came too late" if too_late(case) else "that decided"
+        yield f'the answer {which}: "{_reply(case)}"'
     if broken.at is not None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"

@@ -9,6 +9,7 @@ from smtpinspect.diagnose.model import Case
 from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count
+from smtpinspect.simulate.clock import SECOND
 
 # Where the flow ended, behind "cut silently", "reset", "closed".
 AT: Final = {
@@ -38,6 +39,7 @@ AWAITED: Final = {
 }
 GATEWAY: Final = "gateway-virus"
 ARRIVED: Final = "MAY HAVE BEEN DELIVERED"
+LATE: Final = "ACCEPTED, TOO LATE"
 UNLEARNT: Final = "the server took it, the sender never learnt; retries make duplicates"
 SNAPPED: Final = "packets were cut when they were captured; capture with -s 0"
 ENDED: Final = {"reset": "reset", "closed": "closed"}  # nobody knows by whom
@@ -93,6 +95,8 @@ def _became(case: Case) -> Headline:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
         who = f"{box}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
+    if too_late(case):
+        return Headline(LATE, f"the server took it{_behind(case)}; the sender does not know, and sends it again", 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
@@ -107,6 +111,22 @@ def doubted(case: Case) -> bool:
     """May the reply that decided be a box's? A 421 is that of a server that waited."""
     boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
     return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
+
+
+def too_late(case: Case) -> bool:
+    """Did the server take the mail when its sender had given up?"""
+    seen = case.observed
+    gave_up = seen.broken.by == "client" and seen.broken.kind in ("rst", "fin")
+    return gave_up and seen.outcome != "accepted" and seen.phase == "dotreply" and seen.reply.startswith("2")
+
+
+def _behind(case: Case) -> str:
+    """How long after the sender had closed."""
+    seen = case.observed.broken
+    at = {packet.number: packet.ns for packet in case.trace.packets} if case.trace is not None else {}
+    closed = at.get(seen.packet or 0)
+    came = next((at[sign.packet] for sign in seen.signs if sign.packet in at), None)
+    return f" {span((came - closed) / SECOND)} after the sender had closed" if closed and came else ""
 
 
 def has_mail(case: Case) -> bool:

@@ -193,14 +193,21 @@ def _headline(told: Reading) -> str:
         if told.octets is not None:
             behind = f"behind {count(told.octets, 'byte')} of it" if told.octets else "before its first byte"
             return f"NOT RECEIVED: the text was cut off {behind}"
-        return f"BROKEN OFF: {where}" if "dotreply" in told.phases else f"NOT RECEIVED: {where}"
+        return f"{'BROKEN OFF' if 'dotreply' in told.phases else 'NOT RECEIVED'}: {_off(told, where)}"
     if told.usual and told.duplicate_risk and "dot" not in told.usual:
         return f"NOT DELIVERED at default settings, where it broke before the end of the mail; else {DUPLICATES}"
     if told.duplicate_risk:
         return DUPLICATES if told.fate != "bounced" else RETURNED
     if told.reply:
         return f"NOT DELIVERED: answered with {safe(told.reply)[:3]}"
-    return f"NOT DELIVERED: {where}"
+    return f"NOT DELIVERED: {_off(told, where)}"
+
+
+def _off(told: Reading, where: str) -> str:
+    """The place as a sentence; those before EHLO are one."""
+    if set(told.phases) <= {"connect", "greeting"}:
+        return where
+    return f"it {'may have broken' if where.startswith('any') else 'broke'} off at {where}"
 
 
 def _peer(told: Reading) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -10,6 +12,7 @@ from smtpinspect.diagnose.lookalikes.view import Found, Out, View
 from smtpinspect.diagnose.lookalikes.wire import measure
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -19,6 +22,7 @@ __all__ = ["TABLE", "Around", "around", "judge"]
 # What a box on the way that ends a connection in the server's name leaves open.
 BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
 ORDER: Final = tuple(CONFIDENCE)
+_PLACES: Final = re.compile(r"\b(?:SERVER|TIME)\b")
 
 
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
@@ -38,16 +42,23 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     for row in TABLE:
         said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
-            remedies = tuple(_addressed(each, case.path[1].strip("[]")) for each in row.remedies)
+            remedies = tuple(_addressed(each, case) for each in row.remedies)
             causes.append(Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree))
         elif said is not None:
             against.append(Against(row.name, "ruled-out", said.why, said.signs))
     return sorted(causes, key=lambda cause: ORDER.index(cause.confidence)), against
 
 
-def _addressed(remedy: Remedy, server: str) -> Remedy:
-    """Commands are to be pasted: they name this server."""
-    return remedy._replace(commands=tuple(each.replace("SERVER", server) for each in remedy.commands))
+def _addressed(remedy: Remedy, case: Case) -> Remedy:
+    """Commands are to be pasted: they name this server, and when the mail began."""
+    begun = case.flow.start_ns if case.mail is None else case.mail.start_ns
+    known = {"SERVER": case.path[1].strip("[]"), "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC"}
+
+    def filled(text: str) -> str:
+        return _PLACES.sub(lambda found: known[found[0]], text)
+
+    commands = tuple(map(filled, remedy.commands))
+    return remedy._replace(commands=commands, check=filled(remedy.check), undo=filled(remedy.undo))
 
 
 class Around(NamedTuple):

@@ -45,7 +45,7 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
     if tail == END_MARK:
         return Out("the text ended with CR LF . CR LF", (Sign(view.waiting[-1].number, "CR LF . CR LF"),))
     if not wrong(tail):
-        return None if tail.upper().endswith((b"QUIT\r\n"[-5:], b"RSET\r\n"[-5:])) else Out("no final dot was sent")
+        return None if tail.upper().endswith((b"QUIT\r\n"[-5:], b"RSET\r\n"[-5:])) else Out("no final dot came here")
     last, until = view.waiting[-1], view.last_word.ns
     if until - last.ns < STALLED_NS:
         return None

@@ -16,7 +16,7 @@ _LONGER: Final = Remedy(
 )  # fmt: skip
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
-    ("tcpdump -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
+    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
     check="smtpinspect transcript mail.pcap tells every octet of the mail",
 )  # fmt: skip
 _ICMP: Final = "let ICMP type 3 code 4 (IPv6: type 2) through, from every router on the path to the sender"
@@ -29,8 +29,8 @@ TABLE: Final = (
                    ("sysctl -w net.ipv4.tcp_mtu_probing=1",), loses="some seconds at the first large packet",
                    check="tracepath SERVER; the mail goes out", undo="sysctl -w net.ipv4.tcp_mtu_probing=0"),
             Remedy("sender", "a smaller MTU on the route to this server",
-                   ("ip route add SERVER via GATEWAY mtu lock 1280",), loses="a little speed",
-                   check="ip route get SERVER", undo="ip route del SERVER"),
+                   ("ip route add $(ip route get SERVER | grep -Eo '^[^ ]+( via [^ ]+)? dev [^ ]+') mtu lock 1280",),
+                   loses="a little speed", check="ip route get SERVER", undo="ip route del SERVER"),
             Remedy("network", "clamp the MSS at the tunnel",
                    ("iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",),
                    check="the MSS in the SYN at the far side", undo="the same with -D"),
@@ -62,7 +62,7 @@ TABLE: Final = (
     LookAlike(
         "server-gone", "the server ended or was started anew", receiver.server_gone,
         (Remedy("receiver", "read the server's log of that second",
-                ("journalctl -u postfix -u exim4 --since TIME", "dmesg -T | grep -i 'out of memory'"),
+                ("journalctl -u postfix -u exim4 --since 'TIME'", "dmesg -T | grep -i 'out of memory'"),
                 check="the next attempt is accepted"),),
         "the server's TCP answered to the end, or the end was forged by another",
         "RFC 9293 3.5.2, 3.10.7.1; RFC 5321 3.8",
@@ -177,7 +177,7 @@ TABLE: Final = (
     LookAlike(
         "sender-stopped", "the sender stopped amid its text", sender.sender_stopped,
         (Remedy("sender", "read the sender's log of that second: its program or machine ended, or hangs",
-                ("journalctl -u postfix -u exim4 --since TIME",), check="the next attempt goes on to the end"),),
+                ("journalctl -u postfix -u exim4 --since 'TIME'",), check="the next attempt goes on to the end"),),
         "the text went on, or was waited for on the way",
         "RFC 5321 4.5.3.2.5",
     ),

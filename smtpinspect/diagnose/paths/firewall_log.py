@@ -82,12 +82,14 @@ class Log(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """`notes` are about the logs, `lines` those of each connection, by its flow_id; `fault`: of one of the logs."""
+    """`notes` are about the logs, `unmatched` about those without a line of any connection, `lines`
+    those of each connection, by its flow_id; `fault`: of one of the logs."""
 
     notes: list[str]
     lines: dict[int, list[Line]]
     fault: CaptureError | None = None
     doubts: dict[int, Sign] = {}  # by flow_id: why its lines may be another connection's
+    unmatched: tuple[str, ...] = ()
 
     def causes(self, case: Case) -> list[Cause]:
         """What the firewall itself says that it did to this connection; nothing of a mail without a failure."""
@@ -110,6 +112,7 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
     """Fill `logged` of the cases from these files, plain or packed. Raises UsageError for what cannot be opened."""
     flows = {case.flow.flow_id: case for case in cases}
     notes: list[str] = []
+    unmatched: list[str] = []
     joined: dict[int, list[Line]] = {}
     silent: set[int] = set()
     fault: CaptureError | None = None
@@ -118,7 +121,6 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
         log = read(path, flows.values())
         fault = fault or log.fault
         offset, sure, told = _clock(log, flows.values())
-        notes.append(told)
         met: set[int] = set()
         for flow_id, case in flows.items():
             mine = [line for line in log.found.get(_ends(case), ()) if _meets(line, case, offset)]
@@ -130,6 +132,7 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
             begin, end = case.flow.start_ns / 1e9 + offset, case.flow.end_ns / 1e9 + offset
             if log.first is not None and log.last is not None and log.first <= end and begin <= log.last:
                 silent.add(flow_id)
+        (notes if met or not flows else unmatched).append(told)
         notes += _elsewhen(log, flows.values(), offset, met)
     for case in cases:
         lines = joined.get(case.flow.flow_id, [])
@@ -138,7 +141,7 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
             case.logged += (Sign(None, "the log has this connection, but no alarm that stopped anything"),)
         elif not lines and case.flow.flow_id in silent:
             case.logged = (Sign(None, "the log goes over this time, and has no line of this connection"),)
-    return Joined(notes, joined, fault, doubts)
+    return Joined(notes, joined, fault, doubts, tuple(unmatched))
 
 
 def objections(case: Case, lines: Iterable[Line]) -> list[Sign]:

@@ -35,10 +35,12 @@ class Point(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What is to be noted about the captures; `fault`: why one behind the first was not read to its end."""
+    """What is to be noted about the captures; `unmatched`: about those that have none of the connections;
+    `fault`: why one behind the first was not read to its end."""
 
     notes: list[str]
     fault: CaptureError | None = None
+    unmatched: tuple[str, ...] = ()
 
 
 def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> Compared:
@@ -76,12 +78,14 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     for case in cases:
         if case.flow.flow_id in ways:
             case.differences = tuple(differences(ways[case.flow.flow_id], spans))
+    strangers = [point.name for n, point in enumerate(points) if not any(way[n][1] for way in ways.values())]
+    unmatched = [f"{name}: none of the connections is in this capture; it shows nothing of them" for name in strangers]
     for flow in flows:
         absent = [name for name, trace in ways[flow.flow_id] if trace is None or not trace.packets]
         if absent:
             notes.append(f"{flow.client} to {flow.server}: no such connection in the capture of {', '.join(absent)}")
         notes += [f"{flow.client} to {flow.server}: {text}" for text in _outlasted(ways[flow.flow_id], spans)]
-    return Compared(notes, fault)
+    return Compared(notes, fault, () if any(case.differences for case in cases) else tuple(unmatched))
 
 
 def turned(points: Sequence[Point], *, ports: Sequence[int] = PORTS) -> bool:

@@ -63,9 +63,9 @@ def document(
         yield "<article><section><h3>Not for all recipients</h3>"
         yield from _list(some)
         yield "</section></article>"
-    if diagnosis.notes:
+    if notes := [*diagnosis.unmatched, *diagnosis.notes]:
         yield "<article><section><h3>To be known</h3>"
-        yield from _list(diagnosis.notes)
+        yield from _list(notes)
         yield "</section></article>"
     yield "</main>"
     yield from _words()
