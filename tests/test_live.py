@@ -140,7 +140,10 @@ def test_a_reader_that_is_late_has_every_record(
 
 
 def test_count_and_seconds_end_it(cable: Cable) -> None:
-    assert eve(cable, frames() + frames(port=40_001), "--count", "5")[1]["packets"] == 5
+    with cable.live("--format", "eve", "--count", "5") as process:
+        cable.send(frames() + frames(port=40_001))
+        out, _ = process.communicate(timeout=20)  # without a signal
+    assert process.returncode == 0 and records(out)[1]["packets"] == 5
     begun = time.monotonic()
     with cable.live("--format", "eve", "--seconds", "1") as process:
         assert process.wait(20) == 0
