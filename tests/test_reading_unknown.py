@@ -218,3 +218,16 @@ def test_a_server_that_waits_for_the_text_tells_of_it() -> None:
     text = "timeout waiting for input from mail.x.example during message collect"
     told = told_of(f"Nov 22 10:00:00 mx sm-mta[12]: 2AMA0x1b001234: {text}")
     assert (told.side, told.broken) == ("receiver", ("drop",)) and {"databody", "datamid", "dot"} <= set(told.phases)
+
+
+@pytest.mark.parametrize("line", [
+    "Nov 22 11:02:50 out postfix/smtp[123]: 4F2A1: to=<b@example.net>, relay=mx.example.net[203.0.113.25]:25, "
+    "delay=0.3, delays=0.1/0/0.1/0, dsn=4.7.4, status=deferred (TLS is required, but was not offered by host "
+    "mx.example.net[203.0.113.25])",
+    "2026-11-22 11:02:50 1vxK2b-0000iU-1g == b@example.net R=dnslookup T=remote_smtp defer (-38) H=mx.example.net "
+    "[203.0.113.25]: a TLS session is required, but the server did not offer TLS support",
+])  # fmt: skip
+def test_a_server_that_offers_no_tls_may_be_masked(line: str) -> None:
+    told = reading.read_line(line)
+    assert told is not None and told.phases == ("ehlo",)
+    assert "mailguard.starttls-blocked" in [cause.cause for cause in told.causes]

@@ -196,6 +196,10 @@ _GREETING: Final = (
     _cause("mailguard.banner-multiline-broken", "rule", "a greeting of several lines hangs", product="mailguard"),
 )
 _EHLO: Final = (_cause("mailguard.ehlo-blocked", "rule", "EHLO does not pass", product="mailguard"),)
+_SPOKEN: Final = frozenset({"ehlo"})
+_UNOFFERED: Final = (
+    _cause("mailguard.starttls-blocked", "rule", "STARTTLS taken out of the server's answer", product="mailguard"),
+)
 _ENDS: Final = (_cause("mailguard.eod-split", "rule", "the end mark over two segments", product="mailguard"),)
 _ANSWERED: Final = (
     _cause("sonicwall.encrypted-zip", "rule", "552 for a kind of attachment", product="sonicwall"),
@@ -286,6 +290,8 @@ def _told(phases: tuple[str, ...], broken: tuple[str, ...], side: str, mta: str,
             rules = _ANSWERED
         elif at & (_HANDSHAKE | _ENVELOPE) and code in _UNKNOWN_COMMAND:
             rules = _COMMANDS[:1] + _COMMANDS[3:]
+        elif at == _SPOKEN and not code:  # no reply's code: TLS is a must, and the server did not offer it
+            rules = _UNOFFERED
         return Told(means, tuple(cannot), tuple(ask), (*known, *rules, _FILTER))
     if at & _TEXT or at & _END:
         if side == "sender" or not at <= _AFTER:  # else all of it has arrived
