@@ -21,8 +21,8 @@ SOON_NS: Final = 60 * SECOND
 # A reply's text tells what the server says, and proves no more. As receivers write it when they are full (RFC 3463 3.3,
 # 3.4: X.2.2, X.3.1; Exim: space shortage).
 FULL: Final = re.compile(
-    r"^(?:4\d\d|552)[ -][45]\.(?:2\.2|3\.1)\b|insufficient (?:system |disk )?(?:storage|space)|space shortage|no space left|disk (?:is )?full|"
-    r"mail ?box (?:is )?full\b(?! name)|\bover quota|quota exceeded",
+    r"^(?:4\d\d|552)[ -][45]\.(?:2\.2|3\.1)\b|insufficient (?:system |disk )?(?:storage|space)|"
+    r"space shortage|no space left|disk (?:is )?full|mail ?box (?:is )?full\b(?! name)|\bover quota|quota exceeded",
     re.I | re.S,
 )
 # Postfix's and Sendmail's words for a milter or content filter that fails.
