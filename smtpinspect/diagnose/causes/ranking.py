@@ -60,7 +60,7 @@ def rank(
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = NAMED if absent.named(case) else GUESS
-        rules += [(*_class(case, each, guess), _hidden(each)) for each in more]
+        rules += [(*_class(case, scene, each, guess), _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
     # a log that says only that the inspection ended it does not tell by which rule
     products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
@@ -116,14 +116,15 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     return made
 
 
-def _class(case: Case, one: absent.Hidden, guess: int) -> tuple[int, int]:
+def _class(case: Case, scene: Scene, one: absent.Hidden, guess: int) -> tuple[int, int]:
     """Class and place. Of a reply that never came, what the defaults of a product would cut is as likely as what nobody
-    knows, unless the path shows another product."""
+    knows, unless the path shows another product; under any setting where the client's octets all came through, and
+    behind an RST, which comes whose octets ever were the reason."""
     if one.strong:
         return OCTET, not one.default
     if one.deep or foreign(case, one.rule.partition(".")[0]):
         return guess, limits.LAST
-    if one.reply and one.default and guess == GUESS:
+    if one.reply and guess == GUESS and (one.default or scene.kind == "rst" or not scene.client.lost):
         return NOBODY, 0
     return guess, limits.UNUSUAL if one.default else limits.USUAL
 
