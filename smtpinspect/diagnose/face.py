@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
@@ -16,7 +17,7 @@ from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
 from smtpinspect.diagnose.reading.joined import Joiner
 from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_of, traces
+from smtpinspect.diagnose.trace import source_of
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
@@ -80,9 +81,9 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
-    found = traces(source, flows.values())
+    found = accounts(source, flows.values())
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
@@ -185,7 +186,7 @@ def _readings(log: str) -> Iterator[Reading]:
 
 def _read(case: Case, ports: Sequence[int]) -> None:
     """Its dialogue, from the packets of its connection."""
-    if case.trace is None or not case.trace.packets:
+    if case.trace is None:
         return
     script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
     case.script = script

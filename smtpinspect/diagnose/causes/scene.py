@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.model import BreakKind, Case
-from smtpinspect.diagnose.observe.origin import Parted, parted
-from smtpinspect.diagnose.observe.spoken import CLOSES
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
@@ -54,12 +54,11 @@ class Scene(NamedTuple):
 
 def scene_of(case: Case) -> Scene | None:
     """None without packets: nobody looked closer."""
-    trace = case.trace
-    if trace is None or not trace.packets:
+    ends = case.account
+    if ends is None:
         return None
-    packets = trace.packets
+    packets = ends.packets
     reset = _reset(packets)
-    ends = parted(packets)
     client, server = _half(packets, True, ends), _half(packets, False, ends)
     side = _side(case, client, server, reset)
     # what is in the capture on the far side of the box has come through it, acknowledged or not
@@ -101,9 +100,9 @@ def _reset(packets: Sequence[Packet]) -> Packet | None:
     return None
 
 
-def _half(packets: Sequence[Packet], by_client: bool, ends: Parted) -> Half:
+def _half(packets: Sequence[Packet], by_client: bool, ends: Account) -> Half:
     sent = again = 0
-    through = ends.acknowledged(by_client)
+    through = max(0, ends.stream(by_client).acked)
     top: int | None = None
     spans: list[tuple[int, int]] = []
     for packet in packets:

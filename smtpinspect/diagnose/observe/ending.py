@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from smtpinspect.diagnose.account.connection import NAMES, Account
+from smtpinspect.diagnose.account.habits import anyones, habits, off_by
+from smtpinspect.diagnose.account.spoken import NEXT, TEXT
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
-from smtpinspect.diagnose.observe.habits import anyones, habits, off_by
-from smtpinspect.diagnose.observe.origin import NAMES, parted
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
-from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.clock import SECOND
@@ -55,10 +54,10 @@ class _Owed(NamedTuple):
 class _Flow:
     """The packets of a connection, parted: what its ends sent, and what was made in their names."""
 
-    def __init__(self, packets: Sequence[Packet], said: Dialogue) -> None:
-        self.all, self.said = packets, said
-        self.parted = parted(packets)
-        self.forged, self.own = self.parted.forged, self.parted.own
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.all, self.said = account.packets, account.said
+        self.forged, self.own = account.forged, account.own
         self.acked = {side: self._acked(side) for side in (True, False)}
 
     def of(self, by_client: bool) -> list[Packet]:
@@ -66,11 +65,11 @@ class _Flow:
 
     def _acked(self, by_client: bool) -> int:
         """Octets of this side that the other one acknowledged."""
-        return min(self.parted.acknowledged(by_client), self.said.sent[0 if by_client else 1])
+        return min(max(0, self.account.stream(by_client).acked), self.said.sent[0 if by_client else 1])
 
     def owed(self, by_client: bool) -> _Owed | None:
         """What this side sent, again perhaps, and got no acknowledgment for."""
-        at = self.parted.acknowledged(by_client)
+        at = max(0, self.account.stream(by_client).acked)
         copies: list[Packet] = []
         highest = 0
         for packet in self.of(by_client):
@@ -90,9 +89,9 @@ class _Flow:
         return next((packet for packet in reversed(self.own) if packet.by_client == by_client), None)
 
 
-def ending(packets: Sequence[Packet], said: Dialogue, where: Where = "unknown") -> Ending:
+def ending(account: Account, where: Where = "unknown") -> Ending:
     """How these packets of a connection end, by where they were taken."""
-    flow = _Flow(packets, said)
+    flow = _Flow(account)
     if not flow.of(True) or (not flow.of(False) and not _only_syn(flow)):
         return Ending(Break("none", "unknown"), None, 0.0, flow.acked[True])
     made = _forged(flow, where) or _no_connection(flow, where) or _lost(flow, where) or _never_came(flow)
@@ -232,7 +231,7 @@ def _reply_lost(flow: _Flow, where: Where) -> Place:
 def _never_came(flow: _Flow) -> Ending | None:
     """The client counts octets that did not come by, and nobody acknowledges them: its packet behind them did."""
     sent = flow.said.sent[0]
-    if flow.parted.acknowledged(True) > sent or any(p.by_client and p.flags & FIN for p in flow.own):
+    if max(0, flow.account.client.acked) > sent or any(p.by_client and p.flags & FIN for p in flow.own):
         return None
     mine = (p for p in flow.of(True) if not p.length and not p.flags & (SYN | RST))
     told = next((p for p in mine if p.at is not None and p.at > sent), None)

@@ -8,11 +8,11 @@ from itertools import islice, takewhile
 from typing import Final
 
 from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.account.habits import forged, genuine, habits
+from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
 from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, ending
-from smtpinspect.diagnose.observe.habits import forged, genuine, habits
 from smtpinspect.diagnose.observe.place import Place, stage
-from smtpinspect.diagnose.observe.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
@@ -68,17 +68,17 @@ def _is_last(case: Case) -> bool:
 
 def observe(case: Case, taken: Where | None = None) -> Observed:
     """From the mail's record and, where there is one, the trace of its connection. `taken`: where that was captured."""
-    if case.trace is None or not case.trace.packets:
+    account = case.account
+    if account is None:
         return _recorded(case)
-    packets = case.trace.packets
-    said = dialogue(packets)
+    packets, said = account.packets, account.said
     where = vantage(packets, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, said, steps, packets)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
-    found = ending(packets, said, where.where) if open_ended else None
+    found = ending(account, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         if case.mail is None:
             base = base._replace(reply=_line(said, refused))

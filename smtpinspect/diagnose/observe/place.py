@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue, Step
+from smtpinspect.diagnose.account.spoken import NEXT, TEXT, Dialogue, Step
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar import limits

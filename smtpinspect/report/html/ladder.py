@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import spoken
 from smtpinspect.diagnose.model import Case
-from smtpinspect.diagnose.observe import spoken
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 

@@ -1,14 +1,14 @@
-"""What a connection's packets tell of the path and of both ends, measured once for all tests."""
+"""One direction of a connection: what its end sent, what of it the other end acknowledged."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from smtpinspect.diagnose.notices import Notice
-from smtpinspect.diagnose.observe.origin import acknowledges, parted
-from smtpinspect.diagnose.trace import Packet, Trace, options
-from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.diagnose.account.habits import acknowledges
+from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 
 _MODULUS: Final = 1 << 32
@@ -17,9 +17,10 @@ _LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner
 
 
 @dataclass(slots=True)
-class Way:
-    """One direction. `end`: behind the highest octet that was sent; `acked`: behind the last one that the other side
-    acknowledged; `sacked`: ranges behind that which it told to have. Offsets in the stream, -1 before there is one.
+class Stream:
+    """`end`: behind the highest octet that was sent; `acked`: behind the last one that the other side acknowledged, its
+    FIN counted; `sacked`: ranges behind that which it told to have. Offsets in the stream, -1 before there is one.
+    Left out are SYNs, keep-alives and what an RST carries.
     """
 
     sent: list[Packet] = field(default_factory=list)  # with octets, in the order of the capture
@@ -34,6 +35,22 @@ class Way:
     holes: list[tuple[int, int]] = field(default_factory=list)  # octets that were left out when those behind came
     twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
     reach: Packet | None = None  # without octets, and it counts more of them than came by: they were sent before it
+
+    def take(self, p: Packet) -> None:
+        """Count in a packet with octets, in the order of the capture."""
+        at = p.at or 0
+        if p.length == 1 and at + 1 == self.end and at < self.acked:
+            return  # a keep-alive
+        self.sent.append(p)
+        self.tries[at] = self.tries.get(at, 0) + 1
+        if at < self.end and at in self.firsts:
+            self.repeated.add(at)
+        elif at > self.end and len(self.holes) < limits.SACK_BLOCKS:
+            self.holes.append((self.end, at))
+        elif self.fills(p) and p.ns - self.sent[-2].ns > _LATE_NS:
+            self.late.append(p)
+        self.firsts.setdefault(at, p)
+        self.end = max(self.end, at + p.length)
 
     def has(self, at: int, end: int) -> bool:
         """Did the other side tell that it has these octets?"""
@@ -65,58 +82,19 @@ class Way:
         return sorted({p.number: p for p in (*again, *self.late)}.values(), key=lambda p: p.number)
 
 
-@dataclass(slots=True)
-class Wire:
-    """A connection. `syns` are the client's, `greeted` the server's SYN ACKs."""
-
-    packets: tuple[Packet, ...]
-    notices: tuple[Notice, ...]
-    client: Way
-    server: Way
-    syns: list[Packet]
-    greeted: list[Packet]
-    merged: bool  # some segments are larger than any on the wire: the capturing host joins them
-
-    def way(self, by_client: bool) -> Way:
-        return self.client if by_client else self.server
-
-    def after(self, ns: int, *, by_client: bool) -> list[Packet]:
-        """What this side sent later than that."""
-        return [p for p in self.packets if p.ns > ns and p.by_client == by_client]
-
-    @property
-    def scaled(self) -> bool:
-        """Is the scale of windows known (RFC 7323 2.2)? It stands in the SYNs of both sides."""
-        return bool(self.syns) and bool(self.greeted)
-
-    @property
-    def ended(self) -> Packet | None:
-        """The first FIN or RST."""
-        found = [*self.client.closing[:1], *self.server.closing[:1]]
-        return min(found, key=lambda p: p.number, default=None)
-
-
 def size_of(p: Packet) -> int:
     """Octets of its IP packet on the wire."""
     return p.length + 20 + len(p.options) + (40 if p.ip[:1] and p.ip[0] >> 4 == 6 else 20)
 
 
-def measure(trace: Trace) -> Wire:
-    """In one pass."""
-    ways = Way(), Way()
-    syns: list[Packet] = []
-    greeted: list[Packet] = []
-    merged = False
-    own = {p.number for p in parted(trace.packets).own}
-    for p in trace.packets:
+def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Stream]:
+    """The client's and the server's, in one pass. `own`: numbers of the packets that the ends sent themselves; what
+    others acknowledge in their names does not count."""
+    ways = Stream(), Stream()
+    for p in packets:
         mine, theirs = ways[not p.by_client], ways[p.by_client]
         if p.flags & SYN:
-            if p.flags & ACK:
-                greeted.append(p)
-            else:
-                syns.append(p)
-            if p.acks is not None:
-                theirs.acked = max(theirs.acked, p.acks)
+            theirs.acked = max(theirs.acked, -1 if p.acks is None else p.acks)
             continue
         if p.flags & (FIN | RST):
             mine.closing.append(p)
@@ -127,23 +105,11 @@ def measure(trace: Trace) -> Wire:
         if beyond and not p.length and p.number in own and not p.flags & (FIN | RST):
             mine.reach = p
         if p.length and p.at is not None and not p.flags & RST:
-            if p.length == 1 and p.at + 1 == mine.end and p.at < mine.acked:
-                continue  # a keep-alive
-            merged = merged or p.length > limits.WIRE_SEGMENT
-            mine.sent.append(p)
-            mine.tries[p.at] = mine.tries.get(p.at, 0) + 1
-            if p.at < mine.end and p.at in mine.firsts:
-                mine.repeated.add(p.at)
-            elif p.at > mine.end and len(mine.holes) < limits.SACK_BLOCKS:
-                mine.holes.append((mine.end, p.at))
-            elif mine.fills(p) and p.ns - mine.sent[-2].ns > _LATE_NS:
-                mine.late.append(p)
-            mine.firsts.setdefault(p.at, p)
-            mine.end = max(mine.end, p.at + p.length)
-    return Wire(trace.packets, trace.notices, ways[0], ways[1], syns, greeted, merged)
+            mine.take(p)
+    return ways
 
 
-def _sacked(p: Packet, way: Way) -> None:
+def _sacked(p: Packet, way: Stream) -> None:
     """The blocks of an acknowledgement, as stream offsets of the other side."""
     raw = _raw_ack(p.ip)
     if raw is None or p.acks is None:
