@@ -91,6 +91,11 @@ class Account:
         found = [*self.client.closing[:1], *self.server.closing[:1]]
         return min(found, key=lambda packet: packet.number, default=None)
 
+    @property
+    def closer(self) -> Packet | None:
+        """The first packet with which an end closes."""
+        return next((packet for packet in self.own if packet.flags & (RST | FIN)), None)
+
     def after(self, ns: int, *, by_client: bool) -> list[Packet]:
         """What this side sent later than that."""
         return [packet for packet in self.packets if packet.ns > ns and packet.by_client == by_client]

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account.habits import acknowledges
 from smtpinspect.diagnose.trace import Packet, options
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 
+AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
 _MODULUS: Final = 1 << 32
 _SACK: Final = 5  # RFC 2018 3
 _LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner
 
 
-@dataclass(slots=True)
+class Owed(NamedTuple):
+    """Octets, or the FIN, of one side that the other never acknowledged."""
+
+    at: int
+    copies: tuple[Packet, ...]
+
+    @property
+    def repeated(self) -> bool:
+        """Sent again, and not just captured twice."""
+        return len(self.copies) > 1 and self.seconds >= AGAIN
+
+    @property
+    def times(self) -> int:
+        """How often the first of them was sent; where only others were sent again, how often any was."""
+        first = self.copies[0]
+        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        return same if same > 1 else len(self.copies)
+
+    @property
+    def seconds(self) -> float:
+        return (self.copies[-1].ns - self.copies[0].ns) / SECOND
+
+
+@dataclass
 class Stream:
     """`end`: behind the highest octet that was sent; `acked`: behind the last one that the other side acknowledged, its
     FIN counted; `sacked`: ranges behind that which it told to have. Offsets in the stream, -1 before there is one.
     Left out are SYNs, keep-alives and what an RST carries.
     """
 
+    own: list[Packet] = field(default_factory=list)  # what its end sent itself, the SYN too
     sent: list[Packet] = field(default_factory=list)  # with octets, in the order of the capture
     closing: list[Packet] = field(default_factory=list)  # FIN and RST
     end: int = 0
@@ -61,7 +88,36 @@ class Stream:
         at = p.at or 0
         return any(at < right and at + p.length > left for left, right in self.holes)
 
+    def holding(self, at: int) -> list[Packet]:
+        """Those that carry this octet, in the order of the capture."""
+        return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
+
     @property
+    def last(self) -> Packet | None:
+        return self.own[-1] if self.own else None
+
+    @property
+    def acknowledged(self) -> int:
+        """Octets that were seen, and that the other side acknowledged; a FIN is none."""
+        fin = any(p.flags & FIN and p.end == self.acked - 1 for p in self.closing)
+        return max(0, min(self.acked - fin, self.end))
+
+    @cached_property
+    def owed(self) -> Owed | None:
+        """What its end sent, again perhaps, and got no acknowledgment for; a FIN counts."""
+        at = max(0, self.acked)
+        copies: list[Packet] = []
+        highest = 0
+        for packet in self.own:
+            if packet.at is None or packet.flags & (RST | SYN):
+                continue
+            end = packet.at + packet.length + (1 if packet.flags & FIN else 0)
+            if packet.at <= at < end or (copies and at < end <= highest):
+                copies.append(packet)  # the first of these octets, or any behind it again
+            highest = max(highest, end)
+        return Owed(at, tuple(copies)) if copies else None
+
+    @cached_property
     def lost(self) -> list[Packet]:
         """What was sent and never acknowledged, each once."""
         return [p for at, p in sorted(self.firsts.items()) if not self.has(at, at + p.length)]
@@ -72,7 +128,7 @@ class Stream:
         told = sum(left <= at and end <= right for left, right in self.twice)
         return 0 < self.tries[at] - 1 <= told
 
-    @property
+    @cached_property
     def recovered(self) -> list[Packet]:
         """What came through when it was sent again; seen behind the loss, what came late."""
         again = [
@@ -93,16 +149,19 @@ def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Str
     ways = Stream(), Stream()
     for p in packets:
         mine, theirs = ways[not p.by_client], ways[p.by_client]
+        genuine = p.number in own
+        if genuine:
+            mine.own.append(p)
         if p.flags & SYN:
             theirs.acked = max(theirs.acked, -1 if p.acks is None else p.acks)
             continue
         if p.flags & (FIN | RST):
             mine.closing.append(p)
-        if p.acks is not None and p.number in own and acknowledges(p):
+        if p.acks is not None and genuine and acknowledges(p):
             theirs.acked = max(theirs.acked, p.acks)
             _sacked(p, theirs)
         beyond = p.at is not None and p.at > mine.end and not mine.closing
-        if beyond and not p.length and p.number in own and not p.flags & (FIN | RST):
+        if beyond and not p.length and genuine and not p.flags & (FIN | RST):
             mine.reach = p
         if p.length and p.at is not None and not p.flags & RST:
             mine.take(p)

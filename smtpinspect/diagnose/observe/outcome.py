@@ -8,6 +8,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.account.habits import forged, genuine, habits
 from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
@@ -89,7 +90,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     if found is None:
         return base
     if said.tls_at is not None:
-        return _encrypted(base, found, said)
+        return _encrypted(base, found, account)
     if case.mail is not None:
         base, found = _taken_behind(base, found, steps, case.mail)
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
@@ -97,9 +98,9 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     return _with_text(base, found, steps, case)
 
 
-def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
+def _encrypted(base: Observed, found: Ending, account: Account) -> Observed:
     """What lies behind STARTTLS has no phases, but octets that were lost, or an RST that was forged."""
-    lost = found.acked < said.sent[0] or found.heard < said.sent[1]
+    lost = found.acked < account.client.end or found.heard < account.server.end
     made = base._replace(octets_acknowledged=found.acked, phase=None, stage=None)
     if found.broken.by != "middlebox" or (found.broken.kind == "drop" and not lost):
         return made._replace(broken=Break())
