@@ -96,6 +96,18 @@ class Account:
         """The first packet with which an end closes."""
         return next((packet for packet in self.own if packet.flags & (RST | FIN)), None)
 
+    @property
+    def reset(self) -> Packet | None:
+        """The RST that ended it, whoever sent it: not one that answers a FIN, or comes behind that."""
+        first = self.ended
+        return first if first is not None and first.flags & RST else None
+
+    def without(self, made: Packet) -> Account:
+        """The same but for what the box that made this packet sent in that end's name."""
+        other = Account(self.trace)
+        other.own = genuine(self.own, made)
+        return other
+
     def after(self, ns: int, *, by_client: bool) -> list[Packet]:
         """What this side sent later than that."""
         return [packet for packet in self.packets if packet.ns > ns and packet.by_client == by_client]

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed
 from smtpinspect.diagnose.account.habits import anyones, habits, off_by
-from smtpinspect.diagnose.account.spoken import NEXT, TEXT
+from smtpinspect.diagnose.account.spoken import NEXT, REFUSES, TEXT
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.trace import Packet
@@ -14,7 +14,6 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
-REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 
 
 class Ending(NamedTuple):
