@@ -10,8 +10,6 @@ from smtpinspect.diagnose.model import Sign
 def stopped(view: View) -> Said:
     """The capture ends while the dialogue goes on."""
     account = view.account
-    if not account.packets:
-        return None
     if view.case.observed.broken.kind == "reply":
         return Out("the reply that decided is in the capture")
     if account.ended is not None:
@@ -33,7 +31,7 @@ def one_direction(view: View) -> Said:
     account = view.account
     sides = {p.by_client for p in account.packets}
     if len(sides) != 1:
-        return Out("packets of both sides are in the capture") if sides else None
+        return Out("packets of both sides are in the capture")
     side = "client" if True in sides else "server"
     if side == "client" and not any(p.acks for p in account.packets if p.acks is not None):
         return None  # a SYN without an answer
@@ -55,8 +53,6 @@ def _unseen(way: Stream) -> int:
 def gaps(view: View) -> Said:
     """Packets are missing from the capture that did arrive, since they were acknowledged."""
     account = view.account
-    if not account.packets:
-        return None
     sides = {p.by_client for p in account.packets}
     if view.left_out:
         return None

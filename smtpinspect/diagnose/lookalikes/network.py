@@ -231,7 +231,7 @@ def idle(view: View) -> Said:
         unheard += way.closing[:1] if way.closing and not way.closing[0].flags & RST and not answered else []
     longest = _gap_before(view, None)
     if not unheard:
-        return Out("no packet stayed without an answer") if account.packets else None
+        return Out("no packet stayed without an answer")
     first = min(unheard, key=lambda p: p.number)
     gap = _gap_before(view, first)
     if gap < IDLE_LEAST_NS:
@@ -261,7 +261,7 @@ def outage(view: View) -> Said:
     account = view.account
     unheard = _unanswered(account)
     if not unheard:
-        return Out("packets came through to the end") if account.packets else None
+        return Out("packets came through to the end")
     began, until = min(p.ns for p in unheard), account.packets[-1].ns
     for case in view.others:
         other = case.mail
@@ -323,13 +323,13 @@ def port_filter(view: View) -> Said:
 
 def one_bad_mx(view: View) -> Said:
     """Behind one address stand several servers, and one of them is ill: it has another TTL, options, banner."""
-    mine = _signature(view.account.greeted, view)
+    mine = _signature(view.account)
     if mine is None:
         return None
     good: list[tuple[Case, tuple[str, ...]]] = []
     bad: list[tuple[Case, tuple[str, ...]]] = []
     for case, account in view.accounts:
-        theirs = _signature(account.greeted, View(case, account, (), (), 0))
+        theirs = _signature(account)
         if theirs is not None and case.flow.server == view.case.flow.server and case.mail is not None:
             accepted = case.mail.outcome == "accepted"
             broke = case.mail.outcome in BROKEN
@@ -349,13 +349,14 @@ def one_bad_mx(view: View) -> Said:
     return Found("likely" if strong else "possible", (Sign(view.account.greeted[0].number, text),))
 
 
-def _signature(greeted: list[Packet], view: View) -> tuple[str, ...] | None:
+def _signature(account: Account) -> tuple[str, ...] | None:
     """What tells one server from another: TTL, kinds and sizes of TCP options, window, the name in the greeting."""
-    if not greeted:
+    if not account.greeted:
         return None
-    p = greeted[0]
-    said = next((each.payload for each in view.account.server.sent if each.at == 0), b"")
-    name = said[4:].split(b" ")[0].split(b"\r")[0].decode("latin-1") if said[:3] == b"220" else ""
+    p = account.greeted[0]
+    greeting = account.said.greeting
+    words = greeting.line[4:].split() if greeting is not None and greeting.code == 220 else []
+    name = words[0].decode("latin-1") if words else ""
     kinds = p.options.hex()
     if p.flags & ACK and b"\x08\x0a" in p.options:  # timestamps differ each time
         at = p.options.index(b"\x08\x0a")

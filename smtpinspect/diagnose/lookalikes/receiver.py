@@ -127,8 +127,6 @@ def slow_scanner(view: View) -> Said:
 def server_gone(view: View) -> Said:
     """The server's program or machine ends in the middle: RST or FIN of its own, or refused connections behind it."""
     account, seen = view.account, view.case.observed
-    if not account.packets:
-        return None
     words = _reply(view)
     if _says(CLOSING, words):
         return Found("likely", (Sign(_said_in(view, words), f"the server says so: {words[:80]}"),))
@@ -238,7 +236,7 @@ def _by_text(view: View, words: re.Pattern[str]) -> Said:
     """What the server says; a 4xx without words that any row knows leaves open what it means."""
     reply = _reply(view)
     if not reply:
-        return Out("the server never said 4xx or 5xx") if view.account.packets else None
+        return Out("the server never said 4xx or 5xx")
     if _says(BOX, reply):
         return None
     if _says(words, reply):
@@ -263,15 +261,15 @@ def gateway(view: View) -> Said:
     """A firewall that reads along answers in the server's name, by its words."""
     reply = _reply(view)
     if not reply:
-        return Out("the server never said 4xx or 5xx") if view.account.packets else None
+        return Out("the server never said 4xx or 5xx")
     if not _says(GATEWAY, reply):
         return Out(f"the reply says something else: {reply[:60]}")
     return Found("possible", (Sign(_said_in(view, reply), f"the reply's words are a gateway's: {reply[:80]}"),))
 
 
 def _said_in(view: View, reply: str) -> int | None:
-    head = reply[:3].encode("latin-1", "replace")
-    return next((p.number for p in reversed(view.account.server.sent) if p.payload[:3] == head), None)
+    told = reversed(view.account.said.replies)
+    return next((each.packet.number for each in told if str(each.code) == reply[:3]), None)
 
 
 def tarpit(view: View) -> Said:

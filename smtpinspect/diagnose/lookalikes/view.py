@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.phrases import seconds as seconds
@@ -84,8 +86,9 @@ class View:
     @property
     def last_word(self) -> Packet:
         """What ended the client's wait: the first FIN or RST, or a 421; else the last packet."""
-        ends = [*self.account.client.closing[:1], *self.account.server.closing[:1]]
-        ends += [p for p in self.account.server.sent if p.payload[:3] == b"421"]
+        ended = self.account.ended
+        ends = [ended] if ended is not None else []
+        ends += [each.packet for each in self.account.said.replies if each.code == CLOSES]
         return min(ends, key=lambda p: p.number, default=self.account.packets[-1])
 
     @property
@@ -126,9 +129,10 @@ class View:
     def waited_ns(self) -> int:
         """How long the client had got nothing when it closed, or when its packets end."""
         closed = self.closed_by_client
-        until = closed.ns if closed is not None else self.account.packets[-1].ns if self.account.packets else 0
-        heard = [p.ns for p in self.account.packets if not p.by_client and p.ns <= until and (p.length or p.flags & 2)]
-        return until - (heard[-1] if heard else self.account.packets[0].ns) if self.account.packets else 0
+        packets = self.account.packets
+        until = (closed or packets[-1]).ns
+        heard = [p.ns for p in packets if not p.by_client and p.ns <= until and (p.length or p.flags & SYN)]
+        return until - (heard[-1] if heard else packets[0].ns)
 
 
 Test = Callable[[View], Said]
