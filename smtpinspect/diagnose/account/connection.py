@@ -11,9 +11,10 @@ from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.account.habits import forged, genuine, habits
 from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
 from smtpinspect.diagnose.account.stream import Stream, streams
-from smtpinspect.diagnose.trace import Packet, Sign, Trace, traces
+from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.script import Script, script_of
 from smtpinspect.source import Input
 
 NAMES: Final = {True: "client", False: "server"}
@@ -33,6 +34,16 @@ class Account:
     def said(self) -> Dialogue:
         """Commands, text and replies with their packets, by lengths where octets are hidden."""
         return dialogue(self.packets)
+
+    def read(self) -> Script | None:
+        """Its dialogue octet for octet, as the core reads it; it is large, and not kept."""
+        port = int(self.trace.flow.server.rpartition(":")[2])
+        return script_of(source_of(self.trace), 1, ports=(port,))
+
+    @cached_property
+    def script(self) -> Script | None:
+        """The same, kept."""
+        return self.read()
 
     @cached_property
     def forged(self) -> tuple[Packet, tuple[Sign, ...]] | None:
@@ -101,6 +112,12 @@ class Account:
         """The RST that ended it, whoever sent it: not one that answers a FIN, or comes behind that."""
         first = self.ended
         return first if first is not None and first.flags & RST else None
+
+    def claimed(self, by_client: bool) -> int:
+        """Octets of this side that anybody acknowledged in the other's name, a box between them too; a FIN is none."""
+        acked = max((p.acks or 0 for p in self.packets if p.by_client != by_client), default=0)
+        fin = any(p.by_client == by_client and p.flags & FIN and p.end == acked - 1 for p in self.packets)
+        return max(0, acked - fin)
 
     def without(self, made: Packet) -> Account:
         """The same but for what the box that made this packet sent in that end's name."""

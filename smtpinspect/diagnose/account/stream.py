@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account.habits import acknowledges
@@ -61,7 +62,6 @@ class Stream:
     late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
     holes: list[tuple[int, int]] = field(default_factory=list)  # octets that were left out when those behind came
     twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
-    reach: Packet | None = None  # without octets, and it counts more of them than came by: they were sent before it
 
     def take(self, p: Packet) -> None:
         """Count in a packet with octets, in the order of the capture."""
@@ -91,6 +91,12 @@ class Stream:
     def holding(self, at: int) -> list[Packet]:
         """Those that carry this octet, in the order of the capture."""
         return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
+
+    @property
+    def reach(self) -> Packet | None:
+        """The first one that counts more octets than ever came by: they were sent before it."""
+        open_ = takewhile(lambda p: not p.flags & (FIN | RST), self.own)
+        return next((p for p in open_ if not p.length and (p.at or 0) > self.end), None)
 
     @property
     def last(self) -> Packet | None:
@@ -149,20 +155,16 @@ def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Str
     ways = Stream(), Stream()
     for p in packets:
         mine, theirs = ways[not p.by_client], ways[p.by_client]
-        genuine = p.number in own
-        if genuine:
+        if p.number in own:
             mine.own.append(p)
         if p.flags & SYN:
             theirs.acked = max(theirs.acked, -1 if p.acks is None else p.acks)
             continue
         if p.flags & (FIN | RST):
             mine.closing.append(p)
-        if p.acks is not None and genuine and acknowledges(p):
+        if p.acks is not None and p.number in own and acknowledges(p):
             theirs.acked = max(theirs.acked, p.acks)
             _sacked(p, theirs)
-        beyond = p.at is not None and p.at > mine.end and not mine.closing
-        if beyond and not p.length and genuine and not p.flags & (FIN | RST):
-            mine.reach = p
         if p.length and p.at is not None and not p.flags & RST:
             mine.take(p)
     return ways

@@ -167,11 +167,9 @@ def _reply_lost(account: Account, where: Where) -> Place:
 
 def _never_came(account: Account) -> Ending | None:
     """The client counts octets that did not come by, and nobody acknowledges them: its packet behind them did."""
-    sent = account.client.end
-    if account.client.acked > sent or any(p.by_client and p.flags & FIN for p in account.own):
+    sent, told = account.client.end, account.client.reach
+    if account.client.acked > sent or any(p.flags & FIN for p in account.client.own):
         return None
-    mine = (p for p in account.client.own if not p.length and not p.flags & (SYN | RST))
-    told = next((p for p in mine if p.at is not None and p.at > sent), None)
     if told is None or told.at is None:
         return None
     text = f"by this packet the client had sent octets {sent:,} to {told.at - 1:,}, which never came here"

@@ -73,7 +73,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     if account is None:
         return _recorded(case)
     packets, said = account.packets, account.said
-    where = vantage(packets, taken)
+    where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
     base = _answered(base, steps, case.mail)
