@@ -123,6 +123,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "notices | effect | copies",
                 "trace",
+                "account",
                 "model",
                 "observe | reading | properties | measures",
                 "tally",

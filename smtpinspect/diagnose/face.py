@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
@@ -16,11 +17,9 @@ from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
 from smtpinspect.diagnose.reading.joined import Joiner
 from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 from smtpinspect.source.again import read_again
 
@@ -80,14 +79,14 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
-    found = traces(source, flows.values())
+    found = accounts(source, flows.values())
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
     for case in failed:
-        _read(case, asked.ports)
+        _read(case)
     fingerprints.of(seen.cases)
     if len(asked.points) > 1:
         compared = points.compare(seen.cases, asked.points, ports=asked.ports)
@@ -183,11 +182,8 @@ def _readings(log: str) -> Iterator[Reading]:
     yield from told
 
 
-def _read(case: Case, ports: Sequence[int]) -> None:
+def _read(case: Case) -> None:
     """Its dialogue, from the packets of its connection."""
-    if case.trace is None or not case.trace.packets:
-        return
-    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
-    case.script = script
-    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
-        case.transaction = script.mails[case.mail.tx_id]
+    case.script = case.account.script if case.account is not None else None
+    if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
+        case.transaction = case.script.mails[case.mail.tx_id]

@@ -68,6 +68,14 @@ class Trace(NamedTuple):
     copies: int = 0
 
 
+class Sign(NamedTuple):
+    """Something that was seen: in which packet (1-based, None: in none or in many), at which point of capture."""
+
+    packet: int | None
+    text: str
+    point: str = ""
+
+
 class _Row(NamedTuple):
     number: int
     ns: int

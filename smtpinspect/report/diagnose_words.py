@@ -175,12 +175,8 @@ def vantage(case: Case) -> str:
 
 def _sent_again(case: Case, at: int) -> tuple[int, int]:
     """How often the octet at this offset was sent, and where its first segment ends; (0, 0): not known."""
-    times, end = 0, 0
-    for packet in case.trace.packets if case.trace else ():
-        if packet.by_client and packet.length and packet.at is not None and packet.at <= at < packet.at + packet.length:
-            times += 1
-            end = end or packet.at + packet.length
-    return times, end
+    copies = case.account.client.holding(at) if case.account is not None else []
+    return len(copies), (copies[0].end or 0) if copies else 0
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -282,11 +278,10 @@ def notes(case: Case) -> Iterator[str]:
 
 
 def _tls_packet(case: Case) -> int | None:
-    if case.script is None or case.script.tls_at is None or case.trace is None:
+    if case.script is None or case.script.tls_at is None or case.account is None:
         return None
-    return next(
-        (p.number for p in case.trace.packets if p.by_client and p.length and p.at == case.script.tls_at), None
-    )
+    first = case.account.client.firsts.get(case.script.tls_at)
+    return first.number if first is not None else None
 
 
 def sums(diagnosis: Diagnosis) -> str:

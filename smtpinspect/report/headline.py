@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import Case
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count
 from smtpinspect.simulate.clock import SECOND
@@ -167,7 +166,7 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
-    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
+    gave_up = case.account is not None and bool(case.account.client.closing)
     if not gave_up and seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"

@@ -14,7 +14,6 @@ from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
@@ -102,7 +101,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
-    if case.observed.outcome == "accepted" or _unsaid(case, scene):
+    if case.observed.outcome == "accepted" or _unsaid(case):
         return  # the reply is in the capture, or never was on the way
     lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
     for row in _possible(rows, "reply", scene):
@@ -130,14 +129,13 @@ def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
-def _unsaid(case: Case, scene: Scene) -> bool:
+def _unsaid(case: Case) -> bool:
     """Does the server, when it or the client closes, count no more octets than came by? Then it had not replied."""
-    broken = case.observed.broken
-    if broken.by != "server" or case.trace is None:
+    account = case.account
+    if case.observed.broken.by != "server" or account is None or account.ended is None:
         return False
-    closers = [p.number for p in case.trace.packets if p.flags & (FIN | RST)]
-    told = (p.at for p in case.trace.packets if not p.by_client and p.number >= min(closers, default=p.number + 1))
-    return scene.server.sent in told
+    behind = (p for p in account.packets if not p.by_client and p.number >= account.ended.number)
+    return any(p.at == account.server.end for p in behind)
 
 
 def _begun(case: Case, lost: Difference) -> int:

@@ -53,8 +53,7 @@ def _refusal(case: Case) -> Difference | None:
 def _goes_on(case: Case, reply: Difference) -> bool:
     """Does the server say more behind this reply? Then it was one to a command that a box kept back."""
     end = reply.at + reply.length
-    packets = case.trace.packets if case.trace else ()
-    return any(not p.by_client and p.length and p.at is not None and p.at >= end for p in packets)
+    return case.account is not None and any((p.at or 0) >= end for p in case.account.server.sent)
 
 
 def _put_in(one: Difference) -> bool:
@@ -98,9 +97,8 @@ def break_of(case: Case) -> Break | None:
 
 def _ends(case: Case, withheld: Difference) -> bool:
     """Was it the last of its side that came so far? A command that a box answers itself breaks nothing."""
-    trace = case.trace
-    mine = [p for p in (trace.packets if trace else ()) if p.by_client == (withheld.direction == "client")]
-    return not any(p.at is not None and p.length and p.at >= withheld.at + withheld.length for p in mine)
+    mine = case.account.stream(withheld.direction == "client").sent if case.account is not None else ()
+    return not any((p.at or 0) >= withheld.at + withheld.length for p in mine)
 
 
 # --- words
