@@ -568,7 +568,6 @@ LONG = {
     "tests/test_cli.py": "a case for each way to call it",
     "tests/test_house.py": "the tables of every module, name and number",
     "tests/test_inspectors.py": "a table of cases for each rule",
-    "tests/test_sources.py": "a case for each way in which a capture can be damaged",
 }
 MOST = 500
 
