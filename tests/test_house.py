@@ -567,7 +567,6 @@ LONG = {
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
     "tests/test_cli.py": "a case for each way to call it",
     "tests/test_house.py": "the tables of every module, name and number",
-    "tests/test_inspectors.py": "a table of cases for each rule",
 }
 MOST = 500
 
