@@ -16,12 +16,14 @@ from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import Mailguard
 from smtpinspect.inspectors.settings import value
 from smtpinspect.inspectors.smtp import Smtp
+from smtpinspect.inspectors.sonicwall import SonicWall
 from smtpinspect.inspectors.stormshield import Stormshield
 
 SPECS = [
     *(f"mailguard:{profile}" for profile in Mailguard.profiles),
     *(f"stormshield:{profile}" for profile in Stormshield.profiles),
     "smtp",
+    "sonicwall,extended_packers=on,block_multiple_compress_files=on",
     "mailguard:asa-8,special_character=on,mail_relay=example.net,address_malicious=\\|",
     "mailguard:asa-8,match=body length gt 1 -> log+header length gt 1 -> log+header to-fields count gt 1 -> log"
     "+invalid-recipients count gt 1 -> log+mime filetype regex x -> log+mime encoding 8bit -> log"
@@ -67,7 +69,7 @@ def test_inspectors_can_be_pickled() -> None:
 
 
 def test_signature_ids_are_unique_and_in_their_range() -> None:
-    for cls, low in ((Mailguard, 2001000), (Stormshield, 2002000), (Smtp, 2004000)):
+    for cls, low in ((Mailguard, 2001000), (Stormshield, 2002000), (SonicWall, 2003000), (Smtp, 2004000)):
         numbers = [page.signature_id for page in cls.pages.values()]
         assert len(set(numbers)) == len(numbers)
         assert all(low <= number < low + 1000 for number in numbers)
@@ -79,17 +81,18 @@ def test_signature_ids_stay_what_they_were() -> None:
     assert Mailguard.pages["mailguard.banner-masked"].signature_id == 2001000
     assert Mailguard.pages["mailguard.postfix-workaround-seen"].signature_id == 2001027
     assert Stormshield.pages["stormshield.smtp-231"].signature_id == 2002009
+    assert SonicWall.pages["sonicwall.scan-limit"].signature_id == 2003005
     assert Smtp.pages["smtp.smuggling-lf-dot-lf"].signature_id == 2004002
 
 
 def test_every_page_has_a_row_in_some_spec() -> None:
     found = {row.id for _, row in every_row()}
-    for cls in (Mailguard, Stormshield, Smtp):
+    for cls in (Mailguard, Stormshield, SonicWall, Smtp):
         assert set(cls.pages) <= found | {"stormshield.smtp-223"} | NOT_EVALUATED
 
 
 def test_knobs_and_profiles_fit() -> None:
-    for cls in (Mailguard, Stormshield, Smtp):
+    for cls in (Mailguard, Stormshield, SonicWall, Smtp):
         for profile, given in cls.profiles.items():
             assert set(given) <= set(cls.knobs), profile
             for key, wanted in given.items():
