@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
@@ -149,7 +149,7 @@ def _noticed(told: Reading, notice: Reading) -> Reading:
     )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=4_096)  # a receiver's words hold its queue id: they are never all known
 def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
     # "unreachable" is of no kind: how it was broken is not told
     if stat.startswith("Deferred: 403") and NO_TLS.search(stat):
