@@ -119,12 +119,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
         told = reading(line, NAME, queue_id=queue_id, host=host, ip=ip, masked=True, text=rest)
         yield from state.hold(f"masked {queue_id}", told)
     elif (found := sense(rest)) is not None:  # another server of this domain is left
-        yield reading(line, NAME, found, queue_id=queue_id, **_known(queue_id, state))
-
-
-def _known(queue_id: str, state: State) -> dict[str, Any]:
-    mail = state.mail(queue_id)
-    return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
+        yield reading(line, NAME, found, queue_id=queue_id, **state.known(queue_id))
 
 
 def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
@@ -141,7 +136,7 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
         "recipient": match["rcpt"],
         "queue_id": queue_id,
         "masked": masked,
-        **_known(queue_id, state),
+        **state.known(queue_id),
     }
     if fate == "delivered":
         if relay:

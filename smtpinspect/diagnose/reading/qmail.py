@@ -72,14 +72,12 @@ def read(line: Line, state: State) -> Iterator[Reading]:
             yield reading(line, NAME, found)
         return
     message, recipient, started = state.sessions.pop(f"delivery {ended['number']}", ("", "", None))
-    mail = state.mail(f"qmail {message}")
     fate = _FATES[ended["word"]]
     common: dict[str, Any] = {
         "fate": fate,
         "recipient": recipient,
         "queue_id": message,
-        "size": mail.size,
-        "sender": mail.sender,
+        **state.known(f"qmail {message}"),
         "seconds": max(0.0, line.when - started) if started is not None and line.when is not None else None,
     }
     found = sense(ended["report"])

@@ -29,6 +29,8 @@ _STATUS: Final = re.compile(
 )
 _RELAY: Final = re.compile(r"(?P<host>\S+?)\.? \[(?:IPv6:)?(?P<ip>[0-9a-fA-F.:]+)\]")
 # Of another order of fields.
+_RELAYED: Final = re.compile(rf"\brelay={_RELAY.pattern}")
+_TAKEN: Final = re.compile(r"\bxdelay=([\d:+]+)")
 _FAILED: Final = re.compile(r"to=(?P<rcpt>.*?), .*?\bdsn=(?P<dsn>[45]\.[\d.]+), .*?\bstat=(?P<stat>.*)", re.DOTALL)
 # Its own code for a STARTTLS that has failed, by the ruleset tls_server (cf/m4/proto.m4): no reply of the server.
 _NO_ROUTE: Final = re.compile(r"Deferred: \S+: (?:No route to host|Network is (?:unreachable|down)|Host is down)")
@@ -107,15 +109,14 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     held = state.take(queue_id)
     seconds = duration(match["xdelay"]) if match["xdelay"] else None
     usual, assumes = ((), ()) if held else _by_time(found, seconds)
-    mail = state.mail(queue_id)
     relay = _RELAY.match(match["relay"] or "")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), "")
     delivered = all(each.cause == "sent" for each in found.meant)
     told = reading(
         line, NAME, found,
         fate="delivered" if delivered else "bounced" if match["dsn"].startswith("5") else "deferred",
-        recipient=_names(match["rcpt"]), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
-        message_id=mail.message_id, seconds=seconds, scope=_scope(found), usual=usual, assumes=assumes,
+        recipient=_names(match["rcpt"]), host=host, ip=ip, queue_id=queue_id, seconds=seconds, scope=_scope(found),
+        usual=usual, assumes=assumes, **state.known(queue_id),
     )  # fmt: skip
     yield _noticed(told, held[-1]) if held and not delivered and not told.reply else told
 
@@ -131,12 +132,11 @@ def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     if match is None or match["stat"].startswith(("queued", "Sent")):
         return
     held = state.take(queue_id)
-    mail, relay = state.mail(queue_id), re.search(rf"\brelay={_RELAY.pattern}", rest)
-    taken = re.search(r"\bxdelay=([\d:+]+)", rest)
+    relay, taken = _RELAYED.search(rest), _TAKEN.search(rest)
     told = reading(
         line, NAME, fate="bounced" if match["dsn"].startswith("5") else "deferred", recipient=_names(match["rcpt"]),
         host=relay["host"] if relay else "", ip=relay["ip"] if relay else "", queue_id=queue_id, text=match["stat"],
-        seconds=duration(taken[1]) if taken else None, sender=mail.sender, size=mail.size, message_id=mail.message_id,
+        seconds=duration(taken[1]) if taken else None, **state.known(queue_id),
     )  # fmt: skip
     yield _noticed(told, held[-1]) if held else told
 

@@ -46,6 +46,11 @@ class State:
     def mail(self, queue_id: str) -> Mail:
         return self.mails.get(queue_id) or Mail()
 
+    def known(self, queue_id: str) -> dict[str, Any]:
+        """The fields of a Reading that earlier lines have told."""
+        mail = self.mail(queue_id)
+        return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
+
     def know(self, queue_id: str, **told: Any) -> None:
         self.notes += 1
         self.arrived += queue_id not in self.mails and "note" not in told
