@@ -90,8 +90,7 @@ def refined(found: Sense, text: str) -> Sense:
 def _begun(text: str) -> Sense | None:
     for pattern, meant in _BEGUN:
         if match := pattern.fullmatch(text):
-            held = {key: value for key, value in match.groupdict().items() if value is not None}
-            return Sense((meant,), text, held)
+            return Sense((meant,), text, phrases.held_by(match))
     return None
 
 

@@ -38,6 +38,7 @@ NO_TLS: Final = re.compile(r"\b403 (?:4\.7\.0 )?TLS handshake\b")
 _NOTICE: Final = re.compile(r"timeout waiting for input from (?P<host>\S+) during (?P<phase>.+)")
 _WRITING: Final = re.compile(r"(?:SYSERR\(.*?\): )?timeout writing message to (?P<host>.*?): (?P<why>.*)")
 _LATE: Final = re.compile(r".*: return to sender: (?:Cannot send message (?:for|within) .*)")
+_ROOT: Final = re.compile(r"\.(?=$|:)")  # a host's name ends in a dot
 _LOCAL: Final = ("local", "prog", "*file*", "*include*", "cyrus", "cyrusv2", "procmail")
 _CLOSED: Final = "421 4.4.1 Connection reset by "
 # From so many seconds on the kernel may have given up, whatever Sendmail waits for (tcp_retries2 of Linux, 925 s).
@@ -156,7 +157,7 @@ def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
         return Sense((Meant("starttls", "unreachable"),), stat, {})
     if _NO_ROUTE.fullmatch(stat):
         return Sense((Meant("connect", "unreachable"),), stat, {})
-    found = phrases.sense(NAME, re.sub(r"\.(?=$|:)", "", stat))
+    found = phrases.sense(NAME, _ROOT.sub("", stat))
     if found is None:
         if stat.startswith("Sent"):
             return Sense((Meant("dot", "sent"),), stat, {})
