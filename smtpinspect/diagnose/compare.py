@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from math import comb, erfc, sqrt
 from typing import Any, Final, NamedTuple
 
-from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.heads import Sent, Talk, talks
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.engine import PORTS, Stats
@@ -151,21 +152,25 @@ def side(source: Input, ports: Sequence[int]) -> Side:
             made.stats = told
         elif isinstance(told, CaptureError):
             made.fault = told
+        elif isinstance(told, Sent):
+            _add_mail(made, told.mail)
         else:
-            _add(made, told)
+            _add_talk(made, told)
     return made
 
 
-def _add(made: Side, talk: Talk) -> None:
+def _add_mail(made: Side, mail: Mail) -> None:
+    if mail.outcome == "encrypted":
+        return
+    made.all.add(mail.outcome)
+    for one in COMPARED:
+        if one.has(mail):
+            made.having[one.name].add(mail.outcome)
+
+
+def _add_talk(made: Side, talk: Talk) -> None:
     made.connections += 1
-    made.encrypted += talk.starttls or any(mail.outcome == "encrypted" for mail in talk.mails)
-    for mail in talk.mails:
-        if mail.outcome == "encrypted":
-            continue
-        made.all.add(mail.outcome)
-        for one in COMPARED:
-            if one.has(mail):
-                made.having[one.name].add(mail.outcome)
+    made.encrypted += talk.encrypted
     name = talk.flow.server
     if name not in made.servers and len(made.servers) >= limits.COUNTED_KEYS:
         name = "(others)"
