@@ -177,11 +177,12 @@ def _add_talk(made: Side, talk: Talk) -> None:
     server = made.servers.setdefault(name, Server())
     server.connections += 1
     server.starred += generations.starred(talk.greeting)
-    if talk.greeting and len(server.greetings) < 4:
+    if talk.greeting and len(server.greetings) < limits.SERVER_GREETINGS:
         server.greetings.add(talk.greeting)
-    if talk.keywords:
-        server.replies += 1
-        server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
+    server.replies += bool(talk.keywords)
+    for word in dict.fromkeys(talk.keywords):
+        if word in server.keywords or len(server.keywords) < limits.SERVER_KEYWORDS:
+            server.keywords[word] += 1
 
 
 def _servers(first: Side, second: Side) -> Iterator[Change]:
