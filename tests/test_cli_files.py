@@ -42,6 +42,28 @@ def test_a_message_alone_is_checked(tmp_path: Path) -> None:
     assert "stormshield.smtp-231" in alone.stdout
 
 
+SONICWALL = (
+    '<129> id=firewall sn=F time="2026-11-23 00:00:59 UTC" fw=203.0.113.1 pri=1 c=32 gcat=3 m=809 msg="Gateway '
+    'Anti-Virus Alert: x blocked." n=1 src=198.51.100.7:40000:X1 dst=203.0.113.25:25:X0 proto=tcp/smtp'
+)
+
+
+@pytest.mark.parametrize("option", [[], ["--firewall-log"]], ids=["alone", "option"])
+def test_a_capture_with_a_firewalls_log_is_diagnosed(option: list[str], clean: Path, tmp_path: Path) -> None:
+    log = tmp_path / "sonicwall.log"
+    log.write_text(SONICWALL + "\n")
+    alone, asked = run(clean, *option, log), run("diagnose", clean, "--firewall-log", log)
+    assert (alone.returncode, alone.stdout) == (0, asked.stdout)
+    assert "sonicwall.log: 1 line" in alone.stdout
+
+
+def test_a_log_with_a_capture_is_diagnosed(clean: Path, tmp_path: Path) -> None:
+    log = tmp_path / "mail.log"
+    log.write_text("2026-03-02 10:00:02 1vN4Xk-0001-2c == b@example.net R=dns T=smtp defer (-46): SMTP timeout\n")
+    alone, asked = run(log, clean), run("diagnose", clean, "--log", log)
+    assert (alone.returncode, alone.stdout) == (asked.returncode, asked.stdout) == (0, asked.stdout)
+
+
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
@@ -53,6 +75,12 @@ def test_a_message_alone_is_checked(tmp_path: Path) -> None:
         (b"From a@example.org Mon Mar  2 10:00:00 2026\n", "message"),
         (b"From: <>\nContent-Type: multipart/report; report-type=delivery-status\n", "log"),
         (b"policy-map: global\n", "other"),
+        (b"How are you?\n", "other"),
+        (b"> H=mx.example.net [203.0.113.9]: SMTP timeout after end of data (2350 bytes written)\n", "log"),
+        (b'id=firewall time="2026-03-02 10:00:02" fw="F" tz=+0000 pri=4 proto=smtp\n', "firewall-log"),
+        (b"Mar  2 10:00:02 fw %ASA-4-108004: SMTP Classification: Dropped connection\n", "firewall-log"),
+        (b"Mar  2 10:00:01 fw %ASA-4-108004: SMTP Classification: Dropped connection\n"
+         b"Mar  2 10:00:02 mx postfix/smtp[7]: 4cQ8: to=<b@example.net>\n", "log"),
         (b"", "other"),
         (bytes.fromhex("d4c3b2a1"), "capture"),
     ],
