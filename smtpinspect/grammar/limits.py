@@ -119,6 +119,9 @@ MEASURED_HEADER: Final = 65_536  # octets of a header whose fields are read; MTA
 MEASURED_MAILS: Final = 16  # accepted mails of a path whose octets are measured
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+HEARD_MAILS: Final = 1_000  # of one connection, kept until it is over; of the ones before the MTA is not told
+SERVER_GREETINGS: Final = 4  # of one server that are compared: it says the same, but for the time
+SERVER_KEYWORDS: Final = 256  # of one server that are counted: none has as many
 COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import phrases
@@ -146,7 +146,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
                 yield reading(
                     line, NAME, fate="delivered", recipient=sent["rcpt"], host=sent["host"], ip=sent["ip"],
                     queue_id=queue_id, seconds=duration(taken[1]) if taken else None, broken=("none",),
-                    **_known(queue_id, state),
+                    **state.known(queue_id),
                 )  # fmt: skip
         case "==":
             yield from _deferred(line, queue_id, rest, state)
@@ -158,7 +158,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
                 if found is not None:
                     told = reading(
                         line, NAME, found, host=tried["host"], ip=tried["ip"], queue_id=queue_id,
-                        **_known(queue_id, state),
+                        **state.known(queue_id),
                     )  # fmt: skip
                     yield from state.hold(queue_id, told._replace(scope=scope_of(found)))
 
@@ -171,11 +171,6 @@ def _arrived(queue_id: str, rest: str, state: State) -> None:
         size=int(size[1]) if size else None,
         message_id=number[1] if number else "",
     )
-
-
-def _known(queue_id: str, state: State) -> dict[str, Any]:
-    mail = state.mail(queue_id)
-    return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
 
 
 def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
@@ -207,7 +202,7 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     taken = match["taken"] or match["taken_alone"] or match["taken_last"]
     told = reading(
         line, NAME, found, fate="deferred", recipient=match["rcpt"], host=host, ip=ip, queue_id=queue_id,
-        seconds=duration(taken) if taken else None, **_known(queue_id, state),
+        seconds=duration(taken) if taken else None, **state.known(queue_id),
     )  # fmt: skip
     yield told._replace(scope=scope_of(found))
 
@@ -229,7 +224,7 @@ def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     taken = match["taken"] or match["taken_last"]
     told = reading(
         line, NAME, found, fate="bounced", recipient=match["rcpt"], host=match["host"] or "", ip=match["ip"] or "",
-        queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **_known(queue_id, state),
+        queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **state.known(queue_id),
     )  # fmt: skip
     yield told._replace(scope=scope_of(found) if found else "")
 
@@ -246,7 +241,7 @@ def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     yield reading(
         line, NAME, found, fate="deferred" if rest.startswith("==") else "bounced", recipient=match["rcpt"],
         host=peer["host"] if peer else "", ip=peer["ip"] if peer else "", queue_id=queue_id, text=text,
-        seconds=duration(taken[1]) if taken else None, **_known(queue_id, state),
+        seconds=duration(taken[1]) if taken else None, **state.known(queue_id),
     )  # fmt: skip
 
 
