@@ -16,6 +16,7 @@ from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
 AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
+SAME: Final = "this connection alone does not tell a box that drops from a host that died or a line that was cut"
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 
 
@@ -196,6 +197,8 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
+    if by == "middlebox" and not alive:
+        signs.append(Sign(None, SAME))
     place = _place_lost(flow, by_client, "receiver" if where == "unknown" and not by_client else where)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, flow) if heard is not None and not alive else 0.0)
