@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, lookalikes
@@ -133,7 +134,7 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | N
     room = limits.DIAGNOSED_READINGS
     number = 0
     try:
-        for log in logs:
+        for log in _together(logs):
             before = number
             try:
                 for told in _readings(log):
@@ -169,8 +170,15 @@ def _nothing(made: Diagnosis, log: str) -> None:
     made.notes.append(told)
 
 
+def _together(logs: Sequence[str]) -> Iterator[str]:
+    """Lines that are given one behind the other may be of one attempt; each must be one by itself."""
+    for lines, some in groupby(logs, lambda log: log != "-" and " " in log and not os.path.exists(log)):
+        told = [*some]
+        yield from ["\n".join(told)] if lines and all(map(read_text, told)) else told
+
+
 def _readings(log: str) -> Iterator[Reading]:
-    if log == "-" or os.path.exists(log):
+    if log == "-" or ("\n" not in log and os.path.exists(log)):
         yield from read_file(log, idle=True)
         return
     if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):

@@ -164,6 +164,7 @@ class Cause(NamedTuple):
     inspector: str = ""  # of a rule: the spec under which it fires
     product: str = ""
     unseen: str = ""  # of a rule whose deciding octets no capture shows: what they would be part of ("headers")
+    bare: bool = False  # of a look-alike: that nothing came back any more is all that tells of it
 
 
 class Against(NamedTuple):

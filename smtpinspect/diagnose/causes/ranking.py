@@ -24,8 +24,9 @@ PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
 
 # Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
-# user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
-PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS = range(6)
+# user named, look-alikes, what nobody knows, rules whose octet nobody has seen, and what the silence alone tells of:
+# that it came just then is chance.
+PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS, BARE = range(7)
 
 
 def rank(
@@ -90,9 +91,9 @@ def rank(
     placed += [(0, PROVED, 0, _confirmed(case, cause, rules)) for cause in confirmed]
     told = any(each.confidence == "certain" for each in confirmed)
     for cause in alike:
-        if told and cause.degree == "fits":
+        if (told and cause.degree == "fits") or (sure and cause.bare):
             cause = cause._replace(confidence="unlikely")
-        sort = PROVED if cause.degree == "proved" else LOOKALIKE
+        sort = PROVED if cause.degree == "proved" else BARE if cause.bare else LOOKALIKE
         placed.append((WORDS.index(cause.confidence), sort, 0, cause))
     nobody = _unknown(case, scene, sure)
     placed.insert(0, (WORDS.index(nobody.confidence), NOBODY, 0, nobody))  # of those that share its place the first
@@ -109,7 +110,7 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     made: list[Cause] = []
     before: tuple[int, int, int] | None = None
     for confidence, sort, place, cause in placed:
-        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, NOBODY, GUESS)
+        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, NOBODY, GUESS, BARE)
         number = 0 if not made else made[-1].rank if same else len(made)
         before = (confidence, sort, place)
         made.append(cause._replace(rank=number))

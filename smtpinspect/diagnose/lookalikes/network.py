@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.account import Account, Stream, size_of
+from smtpinspect.diagnose.lookalikes.silence import dead, unanswered
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, listed, plural, seconds
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
@@ -257,16 +258,15 @@ def _gap_before(view: View, p: Packet | None) -> int:
 
 def outage(view: View) -> Said:
     """The line or a router was down, or the server's host: other connections of the path fell silent with it, or got
-    no answer behind it."""
+    no answer behind it. Without any of them nothing tells it from a box that drops."""
     account = view.account
-    unheard = _unanswered(account)
-    if not unheard:
-        return Out("packets came through to the end")
-    began, until = min(p.ns for p in unheard), account.packets[-1].ns
-    for case in view.others:
-        other = case.mail
-        if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
-            return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
+    unheard = unanswered(account)
+    said = dead(view, host=False)
+    if not unheard and said is None:
+        return Out("packets came through to the end") if account.packets else None
+    if not unheard or isinstance(said, Out):
+        return said
+    began = min(p.ns for p in unheard)
     fell = [each for _, each in view.accounts if _fell(each, began)]
     syns = [each for _, each in view.accounts if each not in fell and _refused_silently(each, began)]
     texts = []
@@ -277,26 +277,19 @@ def outage(view: View) -> Said:
         told = f"{plural(len(syns), 'later connection')} of this path got no answer to the SYN"
         texts.append(Sign(syns[0].syns[0].number, told))
     if not texts:
-        return None
+        return said
     several = len(fell) + len(syns) > 1 or any(len(each.syns) >= FEW for each in syns)
     return Found("likely" if several else "possible", tuple(texts))
 
 
-def _unanswered(account: Account) -> list[Packet]:
-    """What nobody acknowledged; of a connection that never began its SYNs."""
-    if not account.client.sent and not any(not p.by_client for p in account.packets):
-        return account.syns
-    return [*account.client.lost, *account.server.lost]
-
-
 def _fell(account: Account, began: int) -> bool:
-    lost = _unanswered(account)
+    lost = unanswered(account)
     return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
 
 
 def _refused_silently(account: Account, began: int) -> bool:
     """Was it begun behind that, again and again, and never answered?"""
-    lost = _unanswered(account)
+    lost = unanswered(account)
     return lost == account.syns and len(lost) > 1 and began < lost[0].ns < began + LATER_NS
 
 

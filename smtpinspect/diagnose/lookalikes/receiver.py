@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
+from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
@@ -160,16 +161,11 @@ def _silent(view: View) -> Said:
     if resets and account.client.lost and not _foreign(view, resets[0]):
         text = "after a silence the server's machine no longer knows the connection: it has been started anew"
         return Found("likely", (Sign(resets[0].number, text),))
-    if not account.client.lost:
-        return None
-    began, until = min(p.ns for p in account.client.lost), account.packets[-1].ns
-    for case in view.others:
-        if case.mail is not None and case.mail.outcome == "accepted" and began < case.mail.end_ns < until:
-            return Out("the server accepted another mail meanwhile")
-    refused = _refused_soon(view, began)
-    if refused is not None:
-        return Found("likely", (refused,))
-    return None
+    said = dead(view, host=True)
+    if isinstance(said, Out) or said is None:
+        return said
+    refused = _refused_soon(view, min((p.ns for p in account.client.lost), default=account.packets[-1].ns))
+    return Found("likely", (refused,)) if refused is not None else said
 
 
 def _foreign(view: View, p: Packet) -> bool:

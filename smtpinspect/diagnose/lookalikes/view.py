@@ -23,11 +23,12 @@ SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody 
 
 
 class Found(NamedTuple):
-    """It may be so. `degree` is `proved` where the packets themselves show it."""
+    """It may be so. `degree`: `proved` where the packets themselves show it; `bare`: nothing but the silence tells."""
 
     confidence: Confidence
     signs: tuple[Sign, ...]
     degree: Degree = "fits"
+    bare: bool = False
 
 
 class Out(NamedTuple):

@@ -14,6 +14,7 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
+SAME: Final = "this connection alone does not tell a box that drops from a host that died or a line that was cut"
 
 
 class Ending(NamedTuple):
@@ -132,6 +133,8 @@ def _unacknowledged(account: Account, owed: Owed, by_client: bool, where: Where)
     else:
         signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
+    if by == "middlebox" and not alive:
+        signs.append(Sign(None, SAME))
     place = _place_lost(account, by_client, "receiver" if where == "unknown" and not by_client else where)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, account) if heard is not None and not alive else 0.0)
