@@ -121,7 +121,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices | effect | copies",
+                "notices | effect | copies | taps",
                 "trace",
                 "account",
                 "model",

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
-from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
 from smtpinspect.diagnose.reading.joined import Joiner
@@ -84,6 +84,8 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     for case in closer:
         case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
+    if not asked.points:
+        closer = _both_sides(made, asked, source, seen.cases, closer)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
     for case in failed:
@@ -94,7 +96,7 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         made.notes += compared.notes
         made.unmatched += compared.unmatched
         fault = compared.fault
-        proof.of(seen.cases)
+    proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
     made.unmatched += logged.unmatched
@@ -109,6 +111,23 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
     return seen.fault or fault or logged.fault
+
+
+def _both_sides(
+    made: Diagnosis, asked: Asked, source: Input, cases: list[Case], closer: list[Case]
+) -> list[Case]:
+    """Where the capture shows both sides of a machine, each connection is told once, as on the client's side. Those
+    that remain to be looked at."""
+    passed = machine.part(closer, source)
+    made.notes += passed.notes
+    again = {id(case) for case in passed.again}
+    cases[:] = [case for case in cases if id(case) not in again]
+    for case in closer:
+        if case.trace is not None and case.trace.sides:
+            case.observed = observe(case, asked.taken or "between")
+            told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
+            case.observed = case.observed._replace(vantage=told)
+    return [case for case in closer if id(case) not in again]
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

@@ -118,7 +118,8 @@ class Difference(NamedTuple):
     what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
     packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
     are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
-    the first segment had, and `times` how often it was sent.
+    the first segment had, and `times` how often it was sent. `here`: what it happened in, where one capture holds both
+    points.
     """
 
     kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
@@ -133,6 +134,7 @@ class Difference(NamedTuple):
     what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
     first: int = 0
     times: int = 0
+    here: str = ""
 
 
 class Remedy(NamedTuple):

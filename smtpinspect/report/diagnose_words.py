@@ -165,6 +165,10 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if case.trace is not None and case.trace.sides:
+        one, two = case.trace.sides
+        which = "" if "side" in one else f": {one} is the client's, {two} the server's"
+        return f"the capture shows both sides of a machine on the way{which}"
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
@@ -267,7 +271,7 @@ def notes(case: Case) -> Iterator[str]:
         from_packet = f" from packet {begins:,}" if begins else ""
         yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
     if case.trace is not None and case.trace.copies:
-        yield copies.told(case.trace.copies, len(case.trace.packets))
+        yield copies.told(case.trace.copies, len(case.trace.packets), both=bool(case.trace.sides))
     if "super-segments" in seen.confidence:
         longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
         size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"
