@@ -25,7 +25,7 @@ last one before the firewall holds, or one from the receiver's mailbox.
 --format json prints {messages: [{file, number (in an mbox), subject, alerts:
 [{rule, where, line, octets, action, inspector, detail, breaks}], not_judged:
 [TEXT...]}]}; `line` is that of the file, from 1; `octets` is the evidence,
-escaped, 64 octets at most; 16 alerts of a rule at most.
+escaped, 64 bytes at most; 16 alerts of a rule at most.
 
 examples:
   smtpinspect check invoice.eml

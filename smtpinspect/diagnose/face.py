@@ -105,10 +105,19 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+    if len(asked.points) > 1:
+        _named(seen.cases, asked.points[0].name)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
     return seen.fault or fault or logged.fault
+
+
+def _named(cases: Sequence[Case], point: str) -> None:
+    """Where the packets lie that are told of."""
+    for case in cases:
+        taken = case.observed.vantage._replace(point=point)
+        case.observed = case.observed._replace(vantage=taken)
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

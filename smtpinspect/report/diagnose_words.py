@@ -165,6 +165,8 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if taken.point and not taken.told and taken.where != "receiver":
+        return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
@@ -262,7 +264,7 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
+    if seen.vantage.where != "unknown" or seen.vantage.signs or seen.vantage.point:
         yield vantage(case)
     if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND

@@ -15,9 +15,13 @@ HEADLINES: Final[Mapping[str, str]] = {
     "NO MAIL SEEN": "a connection in which no mail can be seen (TLS), or that ended before one",
     "NOT RECEIVED": "a receiver's log: before the text had come; BROKEN OFF: later, or not known where",
 }
+BYTES: Final = (
+    "the first and the last one, counted from 0: in all that this side sent, or in the message, final dot and all"
+)
 LABELS: Final[Mapping[str, str]] = {
-    "TIMELINE": "each phase: when it began, how long it took, which packet",
+    "TIMELINE": "each phase, or command: when it began, how long it took, which packet",
     "ITS LOG, MAIL LOG": "lines of the firewall's log, of a mail server's log, about this very mail",
+    "bytes 125-465": BYTES,
     "CONTRAST": "mails that were accepted are the control group: a property crossed with what became of the mails",
     "REFUTED": "a rule that an accepted mail on the same path trips, too",
     "RULED OUT": "a look-alike that the packets exclude, and why (names below)",

@@ -33,7 +33,7 @@ ATTACHED: Final = 512  # octets that no mail with an archive or a program is bel
 END: Final = "the end of data"
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 ASK: Final[Mapping[Direction, str]] = {
-    "client": "the octets that would decide are not in this capture: get the sender's, or the message",
+    "client": "the bytes that would decide are not in this capture: get the sender's, or the message",
     "server": "the reply that would decide is not in this capture: get the receiver's",
 }
 

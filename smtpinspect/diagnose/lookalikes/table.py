@@ -17,7 +17,7 @@ _LONGER: Final = Remedy(
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
     ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
-    check="smtpinspect transcript mail.pcap tells every octet of the mail",
+    check="smtpinspect transcript mail.pcap tells every byte of the mail",
 )  # fmt: skip
 _ICMP: Final = "let ICMP type 3 code 4 (IPv6: type 2) through, from every router on the path to the sender"
 
@@ -206,7 +206,7 @@ TABLE: Final = (
     ),
     LookAlike(
         "capture-gaps", "the capture lost packets", captured.gaps, (_WHOLE,),
-        "every octet that was acknowledged is there", "tcpdump(1), 'packets dropped by kernel'",
+        "every byte that was acknowledged is there", "tcpdump(1), 'packets dropped by kernel'",
     ),
 )  # fmt: skip
 NAMES: Final = tuple(row.name for row in TABLE)

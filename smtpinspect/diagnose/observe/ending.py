@@ -186,7 +186,7 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
         by = "server" if by_client else "client"
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
     elif alive and heard is not None:
-        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these octets"))
+        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these bytes"))
     elif where == ("receiver" if by_client else "sender") and flow.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
@@ -194,7 +194,7 @@ def _unacknowledged(flow: _Flow, owed: _Owed, by_client: bool, where: Where) -> 
         late = f"{_between(first, heard) * 1000:,.0f} ms behind the first of these, which it does not acknowledge"
         signs.append(Sign(heard.number, f"the last that came from the {other} came {late}"))
     else:
-        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
+        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither bytes nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
     place = _place_lost(flow, by_client, "receiver" if where == "unknown" and not by_client else where)
     number = first.number if by_client or place.step is None else place.step.packet.number
@@ -238,7 +238,7 @@ def _never_came(flow: _Flow) -> Ending | None:
     told = next((p for p in mine if p.at is not None and p.at > sent), None)
     if told is None or told.at is None:
         return None
-    text = f"by this packet the client had sent octets {sent:,} to {told.at - 1:,}, which never came here"
+    text = f"by this packet the client had sent bytes {sent:,}-{told.at - 1:,}, which never came here"
     place = at_octet(flow.said, flow.all, sent)
     return Ending(Break("drop", "middlebox", told.number, sent, (Sign(told.number, text),)), place, _since(told, flow))
 
@@ -265,7 +265,7 @@ def _silent(flow: _Flow) -> Ending | None:
     by: By = "unknown"
     if beyond is not None:
         by = "middlebox"
-        signs.append(Sign(beyond.number, "the server had sent more octets by then; they did not come through"))
+        signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
     elif closer is None:
         signs.append(Sign(flow.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:

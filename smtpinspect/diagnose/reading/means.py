@@ -76,7 +76,7 @@ _TIMES: Final = (
     (180.0, "180 s: Postfix's time-out of a stalled text"),
     (300.0, "300 s: the usual time-out of a command, Exim's of a stalled text, all of OpenSMTPD's"),
     (600.0, "600 s: Exim's and Postfix's wait for the last reply, Sendmail's for MAIL, Exchange's idle time"),
-    (943.0, "about 925 to 960 s: Linux gives up a connection whose octets nobody acknowledges"),
+    (943.0, "about 925 to 960 s: Linux gives up a connection whose bytes nobody acknowledges"),
     (1200.0, "1,200 s: qmail's time-out"),
     (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
 )
@@ -179,8 +179,8 @@ _MASKED: Final = _cause(
     "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
 )
 CONTENT: Final = (
-    _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
-    _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
+    _cause("stormshield.smtp-231", "rule", "raw 8-bit bytes in Subject", product="stormshield"),
+    _cause("stormshield.smtp-122", "rule", "bytes that a header may not hold", product="stormshield"),
     _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
     _cause("mailguard.header-line-length", "rule", "a header line longer than the map allows", product="mailguard"),
     _cause("mailguard.mime-filename-length", "rule", "a long name of an attachment", product="mailguard"),

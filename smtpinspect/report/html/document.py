@@ -19,6 +19,7 @@ from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
 from smtpinspect.report.diagnose_words import Block
+from smtpinspect.report.glossary import BYTES
 from smtpinspect.report.headline import between, headline, tls
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
@@ -31,6 +32,7 @@ WAY: Final = 1_000  # units of a bar
 SIDES: Final = {"client": "client", "server": "server", "note": "note_"}
 FATES: Final = {"through": "through", "cut": "cut", "ends": "ends_", "forged": "forged"}
 DEGREES_SHOWN: Final = (("confirmed", "Confirmed", "by the firewall's own log"), ("fits", "Fits", "our emulation"))
+COUNTED: Final = "bytes counted from 0: in the message where it is named, before a line in all that this side sent"
 FORGED: Final = "✕ a box on the way"
 LOST: Final = "✕ never acknowledged"
 
@@ -96,6 +98,7 @@ def _words() -> Iterator[str]:
     yield "<footer><h3>Words</h3><dl>"
     yield from (f"<dt>{word.upper()}</dt><dd>{_text(means)}</dd>" for word, means in DEGREES.items())
     yield from (f"<dt>{word}</dt><dd>{_text(means)}</dd>" for word, means in CONFIDENCE.items())
+    yield f"<dt>bytes 1-9</dt><dd>{_text(BYTES)}</dd>"
     yield "</dl><p>Times are UTC. Made by smtpinspect.</p></footer>"
 
 
@@ -122,7 +125,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         yield from _section("Proved", "by the packets", _list(proved), notes)
     found = rungs(case, secrets=secrets)
     if found:
-        yield from _section("Dialogue", "bytes of each stream counted from 0", _ladder(case, found))
+        yield from _section("Dialogue", COUNTED, _ladder(case, found))
     if case.observed.timeline:
         yield from _section("Timeline", "bars are logarithmic", _timeline(case.observed.timeline))
     for degree, name, why in DEGREES_SHOWN:
