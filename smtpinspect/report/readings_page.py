@@ -401,8 +401,8 @@ def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
         yield from _row("seen", "its greeting is masked: a Cisco PIX, FWSM or ASA inspects SMTP there", width)
     for conclusion in group.conclusions:
         lines = [safe(conclusion.text)]
-        told = _labelled(KINDS[conclusion.kind], lines, width and width - 2, style, _WIDE)
-        yield from (f"  {line}" for line in told)
+        labelled = _labelled(KINDS[conclusion.kind], lines, width and width - 2, style, _WIDE)
+        yield from (f"  {line}" for line in labelled)
 
 
 def _row(label: str, text: str, width: int | None) -> Iterator[str]:
