@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from dealing import connection
 from kit import capture
 from smtpinspect import cli
 from smtpinspect.diagnose.face import Asked, diagnose
-from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.lookalikes.table import TABLE
+from smtpinspect.diagnose.model import Case, Reading
 from smtpinspect.diagnose.paths.points import Point
+from smtpinspect.diagnose.reading.means import commands, requeue
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.html.ladder import rungs
 
@@ -125,3 +128,41 @@ def test_lines_of_a_text_that_began_before_the_capture_are_no_commands(tmp_path:
     rows = [(moment.phase, moment.told) for moment in only(Asked(source=str(path))).observed.timeline]
     assert not [told for row, told in rows if row == "ehlo"]
     assert any(re.fullmatch(r"\d+ lines of what began before the capture", told) for row, told in rows if row == "?")
+
+
+def test_what_to_simulate_is_named(points: tuple[str, str]) -> None:
+    """What an altered dialogue leads to is another command's business, on this very capture."""
+    case = only(Asked(source=points[0]))
+    case.what_if = case.what_if._replace(relax=("mailguard.banner-masked",), passes=True, doubt="altered", spec="")
+    (told,) = words.what_if(case, "'my mail.pcap'")
+    assert "smtpinspect simulate 'my mail.pcap' --re-enact" in told
+
+
+def test_a_shell_takes_what_is_printed_for_it() -> None:
+    """No label in front of a command, and nothing left to be filled in but what is known of the mail."""
+    lines = [command for row in TABLE for remedy in row.remedies for command in remedy.commands]
+    script = "\n".join(lines)
+    assert "SERVER" in script and "TIME" in script
+    assert not re.search(r"\beth0\b|^\w+: ", script, re.MULTILINE)
+    for line in lines:
+        word = line.split()[0]
+        assert word == "#" or re.fullmatch(r"[a-z]+", word), line
+    assert "'postfix*' -u exim4" in script  # Debian's units
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("mta", "id_", "to", "again"),
+    [
+        ("exim", "1vxK2b-0000iU-1g", "bob@example.net", "exim -M 1vxK2b-0000iU-1g"),
+        ("exim", "", "bob@example.net", "exim -Rf example.net"),
+        ("exim", "", "bob@$(id)", "exim -Rf '$(id)'"),
+        ("exim", "", "", ""),
+        ("postfix", "", "", "postqueue -f"),
+        ("sendmail", "", "<bob@example.net>", "sendmail -qRexample.net -v"),
+    ],
+)
+def test_a_mail_without_an_id_is_sent_with_those_of_its_domain(mta: str, id_: str, to: str, again: str) -> None:
+    told = Reading("x", mta, ("dotreply",), fate="deferred", recipient=to, queue_id=id_)
+    assert requeue(told) == again
+    assert "QUEUE-ID" not in " ".join(commands(told, "x"))

@@ -112,7 +112,7 @@ def placed(sign: Sign) -> str:
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
     yield from shown(case)
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{cause.title}: {'; '.join(_why(cause))}" for cause in case.causes if cause.degree == "proved")
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
 
 def shown(case: Case) -> Iterator[str]:
@@ -216,8 +216,8 @@ def contrasts(case: Case) -> Iterator[str]:
         yield f"on this path {here}"
 
 
-def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass, as far as that is known."""
+def what_if(case: Case, capture: str = "CAPTURE") -> Iterator[str]:
+    """What would let it pass, as far as that is known. `capture`: its file, as a shell takes it."""
     one = case.what_if
     rules = " and ".join(one.relax)
     if not one.relax:
@@ -231,7 +231,7 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{rules} on pass: this mail is still cut"
     elif one.doubt == "altered":
         spec = f"-i '{one.spec}' " if one.spec else ""
-        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        then = f"{program()} simulate {capture} {spec}--re-enact"
         yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
     elif one.doubt == "unanswered":
         yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"

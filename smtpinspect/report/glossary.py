@@ -10,6 +10,7 @@ HEADLINES: Final[Mapping[str, str]] = {
     "DELIVERED": "the server took it, for all recipients or for so many",
     "NOT DELIVERED": "the end of the text never reached the server",
     "MAY HAVE BEEN DELIVERED": "it broke behind the end of the text; the server may have it: retries make duplicates",
+    "ACCEPTED, TOO LATE": "the server took it when the sender had given up: it is sent again, and comes twice",
     "REJECTED, DEFERRED": "a 5xx, or a 4xx, came back: from the server or from a box in its name",
     "NOT KNOWN": "the capture does not show what became of it",
     "NO MAIL SEEN": "a connection in which no mail can be seen (TLS), or that ended before one",

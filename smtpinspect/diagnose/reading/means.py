@@ -353,6 +353,15 @@ REQUEUE: Final[Mapping[str, str]] = {
 }
 
 
+# The same for all that waits for its domain, where the text has no id; {domain} as above.
+RESEND: Final[Mapping[str, str]] = {
+    "exim": "exim -Rf {domain}",
+    "postfix": "postqueue -f",
+    "sendmail": "sendmail -qR{domain} -v",
+    "opensmtpd": "smtpctl schedule all",
+}
+
+
 def commands(told: Reading, file: str) -> tuple[str, ...]:
     """To look into the mail that came back, to capture the next attempt, and to bring it about."""
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
@@ -374,5 +383,6 @@ def requeue(told: Reading) -> str:
     again = REQUEUE.get(told.mta, "")
     domain = told.recipient.rpartition("@")[2].strip("<>")
     if "{id}" in again and not told.queue_id:
-        again = again.replace("{id}", "QUEUE-ID")
-    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
+        again = RESEND.get(told.mta, "") if domain or "{domain}" not in RESEND.get(told.mta, "") else ""
+    name = domain.replace("'", "") if told.mta == "exchange" else shlex.quote(domain)
+    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", name)

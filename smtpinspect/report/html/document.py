@@ -11,6 +11,7 @@ import hashlib
 import html
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -51,7 +52,8 @@ def document(
         yield f"<p>{_text(words.sums(diagnosis))}</p>"
     yield "</header><main>"
     for number, block in enumerate(blocks[:BLOCKS], 1):
-        yield from _article(block, number, secrets)
+        capture = shlex.quote(captures[0]) if len(captures) == 1 else "CAPTURE"
+        yield from _article(block, number, secrets, [] if number > 1 else diagnosis.unmatched, capture)
     yield from _further(blocks[BLOCKS:])
     if diagnosis.sweep is not None:
         text = "\n".join(map(_text, words.sweep(diagnosis)))
@@ -65,7 +67,7 @@ def document(
         yield "<article><section><h3>Not for all recipients</h3>"
         yield from _list(some)
         yield "</section></article>"
-    if notes := [*diagnosis.unmatched, *diagnosis.notes]:
+    if notes := [*(() if blocks else diagnosis.unmatched), *diagnosis.notes]:
         yield "<article><section><h3>To be known</h3>"
         yield from _list(notes)
         yield "</section></article>"
@@ -111,7 +113,9 @@ def _text(text: str) -> str:
     return html.escape(safe(text))
 
 
-def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
+def _article(
+    block: Block, number: int, secrets: bool, unmatched: Sequence[str], capture: str
+) -> Iterator[str]:
     case = block.first
     head = headline(case)
     yield f'<article aria-labelledby="mail-{number}"><div class="head">'
@@ -119,6 +123,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
+    yield from (f'<p class="note">{_text(f"NOT MATCHED: {told}")}</p>' for told in unmatched)
     yield from _short(case)
     proved, notes = [*words.proved(case)], [*_notes(case)]
     if proved or notes:
@@ -146,7 +151,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         if out:
             yield from _section(name, why, _list(out))
     if case.what_if.relax:
-        yield from _section("What if", "", _list(words.what_if(case)))
+        yield from _section("What if", "", _list(words.what_if(case, capture)))
     todo = words.remedies(case)
     if todo:
         yield from _section("Do", "the smallest step first", _remedies(todo))
