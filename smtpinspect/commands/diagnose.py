@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands import exports
+from smtpinspect.commands import exports, folders
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import (
     DONE,
@@ -65,6 +65,7 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
+    folders.refuse(given.captures)
     given.captures, logs, firewalls = sorted_out(given.captures)
     given.log += logs
     given.firewall_log += firewalls

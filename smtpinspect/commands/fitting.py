@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from smtpinspect.commands import folders
 from smtpinspect.commands.console import PROG
 from smtpinspect.commands.kinds import is_line, is_pipe, kind_of
 
@@ -16,6 +17,7 @@ def run(words: list[str]) -> int:
     files = [word for n, word in enumerate(words) if _is_file(word, words[n - 1] if n else "")]
     kinds = {file: kind_of(file) for file in files}
     found = set(kinds.values())
+    folders.refuse([file for file, kind in kinds.items() if kind == "other"])
     lines = [word for n, word in enumerate(words) if not _names(word, words[n - 1] if n else "") and is_line(word)]
     if found == {"message"}:
         from smtpinspect.commands.check import run as check

@@ -31,26 +31,38 @@ _BOUNCE: Final = re.compile(rb"report-type=\"?delivery-status|^X-Failed-Recipien
 def kind_of(path: str) -> Kind:
     """What this file, or directory, holds, by its first octets; packed files are looked into."""
     if os.path.isdir(path):
-        whole = any(os.path.isdir(os.path.join(path, name)) for name in ("cur", "new"))
-        return "message" if whole else "other"
-    try:
-        with open(path, "rb") as file:
-            head = file.read(PIECE)
-    except OSError:
-        return "other"  # the reader tells why
-    if head.startswith(MAGICS):
-        return "capture"
-    from smtpinspect.source.unpack import packing_of
-
-    if packing_of(head) is not None:
-        head = _unpacked(path)
-        if head.startswith(MAGICS) or not head:
-            return "capture"
+        return "message" if is_maildir(path) else "other"
+    head = _head(path)
+    if head is None or head.startswith(MAGICS):
+        return "other" if head is None else "capture"  # the reader tells why
     if _LOG.match(head):
         return "log"
     if _MESSAGE.match(head) and _BOUNCE.search(head):
         return "log"  # it quotes one
     return "message" if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")) else "other"
+
+
+def is_maildir(path: str) -> bool:
+    """https://cr.yp.to/proto/maildir.html: `cur`, `new` and `tmp`. Without `cur` it is a folder like any other."""
+    return os.path.isdir(os.path.join(path, "cur"))
+
+
+def is_mail(path: str) -> bool:
+    """A message, an mbox, or a bounce, which is one, too."""
+    kind = kind_of(path)
+    return kind == "message" or (kind == "log" and _LOG.match(_head(path) or b"") is None)
+
+
+def _head(path: str) -> bytes | None:
+    """Its first octets, unpacked; a capture's magic where a packed file cannot be; None: it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(PIECE)
+    except OSError:
+        return None
+    from smtpinspect.source.unpack import packing_of
+
+    return head if packing_of(head) is None else _unpacked(path) or MAGICS[0]
 
 
 def _unpacked(path: str) -> bytes:
