@@ -294,7 +294,7 @@ def test_a_number_behind_octets_that_never_came_proves_them_cut() -> None:
     case = case_of(made.say("C", PLAIN, arrives=False, seen=False).ack("C").wait(5).ack("C"))
     seen = case.observed
     assert (seen.phase, seen.broken.kind, seen.broken.by, seen.broken.at) == ("databody", "drop", "middlebox", at)
-    assert f"octets {at:,} to {at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
+    assert f"bytes {at:,}-{at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
 
 
 def test_what_came_within_a_round_trip_does_not_still_send() -> None:

@@ -144,6 +144,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "console",
                 "arguments",
                 "reporting | captured | exports | kinds",
+                "folders",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",

@@ -107,6 +107,8 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+    if len(asked.points) > 1:
+        _named(seen.cases, asked.points[0].name)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
@@ -128,6 +130,13 @@ def _both_sides(
             told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
             case.observed = case.observed._replace(vantage=told)
     return [case for case in closer if id(case) not in again]
+
+
+def _named(cases: Sequence[Case], point: str) -> None:
+    """Where the packets lie that are told of."""
+    for case in cases:
+        taken = case.observed.vantage._replace(point=point)
+        case.observed = case.observed._replace(vantage=taken)
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

@@ -71,11 +71,12 @@ class Moment(NamedTuple):
 
 
 class Vantage(NamedTuple):
-    """Where the capture was taken, and whether somebody said so."""
+    """Where the capture was taken, and whether somebody said so. `point`: of several captures the one that counts."""
 
     where: Where = "unknown"
     told: bool = False
     signs: tuple[Sign, ...] = ()
+    point: str = ""
 
 
 class Observed(NamedTuple):

@@ -95,7 +95,8 @@ def _became(case: Case) -> Headline:
         who = f"{box}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
-        return Headline(LATE, f"the server took it{_behind(case)}; the sender does not know, and sends it again", 1)
+        told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
+        return Headline(LATE, told, 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":

@@ -33,7 +33,7 @@ ATTACHED: Final = 512  # octets that no mail with an archive or a program is bel
 END: Final = "the end of data"
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 ASK: Final[Mapping[Direction, str]] = {
-    "client": "the octets that would decide are not in this capture: get the sender's, or the message",
+    "client": "the bytes that would decide are not in this capture: get the sender's, or the message",
     "server": "the reply that would decide is not in this capture: get the receiver's",
 }
 
@@ -95,7 +95,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     """A command waits for its reply, which the box may have cut, or for the rest of it."""
     begun = _amid_line(case)
     if begun > REPLY_LINE and scene.side != "receiver":
-        text = f"the server's octets end {begun:,} octets into a line of a reply; its rest is not in this capture"
+        text = f"the server's bytes end {begun:,} bytes into a line of a reply; its rest is not in this capture"
         lines = (row for row in _possible(rows, "reply", scene) if row.when.kind.name == "Line")
         yield from (_made(row, label, scene, True, text)._replace(about="") for row in lines)
     waiting = _waiting(case)

@@ -218,7 +218,7 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
         how = "were under way when it was reset" if scene.kind == "rst" else _gone(case, "client")
         text = f"the sender's bytes {scene.client.through:,}-{scene.client.sent - 1:,} {how}"
     elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
-        text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
+        text = f"no bytes of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
         how = _gone(case, "server")

@@ -79,7 +79,7 @@ def zero_window(view: View) -> Said:
             return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
     least = min(told, key=lambda p: p.window)
     if not any(shut):
-        return Out(f"the server's window was never below {least.window:,} octets") if account.scaled else None
+        return Out(f"the server's window was never below {least.window:,} bytes") if account.scaled else None
     closed = sum(b.ns - a.ns for (a, b), each in zip(pairwise(told), shut, strict=False) if each)
     if closed >= LONG_NS:
         text = f"the server's window was nearly closed for {seconds(closed)}"

@@ -123,7 +123,7 @@ def _unacknowledged(account: Account, owed: Owed, by_client: bool, where: Where)
         by = "server" if by_client else "client"
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
     elif alive and heard is not None:
-        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these octets"))
+        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these bytes"))
     elif where == ("receiver" if by_client else "sender") and account.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
@@ -131,7 +131,7 @@ def _unacknowledged(account: Account, owed: Owed, by_client: bool, where: Where)
         late = f"{_between(first, heard) * 1000:,.0f} ms behind the first of these, which it does not acknowledge"
         signs.append(Sign(heard.number, f"the last that came from the {other} came {late}"))
     else:
-        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
+        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither bytes nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
     if by == "middlebox" and not alive:
         signs.append(Sign(None, SAME))
@@ -175,7 +175,7 @@ def _never_came(account: Account) -> Ending | None:
         return None
     if told is None or told.at is None:
         return None
-    text = f"by this packet the client had sent octets {sent:,} to {told.at - 1:,}, which never came here"
+    text = f"by this packet the client had sent bytes {sent:,}-{told.at - 1:,}, which never came here"
     broken = Break("drop", "middlebox", told.number, sent, (Sign(told.number, text),))
     return Ending(broken, at_octet(account, sent), _since(told, account))
 
@@ -202,7 +202,7 @@ def _silent(account: Account) -> Ending | None:
     by: By = "unknown"
     if beyond is not None:
         by = "middlebox"
-        signs.append(Sign(beyond.number, "the server had sent more octets by then; they did not come through"))
+        signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
     elif closer is None:
         signs.append(Sign(account.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose import taps
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths.points import differences
 from smtpinspect.diagnose.paths.shared import Span
@@ -85,9 +86,10 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> None:
     told = [*seen.told(differences(way), whole=whole)]
     case.differences = tuple(each._replace(here=both.sides.what) for each in told)
     if seen.whole:
-        case.trace = both.client._replace(
+        client = both.client._replace(
             sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
         )
+        case.account = Account(client)
 
 
 class _Both:

@@ -14,6 +14,7 @@ from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
+from smtpinspect.simulate.spoken import in_message
 
 SHOWN: Final = 48  # octets of a difference that a line shows
 _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
@@ -195,15 +196,10 @@ _LINES: Final = {
 def _octets(case: Case, each: Difference, length: int) -> str:
     """Which octets: counted in the text where they are part of it."""
     mail = case.transaction
-    if each.direction == "client" and mail is not None and mail.text_at is not None and each.at >= mail.text_at:
-        at = each.at - mail.text_at
-        last = at + max(length, 1) - 1
-        ends = last if mail.text_end is None else mail.text_end - mail.text_at - 1  # of the final dot
-        told = case.script.commands if case.script is not None and at <= ends < last else ()
-        behind = " ".join(one.verb for one in told if mail.text_at + ends < one.at <= mail.text_at + last)
-        span = f"(bytes {at:,}-{ends if at <= ends < last else last:,}{f', and {behind} behind it' if behind else ''})"
-        segment = "the first segment of the message" if at == 0 else "a segment of the message"
-        return f"{segment if each.kind == 'dropped' else 'octets of the message'} {span}"
+    if each.direction == "client" and mail is not None and mail.holds(each.at):
+        span = in_message(case.script, mail, each.at, length)
+        segment = "the first segment of the message" if each.at == mail.text_at else "a segment of the message"
+        return f"{segment if each.kind == 'dropped' else 'bytes of the message'} ({span})"
     return f"the {each.direction}'s bytes {each.at:,}-{each.at + max(length, 1) - 1:,}"
 
 
