@@ -72,8 +72,6 @@ def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
     if not client.lost or client.hole is not None or kind not in ("drop", "fin"):
         return None
     lost = [p for p in account.client.sent if (p.end or 0) > client.through]
-    if not lost:
-        return None
     behind = [p for p in account.packets if not p.by_client and p.number > lost[0].number]
     if any(p.length or p.flags & FIN for p in behind):
         return True

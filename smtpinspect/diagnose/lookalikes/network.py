@@ -109,8 +109,8 @@ def _all_came(view: View, way: Stream) -> Said:
     were any: there its FIN, or the end of its text, shows that nothing is missing."""
     closed = view.closed_by_client
     if closed is not None and view.waited_ns >= STALLED_NS:
-        before = [p.acks or 0 for p in view.account.packets if not p.by_client and p.number < closed.number]
-        if max(before, default=0) < way.end:
+        taken = view.account.acknowledging(True, way.end)
+        if taken is None or taken.number > closed.number:
             return None  # it had given up before that came
     if view.case.observed.vantage.where == "sender":
         return Out("every packet that the client sent was acknowledged")
@@ -148,8 +148,10 @@ def _smaller_copy(account: Account) -> tuple[Packet, Packet] | None:
             continue
         same = [p for p in way.sent if p.at == at and p.length == whole.length]
         part = next((p for p in way.sent if p.at == at and p.length < whole.length and p.ns > same[-1].ns), None)
-        heard = (p.acks or 0 for p in account.packets if not p.by_client and part is not None and p.ns < part.ns)
-        if part is not None and len(same) > 1 and max(heard, default=0) <= at:
+        if part is None or len(same) < 2:
+            continue
+        heard = account.acknowledging(True, at + 1)
+        if heard is None or heard.ns >= part.ns:
             return whole, part
     return None
 
