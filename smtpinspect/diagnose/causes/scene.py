@@ -84,10 +84,8 @@ def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
 def _half(stream: Stream) -> Half:
     through = stream.acknowledged
     copies = stream.holding(through)
-    behind = [] if copies else [p.at or 0 for p in stream.sent if (p.at or 0) > through]
-    hole = (through, min(behind)) if behind else None
     first = min((p.end or 0 for p in copies), default=through)
-    return Half(through, stream.end, first, max(0, len(copies) - 1), hole)
+    return Half(through, stream.end, first, max(0, len(copies) - 1), stream.hole)
 
 
 def _passed(half: Half, side: Side = "sender") -> Half:

@@ -38,7 +38,7 @@ def path_mtu(view: View) -> Said:
                 sent = f"one of {size_of(again[-1]):,} octets is sent again and never acknowledged"
                 return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
     way = account.client
-    hole = _hole(way)
+    hole = way.hole
     if not way.lost and hole is None:
         return _all_came(view, way) if way.sent else None
     if account.merged:
@@ -93,15 +93,6 @@ def _unmerged(way: Stream) -> Stream:
     """Segments that the host joined are taken for full ones of the wire: 1,500 octets."""
     cut = {at: p._replace(length=min(p.length, WIRE_SEGMENT - len(p.options))) for at, p in way.firsts.items()}
     return replace(way, firsts=cut)
-
-
-def _hole(way: Stream) -> tuple[int, int] | None:
-    """Octets that the capture does not hold and the receiver did not get, with something behind them that it did."""
-    later = [p.at for p in (*way.sent, *way.closing) if p.at is not None and p.at > way.acked >= 0]
-    if not later and way.reach is not None and way.reach.at is not None and way.reach.at > way.end == way.acked:
-        return way.acked, way.reach.at
-    start = min(later, default=-1)
-    return (way.acked, start) if start > way.acked and way.acked not in way.firsts else None
 
 
 def _all_came(view: View, way: Stream) -> Said:
