@@ -46,6 +46,22 @@ def test_a_fin_is_no_octet() -> None:
     assert account.client.owed is None
 
 
+def test_a_fin_that_a_box_sent_amid_a_text_is_none_either() -> None:
+    made = segments(SAID)
+    fin = behind(made[-1], 0.1, FIN | ACK)
+    closed = after([*made, fin], 0.1, ACK).but(ack=fin.seq + 1)
+    goes_on = fin.but(flags=PSH | ACK, payload=b"more of it\r\n", time=closed.time + 0.1)
+    account = account_of([*made, fin, closed, goes_on])
+    assert account.client.acknowledged == account.client.end - len(goes_on.payload)
+
+
+def test_octets_that_the_capture_lost_are_not_counted() -> None:
+    made = segments(SAID)
+    account = account_of([*made, after(made, 0.1, ACK).but(ack=made[-1].seq + len(made[-1].payload) + 500)])
+    assert account.client.acknowledged == account.client.end
+    assert account.client.acked == account.client.end + 500
+
+
 def test_what_is_owed_is_counted_from_its_first_copy_on() -> None:
     made = segments(SAID)
     once, thrice = account_of(made).client.owed, account_of([*made, *again(made[-1], 0.2, 0.6)]).client.owed
