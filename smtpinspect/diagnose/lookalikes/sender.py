@@ -8,7 +8,7 @@ from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
-from smtpinspect.enforce.craft import ACK, RST, SYN
+from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND
@@ -62,8 +62,7 @@ def sender_stopped(view: View) -> Said:
         return None
     if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
-    told = [p for p in account.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
-    if told and view.shut(told[-1]):
+    if view.windows and view.shut(view.windows[-1]):
         return Out("the server had no room for more")
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns

@@ -10,7 +10,7 @@ from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import SYN
+from smtpinspect.enforce.craft import ACK, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.phrases import seconds as seconds
@@ -69,6 +69,11 @@ class View:
     def shut(self, p: Packet) -> bool:
         """Does it tell that there is no room? Of a window whose scale is not known only 0 tells anything."""
         return p.window < SMALL_WINDOW if self.account.scaled else p.window == 0
+
+    @property
+    def windows(self) -> list[Packet]:
+        """The server's packets that tell of its window."""
+        return [p for p in self.account.server.own if p.flags & ACK and not p.flags & (SYN | RST)]
 
     @property
     def text_end(self) -> int | None:
