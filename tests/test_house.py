@@ -142,7 +142,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured | exports | kinds",
+                "reporting | captured | exports | impact | kinds",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",
