@@ -131,7 +131,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "lookalikes | contrast",
                 "causes",
                 "heads",
-                "stored | impact | compare | anonymise | probe | export",
+                "stored | impact | compare | anonymise | probe | export | logs",
                 "face | record",
             ),
         ),
