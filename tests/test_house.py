@@ -121,8 +121,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices | effect | copies",
+                "notices | effect | copies | taps",
                 "trace",
+                "account",
                 "model",
                 "observe | reading | properties | measures",
                 "tally",
@@ -143,6 +144,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "console",
                 "arguments",
                 "reporting | captured | exports | impact | kinds",
+                "folders",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",

@@ -24,7 +24,7 @@ kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
           imports and entry point of a program)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,
-          by ones of the same length and the same classes of octets (letters,
+          by ones of the same length and the same classes of bytes (letters,
           digits, 8-bit), the same always by the same; in names, addresses,
           subjects and texts every word without exception; also where they are
           written as =53, %53 or &#83;, s p a c e d, in base64 or in UTF-16

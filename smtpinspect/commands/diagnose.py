@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands import exports, impact
+from smtpinspect.commands import exports, folders, impact
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import (
     DONE,
@@ -64,6 +64,7 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
+    folders.refuse(given.captures)
     given.captures, logs, firewalls = sorted_out(given.captures)
     given.log += logs
     given.firewall_log += firewalls
@@ -221,7 +222,7 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
 
             style = Style(False)
 
-            logs = [*_logs(told, None, style)]
+            logs = [*_logs(told, None, style, given.log)]
             for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
                 print(line, file=out)
             return
@@ -232,18 +233,18 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
                 print(line, file=out)
         for note in told.diagnosis.notes if not files else ():
             print(safe(note), file=out)
-        for number, line in enumerate(_logs(told, width, style)):
+        for number, line in enumerate(_logs(told, width, style, given.log)):
             print(end="\n" if files and not number else "", file=out)
             print(line, file=out)
 
 
-def _logs(told: Told, width: int | None, style: Style) -> Iterator[str]:
-    """The page of the logs; of lines that stand with their mail only how many they are."""
+def _logs(told: Told, width: int | None, style: Style, logs: Sequence[str]) -> Iterator[str]:
+    """The page of the logs; of lines that stand with their mail only how many they are. `logs`: as given."""
     from smtpinspect.report import readings_page
 
     if told.month is None:
         return
     if told.joined:
-        yield from readings_page.joined(told.joined, told.month)
+        yield from readings_page.joined(told.joined, told.month, width)
     if not told.joined or told.month.groups or told.month.receiving:
-        yield from readings_page.page(told.apart, told.month, width, style)
+        yield from readings_page.page(told.apart, told.month, width, style, logs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from smtpinspect.commands import folders
 from smtpinspect.commands.console import PROG
 from smtpinspect.commands.kinds import is_line, is_pipe, kind_of
 
@@ -15,7 +16,9 @@ LOGS: Final = frozenset(("log", "firewall-log"))
 def run(words: list[str]) -> int:
     """Run the command that fits the files among these words: replay where nothing else does; its exit status."""
     named = [word for n, word in enumerate(words) if not _is_option(word, words[n - 1] if n else "")]
-    found = {kind_of(word) for word in named if os.path.exists(word) and not is_pipe(word)}
+    kinds = {word: kind_of(word) for word in named if os.path.exists(word) and not is_pipe(word)}
+    found = set(kinds.values())
+    folders.refuse([file for file, kind in kinds.items() if kind == "other"])
     if found == {"message"}:
         from smtpinspect.commands.check import run as check
 

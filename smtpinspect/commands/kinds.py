@@ -31,8 +31,7 @@ _BOUNCE: Final = re.compile(rb"report-type=\"?delivery-status|^X-Failed-Recipien
 def kind_of(path: str) -> Kind:
     """What this file, or directory, holds, by its first octets; packed files are looked into."""
     if os.path.isdir(path):
-        whole = any(os.path.isdir(os.path.join(path, name)) for name in ("cur", "new"))
-        return "message" if whole else "other"
+        return "message" if is_maildir(path) else "other"
     head = _head(path)
     if head.startswith(CAPTURES) or _is_damaged(path, head):
         return "capture"  # the reader tells why
@@ -43,6 +42,17 @@ def kind_of(path: str) -> Kind:
     if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")):
         return "message"
     return _log(head) or "other"
+
+
+def is_maildir(path: str) -> bool:
+    """https://cr.yp.to/proto/maildir.html: `cur`, `new` and `tmp`. Without `cur` it is a folder like any other."""
+    return os.path.isdir(os.path.join(path, "cur"))
+
+
+def is_mail(path: str) -> bool:
+    """A message, an mbox, or a bounce, which is one, too."""
+    kind = kind_of(path)
+    return kind == "message" or (kind == "log" and _BOUNCE.search(_head(path)) is not None)
 
 
 def _log(head: bytes) -> Kind | None:

@@ -67,7 +67,7 @@ observed, in the capture:
   encrypted  TLS                   unknown the capture does not show it
 
 verdict, what the emulated firewall would do, weakest first:
-  pass, alarm, detach (looks no further), rewrite (octets overwritten),
+  pass, alarm, detach (looks no further), rewrite (bytes overwritten),
   answer (replies in the server's place), drop (this packet), drop-flow
   (nothing passes any more), reset. From drop on the flow breaks without an
   SMTP code.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIMULATE_HELP: Final = """\
 MTA is the sender: exim postfix sendmail opensmtpd qmail exchange rfc5321.
 PHASE is where the flow breaks: connect greeting ehlo mail rcpt datacmd
-reply354 databody datamid (20,000 octets into the body, half of a smaller one)
+reply354 databody datamid (20,000 bytes into the body, half of a smaller one)
 dot dotreply quit.
 BREAK is how:
   drop          nothing passes any more, either way; nobody is told

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, logs, lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
-from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading.month import Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 from smtpinspect.source.again import read_again
 
@@ -78,21 +77,23 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> list[CaptureError
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
-    found = traces(source, flows.values())
+    found = accounts(source, flows.values())
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
+    if not asked.points:
+        closer = _both_sides(made, asked, source, seen.cases, closer)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
     for case in failed:
-        _read(case, asked.ports)
+        _read(case)
     fingerprints.of(seen.cases)
     if len(asked.points) > 1:
         compared = points.compare(seen.cases, asked.points, ports=asked.ports)
         made.notes += compared.notes
         made.unmatched += compared.unmatched
         faults.append(compared.fault)
-        proof.of(seen.cases)
+    proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
     made.unmatched += logged.unmatched
@@ -104,10 +105,36 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> list[CaptureError
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+    if len(asked.points) > 1:
+        _named(seen.cases, asked.points[0].name)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
     return [fault for fault in faults if fault is not None]
+
+
+def _both_sides(
+    made: Diagnosis, asked: Asked, source: Input, cases: list[Case], closer: list[Case]
+) -> list[Case]:
+    """Where the capture shows both sides of a machine, each connection is told once, as on the client's side. Those
+    that remain to be looked at."""
+    passed = machine.part(closer, source)
+    made.notes += passed.notes
+    again = {id(case) for case in passed.again}
+    cases[:] = [case for case in cases if id(case) not in again]
+    for case in closer:
+        if case.trace is not None and case.trace.sides:
+            case.observed = observe(case, asked.taken or "between")
+            told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
+            case.observed = case.observed._replace(vantage=told)
+    return [case for case in closer if id(case) not in again]
+
+
+def _named(cases: Sequence[Case], point: str) -> None:
+    """Where the packets lie that are told of."""
+    for case in cases:
+        taken = case.observed.vantage._replace(point=point)
+        case.observed = case.observed._replace(vantage=taken)
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:
@@ -121,11 +148,8 @@ def _left_out(seen: Survey, flows: int) -> Iterator[str]:
         yield f"of {flows:,} connections the packets of {limits.TRACES:,} were looked at; the others have no cause here"
 
 
-def _read(case: Case, ports: Sequence[int]) -> None:
+def _read(case: Case) -> None:
     """Its dialogue, from the packets of its connection."""
-    if case.trace is None or not case.trace.packets:
-        return
-    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
-    case.script = script
-    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
-        case.transaction = script.mails[case.mail.tx_id]
+    case.script = case.account.script if case.account is not None else None
+    if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
+        case.transaction = case.script.mails[case.mail.tx_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Diagnosis, Reading
@@ -55,8 +56,16 @@ class _Kept:
 
 
 def opened(logs: Sequence[str]) -> list[Log]:
-    """Files, and lines that are given as such; nothing of a file is read yet. Raises UsageError for what is neither."""
-    return [Log(log, _readings(log)) for log in logs]
+    """Files, and lines that are given as such; nothing of a file is read yet. Raises UsageError for what is neither.
+
+    Lines that are given one behind the other may be of one attempt; each must be one by itself.
+    """
+    found: list[Log] = []
+    for lines, some in groupby(logs, lambda log: log != "-" and " " in log and not os.path.exists(log)):
+        made = [Log(log, _readings(log)) for log in some]
+        together = "\n".join(log.name for log in made)
+        found += [Log(together, read_text(together))] if lines and len(made) > 1 else made
+    return found
 
 
 def _readings(log: str) -> Iterable[Reading]:

@@ -112,7 +112,7 @@ def placed(sign: Sign) -> str:
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
     yield from shown(case)
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{cause.title}: {'; '.join(_why(cause))}" for cause in case.causes if cause.degree == "proved")
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
 
 def shown(case: Case) -> Iterator[str]:
@@ -165,6 +165,12 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if case.trace is not None and case.trace.sides:
+        one, two = case.trace.sides
+        which = "" if "side" in one else f": {one} is the client's, {two} the server's"
+        return f"the capture shows both sides of a machine on the way{which}"
+    if taken.point and not taken.told and taken.where != "receiver":
+        return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
@@ -175,12 +181,8 @@ def vantage(case: Case) -> str:
 
 def _sent_again(case: Case, at: int) -> tuple[int, int]:
     """How often the octet at this offset was sent, and where its first segment ends; (0, 0): not known."""
-    times, end = 0, 0
-    for packet in case.trace.packets if case.trace else ():
-        if packet.by_client and packet.length and packet.at is not None and packet.at <= at < packet.at + packet.length:
-            times += 1
-            end = end or packet.at + packet.length
-    return times, end
+    copies = case.account.client.holding(at) if case.account is not None else []
+    return len(copies), (copies[0].end or 0) if copies else 0
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -214,8 +216,8 @@ def contrasts(case: Case) -> Iterator[str]:
         yield f"on this path {here}"
 
 
-def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass, as far as that is known."""
+def what_if(case: Case, capture: str = "CAPTURE") -> Iterator[str]:
+    """What would let it pass, as far as that is known. `capture`: its file, as a shell takes it."""
     one = case.what_if
     rules = " and ".join(one.relax)
     if not one.relax:
@@ -229,7 +231,7 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{rules} on pass: this mail is still cut"
     elif one.doubt == "altered":
         spec = f"-i '{one.spec}' " if one.spec else ""
-        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        then = f"{program()} simulate {capture} {spec}--re-enact"
         yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
     elif one.doubt == "unanswered":
         yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"
@@ -262,7 +264,7 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
+    if seen.vantage.where != "unknown" or seen.vantage.signs or seen.vantage.point:
         yield vantage(case)
     if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
@@ -271,7 +273,7 @@ def notes(case: Case) -> Iterator[str]:
         from_packet = f" from packet {begins:,}" if begins else ""
         yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
     if case.trace is not None and case.trace.copies:
-        yield copies.told(case.trace.copies, len(case.trace.packets))
+        yield copies.told(case.trace.copies, len(case.trace.packets), both=bool(case.trace.sides))
     if "super-segments" in seen.confidence:
         longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
         size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"
@@ -282,11 +284,10 @@ def notes(case: Case) -> Iterator[str]:
 
 
 def _tls_packet(case: Case) -> int | None:
-    if case.script is None or case.script.tls_at is None or case.trace is None:
+    if case.script is None or case.script.tls_at is None or case.account is None:
         return None
-    return next(
-        (p.number for p in case.trace.packets if p.by_client and p.length and p.at == case.script.tls_at), None
-    )
+    first = case.account.client.firsts.get(case.script.tls_at)
+    return first.number if first is not None else None
 
 
 def sums(diagnosis: Diagnosis) -> str:

@@ -185,8 +185,8 @@ def boxes(path: str) -> Iterator[Box]:
     """
     if path != "-" and os.path.isdir(path):
         folders = [os.path.join(path, name) for name in ("cur", "new") if os.path.isdir(os.path.join(path, name))]
-        if not folders:
-            raise UsageError(f"{path}: a directory, but no Maildir: it has neither cur nor new")
+        if not os.path.isdir(os.path.join(path, "cur")):
+            raise UsageError(f"{path}: a directory, but no Maildir: it has no cur")
         for folder in folders:
             for name in sorted(os.listdir(folder)):
                 whole = os.path.join(folder, name)
