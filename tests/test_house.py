@@ -132,7 +132,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "lookalikes | contrast",
                 "causes",
                 "heads",
-                "stored | impact | compare | anonymise | probe | export",
+                "stored | impact | compare | anonymise | probe | export | logs",
                 "face | record",
             ),
         ),
@@ -143,7 +143,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured | exports | kinds",
+                "reporting | captured | exports | impact | kinds",
                 "folders",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",

@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
+    """The option that this may stand for, without its value; "" for none that is near."""
     from smtpinspect.inspectors.settings import nearest
 
     return nearest(word.partition("=")[0], known)
@@ -41,6 +42,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Parser:
+    """A parser that tells its errors as the rest of the program does; `prog` where it is not that of a command."""
     return Parser(
         prog=prog or f"{PROG} {command}",
         description=description,
@@ -51,6 +53,7 @@ def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Pa
 
 
 def sources(parser: Parser, *, secrets: bool = True) -> None:
+    """Captures, and what `outputs` adds."""
     parser.add_argument(
         "captures",
         nargs="+",
@@ -61,6 +64,7 @@ def sources(parser: Parser, *, secrets: bool = True) -> None:
 
 
 def outputs(parser: Parser, *, secrets: bool = True) -> None:
+    """Where the report goes, the server ports; `secrets`: whether what AUTH carries is masked."""
     output(parser)
     ports(parser)
     if secrets:
@@ -68,10 +72,12 @@ def outputs(parser: Parser, *, secrets: bool = True) -> None:
 
 
 def output(parser: Parser) -> None:
+    """-o: where the report goes."""
     parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
 
 
 def ports(parser: Parser) -> None:
+    """--port: server ports, beside those that are found by their greeting."""
     parser.add_argument(
         "--port",
         type=number(1, 65_535),
@@ -90,6 +96,7 @@ def text_or_json(parser: Parser, told: str = "") -> None:
 
 
 def inspectors_of(parser: Parser) -> None:
+    """-i: which firewalls are emulated."""
     parser.add_argument(
         "-i",
         dest="inspectors",
@@ -100,6 +107,8 @@ def inspectors_of(parser: Parser) -> None:
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
+    """A type of argument: a whole number in these bounds."""
+
     def number(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
             raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:,} to {high:,}")
@@ -117,4 +126,5 @@ def openable(path: str) -> None:
 
 
 def source_of(captures: Sequence[str]) -> str | list[str]:
+    """One capture, or several that are read as one."""
     return captures[0] if len(captures) == 1 else list(captures)

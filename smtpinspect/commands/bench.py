@@ -61,6 +61,7 @@ Ctrl-C (what was measured is told)
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect bench` with these words; its exit status."""
     parser = parser_of(
         "bench", "How fast a capture is read, and what each inspector and each rule costs.", BENCH_HELP
     )

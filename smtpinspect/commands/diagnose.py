@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands import exports, folders
+from smtpinspect.commands import exports, folders, impact
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import (
     DONE,
     STOPPED,
-    check_output,
     complain,
     interruptible,
     progress,
@@ -70,7 +69,7 @@ def run(words: list[str]) -> int:
     given.log += logs
     given.firewall_log += firewalls
     if given.impact:
-        return _impact(given)
+        return impact.run(given)
     points = _points(given)
     _check(given, bool(points))
     _apart(given.captures)
@@ -249,29 +248,3 @@ def _logs(told: Told, width: int | None, style: Style, logs: Sequence[str]) -> I
         yield from readings_page.joined(told.joined, told.month, width)
     if not told.joined or told.month.groups or told.month.receiving:
         yield from readings_page.page(told.apart, told.month, width, style, logs)
-
-
-def _impact(given: argparse.Namespace) -> int:
-    if not given.captures or given.format == "html":
-        raise UsageError("--impact takes captures, and --format text or json")
-    for option in ("log", "point", "inside", "outside", "firewall_log", "taken", "sweep", "annotate", "evidence"):
-        if getattr(given, option):
-            raise UsageError(f"--impact judges all mails of a capture; leave out --{option.replace('_', '-')}")
-    check_output(given.out, given.captures)
-
-    from smtpinspect.diagnose.impact import impact
-    from smtpinspect.report import impact_page
-    from smtpinspect.report.text import products
-    from smtpinspect.source.again import places
-
-    made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
-    with text_out(given.out) as (out, width, style):
-        if given.format == "json":
-            write_json(out, made.record())
-        else:
-            judged = [one.inspector for one in made.profiles], [one.label for one in made.profiles]
-            columns = products(*judged, given.inspectors or ())
-            found = places(given.captures, impact_page.packets_of(made))
-            for line in impact_page.page(made, columns, given.captures, width, style, found):
-                print(line, file=out)
-    return DONE if made.fault is None else unreadable(made.fault)

@@ -58,6 +58,7 @@ queue; 130 stopped by a second Ctrl-C
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect inline` with these words; its exit status."""
     from smtpinspect.enforce import inline
 
     parser = parser_of("inline", "Enforces one firewall's rules upon packets of an NFQUEUE.", INLINE_HELP)

@@ -97,6 +97,7 @@ reported); 130 stopped by Ctrl-C (likewise)
 
 
 def run(words: list[str], prog: str = "") -> int:
+    """Run `smtpinspect replay` with these words; its exit status. `prog`: how it was called."""
     parser = parser_of(
         "replay",
         "Reads captures and reports; sends nothing. Several captures are one stream.",

@@ -19,6 +19,7 @@ or is none (what was read has been reported)
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect transcript` with these words; its exit status."""
     parser = parser_of(
         "transcript",
         "Dialogues of captures: commands with their replies, messages, their parts.",

@@ -40,6 +40,7 @@ class Sum:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: str) -> None:
+        """Count a mail."""
         self.outcomes[outcome] += 1
 
     @property

@@ -35,6 +35,7 @@ class Sums:
     of: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, name: str, lost: bool) -> None:
+        """Count a mail of this name."""
         row = self.of.get(name)
         if row is None:
             name = name if len(self.of) < limits.COUNTED_KEYS else REST
@@ -69,6 +70,7 @@ class Profile:
 
     @property
     def lost(self) -> int:
+        """Mails that would not arrive."""
         return self.cut + self.refused
 
 

@@ -125,6 +125,7 @@ SERVER_GREETINGS: Final = 4  # of one server that are compared: it says the same
 SERVER_KEYWORDS: Final = 256  # of one server that are counted: none has as many
 COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_INFLATED: Final = 256 << 20  # inflated from one such file, in all layers: two seconds
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
 # --- a firewall's configuration --------------------------------------------------------------------

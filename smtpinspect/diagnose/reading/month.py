@@ -129,6 +129,7 @@ class Counting:
         self._waiting: set[tuple[str, str]] = set()
 
     def add(self, told: Reading) -> None:
+        """Count a reading; it is not kept."""
         if told.fate in ("received", "none"):
             self._received += told.fate == "received"
             self._idle[told.mta] += told.fate == "none"

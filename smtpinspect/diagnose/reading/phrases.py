@@ -89,6 +89,7 @@ class Sense(NamedTuple):
 
     @property
     def reply(self) -> str:
+        """The server's reply that it quotes, "" for none."""
         return self.held.get("reply", "")
 
 

@@ -44,6 +44,7 @@ class State:
         self.arrived = 0  # mails that were named for the first time
 
     def mail(self, queue_id: str) -> Mail:
+        """What is known of it; nothing of one that no line has named."""
         return self.mails.get(queue_id) or Mail()
 
     def known(self, queue_id: str) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class State:
         return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
 
     def know(self, queue_id: str, **told: Any) -> None:
+        """A line has told this of a mail in the queue; of too many the one that was named longest ago is forgotten."""
         self.notes += 1
         self.arrived += queue_id not in self.mails and "note" not in told
         known = self.mails.pop(queue_id, None) or Mail()  # the latest stands last
@@ -60,6 +62,7 @@ class State:
             del self.mails[next(iter(self.mails))]
 
     def session(self, key: str, notes: Any) -> None:
+        """Keep an MTA's own notes under this key; of too many the oldest are forgotten."""
         self.notes += 1
         self.sessions.pop(key, None)
         self.sessions[key] = notes
