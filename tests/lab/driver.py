@@ -21,7 +21,7 @@ import needs
 import ranks
 import roots
 from explained import EXPLAINED
-from rows import MATRIX, RECEIVERS, SELECTION, Row
+from rows import CHUNKED, MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +29,7 @@ ROOT = HERE.parents[1]
 RECIPE = ROOT / "pcaps" / "recipe"
 BUILD = ROOT / "build" / "lab"
 NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
+EVERYTHING = [*MATRIX, *RECEIVERS, *CHUNKED, *SCENES]
 AGAIN = 40  # runs that are played again at most; more would be no accident
 LONGEST = 600  # seconds after which a run is ended
 
