@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, lookalikes
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
+from smtpinspect.diagnose.observe.logged import logged
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
 from smtpinspect.diagnose.paths.points import Point
@@ -24,6 +25,8 @@ from smtpinspect.grammar import limits
 from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 from smtpinspect.source.again import read_again
+
+Explain = Callable[[Case], None]
 
 
 class Asked(NamedTuple):
@@ -56,19 +59,26 @@ def diagnose(asked: Asked) -> Told:
     """Raises UsageError for what cannot be opened or is not known."""
     made = Diagnosis()
     fault = None
+    explain: Explain | None = None
     if asked.source is not None:
         with read_again(asked.source) as source:
-            fault = _captures(made, asked, source)
+            fault, explain = _captures(made, asked, source)
     if not asked.logs:
         return Told(made, fault)
     month, unread, apart, with_mail = _logs(made, asked.logs)
+    for case in made.cases:
+        seen = logged(case) if case.failed else None
+        if seen is not None and explain is not None:
+            case.observed = seen
+            explain(case)
     if any(case.failed for case in made.cases) and not any(case.log_lines for case in made.cases):
         made.unmatched.append("--log: no line is about a failed mail of the capture")
     return Told(made, unread or fault, month, tuple(apart), with_mail)
 
 
-def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | None:
-    """The steps of a diagnosis from packets; why the capture could not be read to its end."""
+def _captures(made: Diagnosis, asked: Asked, source: Input) -> tuple[CaptureError | None, Explain]:
+    """The steps of a diagnosis from packets; why the capture could not be read to its end, and the last of these steps,
+    for a case of which more has become known."""
     seen = survey(source, asked.inspectors, ports=asked.ports, watch=asked.watch)
     if seen.stopped:
         made.notes.append(f"stopped after {seen.stopped:,} packets: what lies behind was not read")
@@ -96,20 +106,24 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
         made.unmatched += compared.unmatched
         fault = compared.fault
         proof.of(seen.cases)
-    logged = firewall_log.join(seen.cases, asked.firewall_logs)
-    made.notes += logged.notes
-    made.unmatched += logged.unmatched
+    confirmed = firewall_log.join(seen.cases, asked.firewall_logs)
+    made.notes += confirmed.notes
+    made.unmatched += confirmed.unmatched
     told, beside = contrast.of(seen), lookalikes.around(seen)
-    for case in failed:
+
+    def explain(case: Case) -> None:
         alike, out = lookalikes.judge(case, beside)
-        rank(case, told, ([*alike, *logged.causes(case)], out))
+        rank(case, told, ([*alike, *confirmed.causes(case)], out))
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+
+    for case in failed:
+        explain(case)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return seen.fault or fault or logged.fault
+    return seen.fault or fault or confirmed.fault, explain
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

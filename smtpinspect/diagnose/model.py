@@ -89,7 +89,8 @@ class Observed(NamedTuple):
 
     `accepted` of `recipients` were taken; `reply` decided it ("" for none). `octets_acknowledged` counts octets of
     the client's stream from its ISN + 1, `text_acknowledged` those of the mail's text among them (None: no text).
-    `silence` is in seconds.
+    `silence` is in seconds. `by_log`: how it ended, and how long the silence was, a mail server's log tells, not the
+    capture, which ends before.
     """
 
     outcome: str = "unknown"
@@ -105,6 +106,7 @@ class Observed(NamedTuple):
     timeline: tuple[Moment, ...] = ()
     vantage: Vantage = Vantage()
     confidence: tuple[str, ...] = ()
+    by_log: bool = False
 
 
 class Fingerprint(NamedTuple):

@@ -167,8 +167,10 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
+    if seen.by_log:
+        return f"{AWAITED[seen.phase]}; by its log the sender gave up after {span(seen.silence)}"
     gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
-    if not gave_up and seen.silence < 1:
+    if seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"
     return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"

@@ -14,7 +14,9 @@ def stopped(view: View) -> Said:
         return None
     if view.case.observed.broken.kind == "reply":
         return Out("the reply that decided is in the capture")
-    if wire.ended is not None:
+    if view.case.observed.by_log:
+        return Out("the mail's log tells how it ended")
+    if view.ended is not None:
         return Out("the end of the connection is in the capture")
     last = wire.packets[-1]
     unheard = [*wire.client.lost, *wire.server.lost, *([] if wire.greeted else wire.syns)]

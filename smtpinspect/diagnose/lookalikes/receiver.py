@@ -92,6 +92,8 @@ def slow_scanner(view: View) -> Said:
     wire, end = view.wire, view.text_end
     if view.phase not in IN_TEXT:
         return None
+    if end is None and view.phase == "dotreply" and view.tail(5) is None:
+        end = wire.client.end  # its last octets are not in the capture, and were sent
     if end is None or wire.client.acked < end:
         return Out("the server never acknowledged the end of the text")
     taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
@@ -103,9 +105,9 @@ def slow_scanner(view: View) -> Said:
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        if wire.ended is not None:
-            return None if wire.ended.by_client else Out("the connection was closed before the sender gave up")
-        silent = wire.packets[-1].ns - taken.ns
+        if view.ended is not None:
+            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
     if closed.ns - taken.ns < STALLED_NS:

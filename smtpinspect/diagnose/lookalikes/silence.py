@@ -42,7 +42,7 @@ def silence(view: View) -> Silence | None:
     by_client = first.by_client
     tries = [p for p in wire.packets if p.by_client == by_client and p.number >= first.number]
     again = next((p for p in tries if p.ns > first.ns + AGAIN_NS), None)
-    until = wire.packets[-1].ns
+    until = view.until_ns
     if again is None or until - first.ns < STALLED_NS:
         return None
     heard = next((p for p in wire.packets if p.by_client != by_client and p.ns > again.ns), None)
@@ -62,17 +62,26 @@ def _waiting(view: View) -> Silence | None:
     said = [*wire.greeted, *(p for p in wire.packets if p.length)]
     if not said:
         return None
-    greeting = not said[-1].length
-    by_client = greeting or (said[-1].by_client and not view.amid_text)
-    ended = wire.ended
+    by_client = _owed_a_reply(view, said[-1])
+    ended = view.ended
     if ended is not None and ended.by_client != by_client:
         return None
-    last, until = said[-1], wire.packets[-1].ns
+    last, until = said[-1], view.until_ns
     before = [p.ns for p in wire.packets if p.by_client != by_client and (ended is None or p.number < ended.number)]
     if (until if ended is None else ended.ns) - max([last.ns, *before]) < STALLED_NS:
         return None
     answers = wire.after(ended.ns, by_client=not by_client) if ended is not None else []
     return Silence(last, until, by_client, next(iter(answers), None))
+
+
+def _owed_a_reply(view: View, last: Packet) -> bool:
+    """Does the client wait? For a greeting, the reply to a command of a group, or to the whole of its text."""
+    script = view.case.script
+    if not last.length or view.phase == "dotreply":
+        return True
+    if script is not None and any(command.reply is None for command in script.commands):
+        return True
+    return last.by_client and not view.amid_text
 
 
 def dead(view: View, *, host: bool) -> Said:
@@ -94,7 +103,8 @@ def dead(view: View, *, host: bool) -> Said:
     out = _went_on(view, told) or _same_again(view, told)
     if out is not None:
         return out
-    text = f"nothing came from the {other} from here on ({seconds(told.lasted)}): "
+    by_log = ", by the log" if view.case.observed.by_log else ""
+    text = f"nothing came from the {other} from here on ({seconds(told.lasted)}{by_log}): "
     text += "a host that died looks the same" if host else "a line that was cut looks the same"
     behind = _came_behind(view.wire.way(told.by_client), told)
     if behind is not None:
