@@ -251,6 +251,14 @@ class Case:
         return path_of(self.flow)
 
     @property
+    def reply_lost(self) -> bool:
+        """Do the points of its path show that octets of the server were lost, and none of the client? Then what the
+        client said had arrived, though nobody acknowledged it where its reply did not come."""
+        lost = [one for one in self.differences if one.kind in ("dropped", "withheld") and one.what != "FIN"]
+        said = any(one.direction == "server" and one.what == "octets" for one in lost)
+        return said and not any(one.direction == "client" for one in lost)
+
+    @property
     def failed(self) -> bool:
         """Is there something to explain? Of what a client gave up only where a cause was found; of what the server
         took, where the client did not learn it."""

@@ -137,7 +137,10 @@ def has_mail(case: Case) -> bool:
 
 def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
-    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
+    if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
+        return False
+    lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+    return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
 
 
 def _how(case: Case, at: str) -> str:

@@ -13,6 +13,7 @@ from smtpinspect.enforce.craft import SYN
 from smtpinspect.simulate.clock import SECOND
 
 AGAIN_NS: Final = 100_000_000  # no retransmission timer is shorter (Linux: 0.2 s), and each is longer than a round trip
+LOST: Final = ("dropped", "withheld")  # between points of the path
 SIDES: Final = {True: "client", False: "server"}
 
 
@@ -100,6 +101,9 @@ def dead(view: View, *, host: bool) -> Said:
     lost = next((each for each in view.case.differences if each.kind == "dropped" and each.direction == "client"), None)
     if host and lost is not None:
         return Out(f"what was lost never came to {lost.between[1]}")
+    said = next((each for each in view.case.differences if each.kind in LOST and each.direction == "server"), None)
+    if host and said is not None and said.what == "octets":
+        return Out(f"the server answered: what it said came to {said.between[0]}")
     out = _went_on(view, told) or _same_again(view, told)
     if out is not None:
         return out
