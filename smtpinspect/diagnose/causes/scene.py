@@ -64,7 +64,6 @@ def scene_of(case: Case) -> Scene | None:
     side = _side(case, client, server, reset)
     # what is in the capture on the far side of the box has come through it, acknowledged or not
     client, server = (_passed(client), server) if side == "receiver" else (client, _passed(server, side))
-    client = _passed(client) if case.reply_lost else client
     packet = next((p.number for p in packets if p.by_client and p.length and p.end and p.end > client.through), None)
     if packet is None:
         packet = next(
@@ -73,6 +72,7 @@ def scene_of(case: Case) -> Scene | None:
     kind = _kind(case, packets, reset, client)
     if kind == "reply" and (side == "receiver" or server.again) and _undelivered(packets, server):
         kind = "drop" if reset is None else "rst"
+    client = _passed(client) if case.reply_lost else client
     return Scene(client, server, side, kind, packet, _goes_on(packets, client, kind))
 
 
