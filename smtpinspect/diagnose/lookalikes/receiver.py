@@ -93,6 +93,8 @@ def slow_scanner(view: View) -> Said:
     account, end = view.account, view.text_end
     if view.phase not in IN_TEXT:
         return None
+    if end is None and view.phase == "dotreply" and view.tail(5) is None:
+        end = account.client.end  # its last octets are not in the capture, and were sent
     taken = account.acknowledging(True, end) if end is not None else None
     if taken is None:
         return Out("the server never acknowledged the end of the text")
@@ -104,9 +106,9 @@ def slow_scanner(view: View) -> Said:
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        if account.ended is not None:
-            return None if account.ended.by_client else Out("the connection was closed before the sender gave up")
-        silent = account.packets[-1].ns - taken.ns
+        if view.ended is not None:
+            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
     if closed.ns - taken.ns < STALLED_NS:
