@@ -16,7 +16,7 @@ from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
 from smtpinspect.diagnose.reading.joined import Joiner
 from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_of, traces
+from smtpinspect.diagnose.trace import source_at, source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
@@ -123,11 +123,25 @@ def _both_sides(
     again = {id(case) for case in passed.again}
     cases[:] = [case for case in cases if id(case) not in again]
     for case in closer:
+        if case.flow.flow_id in passed.moved:
+            _read_again(case, asked)
         if case.trace is not None and case.trace.sides:
             case.observed = observe(case, asked.taken or "between")
             told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
             case.observed = case.observed._replace(vantage=told)
     return [case for case in closer if id(case) not in again]
+
+
+def _read_again(case: Case, asked: Asked) -> None:
+    """The mail and its alerts as the client's side shows them: both sides as one stream are none."""
+    trace = case.trace
+    if trace is None or trace.left_out or trace.packets[-1].number > limits.READ_AGAIN:
+        return
+    told = survey(source_at(trace), asked.inspectors, ports=asked.ports).cases
+    number = None if case.mail is None else case.mail.tx_id
+    same = [one for one in told if (None if one.mail is None else one.mail.tx_id) == number]
+    if same:
+        case.mail, case.alerts = same[0].mail, same[0].alerts
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

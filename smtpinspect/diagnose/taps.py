@@ -13,7 +13,7 @@ from smtpinspect.grammar import limits
 ETHERNET, SLL, SLL2 = 1, 113, 276  # link types
 OUTGOING: Final = 4  # packet type of a frame that this machine sends (LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2)
 TAGS: Final = (b"\x81\x00", b"\x88\xa8")  # of VLANs: IEEE 802.1Q, 802.1ad
-ENOUGH: Final = 3  # packets of each end on each side: one or two may be there by chance
+ENOUGH: Final = 2  # packets of each end on each side: a SYN and a greeting. One may be there by chance
 MACHINE: Final = "the machine where this was captured"
 BOX: Final = "the box of which this capture shows both sides"
 UNNAMED: Final = ("the client's side", "the server's side")

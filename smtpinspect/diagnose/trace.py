@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
@@ -223,6 +223,21 @@ def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: b
         if not opens and ns - flow.end_ns <= BEHIND_NS and (before is None or before[0].end_ns < flow.end_ns):
             before = flow, by_client
     return before
+
+
+def source_at(trace: Trace) -> Source:
+    """The packets of a trace as a source by itself, which can be read once; each has its number in the capture, and
+    where that has others there are empty frames."""
+    return open_source(_numbered(trace), linktype=RAW)
+
+
+def _numbered(trace: Trace) -> Iterator[tuple[Decimal, bytes]]:
+    number = 0
+    for packet in sorted(trace.packets, key=lambda each: each.number):
+        when = Decimal(packet.ns) / SECOND
+        yield from repeat((when, b""), packet.number - number - 1)
+        yield when, packet.ip
+        number = packet.number
 
 
 def source_of(trace: Trace) -> Source:

@@ -27,10 +27,12 @@ SLOWER: Final = 10  # times as long as any packet took to come out
 
 
 class Found(NamedTuple):
-    """`notes`: about the capture; `again`: cases that are the other side of one that is told."""
+    """`notes`: about the capture; `again`: cases that are the other side of one that is told; `moved`: connections (by
+    flow_id) whose sides have not the same octets, so that they cannot be read as one."""
 
     notes: list[str]
     again: list[Case]
+    moved: set[int]
 
 
 class _Pass(NamedTuple):
@@ -55,7 +57,7 @@ def part(cases: Sequence[Case], source: Input) -> Found:
             wanted[number] = case.flow, found
     joined = [*_translated([*chosen.values()])]
     if not wanted and not joined:
-        return Found([], [])
+        return Found([], [], set())
     span = _span(source)
     lost = lost_by_kernel(source)
     notes = [f"the kernel dropped {lost:,} packets of this capture: what did not come out is not told"] if lost else []
@@ -71,23 +73,32 @@ def part(cases: Sequence[Case], source: Input) -> Found:
                 f"{other.flow.client} to {other.flow.server} is {case.flow.client} to {case.flow.server} on the other "
                 f"side of {sides.what}, where addresses are translated: it is told once"
             )
+    moved = set()
     for case in cases:
-        if case.flow.flow_id in views:
-            _fill(case, views[case.flow.flow_id], span, whole=not lost)
-    return Found(notes, again)
+        if case.flow.flow_id in views and _fill(case, views[case.flow.flow_id], span, whole=not lost):
+            moved.add(case.flow.flow_id)
+    return Found(notes, again, moved - {case.flow.flow_id for case, _, _ in joined})
 
 
-def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> None:
+def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
+    """Do the sides have other octets?"""
     if case.trace is None:
-        return
+        return False
     seen = _Both(both, span)
     way = [(name, trace) for name, trace in zip(both.sides.names, both[:2], strict=True)]
-    told = [*seen.told(differences(way), whole=whole)]
-    case.differences = tuple(each._replace(here=both.sides.what) for each in told)
-    if seen.whole:
-        case.trace = both.client._replace(
-            sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
-        )
+    found = [*differences(way)]
+    when = {packet.number: packet.ns for trace in both[:2] for packet in trace.packets}
+    case.differences = tuple(
+        each._replace(here=both.sides.what, ns=(min(times), max(times)))
+        for each in seen.told(found, whole=whole)
+        if (times := [when[number] for number in (*each.near, *each.far) if number in when])
+    )
+    if not seen.whole:
+        return False
+    case.trace = both.client._replace(
+        sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
+    )
+    return any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
 
 
 class _Both:
@@ -112,9 +123,8 @@ class _Both:
         came = (packet for packet in self.near[by_client].packets if packet.by_client == by_client)
         return [(packet, out[look]) for packet in came if (look := _look(packet)) in out]
 
-    def told(self, found: Iterator[Difference], *, whole: bool) -> list[Difference]:
+    def told(self, every: Sequence[Difference], *, whole: bool) -> list[Difference]:
         """Those that this capture can prove. `whole`: nobody says that packets are missing."""
-        every = [*found]
         sure = [each for each in every if each.kind == "rewritten" and len(self._of(each)) >= taps.ENOUGH]
         if not self.whole or not whole:
             return sure
@@ -128,8 +138,8 @@ class _Both:
         return self.pairs[each.direction == "client"]
 
     def _before(self, number: int) -> bool:
-        """Were there enough packets of both ends on both sides before?"""
-        return all(sum(came.number < number for came, _ in pairs) >= taps.ENOUGH for pairs in self.pairs.values())
+        """Were packets of both ends on both sides before? That there are enough in all is known."""
+        return all(any(came.number < number for came, _ in pairs) for pairs in self.pairs.values())
 
     def _kept_here(self, each: Difference, forged: bool) -> bool:
         """Did octets come in, again perhaps, and would have come out before the capture ended? What came in once only
@@ -174,8 +184,10 @@ class _Both:
 
 
 def _look(packet: Packet) -> tuple[object, ...]:
-    acks = None if packet.length else packet.acks
-    return packet.at, packet.length, packet.flags & (SYN | FIN | RST), acks
+    """Octets that are put in or left out move the numbers of what is behind them, so data are known by themselves."""
+    if packet.length:
+        return packet.length, packet.payload
+    return packet.at, packet.acks, packet.flags & (SYN | FIN | RST)
 
 
 def _holes(side: Side, trace: Trace) -> bool:
