@@ -216,7 +216,7 @@ def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: b
     server never sent it goes on. A SYN belongs to none that has ended."""
     before = None
     for flow, by_client in flows:
-        if number < flow.first_packet or ns < flow.start_ns:
+        if number < flow.first_packet or ns + limits.COPY_NS < flow.start_ns:  # of two copies the later may come first
             continue
         if ns <= flow.end_ns:
             return flow, by_client

@@ -99,6 +99,7 @@ def one(scene: Scene, folder: Path) -> None:
             scene.prepare(lab)
         for host in (client, server):
             stack.enter_context(recorded(host, folder))
+        stack.enter_context(capturing([], "any", folder / "router.pcap"))
         beside = threading.Thread(target=scene.meanwhile, args=(lab,), daemon=True) if scene.meanwhile else None
         if beside:
             beside.start()
@@ -129,9 +130,15 @@ def _send(scene: Scene, lab: Lab, number: int) -> None:
 @contextmanager
 def recorded(host: Host, folder: Path) -> Iterator[None]:
     """What this host sends and gets, what routers tell it included."""
-    file = folder / f"{host.namespace}.pcap"
-    options = f"-i eth0 -s 0 -U --immediate-mode -Z root -w {file}".split()
-    process = subprocess.Popen(host.tool("tcpdump", *options, "tcp or icmp"), stderr=subprocess.PIPE)
+    with capturing(host.tool(), "eth0", folder / f"{host.namespace}.pcap"):
+        yield
+
+
+@contextmanager
+def capturing(where: list[str], interface: str, file: Path) -> Iterator[None]:
+    """`where`: a command that enters a namespace. No frame is longer: a buffer for the longest ones holds but a few."""
+    options = f"-i {interface} -s 2000 -U --immediate-mode -Z root -w {file}".split()
+    process = subprocess.Popen([*where, "tcpdump", *options, "tcp or icmp"], stderr=subprocess.PIPE)
     assert process.stderr is not None
     while b"listening on" not in (line := process.stderr.readline()):
         if not line:
@@ -151,6 +158,7 @@ def judged(scene: Scene) -> Iterator[tuple[str, bool]]:
     for side, names in (("client", scene.client), ("server", scene.server)):
         if names is not None:
             yield _line(scene, side, names)
+    yield _routed(scene)
 
 
 def _line(scene: Scene, side: str, names: tuple[str, ...]) -> tuple[str, bool]:
@@ -168,6 +176,17 @@ def _line(scene: Scene, side: str, names: tuple[str, ...]) -> tuple[str, bool]:
     told = _told(case)
     found = f"place {places[0] + 1}" if places else "absent" if names else "any"
     return f"{head}{'right' if right else 'WRONG'} {found:8} {told}", right
+
+
+def _routed(scene: Scene) -> tuple[str, bool]:
+    """The router's capture: what it shows to have been done there, and the look-alikes that the client's side shows."""
+    file = BUILD / scene.name / "router.pcap"
+    cases = diagnose(Asked(str(file))).diagnosis.cases if file.exists() else []
+    found = sorted({each.kind for case in cases for each in case.differences})
+    if not file.exists() or (scene.here is not None and found != sorted(scene.here)):
+        return f"{scene.name:22} router WRONG shows {', '.join(found) or 'nothing'} there", False
+    text, right = _line(scene, "router", scene.client or ())
+    return f"{text}; there: {', '.join(found) or '-'}", right
 
 
 def _contrasted(file: Path) -> tuple[str, bool]:

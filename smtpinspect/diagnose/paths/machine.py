@@ -24,6 +24,7 @@ from smtpinspect.source.again import frames_again
 from smtpinspect.source.lost import lost_by_kernel
 
 OFTEN: Final = 4  # times that it came in, where the capture may have missed packets as they went out
+RARE: Final = 10  # packets on both sides for each that the capture may have missed
 LOSSES: Final = 8  # packets that came in only, while none went out only: the capture has not missed them
 BEHIND_NS: Final = 1_000_000_000  # that a capture must go on behind what did not come out
 SLOWER: Final = 10  # times as long as any packet took to come out
@@ -115,9 +116,11 @@ class _Both:
         self.pairs = {each: self._pairs(each) for each in (True, False)}
         self.missed = self._missed()
         enough = all(len(pairs) >= taps.ENOUGH for pairs in self.pairs.values())
-        self.whole = enough and not any(
-            _holes(Side(trace, each), trace) for trace in (both.client, both.server) for each in (True, False)
-        )
+        opened = [_opened(both.client), _opened(both.server)]
+        same = opened[0] == opened[1] and len(opened[0]) != 1
+        holes = sum(_holes(Side(trace, each), trace) for trace in both[:2] for each in (True, False))
+        self.whole = enough and same and not holes
+        self.nearly = enough and same and RARE * holes <= sum(map(len, self.pairs.values()))
 
     def _pairs(self, by_client: bool) -> list[tuple[Packet, Packet]]:
         """Packets as they came in, and as they went out."""
@@ -140,11 +143,13 @@ class _Both:
     def told(self, every: Sequence[Difference]) -> list[Difference]:
         """Those that this capture can prove."""
         if not self.whole:
-            return []
+            return [each for each in every if self.nearly and each.kind == "dropped" and self._kept_here(each)]
         sure = [each for each in every if each.kind == "rewritten"]
         forged = [each for each in every if each.what in ("RST", "FIN") and self._forged(each)]
-        kept = [each for each in every if each.kind in ("dropped", "withheld") and self._kept_here(each, bool(forged))]
-        made = [each for each in every if each.kind == "injected" and self._made_here(each, bool(kept))]
+        gone = (each for each in every if each.kind in ("dropped", "withheld"))
+        kept = [each for each in gone if self._kept(each, every, bool(forged))]
+        silent = any(each.direction == "client" for each in kept)
+        made = [each for each in every if each.kind == "injected" and self._made_here(each, silent)]
         lost = [each for each in every if each.kind == "lost" and self._lost_here(each)]
         return sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
 
@@ -155,9 +160,9 @@ class _Both:
         """Were packets of both ends on both sides before? That there are enough in all is known."""
         return all(any(came.number < number for came, _ in pairs) for pairs in self.pairs.values())
 
-    def _kept_here(self, each: Difference, forged: bool) -> bool:
+    def _kept_here(self, each: Difference, *, forged: bool = False, answered: bool = False) -> bool:
         """Did octets come in, again perhaps, and would have come out before the capture ended? What came in once only
-        may have been missed by the capture, unless an end of the connection was made here."""
+        may have been missed by the capture, unless an end of the connection was made here, or an answer to it."""
         if each.what != "octets":
             return False
         sent = [
@@ -170,12 +175,21 @@ class _Both:
         slowest = max((out.ns - came.ns for came, out in self._of(each)), default=0)
         soon = self.span.end_ns - max(BEHIND_NS, SLOWER * slowest)
         out = Side(self.far[each.direction == "client"], each.direction == "client")
-        if each.kind == "withheld" and out.acked < out.top:
-            return False  # a proxy waits for the receiver
+        if each.kind == "withheld" and (out.acked < out.top or not (answered or self._many(each))):
+            return False  # a proxy waits for the receiver, or the capture missed it, and who acknowledged it
         if each.kind == "withheld" or forged:
             return sent[0].ns <= (self.span.end_ns - SLOWER * slowest if forged else soon)
-        enough = OFTEN if self.missed else 2
+        enough = OFTEN if self.missed or not self.whole else 2
         return len(sent) >= enough and sent[enough - 1].ns <= soon
+
+    def _kept(self, each: Difference, every: Sequence[Difference], forged: bool) -> bool:
+        other = (one for one in every if one.kind == "injected" and one.what == "octets")
+        answered = each.direction == "client" and any(one.direction == "server" for one in other)
+        return self._kept_here(each, forged=forged, answered=answered)
+
+    def _many(self, each: Difference) -> bool:
+        """Is it more than a capture misses at once?"""
+        return len(each.near) >= OFTEN
 
     def _out(self, each: Difference) -> Packet | None:
         """What went out and had not come in, behind what did."""
@@ -196,10 +210,11 @@ class _Both:
         mine = (one for one in self.near[packet.by_client].packets if one.by_client == packet.by_client)
         return self._own_hops(packet) or any(one.ns > packet.ns and one.length and not one.flags & RST for one in mine)
 
-    def _made_here(self, each: Difference, kept: bool) -> bool:
-        """Octets with other hops, or while octets of the other side are kept here: they are no reply to these."""
+    def _made_here(self, each: Difference, silent: bool) -> bool:
+        """Octets with other hops, or of a server that did not get what they answer (`silent`)."""
         packet = self._out(each)
-        return each.what == "octets" and packet is not None and (kept or self._own_hops(packet))
+        answers = silent and each.direction == "server"
+        return each.what == "octets" and packet is not None and (answers or self._own_hops(packet))
 
     def _lost_here(self, each: Difference) -> bool:
         """Are there too many for a capture that missed some? That would have missed some of what came in, too. Who
@@ -218,17 +233,22 @@ def _look(packet: Packet) -> tuple[object, ...]:
     return packet.at, packet.acks, packet.flags & (SYN | FIN | RST)
 
 
-def _holes(side: Side, trace: Trace) -> bool:
-    """Is something missing that the other end acknowledged? Of a long connection that is not asked."""
+def _opened(trace: Trace) -> set[bool]:
+    """Whose SYN is there?"""
+    return {packet.by_client for packet in trace.packets if packet.flags & SYN}
+
+
+def _holes(side: Side, trace: Trace) -> int:
+    """How often something is missing that the other end acknowledged. Of a long connection that is not asked."""
     if trace.left_out or not side.segments:
-        return False
+        return 0
     begins = any(p.by_client == side.by_client and p.flags & SYN for p in trace.packets)
     through = 0 if begins else min(each.at for each in side.segments)
+    found = 0
     for each in sorted(side.segments):
-        if each.at > through and side.acked > through:
-            return True
+        found += each.at > through and side.acked > through
         through = max(through, each.end)
-    return side.acked > through
+    return found + (side.acked > through)
 
 
 def _span(source: Input) -> Span:
