@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -358,3 +359,75 @@ def _both(paths: Sequence[Path], folder: Path) -> str:
     return routed.written(folder / "both.pcap", seen)
 
 
+
+
+# --- captures that lie
+
+
+def _beyond() -> Connection:
+    """What goes out here, and gets lost further on."""
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", message(4000), arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, 1460)
+    return made.wait(3).close("C", answered=False)
+
+
+def _unheard() -> Connection:
+    made = Connection().envelope().say("C", message(600), acked=True)
+    at = made.sent["S"]
+    made.say("S", b"250 2.0.0 Ok\r\n", arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("S", at, 14)
+    return made.wait(3).close("C", answered=False)
+
+
+def _sent_again() -> Connection:
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", message(600), arrives=False).wait(0.4).again("C", at, 600, arrives=True).ack("S")
+    return made.wait(200).reset("C")
+
+
+def _reset() -> Connection:
+    return Connection().envelope().say("C", message(600), arrives=False).reset("S").wait(1)
+
+
+ENDINGS = (_beyond, _unheard, _sent_again, _reset, lambda: Connection().delivered(3000))
+
+
+def _missed(rng: Random, seen: list[Seen]) -> list[Seen]:
+    """Some of it is not captured, some in another order, or the capture ends."""
+    if rng.random() < 0.4:
+        first = rng.randrange(len(seen))
+        seen = [*seen[:first], *seen[first + rng.randrange(1, 12) :]]
+    share = rng.choice([0, 0.02, 0.05, 0.1, 0.3])
+    seen = [each for each in seen if rng.random() >= share]
+    for n in range(len(seen) - 1 if rng.random() < 0.3 else 0):
+        if rng.random() < 0.2:
+            seen[n], seen[n + 1] = seen[n + 1], seen[n]
+    return seen[: rng.randrange(1, len(seen) + 1)] if seen and rng.random() < 0.3 else seen
+
+
+def test_a_router_that_did_nothing_is_blamed_for_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for seed in range(3_000 if request.config.getoption("--deep") else 60):
+        rng = Random(seed)
+        made = rng.choice(ENDINGS)()
+        seen = routed.routed(made.packets, after=rng.choice([0.00002, 0.0005, 0.02]))
+        seen = _missed(rng, [*seen, *(_later(made) if rng.random() < 0.5 else [])])
+        path = routed.written(tmp_path / "any.pcap", seen, rng.choice(FORMS))
+        assert not [each for case in told(path).cases for each in case.differences], seed
+
+
+def test_octets_that_were_flipped_end_in_no_traceback(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    made, gone = cut()
+    seen = routed.routed(made.packets, gone=gone)
+    for seed in range(1_000 if request.config.getoption("--deep") else 40):
+        rng = Random(seed)
+        path = Path(routed.written(tmp_path / "any.pcap", seen, rng.choice(FORMS)))
+        octets = bytearray(path.read_bytes())
+        for _ in range(rng.randrange(1, 60)):
+            octets[rng.randrange(24, len(octets))] = rng.randrange(256)
+        path.write_bytes(octets)
+        told(str(path))
