@@ -90,6 +90,28 @@ def test_what_came_in_and_never_went_out_was_dropped_there(form: str, tmp_path: 
         assert HERE in headline(case).text
 
 
+def test_of_a_mirrored_bridge_the_order_of_copies_tells(tmp_path: Path) -> None:
+    made, gone = cut()
+    for times in (4, 3):
+        packets = [packet for n, packet in enumerate(made.packets) if n not in gone[times:]]
+        seen = [*routed.routed(packets, gone=gone[:times], hops=0), *_later(made)]
+        path = routed.written(tmp_path / "any.pcap", seen, "bridged")
+        (case,) = [case for case in told(path).cases if case.failed]
+        assert [(each.kind, each.times) for each in case.differences] == ([("dropped", 4)] if times == 4 else [])
+
+
+@pytest.mark.parametrize("form", ["sll2", "ethernet"])
+def test_a_router_may_set_the_ttl_of_what_it_sends(form: str, tmp_path: Path) -> None:
+    made, gone = cut()
+    seen = [
+        each if each.incoming else each._replace(ip=craft.filled(each.ip[:8] + bytes([200]) + each.ip[9:]))
+        for each in routed.routed(made.packets, gone=gone)
+    ]  # fmt: skip
+    case = case_of(routed.written(tmp_path / "any.pcap", seen, form))
+    kinds = [(each.kind, each.direction, each.times) for each in case.differences]
+    assert kinds == ([("dropped", "client", 6)] if form == "sll2" else [])
+
+
 def test_the_answer_of_the_server_is_dropped_there_as_well(tmp_path: Path) -> None:
     made = Connection().envelope().say("C", message(600), acked=True)
     at = made.sent["S"]
@@ -414,9 +436,9 @@ def test_a_router_that_did_nothing_is_blamed_for_nothing(tmp_path: Path, request
     for seed in range(3_000 if request.config.getoption("--deep") else 60):
         rng = Random(seed)
         made = rng.choice(ENDINGS)()
-        seen = routed.routed(made.packets, after=rng.choice([0.00002, 0.0005, 0.02]))
+        seen = routed.routed(made.packets, after=rng.choice([0.00002, 0.0005, 0.02]), hops=rng.choice([0, 1]))
         seen = _missed(rng, [*seen, *(_later(made) if rng.random() < 0.5 else [])])
-        path = routed.written(tmp_path / "any.pcap", seen, rng.choice(FORMS))
+        path = routed.written(tmp_path / "any.pcap", seen, rng.choice([*FORMS, "bridged"]))
         assert not [each for case in told(path).cases for each in case.differences], seed
 
 

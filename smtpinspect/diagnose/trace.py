@@ -154,11 +154,15 @@ def parted(source: Input, flows: Mapping[int, tuple[Flow, Sides]]) -> dict[int, 
     """By flow_id what passed on the client's side of a machine, and on the server's; as bounded as `traces`. A packet
     of which that cannot be told is on both."""
     found = {number: (_Kept(), _Kept()) for number in flows}
+    orders = {number: Copies() for number in flows}
     budget = _Budget()
     for each in _seen(source, [flow for flow, _ in flows.values()]):
         if not isinstance(each.what, Notice):
             row = each.what
-            client = flows[each.flow.flow_id][1].of(each.tap, row.by_client, row.ttl)
+            sides = flows[each.flow.flow_id][1]
+            client = sides.of(each.tap, row.by_client, row.ttl)
+            if sides.order:
+                client = orders[each.flow.flow_id].holds(_look(row), row.ns, row.ttl) != row.by_client
             for kept, mine in zip(found[each.flow.flow_id], (True, False), strict=True):
                 if client is None or client == mine:
                     budget.take(kept, row)

@@ -56,7 +56,7 @@ def part(cases: Sequence[Case], source: Input) -> Found:
             chosen.setdefault(case.flow.flow_id, case)
     wanted = {}
     for number, case in chosen.items():
-        found = case.trace.taps.sides() if case.trace is not None and case.trace.taps is not None else None
+        found = _sides(case.trace) if case.trace is not None else None
         if found is not None:
             wanted[number] = case.flow, found
     joined, notes = twice([*chosen.values()])
@@ -106,6 +106,15 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
     return other or any(base(both.client, each) != base(both.server, each) for each in (True, False))
 
 
+def _sides(trace: Trace) -> taps.Sides | None:
+    """How both can be told apart; of a bridge with no more than frames by the order of copies."""
+    if trace.taps is None:
+        return None
+    known = trace.taps.sides()
+    ordered = known is None and trace.copies >= 2 * taps.ENOUGH and trace.taps.plain
+    return taps.Sides(order=True) if ordered else known
+
+
 class _Both:
     """Both sides of a connection, and what they are good for."""
 
@@ -119,7 +128,7 @@ class _Both:
         opened = [_opened(both.client), _opened(both.server)]
         same = opened[0] == opened[1] and len(opened[0]) != 1
         holes = sum(_holes(Side(trace, each), trace) for trace in both[:2] for each in (True, False))
-        self.whole = enough and same and not holes
+        self.whole = enough and same and not holes and not both.sides.order
         self.nearly = enough and same and RARE * holes <= sum(map(len, self.pairs.values()))
 
     def _pairs(self, by_client: bool) -> list[tuple[Packet, Packet]]:

@@ -118,11 +118,11 @@ def differences(
 ) -> Iterator[Difference]:
     """What differs between neighbouring points of a connection's way, in path order; None: not in that capture.
 
-    What passed while the other capture, by its span, did not run yet, or no more, is no difference. `one_clock`: all
-    points have the same one.
+    What passed while the other capture, by its span, did not run yet, or no more, is no difference. `one_clock`: it
+    is one capture, whose points are in path order.
     """
     present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
-    if len(present) > 1 and _reversed(present[0][1], present[-1][1]):
+    if not one_clock and len(present) > 1 and _reversed(present[0][1], present[-1][1]):
         yield from differences([*reversed(way)], spans, one_clock=one_clock)
         return
     for (one, first), (two, second) in pairwise(present):
