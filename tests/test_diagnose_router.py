@@ -218,6 +218,11 @@ def test_addresses_that_are_translated_there(tmp_path: Path) -> None:
     (case,) = found.cases
     assert case.flow.client == "192.0.2.10:40112"
     assert [(each.kind, each.times) for each in case.differences] == [("dropped", 6)]
+    folder = tmp_path / "evidence"
+    assert main(["diagnose", str(tmp_path / "any.pcap"), "--evidence", str(folder)]) == 0
+    text = (folder / "README.txt").read_text()
+    assert "203.0.113.7:61001 to 10.1.1.25:25, in connection-001-behind.pcapng" in " ".join(text.split())
+    assert "connection-001-behind.pcapng" in (folder / "SHA256SUMS").read_text()
     (note,) = found.notes
     assert "203.0.113.7:61001 to 10.1.1.25:25 is 192.0.2.10:40112 to 198.51.100.25:25" in note and "told once" in note
 

@@ -236,6 +236,7 @@ class Case:
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
     differences: tuple[Difference, ...] = ()  # between points of its path
+    other: Flow | None = None  # the same connection in this capture, behind a machine that gives it other addresses
     proved: tuple[Sign, ...] = ()  # what these prove, in words
     logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)

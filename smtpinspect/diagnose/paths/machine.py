@@ -72,6 +72,7 @@ def part(cases: Sequence[Case], source: Input) -> Found:
     for case, other, sides, why in joined:
         if case.trace is not None and other.trace is not None:
             views[case.flow.flow_id] = _Pass(case.trace, other.trace, sides)
+            case.other = other.flow
             again += [each for each in cases if each.flow.flow_id == other.flow.flow_id]
             notes.append(
                 f"{other.flow.client} to {other.flow.server} is {case.flow.client} to {case.flow.server} on the other "
