@@ -170,14 +170,14 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if taken.told:
+        return f"{TAKEN[taken.where]} (you said so)"
     if case.trace is not None and case.trace.sides:
         one, two = case.trace.sides
         which = "" if "side" in one else f": {one} is the client's, {two} the server's"
         return f"the capture shows both sides of a machine on the way{which}"
-    if taken.point and not taken.told and taken.where != "receiver":
+    if taken.point and taken.where != "receiver":
         return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
-    if taken.told:
-        return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
     if taken.where == "unknown":
         return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
