@@ -18,6 +18,7 @@ from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.model import Case, Reading
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading.means import commands, requeue
+from smtpinspect.grammar.phrases import alike
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.html.ladder import rungs
 
@@ -166,3 +167,31 @@ def test_a_mail_without_an_id_is_sent_with_those_of_its_domain(mta: str, id_: st
     told = Reading("x", mta, ("dotreply",), fate="deferred", recipient=to, queue_id=id_)
     assert requeue(told) == again
     assert "QUEUE-ID" not in " ".join(commands(told, "x"))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["diagnose", "x.pcap", "--format", "htm"], "html"),
+        (["check", "x.eml", "--fail-on", "cut"], "break"),
+        (["diagnose", "x.pcap", "--taken", "sendr"], "sender"),
+        (["replay", "x.pcap", "--format", "q"], ""),
+        (["replay", "x.pcap", "--thread", "2"], "--threads"),
+    ],
+)
+def test_a_word_that_is_misspelt(given: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(given)
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert f". Did you mean {meant}?" in said if meant else "Did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("good.A.pcap", ""), ("Mail.pcap", "mail.pcap"), ("mial.pcap", "mail.pcap"), ("mail.pcpa", "mail.pcap"),
+     ("mail", "mail.pcap"), ("x.pcap", "")],
+)  # fmt: skip
+def test_a_file_that_is_misspelt(given: str, meant: str) -> None:
+    """What all captures end in makes none of them alike."""
+    assert alike(given, ["ok.pcap", "mail.pcap", "before.pcap"]) == meant
