@@ -195,3 +195,17 @@ def test_a_word_that_is_misspelt(given: list[str], meant: str, capsys: pytest.Ca
 def test_a_file_that_is_misspelt(given: str, meant: str) -> None:
     """What all captures end in makes none of them alike."""
     assert alike(given, ["ok.pcap", "mail.pcap", "before.pcap"]) == meant
+
+
+def test_a_simulation_counts_as_a_diagnosis_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message with its final dot, and QUIT told apart; what is looked at is called so; no word that only we know."""
+    path = str(PCAPS / "subject-8bit.pcap")
+    assert cli.main(["simulate", path, "-i", "stormshield", "--re-enact"]) == 0
+    again = capsys.readouterr().out
+    assert "sends the text, 335 bytes with the final dot, and QUIT behind it\n" in again
+    assert "drops 341 bytes of the client" in again
+    assert "OBSERVED  in the capture: accepted   (looked at: the first mail that would break)" in again
+    assert re.search(r"about \d+ attempts, which keep a delivery process busy for [\d.]+ h in all", again)
+    assert "delivery slots" not in again
+    assert cli.main(["simulate", path, "-i", "mailguard"]) == 0
+    assert "text, bytes 0-334 with the final dot, QUIT" in capsys.readouterr().out

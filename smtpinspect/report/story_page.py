@@ -33,7 +33,7 @@ def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterato
     yield from (style(line, "bold") for line in wrapped(_title(story), width))
     yield ""
     lead = style("OBSERVED", "bold")
-    yield f"{lead}  in the capture: {safe(story.observed)}   ({mail.why})"
+    yield f"{lead}  in the capture: {safe(story.observed)}   (looked at: {mail.why})"
     doubts = ", ".join(_doubts(story, asked))
     yield f"{style('WOULD HAPPEN', 'bold')} behind {safe(story.inspector)}   ({doubts})"
     for line in _verdict(story):
@@ -119,7 +119,8 @@ def _fate(story: Story) -> Iterator[str]:
         attempts = count(days.attempts, "attempt")
         slots = span(days.slots)
         after = span(result.gives_up_after)
-        yield f"returned after {after}, if nothing changes; about {attempts}, {slots} of delivery slots in all"
+        busy = f"which keep a delivery process busy for {slots} in all"
+        yield f"returned after {after}, if nothing changes; about {attempts}, {busy}"
     if days.copies > 1:
         yield f"the server takes the mail each time: the recipient gets it {days.copies:,} times"
 
