@@ -198,7 +198,7 @@ def test_a_file_that_is_misspelt(given: str, meant: str) -> None:
 
 
 def test_a_simulation_counts_as_a_diagnosis_does(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message with its final dot, and QUIT told apart; what is looked at is called so; no word that only we know."""
+    """The message with its final dot, and QUIT told apart; what is looked at is called so."""
     path = str(PCAPS / "subject-8bit.pcap")
     assert cli.main(["simulate", path, "-i", "stormshield", "--re-enact"]) == 0
     again = capsys.readouterr().out
