@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import pages
 from dealing import connection
 from kit import capture
 from smtpinspect import cli
@@ -21,6 +23,7 @@ from smtpinspect.diagnose.reading.means import commands, requeue
 from smtpinspect.grammar.phrases import alike
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.html.ladder import rungs
+from smtpinspect.report.terminal import wide
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"
@@ -209,3 +212,33 @@ def test_a_simulation_counts_as_a_diagnosis_does(capsys: pytest.CaptureFixture[s
     assert "delivery slots" not in again
     assert cli.main(["simulate", path, "-i", "mailguard"]) == 0
     assert "text, bytes 0-334 with the final dot, QUIT" in capsys.readouterr().out
+
+
+PAGES = {
+    "diagnose": ("diagnose", "BEFORE"),
+    "points": ("diagnose", "--outside", "BEFORE", "--inside", "BEHIND"),
+    "simulate": ("simulate", str(PCAPS / "subject-8bit.pcap"), "-i", "stormshield", "--re-enact"),
+    "impact": ("diagnose", "--impact", str(PCAPS / "subject-8bit.pcap")),
+    "compare": ("compare", str(PCAPS / "clean-delivery.pcap"), "BEFORE"),
+    "check": ("check", "MAIL"),
+    "replay": ("replay", str(PCAPS / "subject-8bit.pcap")),
+    "transcript": ("transcript", str(PCAPS / "subject-8bit.pcap")),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_as_wide_as_the_terminal(
+    name: str, points: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for commands, which are pasted as they stand. What is one is called one."""
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(b"From: a@example.org\r\nSubject: R\xc3\xa9union\r\n\r\nhello\r\n")
+    given = {"BEFORE": points[0], "BEHIND": points[1], "MAIL": mail.name}
+    monkeypatch.setattr(pages, "COLUMNS", 60)
+    words = [given.get(word, word) for word in PAGES[name]]
+    printed = pages.on_a_terminal([sys.executable, "-m", "smtpinspect", *words], tmp_path)
+    lines = printed.splitlines()
+    assert len(lines) > 3
+    pasted = re.compile(r" *(Next: |CONFIG |smtpinspect )| {6}smtpinspect ")
+    assert not [line for line in lines if wide(line) > 60 and not pasted.match(line)]
+    assert not re.search(r"\b1 trip\b|\bnone of the 1\b", printed)

@@ -93,6 +93,7 @@ def _sums(before: Side, after: Side, width: int | None) -> Iterator[str]:
     narrow = width is not None and sum(widths) + 4 > width
     for row in rows[narrow:]:
         if narrow:
-            yield from wrapped(f"{row[0]}: {row[1]} → {row[2]}", width, "")
+            name = row[0].lstrip()
+            yield from wrapped(f"{name}: {row[1]} → {row[2]}", width, " " * (len(row[0]) - len(name)))
             continue
         yield f"{padded(row[0], widths[0])}  {padded(row[1], widths[1])}  {row[2]}".rstrip()
