@@ -20,7 +20,7 @@ from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
 from smtpinspect.report.diagnose_words import Block
-from smtpinspect.report.glossary import BYTES
+from smtpinspect.report.glossary import BYTES, SENDER
 from smtpinspect.report.headline import between, headline, tls
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
@@ -100,6 +100,7 @@ def _words() -> Iterator[str]:
     yield "<footer><h3>Words</h3><dl>"
     yield from (f"<dt>{word.upper()}</dt><dd>{_text(means)}</dd>" for word, means in DEGREES.items())
     yield from (f"<dt>{word}</dt><dd>{_text(means)}</dd>" for word, means in CONFIDENCE.items())
+    yield f"<dt>sender, client</dt><dd>{_text(SENDER)}</dd>"
     yield f"<dt>bytes 1-9</dt><dd>{_text(BYTES)}</dd>"
     yield "</dl><p>Times are UTC. Made by smtpinspect.</p></footer>"
 
