@@ -14,7 +14,9 @@ import pytest
 import pages
 from dealing import connection
 from kit import capture
+from kit.broken import Connection, message
 from smtpinspect import cli
+from smtpinspect._core.sources import records
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.model import Case, Reading
@@ -24,6 +26,7 @@ from smtpinspect.grammar.phrases import alike
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.html.ladder import rungs
 from smtpinspect.report.terminal import wide
+from smtpinspect.source import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"
@@ -242,3 +245,33 @@ def test_a_page_is_as_wide_as_the_terminal(
     pasted = re.compile(r" *(Next: |CONFIG |smtpinspect )| {6}smtpinspect ")
     assert not [line for line in lines if wide(line) > 60 and not pasted.match(line)]
     assert not re.search(r"\b1 trip\b|\bnone of the 1\b", printed)
+
+
+def test_a_packet_of_several_captures_is_found_in_its_file(
+    points: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbered through all of them, as they are read; where to look one up is said. Of one capture, or of points of a
+    path, the numbers are the file's."""
+    first = tmp_path / "first.pcap"
+    first.write_bytes(capture.pcap(connection(0, RESET, start=1_000_000_000)))
+    held = len(list(records(open_source(str(first)))))
+    (own,) = {only(Asked(source=points[0])).observed.broken.packet}
+    assert own is not None
+    for kind in ("text", "html"):
+        assert cli.main(["diagnose", str(first), points[0], "--format", kind]) == 0
+        told = capsys.readouterr().out
+        assert f"packet {held + own} is packet {own} of before.pcap" in told
+        assert f"(first in packet {held + own})" in told
+    for given in (points[:1], ("--outside", points[0], "--inside", points[1])):
+        assert cli.main(["diagnose", *given]) == 0
+        assert "numbered through" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sent", "where"), [(None, "behind the text, before the reply to it"), (90, "before the mail's end")]
+)
+def test_a_reset_is_where_it_came(sent: int | None, where: str) -> None:
+    made = Connection().envelope().say("C", message(600)[:sent], acked=True).reset("S")
+    case = only(Asked(source=capture.frames(made.packets)))
+    (gone,) = [cause for cause in case.causes if cause.cause == "server-gone"]
+    assert gone.evidence[0].text == f"RST in the server's name {where}"
