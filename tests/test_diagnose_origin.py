@@ -9,7 +9,6 @@ import pytest
 from kit import capture, wire
 from kit.segment import ACK, PSH, RST
 from smtpinspect.diagnose.causes.scene import scene_of
-from smtpinspect.diagnose.lookalikes.wire import measure
 from test_diagnose_outcome import DATA, HELLO, MAIL, TEXT, after, case_of, looked_at, segments, told
 
 
@@ -39,11 +38,11 @@ def test_who_acknowledged_what_is_the_same_for_everybody() -> None:
     made = segments(HELLO + MAIL + DATA + TEXT)
     for changes in ({}, {"window": 0}, {"ttl": 64}):
         case = case_of([*made, after(made, 0.1, RST | ACK, **changes)])
-        assert case.trace is not None
+        assert case.account is not None
         scene = scene_of(case)
         assert scene is not None
         seen = case.observed.octets_acknowledged
-        assert (seen, seen) == (scene.client.through, measure(case.trace).client.acked)
+        assert (seen, seen) == (scene.client.through, case.account.client.acked)
 
 
 @pytest.mark.parametrize("snaplen", [82, 96])

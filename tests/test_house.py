@@ -121,8 +121,9 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices | effect | copies",
+                "notices | effect | copies | taps",
                 "trace",
+                "account",
                 "model",
                 "observe | reading | properties | measures",
                 "tally",
@@ -566,10 +567,7 @@ def test_signature_ids_stay() -> None:
 LONG = {
     "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
-    "tests/test_cli.py": "a case for each way to call it",
     "tests/test_house.py": "the tables of every module, name and number",
-    "tests/test_inspectors.py": "a table of cases for each rule",
-    "tests/test_sources.py": "a case for each way in which a capture can be damaged",
 }
 MOST = 500
 

@@ -22,12 +22,12 @@ from kit.breaks import (
 from kit.broken import Connection, message
 from kit.wire import START, V4, Ends, Packet
 from smtpinspect.diagnose import lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.lookalikes.table import NAMES, TABLE
 from smtpinspect.diagnose.model import Against, Case, Cause, Reading
 from smtpinspect.diagnose.observe.outcome import observe
 from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.diagnose.trace import traces
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar.words import PHASES
 from smtpinspect.simulate.script import script_of
@@ -42,10 +42,10 @@ def judged(*connections: Connection, snaplen: int = capture.SNAPLEN, cut: int = 
     octets = capture.pcap(capture.records(packets, snaplen=snaplen))
     octets = octets[: len(octets) - cut]
     seen = survey(io.BytesIO(octets), [])
-    found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
+    found = accounts(io.BytesIO(octets), [case.flow for case in seen.cases])
     client = connections[0].ends.names()[0]
     for each in seen.cases:
-        each.trace = found[each.flow.flow_id]
+        each.account = found[each.flow.flow_id]
         with suppress(CaptureError):
             each.script = script_of(io.BytesIO(octets), each.flow.first_packet)
         each.transaction = each.script.mails[-1] if each.script is not None and each.script.mails else None
@@ -463,7 +463,7 @@ def test_any_part_of_a_capture_can_be_judged() -> None:
             part: list[Packet] = made.packets[:end]
             octets = capture.pcap(capture.records(part))
             seen = survey(io.BytesIO(octets), [])
-            found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
+            found = accounts(io.BytesIO(octets), [case.flow for case in seen.cases])
             for case in seen.cases:
-                case.trace = found[case.flow.flow_id]
-                lookalikes.judge(Case(case.flow, case.mail, trace=case.trace), lookalikes.around(seen))
+                case.account = found.get(case.flow.flow_id)
+                lookalikes.judge(Case(case.flow, case.mail, account=case.account), lookalikes.around(seen))

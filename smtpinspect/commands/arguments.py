@@ -76,9 +76,17 @@ def sources(parser: Parser, *, secrets: bool = True) -> None:
 
 
 def outputs(parser: Parser, *, secrets: bool = True) -> None:
-    parser.add_argument(
-        "-o", dest="out", metavar="FILE", help="write the report there, not to standard output"
-    )
+    output(parser)
+    ports(parser)
+    if secrets:
+        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def output(parser: Parser) -> None:
+    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+
+
+def ports(parser: Parser) -> None:
     parser.add_argument(
         "--port",
         type=number(1, 65_535),
@@ -86,8 +94,14 @@ def outputs(parser: Parser, *, secrets: bool = True) -> None:
         metavar="N",
         help="server port, may be repeated (default: 25 587 465 2525; a 220 greeting is found on any port)",
     )
-    if secrets:
-        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def text_or_json(parser: Parser, told: str = "") -> None:
+    """`told`: what the JSON is."""
+    more = f"; json: {told}" if told else ""
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help=f"text for people (default){more}"
+    )
 
 
 def inspectors_of(parser: Parser) -> None:

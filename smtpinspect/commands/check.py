@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import folders
-from smtpinspect.commands.arguments import inspectors_of, parser_of
+from smtpinspect.commands.arguments import inspectors_of, output, parser_of, text_or_json
 from smtpinspect.commands.console import DONE, MATCHED, check_output, interruptible, progress, text_out
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def run(words: list[str]) -> int:
     parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="a message, an mbox, a Maildir; - reads one")
     inspectors_of(parser)
     parser.add_argument("--smtputf8", action="store_true", help="it is sent with SMTPUTF8 (default: without)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text for people (default)")
-    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+    text_or_json(parser)
+    output(parser)
     parser.add_argument(
         "--fail-on",
         choices=("alert", "break"),

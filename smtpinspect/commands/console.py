@@ -114,6 +114,14 @@ def text_out(path: str | None) -> Iterator[tuple[TextIO, int | None, Style]]:
     yield out, columns() if out.isatty() else None, Style(wants_colour(out))
 
 
+def write_json(out: TextIO, made: object) -> None:
+    """An object of `--format json`, in ASCII; the last line ends, too."""
+    import json
+
+    json.dump(made, out, indent=1)
+    out.write("\n")
+
+
 @contextmanager
 def interruptible(engine: Engine) -> Iterator[None]:
     """Ctrl-C stops the reading, and never the telling of what was read: then it counts before the next reading."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from smtpinspect.commands.console import (
     progress,
     text_out,
     unreadable,
+    write_json,
 )
 from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
 from smtpinspect.errors import UsageError
@@ -215,8 +215,7 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
         if given.format == "json":
             from smtpinspect.diagnose.record import record
 
-            json.dump(record(told.diagnosis), out, indent=1)
-            out.write("\n")
+            write_json(out, record(told.diagnosis))
             return
         from smtpinspect.report.terminal import Style, safe
 
@@ -279,8 +278,7 @@ def _impact(given: argparse.Namespace) -> int:
     made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
-            json.dump(made.record(), out, indent=1)
-            out.write("\n")
+            write_json(out, made.record())
         else:
             judged = [one.inspector for one in made.profiles], [one.label for one in made.profiles]
             columns = products(*judged, given.inspectors or ())

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from smtpinspect.commands.kinds import holds_firewall_log, is_mail, is_maildir, kind_of
+from smtpinspect.commands.kinds import is_mail, is_maildir, kind_of
 from smtpinspect.errors import UsageError
 from smtpinspect.report.terminal import count, safe
 
@@ -53,7 +53,7 @@ def folder(path: str) -> Folder:
             found["captures"].append(name)
         elif is_mail(whole):
             found["messages"].append(name)
-        elif kind in ("log", "other") and os.path.isfile(whole) and holds_firewall_log(whole):
+        elif kind == "firewall-log":
             found["firewalls"].append(name)
         else:
             found["logs" if kind == "log" else "others"].append(name)

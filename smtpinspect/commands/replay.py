@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from smtpinspect.engine import Engine
 
 PIECE: Final = 512  # octets of a file that tell what it is
-MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 
 REPLAY_HELP: Final = """\
 INSPECTOR is NAME[:PROFILE][,key=value]...
@@ -165,6 +164,7 @@ class Captures(Job):
 
 def _look_at(captures: Sequence[str]) -> None:
     """`smtpinspect FILE...`: what is it? Anything but a capture is told by its name."""
+    from smtpinspect.grammar.magics import CAPTURES, looks_like
     from smtpinspect.source.unpack import packing_of
 
     for path in captures:
@@ -181,9 +181,7 @@ def _look_at(captures: Sequence[str]) -> None:
                 head = file.read(PIECE)
         except OSError:
             continue  # the reader tells why
-        if not head.startswith(MAGICS) and packing_of(head) is None:
-            from smtpinspect.grammar.magics import looks_like
-
+        if not head.startswith(CAPTURES) and packing_of(head) is None:
             why = f"{path}: not a capture: {looks_like(head)}."
             more = "Read are captures (pcap and pcapng), messages and mail logs, plain or packed, each kind by itself."
             if title := _configuration(path):

@@ -9,11 +9,9 @@ from smtpinspect.diagnose.measures import Measure, Seen, measured
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
 from smtpinspect.diagnose.properties import SEEN
 from smtpinspect.diagnose.tally import PathMails, Tally, Trip
-from smtpinspect.diagnose.trace import source_of
 from smtpinspect.grammar import limits
 from smtpinspect.mta.words import iso
 from smtpinspect.simulate.clock import SECOND
-from smtpinspect.simulate.script import script_of
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -97,9 +95,9 @@ def _measured(cases: Sequence[Case], group: PathMails | None) -> Seen:
             made.word("address", _octets(address))
         for address in case.mail.rcpt_to[: limits.MEASURED_WORDS]:
             made.word("domain", _octets(address.rpartition("@")[2]))
-    for case in [each for each in cases if each.trace is not None][: limits.MEASURED_MAILS]:
-        assert case.trace is not None and case.mail is not None
-        script = script_of(source_of(case.trace), 1, ports=(int(case.flow.server.rpartition(":")[2]),))
+    for case in [each for each in cases if each.account is not None][: limits.MEASURED_MAILS]:
+        assert case.account is not None and case.mail is not None
+        script = case.account.read()
         if script is not None and case.mail.tx_id < len(script.mails):
             end = script.mails[case.mail.tx_id].ends
             made.merge(measured(script, end, end)[0])

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
-from smtpinspect.diagnose.paths import fingerprints, firewall_log, points, proof
+from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, points, proof
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
 from smtpinspect.diagnose.reading.joined import Joiner
 from smtpinspect.diagnose.reading.month import Counting, Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_of, traces
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
 from smtpinspect.source.again import read_again
 
@@ -80,21 +80,23 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
-    found = traces(source, flows.values())
+    found = accounts(source, flows.values())
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
+    if not asked.points:
+        closer = _both_sides(made, asked, source, seen.cases, closer)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
     for case in failed:
-        _read(case, asked.ports)
+        _read(case)
     fingerprints.of(seen.cases)
     if len(asked.points) > 1:
         compared = points.compare(seen.cases, asked.points, ports=asked.ports)
         made.notes += compared.notes
         made.unmatched += compared.unmatched
         fault = compared.fault
-        proof.of(seen.cases)
+    proof.of(seen.cases)
     logged = firewall_log.join(seen.cases, asked.firewall_logs)
     made.notes += logged.notes
     made.unmatched += logged.unmatched
@@ -111,6 +113,23 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | No
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
     return seen.fault or fault or logged.fault
+
+
+def _both_sides(
+    made: Diagnosis, asked: Asked, source: Input, cases: list[Case], closer: list[Case]
+) -> list[Case]:
+    """Where the capture shows both sides of a machine, each connection is told once, as on the client's side. Those
+    that remain to be looked at."""
+    passed = machine.part(closer, source)
+    made.notes += passed.notes
+    again = {id(case) for case in passed.again}
+    cases[:] = [case for case in cases if id(case) not in again]
+    for case in closer:
+        if case.trace is not None and case.trace.sides:
+            case.observed = observe(case, asked.taken or "between")
+            told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
+            case.observed = case.observed._replace(vantage=told)
+    return [case for case in closer if id(case) not in again]
 
 
 def _named(cases: Sequence[Case], point: str) -> None:
@@ -143,7 +162,7 @@ def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | N
     room = limits.DIAGNOSED_READINGS
     number = 0
     try:
-        for log in logs:
+        for log in _together(logs):
             before = number
             try:
                 for told in _readings(log):
@@ -179,8 +198,15 @@ def _nothing(made: Diagnosis, log: str) -> None:
     made.notes.append(told)
 
 
+def _together(logs: Sequence[str]) -> Iterator[str]:
+    """Lines that are given one behind the other may be of one attempt; each must be one by itself."""
+    for lines, some in groupby(logs, lambda log: log != "-" and " " in log and not os.path.exists(log)):
+        told = [*some]
+        yield from ["\n".join(told)] if lines and all(map(read_text, told)) else told
+
+
 def _readings(log: str) -> Iterator[Reading]:
-    if log == "-" or os.path.exists(log):
+    if log == "-" or ("\n" not in log and os.path.exists(log)):
         yield from read_file(log, idle=True)
         return
     if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):
@@ -192,11 +218,8 @@ def _readings(log: str) -> Iterator[Reading]:
     yield from told
 
 
-def _read(case: Case, ports: Sequence[int]) -> None:
+def _read(case: Case) -> None:
     """Its dialogue, from the packets of its connection."""
-    if case.trace is None or not case.trace.packets:
-        return
-    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
-    case.script = script
-    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
-        case.transaction = script.mails[case.mail.tx_id]
+    case.script = case.account.script if case.account is not None else None
+    if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
+        case.transaction = case.script.mails[case.mail.tx_id]

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
+from smtpinspect.diagnose.trace import Sign as Sign
+from smtpinspect.diagnose.trace import Trace
 
 if TYPE_CHECKING:
-    from smtpinspect.diagnose.trace import Trace
+    from smtpinspect.diagnose.account import Account
     from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
 
@@ -42,14 +44,6 @@ DEGREES: Final[Mapping[Degree, str]] = {
 def path_of(record: Flow | Mail) -> Path:
     """Between whom it went."""
     return record.client.rpartition(":")[0].strip("[]"), record.server.rpartition(":")[0].strip("[]")
-
-
-class Sign(NamedTuple):
-    """Something that was seen: in which packet (1-based, None: in none or in many), at which point of capture."""
-
-    packet: int | None
-    text: str
-    point: str = ""
 
 
 class Break(NamedTuple):
@@ -125,7 +119,8 @@ class Difference(NamedTuple):
     what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
     packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
     are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
-    the first segment had, and `times` how often it was sent.
+    the first segment had, and `times` how often it was sent. `here`: what it happened in, where one capture holds both
+    points.
     """
 
     kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
@@ -140,6 +135,7 @@ class Difference(NamedTuple):
     what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
     first: int = 0
     times: int = 0
+    here: str = ""
 
 
 class Remedy(NamedTuple):
@@ -171,6 +167,7 @@ class Cause(NamedTuple):
     inspector: str = ""  # of a rule: the spec under which it fires
     product: str = ""
     unseen: str = ""  # of a rule whose deciding octets no capture shows: what they would be part of ("headers")
+    bare: bool = False  # of a look-alike: that nothing came back any more is all that tells of it
 
 
 class Against(NamedTuple):
@@ -228,7 +225,7 @@ class Case:
     flow: Flow
     mail: Mail | None
     alerts: tuple[Alert, ...] = ()  # of emulated rules: its own, and the earlier ones of its connection
-    trace: Trace | None = None  # its packets; None where nobody looks closer
+    account: Account | None = None  # of its connection; None where nobody looks closer, or there are no packets
     script: Script | None = None  # its connection's dialogue
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
@@ -247,6 +244,11 @@ class Case:
     @property
     def path(self) -> Path:
         return path_of(self.flow)
+
+    @property
+    def trace(self) -> Trace | None:
+        """The packets of its connection."""
+        return self.account.trace if self.account is not None else None
 
     @property
     def failed(self) -> bool:

@@ -176,6 +176,10 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if case.trace is not None and case.trace.sides:
+        one, two = case.trace.sides
+        which = "" if "side" in one else f": {one} is the client's, {two} the server's"
+        return f"the capture shows both sides of a machine on the way{which}"
     if taken.point and not taken.told and taken.where != "receiver":
         return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
     if taken.told:
@@ -188,12 +192,8 @@ def vantage(case: Case) -> str:
 
 def _sent_again(case: Case, at: int) -> tuple[int, int]:
     """How often the octet at this offset was sent, and where its first segment ends; (0, 0): not known."""
-    times, end = 0, 0
-    for packet in case.trace.packets if case.trace else ():
-        if packet.by_client and packet.length and packet.at is not None and packet.at <= at < packet.at + packet.length:
-            times += 1
-            end = end or packet.at + packet.length
-    return times, end
+    copies = case.account.client.holding(at) if case.account is not None else []
+    return len(copies), (copies[0].end or 0) if copies else 0
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -284,7 +284,7 @@ def notes(case: Case) -> Iterator[str]:
         from_packet = f" from packet {begins:,}" if begins else ""
         yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
     if case.trace is not None and case.trace.copies:
-        yield copies.told(case.trace.copies, len(case.trace.packets))
+        yield copies.told(case.trace.copies, len(case.trace.packets), both=bool(case.trace.sides))
     if "super-segments" in seen.confidence:
         longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
         size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"
@@ -311,11 +311,10 @@ def numbered(case: Case, places: Mapping[int, FilePlace]) -> Iterator[str]:
 
 
 def _tls_packet(case: Case) -> int | None:
-    if case.script is None or case.script.tls_at is None or case.trace is None:
+    if case.script is None or case.script.tls_at is None or case.account is None:
         return None
-    return next(
-        (p.number for p in case.trace.packets if p.by_client and p.length and p.at == case.script.tls_at), None
-    )
+    first = case.account.client.firsts.get(case.script.tls_at)
+    return first.number if first is not None else None
 
 
 def sums(diagnosis: Diagnosis) -> str:

@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import Case
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count
 from smtpinspect.simulate.clock import SECOND
@@ -88,7 +87,7 @@ def _became(case: Case) -> Headline:
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = f"a box {between(case)}" if between(case) else "a box on the way"
+        box = _box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
         if doubted(case) and not by_box:
@@ -168,7 +167,7 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
-    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
+    gave_up = case.account is not None and bool(case.account.client.closing)
     if not gave_up and seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"
@@ -178,12 +177,20 @@ def _unheard(case: Case) -> str:
 def between(case: Case, before: str = "") -> str:
     """The two points between which something was lost, withheld or put in, "" where that is not known."""
     found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
-    return f"{before}between {found.between[0]} and {found.between[1]}" if found is not None else ""
+    if found is None:
+        return ""
+    return before + (f"on {found.here}" if found.here else f"between {found.between[0]} and {found.between[1]}")
 
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    return f"a box {between(case)}" if by != "client" and between(case) else SIDES[by]
+    return SIDES[by] if by == "client" else _box(case) or SIDES[by]
+
+
+def _box(case: Case) -> str:
+    """What did it, "" where that is not known."""
+    where = between(case)
+    return where.removeprefix("on ") if where.startswith("on ") else where and f"a box {where}"
 
 
 def where(case: Case) -> str:

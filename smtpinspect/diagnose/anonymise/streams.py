@@ -346,17 +346,12 @@ def lay(source: Input, texts: Texts, ports: Sequence[int]) -> Laid:
     engine = Engine([], ports=ports)
     spool = Spool()
     tape = _Tape(texts, spool)
-    sink = TapeSink(engine.program, mails=False)
-    run = Run(engine, source, sink, tape)
+    run = Run(engine, source, TapeSink(engine.program, mails=False), tape)
     flows: list[Flow] = []
     try:
-        more = True
-        while more:
-            more = run.step()
-            for flow in sink.out:
-                tape.finish(flow.first_packet)
-                flows.append(flow)
-            sink.out = []
+        for flow in run.records():
+            tape.finish(flow.first_packet)
+            flows.append(flow)
     finally:
         run.close()
     tape.finish_all()

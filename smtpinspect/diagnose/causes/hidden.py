@@ -14,7 +14,6 @@ from smtpinspect.diagnose.causes.scene import Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
@@ -28,6 +27,7 @@ FACTS_AT: Final[Mapping[str, frozenset[str]]] = {
 }
 _ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
 _SIZE: Final = re.compile(rb" SIZE=(\d{1,9})\b", re.I)
+REPLY_LINE: Final = 512  # octets that a reply's line may have (RFC 5321 4.5.3.1.5)
 ATTACHED: Final = 512  # octets that no mail with an archive or a program is below: headers of the mail and of its parts
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
@@ -92,11 +92,16 @@ def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Ite
 
 
 def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
-    """A command waits for its reply, which the box may have cut."""
+    """A command waits for its reply, which the box may have cut, or for the rest of it."""
+    begun = _amid_line(case)
+    if begun > REPLY_LINE and scene.side != "receiver":
+        text = f"the server's bytes end {begun:,} bytes into a line of a reply; its rest is not in this capture"
+        lines = (row for row in _possible(rows, "reply", scene) if row.when.kind.name == "Line")
+        yield from (_made(row, label, scene, True, text)._replace(about="") for row in lines)
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
-    if case.observed.outcome == "accepted" or _unsaid(case, scene):
+    if case.observed.outcome == "accepted" or _unsaid(case):
         return  # the reply is in the capture, or never was on the way
     lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
     for row in _possible(rows, "reply", scene):
@@ -112,20 +117,25 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
         yield _made(row, label, scene, strong, text + ASK["server"])._replace(reply=True)
 
 
+def _amid_line(case: Case) -> int:
+    """Octets of the line amid which the server's octets end."""
+    said = case.script.streams[1] if case.script is not None else b""
+    return len(said) - said.rfind(b"\n") - 1
+
+
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
     its reply may have carried the acknowledgement."""
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
-def _unsaid(case: Case, scene: Scene) -> bool:
+def _unsaid(case: Case) -> bool:
     """Does the server, when it or the client closes, count no more octets than came by? Then it had not replied."""
-    broken = case.observed.broken
-    if broken.by != "server" or case.trace is None:
+    account = case.account
+    if case.observed.broken.by != "server" or account is None or account.ended is None:
         return False
-    closers = [p.number for p in case.trace.packets if p.flags & (FIN | RST)]
-    told = (p.at for p in case.trace.packets if not p.by_client and p.number >= min(closers, default=p.number + 1))
-    return scene.server.sent in told
+    behind = (p for p in account.packets if not p.by_client and p.number >= account.ended.number)
+    return any(p.at == account.server.end for p in behind)
 
 
 def _begun(case: Case, lost: Difference) -> int:

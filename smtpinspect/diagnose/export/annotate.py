@@ -71,10 +71,7 @@ def _of(case: Case, points: Sequence[str]) -> Iterator[tuple[int | None, str]]:
 
 def _holding(case: Case, at: int) -> int | None:
     """The first packet with this octet of the client's."""
-    for packet in case.trace.packets if case.trace else ():
-        if packet.by_client and packet.at is not None and packet.at <= at < packet.at + packet.length:
-            return packet.number
-    return None
+    return next((packet.number for packet in case.account.client.holding(at)), None) if case.account else None
 
 
 def _by(broken: Break) -> str:

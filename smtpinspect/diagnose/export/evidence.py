@@ -112,23 +112,20 @@ def utc(ns: int) -> str:
 
 def _numbers(case: Case) -> Iterator[tuple[str, str]]:
     """Sequence numbers as they are on the wire: of both SYNs, and of the first octet that was lost."""
-    if case.trace is None:
+    if case.account is None:
         return
     first: dict[bool, int] = {}
-    for packet in case.trace.packets:
+    for packet in case.account.packets:
         if packet.flags & SYN and packet.by_client not in first and (segment := parse(packet.ip)):
             first[packet.by_client] = segment.seq
             yield f"initial sequence number of the {'client' if packet.by_client else 'server'}", f"{segment.seq}"
     broken = case.observed.broken
     if broken.at is None:
         return
-    for packet in case.trace.packets:
-        end = packet.end
-        if packet.by_client and packet.at is not None and end is not None and packet.at <= broken.at < end:
-            if segment := parse(packet.ip):
-                lost = (segment.seq + broken.at - packet.at) % (1 << 32)
-                yield "first sequence number that was never acknowledged", f"{lost} (the client's byte {broken.at})"
-            return
+    for packet in case.account.client.holding(broken.at)[:1]:
+        if segment := parse(packet.ip):
+            lost = (segment.seq + broken.at - (packet.at or 0)) % (1 << 32)
+            yield "first sequence number that was never acknowledged", f"{lost} (the client's byte {broken.at})"
 
 
 def _question(case: Case) -> str:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.lookalikes.view import Found, Out, View
-from smtpinspect.diagnose.lookalikes.wire import measure
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -28,11 +28,11 @@ _PLACES: Final = re.compile(r"\b(?:SERVER|TIME)\b")
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     """Every look-alike of a broken mail: causes, best first, and those that are ruled out.
 
-    Needs `case.trace`; without one nothing is said. Those of which the capture cannot tell are in neither list.
+    Needs `case.account`; without one nothing is said. Those of which the capture cannot tell are in neither list.
     """
-    if case.trace is None or not case.trace.packets:
+    if case.account is None:
         return [], []
-    view = view_of(case, beside)
+    view = view_of(case, case.account, beside)
     ended = case.observed.broken
     box = None
     if ended.by == "middlebox" and ended.kind != "drop":
@@ -43,7 +43,8 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
         said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
             remedies = tuple(_addressed(each, case) for each in row.remedies)
-            causes.append(Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree))
+            made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree)
+            causes.append(made._replace(bare=said.bare))
         elif said is not None:
             against.append(Against(row.name, "ruled-out", said.why, said.signs))
     return sorted(causes, key=lambda cause: ORDER.index(cause.confidence)), against
@@ -83,13 +84,12 @@ def around(survey: Survey) -> Around:
     return Around(paths, last, survey.fault is not None)
 
 
-def view_of(case: Case, beside: Around) -> View:
+def view_of(case: Case, account: Account, beside: Around) -> View:
     """The case among the others of its path."""
-    assert case.trace is not None
     others = [each for each in beside.paths.get(case.path, ()) if each is not case]
     traced = (
-        (each, measure(each.trace)) for each in others
-        if each.trace is not None and each.flow.flow_id != case.flow.flow_id
+        (each, each.account) for each in others
+        if each.account is not None and each.flow.flow_id != case.flow.flow_id
     )  # fmt: skip
     last = max(beside.last_ns, case.flow.end_ns)
-    return View(case, measure(case.trace), others, [*islice(traced, limits.PATH_TRACES)], last, beside.damaged)
+    return View(case, account, others, [*islice(traced, limits.PATH_TRACES)], last, beside.damaged)

@@ -21,7 +21,7 @@ OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
 
 def _waits(view: View) -> bool:
     """Is the server alive, does it have everything, and does the client wait for its reply?"""
-    way = view.wire.client
+    way = view.account.client
     return view.phase in IN_TEXT and all(way.has(p.at or 0, p.end or 0) for p in view.waiting)
 
 
@@ -57,16 +57,16 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
 
 def sender_stopped(view: View) -> Said:
     """Amid its text the sender says nothing more, though all is acknowledged: seen at its own side only."""
-    wire = view.wire
-    if not view.amid_text or not wire.client.sent or view.case.observed.vantage.where != "sender":
+    account = view.account
+    if not view.amid_text or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
-    if wire.client.lost or wire.client.reach is not None:
+    if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
-    told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
+    told = [p for p in account.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
     if told and view.shut(told[-1]):
         return Out("the server had no room for more")
-    last = wire.client.sent[-1]
-    quiet = (view.last_word if view.last_word.ns > last.ns else wire.packets[-1]).ns - last.ns
+    last = account.client.sent[-1]
+    quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
     if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
@@ -79,7 +79,7 @@ def sender_timeout(view: View) -> Said:
     closed = view.closed_by_client
     step = STEPS.get(view.phase) if view.phase != "quit" else None
     if closed is None:
-        return Out("it was not the client who closed") if view.wire.ended is not None else None
+        return Out("it was not the client who closed") if view.account.ended is not None else None
     if step is None:
         return None
     waited = view.waited_ns

@@ -66,7 +66,8 @@ TABLE: Final = (
         (Remedy("receiver", "read the server's log of that second",
                 (_LOG, "dmesg -T | grep -i 'out of memory'"),
                 check="the next attempt is accepted"),),
-        "the server's TCP answered to the end, or the end was forged by another",
+        "the server's TCP answered to the end, or another connection meanwhile; the same mail stalled at the same "
+        "byte again; the end was forged by another",
         "RFC 9293 3.5.2, 3.10.7.1; RFC 5321 3.8",
     ),
     LookAlike(
@@ -152,7 +153,8 @@ TABLE: Final = (
     LookAlike(
         "outage", "the line was down", network.outage,
         (Remedy("network", "nothing in the mail; the next attempt", check="other connections at that time"),),
-        "another mail was accepted on this path meanwhile",
+        "packets came through to the end, or on another connection meanwhile; the same mail stalled at the same byte "
+        "again",
         "RFC 9293 3.8.3",
     ),
     LookAlike(

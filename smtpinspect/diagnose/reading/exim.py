@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import phrases
@@ -90,6 +90,15 @@ _STRERROR: Final[dict[str, Meant]] = {
     "Host is unreachable": Meant("connect", "unreachable"),
 }
 _ERRNO: Final = {"110": "Connection timed out", "111": "Connection refused", "113": "No route to host"}
+# What an error of the system may be of a conversation whose own line says more: kinds of break by errno.
+_BROKEN_BY: Final = {
+    "110": ("drop",), "Connection timed out": ("drop",), "Operation timed out": ("drop",),
+    "111": ("rst",), "Connection refused": ("rst",),
+    "104": ("rst", "fin"), "Connection reset by peer": ("rst", "fin"),
+    "32": ("rst", "fin"), "Broken pipe": ("rst", "fin"),
+}  # fmt: skip
+BROKEN: Final = ("drop", "rst", "fin", "reply")
+SAME: Final = 5.0  # seconds between the lines of one attempt
 _MESSAGE: Final = (("mail", "timeout"), ("dot", "timeout"), ("dot", "closed"), ("dot", "reset"))
 
 
@@ -146,7 +155,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
                 yield reading(
                     line, NAME, fate="delivered", recipient=sent["rcpt"], host=sent["host"], ip=sent["ip"],
                     queue_id=queue_id, seconds=duration(taken[1]) if taken else None, broken=("none",),
-                    **_known(queue_id, state),
+                    **state.known(queue_id),
                 )  # fmt: skip
         case "==":
             yield from _deferred(line, queue_id, rest, state)
@@ -158,7 +167,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
                 if found is not None:
                     told = reading(
                         line, NAME, found, host=tried["host"], ip=tried["ip"], queue_id=queue_id,
-                        **_known(queue_id, state),
+                        **state.known(queue_id),
                     )  # fmt: skip
                     yield from state.hold(queue_id, told._replace(scope=scope_of(found)))
 
@@ -173,11 +182,6 @@ def _arrived(queue_id: str, rest: str, state: State) -> None:
     )
 
 
-def _known(queue_id: str, state: State) -> dict[str, Any]:
-    mail = state.mail(queue_id)
-    return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
-
-
 def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
     match = _DEFERRED.fullmatch(rest)
     held = state.take(queue_id)
@@ -190,7 +194,8 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
         yield reading(line, NAME, fate="deferred", recipient=match["rcpt"], queue_id=queue_id, waiting=True)
         return
     text = match["text"] or match["why"] or match["alone"] or _ERRNO.get(match["errno"], "")
-    found = sense(text)
+    of_host = None if match["host"] else _of_host(line, queue_id, held, state, _BROKEN_BY.get(match["errno"]))
+    found = sense(of_host.text if of_host is not None else text)
     if found is None and not match["text"]:  # an error of connect() in another language
         found = sense(_ERRNO.get(match["errno"], ""))
         found = found._replace(text=text) if found is not None else None
@@ -198,7 +203,7 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
         yield from held
         yield from _failed(line, queue_id, rest, state)
         return
-    same = next((each for each in held if each.text == found.text), None)
+    same = of_host or next((each for each in held if each.text == found.text), None)
     # the line of the host is of this attempt; lines of other hosts are attempts of their own
     yield from (each for each in held if each is not same)
     host, ip = match["host"] or "", match["ip"] or ""
@@ -207,9 +212,25 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     taken = match["taken"] or match["taken_alone"] or match["taken_last"]
     told = reading(
         line, NAME, found, fate="deferred", recipient=match["rcpt"], host=host, ip=ip, queue_id=queue_id,
-        seconds=duration(taken) if taken else None, **_known(queue_id, state),
+        seconds=duration(taken) if taken else None, **state.known(queue_id),
     )  # fmt: skip
-    yield told._replace(scope=scope_of(found))
+    yield told._replace(scope=scope_of(found), line=of_host.line if of_host is not None else told.line)
+
+
+def _of_host(
+    line: Line, queue_id: str, held: Sequence[Reading], state: State, kinds: tuple[str, ...] | None
+) -> Reading | None:
+    """The line of the host, `H=` in front, that a line without one belongs to: the last one of this mail, of the same
+    moment, and broken so. A mail to several recipients has a line for each of them.
+    """
+    key = f"exim {queue_id}"
+    last: Reading | None = held[-1] if held else state.sessions.get(key) if line.when is not None else None
+    if last is None or kinds is None or not set(kinds) & set(last.broken):
+        return None
+    if line.when is not None and last.when is not None and abs(line.when - last.when) > SAME:
+        return None
+    state.session(key, last)
+    return last
 
 
 def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
@@ -220,17 +241,25 @@ def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
         return
     text = match["text"] or ""
     late = text.endswith(_LATE) or text == _LATE[2:] or bool(match["late"])
-    found = sense(text.removesuffix(_LATE)) if text else None
+    said = text.removesuffix(_LATE)
+    found = sense(said) if text else None
     held = state.take(queue_id)
-    yield from (each for each in held if found is None or each.text != found.text)
+    of_host = None
+    if not match["host"]:
+        only = late and found is None
+        of_host = _of_host(line, queue_id, held, state, BROKEN if only else _BROKEN_BY.get(said))
+    found = sense(of_host.text) if of_host is not None else found
+    yield from (each for each in held if each is not of_host and (found is None or each.text != found.text))
     if found is None and not late:
         yield from _failed(line, queue_id, rest, state)
         return
     taken = match["taken"] or match["taken_last"]
+    host, ip = (of_host.host, of_host.ip) if of_host is not None else (match["host"] or "", match["ip"] or "")
     told = reading(
-        line, NAME, found, fate="bounced", recipient=match["rcpt"], host=match["host"] or "", ip=match["ip"] or "",
-        queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **_known(queue_id, state),
+        line, NAME, found, fate="bounced", recipient=match["rcpt"], host=host, ip=ip,
+        queue_id=queue_id, gave_up=late, seconds=duration(taken) if taken else None, **state.known(queue_id),
     )  # fmt: skip
+    told = told._replace(line=of_host.line if of_host is not None else told.line)
     yield told._replace(scope=scope_of(found) if found else "")
 
 
@@ -246,7 +275,7 @@ def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     yield reading(
         line, NAME, found, fate="deferred" if rest.startswith("==") else "bounced", recipient=match["rcpt"],
         host=peer["host"] if peer else "", ip=peer["ip"] if peer else "", queue_id=queue_id, text=text,
-        seconds=duration(taken[1]) if taken else None, **_known(queue_id, state),
+        seconds=duration(taken[1]) if taken else None, **state.known(queue_id),
     )  # fmt: skip
 
 

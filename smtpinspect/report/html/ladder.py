@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import Account, spoken
 from smtpinspect.diagnose.model import Case
-from smtpinspect.diagnose.observe import spoken
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.spoken import in_message
@@ -73,9 +73,9 @@ def marks(case: Case, deciding: int = 3) -> list[Mark]:
 
 def rungs(case: Case, *, secrets: bool = False) -> list[Rung]:
     """The rungs, in the order of the capture; none where there are no packets."""
-    if case.trace is None or not case.trace.packets:
+    if case.account is None:
         return []
-    return _limited(list(_Ladder(case, secrets).rungs()), case)
+    return _limited(list(_Ladder(case, case.account, secrets).rungs()), case)
 
 
 def _limited(found: list[Rung], case: Case) -> list[Rung]:
@@ -97,11 +97,10 @@ def _left_out(rungs: Sequence[Rung], what: str) -> Rung:
 
 
 class _Ladder:
-    def __init__(self, case: Case, secrets: bool) -> None:
-        assert case.trace is not None
+    def __init__(self, case: Case, account: Account, secrets: bool) -> None:
         self.case = case
-        self.packets = case.trace.packets
-        self.masked = () if secrets else spoken.secrets(spoken.dialogue(self.packets))
+        self.packets = account.packets
+        self.masked = () if secrets else spoken.secrets(account.said)
         self.marks = marks(case)
         self.begin = self.packets[0].ns
         self.reach = {True: 0, False: 0}  # stream offset up to which a side's octets were shown

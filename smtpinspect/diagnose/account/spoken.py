@@ -14,6 +14,7 @@ from smtpinspect.grammar import limits
 from smtpinspect.grammar.verbs import NUMBER
 
 TEXT: Final = "text"
+REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 CLOSES: Final = 421  # RFC 5321 3.8: the server closes, whatever the client was about to say
 # Where a flow stands while this command, or its reply, is under way. What is not here belongs to the step before it.
 PHASES: Final[Mapping[str, str]] = {
@@ -61,17 +62,19 @@ class Step(NamedTuple):
 
 
 class Dialogue(NamedTuple):
-    """`sent`: the highest offset of client and server, their FIN not counted. `mss`: octets of a full segment.
-
-    `unasked`: a reply to nothing, as of a server that waited too long.
-    """
+    """`mss`: octets of a full segment; `unasked`: a reply to nothing, as of a server that waited too long."""
 
     greeting: Answer | None
     steps: tuple[Step, ...]
-    sent: tuple[int, int]
     mss: int
     tls_at: int | None = None  # the client's offset from which on it is TLS
     unasked: Answer | None = None
+
+    @property
+    def replies(self) -> list[Answer]:
+        """The greeting and all that follow, as far as they are no TLS."""
+        answers = (self.greeting, *(step.answer for step in self.steps), self.unasked)
+        return [each for each in answers if each is not None]
 
     def mail(self, number: int) -> tuple[Step, ...]:
         """The steps of a mail (from 0), of its connection before it none."""
@@ -166,9 +169,8 @@ def dialogue(packets: Sequence[Packet]) -> Dialogue:
         greeting, answers = None, chain((first,), answers)  # it began in the middle
     reader = _Reader(client, answers, mss)
     reader.read()
-    sent = client.sent, server.sent
     unasked = reader.unasked if reader.unasked is not None or reader.tls_at is not None else next(answers, None)
-    return Dialogue(greeting, tuple(reader.steps), sent, mss, reader.tls_at, unasked)
+    return Dialogue(greeting, tuple(reader.steps), mss, reader.tls_at, unasked)
 
 
 def _mss(packets: Sequence[Packet]) -> int:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.model import Sign
-from smtpinspect.diagnose.trace import Packet, options
-from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.diagnose.trace import Packet, Sign, options
+from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 
 TIMESTAMPS: Final = 8  # RFC 7323 3.2
 NEAR: Final = 2_048  # steps of an IP id between two packets of an end that counts
@@ -106,6 +105,11 @@ def _unasked(packet: Packet) -> list[str]:
     if packet.flags & FIN and not packet.flags & SYN:
         return ["no host answers a SYN with FIN"]
     return []
+
+
+def acknowledges(packet: Packet) -> bool:
+    """Does what it acknowledges count, where its end sent it? Not that of an RST that any kernel may have sent."""
+    return bool(packet.flags & ACK) and not anyones(packet)
 
 
 def _stamped(packet: Packet) -> bool:

@@ -1,0 +1,156 @@
+"""A connection as its packets tell it: which of them its ends sent, what each acknowledged, who closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Final
+
+from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.account.habits import forged, genuine, habits
+from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
+from smtpinspect.diagnose.account.stream import Stream, streams
+from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
+from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.grammar import limits
+from smtpinspect.simulate.script import Script, script_of
+from smtpinspect.source import Input
+
+NAMES: Final = {True: "client", False: "server"}
+
+
+class Account:
+    """Of a connection of which packets are kept. What is dear is worked out when somebody asks, and kept.
+
+    `client` and `server` are what each of them sent; `ended`, `closer` and `reset` three answers to who closed.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.packets = trace.packets
+
+    @cached_property
+    def said(self) -> Dialogue:
+        """Commands, text and replies with their packets, by lengths where octets are hidden."""
+        return dialogue(self.packets)
+
+    def read(self) -> Script | None:
+        """Its dialogue octet for octet, as the core reads it; it is large, and not kept."""
+        port = int(self.trace.flow.server.rpartition(":")[2])
+        return script_of(source_of(self.trace), 1, ports=(port,))
+
+    @cached_property
+    def script(self) -> Script | None:
+        """The same, kept."""
+        return self.read()
+
+    @cached_property
+    def forged(self) -> tuple[Packet, tuple[Sign, ...]] | None:
+        """The first RST or FIN that no end sent, and why; of many the first `limits.CLOSERS` are looked at."""
+        closing = (n for n, packet in enumerate(self.packets) if packet.flags & (RST | FIN))
+        found = ((self.packets[n], _signs(self.packets, n)) for n in islice(closing, limits.CLOSERS))
+        return next(((packet, signs) for packet, signs in found if signs), None)
+
+    @cached_property
+    def own(self) -> Sequence[Packet]:
+        """What its ends sent, and no box in their names: not the forged one, nor an RST in the same name behind it."""
+        if self.forged is None:
+            return self.packets
+        made, _ = self.forged
+        kept = [p for p in self.packets if p.number < made.number or not _again(p, made)]
+        return genuine(kept, made)
+
+    @cached_property
+    def _streams(self) -> tuple[Stream, Stream]:
+        return streams(self.packets, {packet.number for packet in self.own})
+
+    @property
+    def client(self) -> Stream:
+        return self._streams[0]
+
+    @property
+    def server(self) -> Stream:
+        return self._streams[1]
+
+    def stream(self, by_client: bool) -> Stream:
+        return self._streams[0 if by_client else 1]
+
+    @cached_property
+    def syns(self) -> list[Packet]:
+        """The client's."""
+        return [packet for packet in self.packets if packet.flags & (SYN | ACK) == SYN]
+
+    @cached_property
+    def greeted(self) -> list[Packet]:
+        """The SYN ACKs of the server."""
+        return [packet for packet in self.packets if packet.flags & SYN and packet.flags & ACK]
+
+    @property
+    def scaled(self) -> bool:
+        """Is the scale of windows known (RFC 7323 2.2)? It stands in the SYNs of both sides."""
+        return bool(self.syns) and bool(self.greeted)
+
+    @cached_property
+    def merged(self) -> bool:
+        """Are some segments larger than any on the wire? The capturing host joins them."""
+        return any(packet.length > limits.WIRE_SEGMENT for way in self._streams for packet in way.sent)
+
+    @property
+    def ended(self) -> Packet | None:
+        """The first FIN or RST, whoever sent it."""
+        found = [*self.client.closing[:1], *self.server.closing[:1]]
+        return min(found, key=lambda packet: packet.number, default=None)
+
+    @property
+    def closer(self) -> Packet | None:
+        """The first packet with which an end closes."""
+        return next((packet for packet in self.own if packet.flags & (RST | FIN)), None)
+
+    @property
+    def reset(self) -> Packet | None:
+        """The RST that ended it, whoever sent it: not one that answers a FIN, or comes behind that."""
+        first = self.ended
+        return first if first is not None and first.flags & RST else None
+
+    def claimed(self, by_client: bool) -> int:
+        """Octets of this side that anybody acknowledged in the other's name, a box between them too; a FIN is none."""
+        acked = max((p.acks or 0 for p in self.packets if p.by_client != by_client), default=0)
+        fin = any(p.by_client == by_client and p.flags & FIN and p.end == acked - 1 for p in self.packets)
+        return max(0, acked - fin)
+
+    def without(self, made: Packet) -> Account:
+        """The same but for what the box that made this packet sent in that end's name."""
+        other = Account(self.trace)
+        other.own = genuine(self.own, made)
+        return other
+
+    def after(self, ns: int, *, by_client: bool) -> list[Packet]:
+        """What this side sent later than that."""
+        return [packet for packet in self.packets if packet.ns > ns and packet.by_client == by_client]
+
+
+def accounts(source: Input, flows: Iterable[Flow]) -> dict[int, Account]:
+    """By flow_id, of those connections that have packets: see `traces`."""
+    return {flow_id: Account(trace) for flow_id, trace in traces(source, flows).items() if trace.packets}
+
+
+def _again(packet: Packet, made: Packet) -> bool:
+    """Is it the forged one, or an RST in the same name behind it?"""
+    return packet.number == made.number or (packet.by_client == made.by_client and bool(packet.flags & RST))
+
+
+def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:
+    packet = packets[n]
+    before = [other for other in packets[:n] if other.by_client == packet.by_client]
+    opens = bool(n) and all(other.flags & SYN and other.by_client != packet.by_client for other in packets[:n])
+    signs = forged(packet, habits(before), opens)
+    later = [other for other in packets[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
+    name = NAMES[packet.by_client]
+    if packet.flags & RST and before and any(other.flags & ACK and not other.flags & SYN for other in later[:3]):
+        return (*signs, Sign(later[0].number, f"the {name} goes on behind it"))
+    if packet.flags & FIN and packet.end is not None:
+        beyond = [other for other in later if other.length and (other.end or 0) > packet.end]
+        if beyond:
+            return (*signs, Sign(beyond[0].number, f"the {name} goes on behind it"))
+    return signs

@@ -1,0 +1,191 @@
+"""One direction of a connection: what its end sent, what of it the other end acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import takewhile
+from typing import Final, NamedTuple
+
+from smtpinspect.diagnose.account.habits import acknowledges
+from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
+
+AGAIN: Final = 0.1  # seconds: no retransmission timer is shorter (Linux TCP_RTO_MIN 0.2 s)
+_MODULUS: Final = 1 << 32
+_SACK: Final = 5  # RFC 2018 3
+_LATE_NS: Final = 5_000_000  # packets that overtake each other do so sooner
+
+
+class Owed(NamedTuple):
+    """Octets, or the FIN, of one side that the other never acknowledged."""
+
+    at: int
+    copies: tuple[Packet, ...]
+
+    @property
+    def repeated(self) -> bool:
+        """Sent again, and not just captured twice."""
+        return len(self.copies) > 1 and self.seconds >= AGAIN
+
+    @property
+    def times(self) -> int:
+        """How often the first of them was sent; where only others were sent again, how often any was."""
+        first = self.copies[0]
+        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        return same if same > 1 else len(self.copies)
+
+    @property
+    def seconds(self) -> float:
+        return (self.copies[-1].ns - self.copies[0].ns) / SECOND
+
+
+@dataclass
+class Stream:
+    """`end`: behind the highest octet that was sent; `acked`: behind the last one that the other side acknowledged, its
+    FIN counted; `sacked`: ranges behind that which it told to have. Offsets in the stream, -1 before there is one.
+    Left out are SYNs, keep-alives and what an RST carries.
+    """
+
+    own: list[Packet] = field(default_factory=list)  # what its end sent itself, the SYN too
+    sent: list[Packet] = field(default_factory=list)  # with octets, in the order of the capture
+    closing: list[Packet] = field(default_factory=list)  # FIN and RST
+    end: int = 0
+    acked: int = -1
+    sacked: list[tuple[int, int]] = field(default_factory=list)
+    firsts: dict[int, Packet] = field(default_factory=dict)  # by stream offset: what was sent there first
+    tries: dict[int, int] = field(default_factory=dict)  # and how often something began there
+    repeated: set[int] = field(default_factory=set)  # where something began that had been sent before
+    late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
+    holes: list[tuple[int, int]] = field(default_factory=list)  # octets that were left out when those behind came
+    twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
+
+    def take(self, p: Packet) -> None:
+        """Count in a packet with octets, in the order of the capture."""
+        at = p.at or 0
+        if p.length == 1 and at + 1 == self.end and at < self.acked:
+            return  # a keep-alive
+        self.sent.append(p)
+        self.tries[at] = self.tries.get(at, 0) + 1
+        if at < self.end and at in self.firsts:
+            self.repeated.add(at)
+        elif at > self.end and len(self.holes) < limits.SACK_BLOCKS:
+            self.holes.append((self.end, at))
+        elif self.fills(p) and p.ns - self.sent[-2].ns > _LATE_NS:
+            self.late.append(p)
+        self.firsts.setdefault(at, p)
+        self.end = max(self.end, at + p.length)
+
+    def has(self, at: int, end: int) -> bool:
+        """Did the other side tell that it has these octets?"""
+        return end <= self.acked or any(left <= at and end <= right for left, right in self.sacked)
+
+    def fills(self, p: Packet) -> bool:
+        """Does it hold octets that those before it left out? Not so what is sent again in other pieces."""
+        at = p.at or 0
+        return any(at < right and at + p.length > left for left, right in self.holes)
+
+    def holding(self, at: int) -> list[Packet]:
+        """Those that carry this octet, in the order of the capture."""
+        return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
+
+    @property
+    def reach(self) -> Packet | None:
+        """The first one that counts more octets than ever came by: they were sent before it."""
+        open_ = takewhile(lambda p: not p.flags & (FIN | RST), self.own)
+        return next((p for p in open_ if not p.length and (p.at or 0) > self.end), None)
+
+    @property
+    def last(self) -> Packet | None:
+        return self.own[-1] if self.own else None
+
+    @property
+    def acknowledged(self) -> int:
+        """Octets that were seen, and that the other side acknowledged; a FIN is none."""
+        fin = any(p.flags & FIN and p.end == self.acked - 1 for p in self.closing)
+        return max(0, min(self.acked - fin, self.end))
+
+    @cached_property
+    def owed(self) -> Owed | None:
+        """What its end sent, again perhaps, and got no acknowledgment for; a FIN counts."""
+        at = max(0, self.acked)
+        copies: list[Packet] = []
+        highest = 0
+        for packet in self.own:
+            if packet.at is None or packet.flags & (RST | SYN):
+                continue
+            end = packet.at + packet.length + (1 if packet.flags & FIN else 0)
+            if packet.at <= at < end or (copies and at < end <= highest):
+                copies.append(packet)  # the first of these octets, or any behind it again
+            highest = max(highest, end)
+        return Owed(at, tuple(copies)) if copies else None
+
+    @cached_property
+    def lost(self) -> list[Packet]:
+        """What was sent and never acknowledged, each once."""
+        return [p for at, p in sorted(self.firsts.items()) if not self.has(at, at + p.length)]
+
+    def spurious(self, at: int) -> bool:
+        """Had the first copy arrived, as the others were told to be too many (RFC 2883)?"""
+        end = at + self.firsts[at].length
+        told = sum(left <= at and end <= right for left, right in self.twice)
+        return 0 < self.tries[at] - 1 <= told
+
+    @cached_property
+    def recovered(self) -> list[Packet]:
+        """What came through when it was sent again; seen behind the loss, what came late."""
+        again = [
+            self.firsts[at] for at in sorted(self.repeated)
+            if self.has(at, at + self.firsts[at].length) and not self.spurious(at)
+        ]  # fmt: skip
+        return sorted({p.number: p for p in (*again, *self.late)}.values(), key=lambda p: p.number)
+
+
+def size_of(p: Packet) -> int:
+    """Octets of its IP packet on the wire."""
+    return p.length + 20 + len(p.options) + (40 if p.ip[:1] and p.ip[0] >> 4 == 6 else 20)
+
+
+def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Stream]:
+    """The client's and the server's, in one pass. `own`: numbers of the packets that the ends sent themselves; what
+    others acknowledge in their names does not count."""
+    ways = Stream(), Stream()
+    for p in packets:
+        mine, theirs = ways[not p.by_client], ways[p.by_client]
+        if p.number in own:
+            mine.own.append(p)
+        if p.flags & SYN:
+            theirs.acked = max(theirs.acked, -1 if p.acks is None else p.acks)
+            continue
+        if p.flags & (FIN | RST):
+            mine.closing.append(p)
+        if p.acks is not None and p.number in own and acknowledges(p):
+            theirs.acked = max(theirs.acked, p.acks)
+            _sacked(p, theirs)
+        if p.length and p.at is not None and not p.flags & RST:
+            mine.take(p)
+    return ways
+
+
+def _sacked(p: Packet, way: Stream) -> None:
+    """The blocks of an acknowledgement, as stream offsets of the other side."""
+    raw = _raw_ack(p.ip)
+    if raw is None or p.acks is None:
+        return
+    for kind, value in options(p.options):
+        for at in range(0, len(value) - 7, 8) if kind == _SACK else ():
+            left = (int.from_bytes(value[at : at + 4], "big") - raw) % _MODULUS
+            right = (int.from_bytes(value[at + 4 : at + 8], "big") - raw) % _MODULUS
+            if left < right < _MODULUS // 2 and len(way.sacked) < limits.SACK_BLOCKS:
+                way.sacked.append((p.acks + left, p.acks + right))
+            elif at == 0 and left > _MODULUS // 2 and len(way.twice) < limits.SACK_BLOCKS:  # RFC 2883 4: it lies below
+                way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
+
+
+def _raw_ack(ip: bytes) -> int | None:
+    """The acknowledgement number as it stands in the packet."""
+    at = (ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40
+    return int.from_bytes(ip[at + 8 : at + 12], "big") if len(ip) >= at + 12 else None
