@@ -467,3 +467,10 @@ def test_any_part_of_a_capture_can_be_judged() -> None:
             for case in seen.cases:
                 case.account = found.get(case.flow.flow_id)
                 lookalikes.judge(Case(case.flow, case.mail, account=case.account), lookalikes.around(seen))
+
+
+def test_octets_that_never_came_behind_segments_that_the_host_joined() -> None:
+    made = Connection(mss=4_000).envelope().say("C", b"Subject: a\r\n" * 250, acked=True)
+    made.say("C", b"text\r\n" * 300, arrives=False, seen=False).wait(5).ack("C")
+    told = judged(made)["path-mtu"]
+    assert isinstance(told, Cause) and "which never came here" in told.evidence[0].text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from smtpinspect.diagnose import contrast, logs, lookalikes
 from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
+from smtpinspect.diagnose.observe.logged import logged
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, points, proof
 from smtpinspect.diagnose.paths.points import Point
@@ -19,6 +20,8 @@ from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 from smtpinspect.source.again import read_again
+
+Explain = Callable[[Case], None]
 
 
 class Asked(NamedTuple):
@@ -52,19 +55,27 @@ def diagnose(asked: Asked) -> Told:
     made = Diagnosis()
     lines = logs.opened(asked.logs)
     faults: list[CaptureError] = []
+    explain: Explain | None = None
     if asked.source is not None:
         with read_again(asked.source) as source:
-            faults += _captures(made, asked, source)
-    logged = logs.read(made, lines) if lines else None
-    faults += logged.faults if logged is not None else ()
+            found, explain = _captures(made, asked, source)
+            faults += found
+    told = logs.read(made, lines) if lines else None
+    faults += told.faults if told is not None else ()
+    for case in made.cases if told is not None else ():
+        seen = logged(case) if case.failed else None
+        if seen is not None and explain is not None:
+            case.observed = seen
+            explain(case)
     for fault in map(str, faults[1:]):
         made.notes += [] if any(fault in note for note in made.notes) else [fault]
     first = faults[0] if faults else None
-    return Told(made, first) if logged is None else Told(made, first, logged.month, logged.apart, logged.joined)
+    return Told(made, first) if told is None else Told(made, first, told.month, told.apart, told.joined)
 
 
-def _captures(made: Diagnosis, asked: Asked, source: Input) -> list[CaptureError]:
-    """The steps of a diagnosis from packets; why captures, and logs of firewalls, could not be read to their end."""
+def _captures(made: Diagnosis, asked: Asked, source: Input) -> tuple[list[CaptureError], Explain]:
+    """The steps of a diagnosis from packets; why captures, and logs of firewalls, could not be read to their end, and
+    the last of these steps, for a case of which more has become known."""
     seen = survey(source, asked.inspectors, ports=asked.ports, watch=asked.watch)
     if seen.stopped:
         made.notes.append(f"stopped after {seen.stopped:,} packets: what lies behind was not read")
@@ -94,23 +105,27 @@ def _captures(made: Diagnosis, asked: Asked, source: Input) -> list[CaptureError
         made.unmatched += compared.unmatched
         faults.append(compared.fault)
     proof.of(seen.cases)
-    logged = firewall_log.join(seen.cases, asked.firewall_logs)
-    made.notes += logged.notes
-    made.unmatched += logged.unmatched
-    faults.append(logged.fault)
+    confirmed = firewall_log.join(seen.cases, asked.firewall_logs)
+    made.notes += confirmed.notes
+    made.unmatched += confirmed.unmatched
+    faults.append(confirmed.fault)
     told, beside = contrast.of(seen), lookalikes.around(seen)
-    for case in failed:
+
+    def explain(case: Case) -> None:
         alike, out = lookalikes.judge(case, beside)
-        rank(case, told, ([*alike, *logged.causes(case)], out))
+        rank(case, told, ([*alike, *confirmed.causes(case)], out))
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+
+    for case in failed:
+        explain(case)
     if len(asked.points) > 1:
         _named(seen.cases, asked.points[0].name)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return [fault for fault in faults if fault is not None]
+    return [fault for fault in faults if fault is not None], explain
 
 
 def _both_sides(

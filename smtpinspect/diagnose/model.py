@@ -84,7 +84,8 @@ class Observed(NamedTuple):
 
     `accepted` of `recipients` were taken; `reply` decided it ("" for none). `octets_acknowledged` counts octets of
     the client's stream from its ISN + 1, `text_acknowledged` those of the mail's text among them (None: no text).
-    `silence` is in seconds.
+    `silence` is in seconds. `by_log`: how it ended, and how long the silence was, a mail server's log tells, not the
+    capture, which ends before.
     """
 
     outcome: str = "unknown"
@@ -100,6 +101,7 @@ class Observed(NamedTuple):
     timeline: tuple[Moment, ...] = ()
     vantage: Vantage = Vantage()
     confidence: tuple[str, ...] = ()
+    by_log: bool = False
 
 
 class Fingerprint(NamedTuple):
@@ -249,6 +251,14 @@ class Case:
     def trace(self) -> Trace | None:
         """The packets of its connection."""
         return self.account.trace if self.account is not None else None
+
+    @property
+    def reply_lost(self) -> bool:
+        """Do the points of its path show that octets of the server were lost, and none of the client? Then what the
+        client said had arrived, though nobody acknowledged it where its reply did not come."""
+        lost = [one for one in self.differences if one.kind in ("dropped", "withheld") and one.what != "FIN"]
+        said = any(one.direction == "server" and one.what == "octets" for one in lost)
+        return said and not any(one.direction == "client" for one in lost)
 
     @property
     def failed(self) -> bool:

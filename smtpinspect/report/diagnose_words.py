@@ -28,6 +28,11 @@ PLACES: Final = {
     "network": "in the network",
 }
 _DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
+GOES_ON: Final = (
+    "how it went on is in the log only, for the capture ends before: who fell silent, or closed, it cannot show. A "
+    "capture until the sender gives up tells it, best on both sides of the firewall (--outside, --inside): "
+    "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25'"
+)
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
 LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
 
@@ -118,7 +123,7 @@ def proved(case: Case) -> Iterator[str]:
 def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
-    if seen.reply:
+    if seen.reply and not (seen.by_log and broken.kind == "reply"):
         which = "that came too late" if too_late(case) else "that decided"
         yield f'the answer {which}: "{_reply(case)}"'
     if broken.at is not None:
@@ -138,7 +143,7 @@ def shown(case: Case) -> Iterator[str]:
         who = "the server, or a box in its name," if doubted(case) else "the server"
         who = f"a box {between(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
-    if seen.silence >= 1:
+    if seen.silence >= 1 and not seen.by_log:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
@@ -268,6 +273,8 @@ def notes(case: Case) -> Iterator[str]:
         yield vantage(case)
     if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
+    if seen.by_log:
+        yield GOES_ON.format(case.path[1])
     if tls(case) == "TLS":
         begins = _tls_packet(case)
         from_packet = f" from packet {begins:,}" if begins else ""

@@ -137,7 +137,10 @@ def has_mail(case: Case) -> bool:
 
 def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
-    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
+    if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
+        return False
+    lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+    return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
 
 
 def _how(case: Case, at: str) -> str:
@@ -167,8 +170,10 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
+    if seen.by_log:
+        return f"{AWAITED[seen.phase]}; by its log the sender gave up after {span(seen.silence)}"
     gave_up = case.account is not None and bool(case.account.client.closing)
-    if not gave_up and seen.silence < 1:
+    if seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"
     return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"

@@ -20,10 +20,10 @@ import needs
 import ranks
 from explained import EXPLAINED
 from namespaces import BUILD
-from rows import MATRIX, RECEIVERS, SELECTION, Row
+from rows import CHUNKED, MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
 
-EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
+EVERYTHING = [*MATRIX, *RECEIVERS, *CHUNKED, *SCENES]
 AGAIN = 40  # runs that are played again at most; more would be no accident
 LONGEST = 600  # seconds after which a run is ended
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from smtpinspect._core.views import Flow
-from smtpinspect.diagnose.account.habits import forged, genuine, habits
+from smtpinspect.diagnose.account.habits import acknowledges, forged, genuine, habits
 from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
 from smtpinspect.diagnose.account.stream import Stream, streams
 from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
@@ -33,7 +33,7 @@ class Account:
     @cached_property
     def said(self) -> Dialogue:
         """Commands, text and replies with their packets, by lengths where octets are hidden."""
-        return dialogue(self.packets)
+        return dialogue(self.packets, self.client, self.server)
 
     def read(self) -> Script | None:
         """Its dialogue octet for octet, as the core reads it; it is large, and not kept."""
@@ -112,6 +112,11 @@ class Account:
         """The RST that ended it, whoever sent it: not one that answers a FIN, or comes behind that."""
         first = self.ended
         return first if first is not None and first.flags & RST else None
+
+    def acknowledging(self, by_client: bool, end: int) -> Packet | None:
+        """The first packet of the other end that acknowledges this side's octets before `end`."""
+        theirs = (packet for packet in self.stream(not by_client).own if acknowledges(packet))
+        return next((packet for packet in theirs if packet.acks is not None and packet.acks >= end), None)
 
     def claimed(self, by_client: bool) -> int:
         """Octets of this side that anybody acknowledged in the other's name, a box between them too; a FIN is none."""

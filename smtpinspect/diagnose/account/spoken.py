@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
+from smtpinspect.diagnose.account.stream import Stream
 from smtpinspect.diagnose.trace import Packet, options
-from smtpinspect.enforce.craft import FIN, PSH, RST, SYN
+from smtpinspect.enforce.craft import FIN, PSH, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.verbs import NUMBER
 
@@ -100,11 +101,10 @@ class _Run(NamedTuple):
 class _Side:
     """One side's stream, first copy wins."""
 
-    def __init__(self, packets: Sequence[Packet], by_client: bool) -> None:
-        mine = [p for p in packets if p.by_client == by_client and p.length and p.at is not None and not p.flags & RST]
+    def __init__(self, sent: Sequence[Packet]) -> None:
         self.runs: list[_Run] = []
         have = 0
-        for packet in sorted(mine, key=lambda p: p.at or 0):
+        for packet in sorted(sent, key=lambda p: p.at or 0):
             at = packet.at or 0
             skip = max(0, have - at)
             if skip < packet.length:
@@ -159,9 +159,9 @@ def secrets(said: Dialogue) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def dialogue(packets: Sequence[Packet]) -> Dialogue:
-    """What both sides said."""
-    client, server = _Side(packets, True), _Side(packets, False)
+def dialogue(packets: Sequence[Packet], by_client: Stream, by_server: Stream) -> Dialogue:
+    """What both sides said, with these packets."""
+    client, server = _Side(by_client.sent), _Side(by_server.sent)
     mss = _mss(packets)
     answers = _answers(server)
     greeting = first = next(answers, None)

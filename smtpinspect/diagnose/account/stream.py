@@ -99,6 +99,16 @@ class Stream:
         return next((p for p in open_ if not p.length and (p.at or 0) > self.end), None)
 
     @property
+    def hole(self) -> tuple[int, int] | None:
+        """Octets that neither the capture holds nor the other side got, with something behind them that came."""
+        told = ((p, (p.at or 0) + bool(p.flags & FIN)) for p in (*self.sent, *self.closing))
+        behind = [p.at or 0 for p, end in told if end > self.acked >= 0]  # a FIN that is not acknowledged is no hole
+        if not behind and self.reach is not None and self.end == self.acked:
+            behind = [self.reach.at or 0]
+        start = min(behind, default=self.acked)
+        return (self.acked, start) if start > self.acked and not self.holding(self.acked) else None
+
+    @property
     def last(self) -> Packet | None:
         return self.own[-1] if self.own else None
 

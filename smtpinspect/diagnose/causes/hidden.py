@@ -31,6 +31,7 @@ REPLY_LINE: Final = 512  # octets that a reply's line may have (RFC 5321 4.5.3.1
 ATTACHED: Final = 512  # octets that no mail with an archive or a program is below: headers of the mail and of its parts
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
+LOST: Final = ("dropped", "withheld")  # between points of the path
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 ASK: Final[Mapping[Direction, str]] = {
     "client": "the bytes that would decide are not in this capture: get the sender's, or the message",
@@ -103,7 +104,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
         return
     if case.observed.outcome == "accepted" or _unsaid(case):
         return  # the reply is in the capture, or never was on the way
-    lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
+    lost = next((each for each in case.differences if each.direction == "server" and each.kind in LOST), None)
     for row in _possible(rows, "reply", scene):
         if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
             # another point of the path shows it

@@ -64,6 +64,7 @@ def scene_of(case: Case) -> Scene | None:
     kind = _kind(case, account, client)
     if kind == "reply" and (side == "receiver" or server.again) and _undelivered(account, server):
         kind = "drop" if reset is None else "rst"
+    client = _passed(client) if case.reply_lost else client
     return Scene(client, server, side, kind, next(iter(lost), None), _goes_on(account, client, kind))
 
 
@@ -72,8 +73,6 @@ def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
     if not client.lost or client.hole is not None or kind not in ("drop", "fin"):
         return None
     lost = [p for p in account.client.sent if (p.end or 0) > client.through]
-    if not lost:
-        return None
     behind = [p for p in account.packets if not p.by_client and p.number > lost[0].number]
     if any(p.length or p.flags & FIN for p in behind):
         return True
@@ -86,10 +85,8 @@ def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
 def _half(stream: Stream) -> Half:
     through = stream.acknowledged
     copies = stream.holding(through)
-    behind = [] if copies else [p.at or 0 for p in stream.sent if (p.at or 0) > through]
-    hole = (through, min(behind)) if behind else None
     first = min((p.end or 0 for p in copies), default=through)
-    return Half(through, stream.end, first, max(0, len(copies) - 1), hole)
+    return Half(through, stream.end, first, max(0, len(copies) - 1), stream.hole)
 
 
 def _passed(half: Half, side: Side = "sender") -> Half:

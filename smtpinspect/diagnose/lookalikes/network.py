@@ -39,7 +39,7 @@ def path_mtu(view: View) -> Said:
                 sent = f"one of {size_of(again[-1]):,} bytes is sent again and never acknowledged"
                 return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
     way = account.client
-    hole = _hole(way)
+    hole = way.hole
     if not way.lost and hole is None:
         return _all_came(view, way) if way.sent else None
     if account.merged:
@@ -96,22 +96,13 @@ def _unmerged(way: Stream) -> Stream:
     return replace(way, firsts=cut)
 
 
-def _hole(way: Stream) -> tuple[int, int] | None:
-    """Octets that the capture does not hold and the receiver did not get, with something behind them that it did."""
-    later = [p.at for p in (*way.sent, *way.closing) if p.at is not None and p.at > way.acked >= 0]
-    if not later and way.reach is not None and way.reach.at is not None and way.reach.at > way.end == way.acked:
-        return way.acked, way.reach.at
-    start = min(later, default=-1)
-    return (way.acked, start) if start > way.acked and way.acked not in way.firsts else None
-
-
 def _all_came(view: View, way: Stream) -> Said:
     """Nothing that was seen of the client was lost. Behind the place where large packets die nobody sees that there
     were any: there its FIN, or the end of its text, shows that nothing is missing."""
     closed = view.closed_by_client
     if closed is not None and view.waited_ns >= STALLED_NS:
-        before = [p.acks or 0 for p in view.account.packets if not p.by_client and p.number < closed.number]
-        if max(before, default=0) < way.end:
+        taken = view.account.acknowledging(True, way.end)
+        if taken is None or taken.number > closed.number:
             return None  # it had given up before that came
     if view.case.observed.vantage.where == "sender":
         return Out("every packet that the client sent was acknowledged")
@@ -149,8 +140,10 @@ def _smaller_copy(account: Account) -> tuple[Packet, Packet] | None:
             continue
         same = [p for p in way.sent if p.at == at and p.length == whole.length]
         part = next((p for p in way.sent if p.at == at and p.length < whole.length and p.ns > same[-1].ns), None)
-        heard = (p.acks or 0 for p in account.packets if not p.by_client and part is not None and p.ns < part.ns)
-        if part is not None and len(same) > 1 and max(heard, default=0) <= at:
+        if part is None or len(same) < 2:
+            continue
+        heard = account.acknowledging(True, at + 1)
+        if heard is None or heard.ns >= part.ns:
             return whole, part
     return None
 

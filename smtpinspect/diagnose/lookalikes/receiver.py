@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import Final
 
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
@@ -65,7 +66,7 @@ SAID: Final = (FULL, MILTER, FILTER, BUSY, GREY, BOX, CLOSING, WAITED)  # what h
 def zero_window(view: View) -> Said:
     """The server says that it has no room, and the client may not send (RFC 9293 3.8.6)."""
     account = view.account
-    told = [p for p in account.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
+    told = view.windows
     if not told:
         return None
     shut = [view.shut(p) for p in told]
@@ -92,9 +93,11 @@ def slow_scanner(view: View) -> Said:
     account, end = view.account, view.text_end
     if view.phase not in IN_TEXT:
         return None
-    if end is None or account.client.acked < end:
+    if end is None and view.phase == "dotreply" and view.tail(5) is None:
+        end = account.client.end  # its last octets are not in the capture, and were sent
+    taken = account.acknowledging(True, end) if end is not None else None
+    if taken is None:
         return Out("the server never acknowledged the end of the text")
-    taken = next(p for p in account.packets if not p.by_client and p.acks is not None and p.acks >= end)
     closed = view.gave_up
     if closed is None and view.case.observed.broken.kind == "reply":
         return Out("a reply came")
@@ -103,9 +106,9 @@ def slow_scanner(view: View) -> Said:
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        if account.ended is not None:
-            return None if account.ended.by_client else Out("the connection was closed before the sender gave up")
-        silent = account.packets[-1].ns - taken.ns
+        if view.ended is not None:
+            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
     if closed.ns - taken.ns < STALLED_NS:
@@ -140,7 +143,7 @@ def server_gone(view: View) -> Said:
         return None
     if ended.flags & FIN and seen.broken.packet != ended.number and seen.broken.kind == "drop":
         return Out("it closed when it had waited")
-    if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(view, ended)):
+    if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(account, ended)):
         why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
         return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
@@ -158,7 +161,7 @@ def _silent(view: View) -> Said:
     if closed is not None and any(not p.flags & RST for p in view.answers(closed.ns)):
         return Out("the server's TCP answered to the end")
     resets = [p for p in account.packets if not p.by_client and p.flags & RST and not p.flags & ACK]
-    if resets and account.client.lost and not _foreign(view, resets[0]):
+    if resets and account.client.lost and not _foreign(account, resets[0]):
         text = "after a silence the server's machine no longer knows the connection: it has been started anew"
         return Found("likely", (Sign(resets[0].number, text),))
     said = dead(view, host=True)
@@ -168,10 +171,9 @@ def _silent(view: View) -> Said:
     return Found("likely", (refused,)) if refused is not None else said
 
 
-def _foreign(view: View, p: Packet) -> bool:
-    """Does its TTL differ from all that the server sent before?"""
-    ttls = {each.ttl for each in view.account.packets if not each.by_client and each.number < p.number}
-    return bool(ttls) and p.ttl not in ttls
+def _foreign(account: Account, p: Packet) -> bool:
+    """Did a box send it?"""
+    return all(p.number != each.number for each in account.own)
 
 
 def _refused_soon(view: View, ns: int) -> Sign | None:

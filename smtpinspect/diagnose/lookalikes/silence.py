@@ -12,6 +12,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import SYN
 from smtpinspect.simulate.clock import SECOND
 
+LOST: Final = ("dropped", "withheld")  # between points of the path
 SIDES: Final = {True: "client", False: "server"}
 
 
@@ -41,7 +42,7 @@ def silence(view: View) -> Silence | None:
     by_client = first.by_client
     tries = [p for p in account.packets if p.by_client == by_client and p.number >= first.number]
     again = next((p for p in tries if p.ns > first.ns + AGAIN * SECOND), None)
-    until = account.packets[-1].ns
+    until = view.until_ns
     if again is None or until - first.ns < STALLED_NS:
         return None
     heard = next((p for p in account.packets if p.by_client != by_client and p.ns > again.ns), None)
@@ -61,17 +62,26 @@ def _waiting(view: View) -> Silence | None:
     said = [*account.greeted, *(p for p in account.packets if p.length)]
     if not said:
         return None
-    greeting = not said[-1].length
-    by_client = greeting or (said[-1].by_client and not view.amid_text)
-    ended = account.ended
+    by_client = _owed_a_reply(view, said[-1])
+    ended = view.ended
     if ended is not None and ended.by_client != by_client:
         return None
-    last, until = said[-1], account.packets[-1].ns
+    last, until = said[-1], view.until_ns
     before = [p.ns for p in account.packets if p.by_client != by_client and (ended is None or p.number < ended.number)]
     if (until if ended is None else ended.ns) - max([last.ns, *before]) < STALLED_NS:
         return None
     answers = account.after(ended.ns, by_client=not by_client) if ended is not None else []
     return Silence(last, until, by_client, next(iter(answers), None))
+
+
+def _owed_a_reply(view: View, last: Packet) -> bool:
+    """Does the client wait? For a greeting, the reply to a command of a group, or to the whole of its text."""
+    script = view.case.script
+    if not last.length or view.phase == "dotreply":
+        return True
+    if script is not None and any(command.reply is None for command in script.commands):
+        return True
+    return last.by_client and not view.amid_text
 
 
 def dead(view: View, *, host: bool) -> Said:
@@ -90,10 +100,14 @@ def dead(view: View, *, host: bool) -> Said:
     lost = next((each for each in view.case.differences if each.kind == "dropped" and each.direction == "client"), None)
     if host and lost is not None:
         return Out(f"what was lost never came to {lost.between[1]}")
+    said = next((each for each in view.case.differences if each.kind in LOST and each.direction == "server"), None)
+    if host and said is not None and said.what == "octets":
+        return Out(f"the server answered: what it said came to {said.between[0]}")
     out = _went_on(view, told) or _same_again(view, told)
     if out is not None:
         return out
-    text = f"nothing came from the {other} from here on ({seconds(told.lasted)}): "
+    by_log = ", by the log" if view.case.observed.by_log else ""
+    text = f"nothing came from the {other} from here on ({seconds(told.lasted)}{by_log}): "
     text += "a host that died looks the same" if host else "a line that was cut looks the same"
     behind = _came_behind(view.account.stream(told.by_client), told)
     if behind is not None:

@@ -67,7 +67,7 @@ TABLE: Final = (
                 (_LOG, "dmesg -T | grep -i 'out of memory'"),
                 check="the next attempt is accepted"),),
         "the server's TCP answered to the end, or another connection meanwhile; the same mail stalled at the same "
-        "octet again; the end was forged by another",
+        "byte again; the end was forged by another",
         "RFC 9293 3.5.2, 3.10.7.1; RFC 5321 3.8",
     ),
     LookAlike(

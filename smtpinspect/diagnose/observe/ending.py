@@ -163,7 +163,8 @@ def _reply_lost(account: Account, where: Where) -> Place:
             if where == "receiver" and last.verb != TEXT and last.answer is not None:
                 phase = NEXT[last.phase]
             else:
-                phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
+                replied = "dotreply" if step.last else "datamid"
+                phase = replied if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)
     return unanswered(said)
 

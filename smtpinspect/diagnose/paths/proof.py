@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Observed, Sign
+from smtpinspect.diagnose.observe.place import stage
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
@@ -39,7 +40,18 @@ def of(cases: Iterable[Case]) -> None:
                 ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = case.observed._replace(broken=broken)
+            case.observed = _replied(case)._replace(broken=broken)
+
+
+def _replied(case: Case) -> Observed:
+    """Where it is the reply that was lost: seen from before the box it took the acknowledgement of the command with it,
+    or of the text, which had come through."""
+    seen, mail = case.observed, case.transaction
+    if not case.reply_lost:
+        return seen
+    whole = mail is not None and mail.complete and seen.phase in ("databody", "datamid", "dot")
+    phase = "dotreply" if whole else "reply354" if seen.phase == "datacmd" else seen.phase
+    return seen if phase == seen.phase else seen._replace(phase=phase, stage=stage(phase or ""))
 
 
 def _refusal(case: Case) -> Difference | None:

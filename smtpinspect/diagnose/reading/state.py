@@ -101,7 +101,7 @@ def narrowed(found: tuple[str, ...], octets: int | None) -> tuple[str, ...]:
     if octets is None:
         return found
     out = set[str]()
-    if octets <= limits.FIRST_SEGMENT:
+    if octets <= limits.FIRST_SEGMENT and "dot" in found:  # else it may be a chunk, behind which more was to come
         out.add("datamid")
     if octets > SEND_BUFFER + limits.FIRST_SEGMENT:
         out.add("databody")  # its first segment has been acknowledged
