@@ -6,7 +6,6 @@ import argparse
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import exports, folders, impact
@@ -15,10 +14,9 @@ from smtpinspect.commands.console import (
     DONE,
     STOPPED,
     complain,
-    interruptible,
-    progress,
     text_out,
     unreadable,
+    watched,
     write_json,
 )
 from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
@@ -26,7 +24,6 @@ from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
-    from smtpinspect.engine import Engine
     from smtpinspect.report.terminal import Style
     from smtpinspect.source.again import Place
 
@@ -92,7 +89,7 @@ def run(words: list[str]) -> int:
             points=tuple(Point(name, file) for name, file in points),
             firewall_logs=tuple(given.firewall_log),
             sweep=given.sweep,
-            watch=lambda engine: _watched(engine, files),
+            watch=lambda engine: watched(engine, files),
         )
     )
     told.diagnosis.notes += turned
@@ -101,13 +98,6 @@ def run(words: list[str]) -> int:
     if told.diagnosis.stopped:
         return complain("stopped; what was read is reported", STOPPED)
     return DONE if told.fault is None else unreadable(told.fault)
-
-
-@contextmanager
-def _watched(engine: Engine, files: Sequence[str]) -> Iterator[None]:
-    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
-    with progress(engine, files, None), interruptible(engine):
-        yield
 
 
 def _arguments(parser: Parser) -> None:
