@@ -58,8 +58,9 @@ class Account:
         if self.forged is None:
             return self.packets
         made, _ = self.forged
-        kept = [p for p in self.packets if p.number < made.number or not _again(p, made)]
-        return genuine(kept, made)
+        later = (p for p in self.packets if p.number > made.number)
+        behind = [p for p in later if p.by_client != made.by_client or not p.flags & RST]
+        return genuine([*(p for p in self.packets if p.number < made.number), *behind], made)
 
     @cached_property
     def _streams(self) -> tuple[Stream, Stream]:
@@ -138,11 +139,6 @@ class Account:
 def accounts(source: Input, flows: Iterable[Flow]) -> dict[int, Account]:
     """By flow_id, of those connections that have packets: see `traces`."""
     return {flow_id: Account(trace) for flow_id, trace in traces(source, flows).items() if trace.packets}
-
-
-def _again(packet: Packet, made: Packet) -> bool:
-    """Is it the forged one, or an RST in the same name behind it?"""
-    return packet.number == made.number or (packet.by_client == made.by_client and bool(packet.flags & RST))
 
 
 def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:

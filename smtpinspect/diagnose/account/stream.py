@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account.habits import acknowledges
-from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.diagnose.trace import Packet, options, sequence
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -91,6 +91,10 @@ class Stream:
     def holding(self, at: int) -> list[Packet]:
         """Those that carry this octet, in the order of the capture."""
         return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
+
+    def carrier(self, at: int) -> Packet | None:
+        """The first of these."""
+        return next(iter(self.holding(at)), None)
 
     @property
     def reach(self) -> Packet | None:
@@ -182,7 +186,7 @@ def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Str
 
 def _sacked(p: Packet, way: Stream) -> None:
     """The blocks of an acknowledgement, as stream offsets of the other side."""
-    raw = _raw_ack(p.ip)
+    raw = sequence(p.ip, acknowledged=True)
     if raw is None or p.acks is None:
         return
     for kind, value in options(p.options):
@@ -193,9 +197,3 @@ def _sacked(p: Packet, way: Stream) -> None:
                 way.sacked.append((p.acks + left, p.acks + right))
             elif at == 0 and left > _MODULUS // 2 and len(way.twice) < limits.SACK_BLOCKS:  # RFC 2883 4: it lies below
                 way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
-
-
-def _raw_ack(ip: bytes) -> int | None:
-    """The acknowledgement number as it stands in the packet."""
-    at = (ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40
-    return int.from_bytes(ip[at + 8 : at + 12], "big") if len(ip) >= at + 12 else None

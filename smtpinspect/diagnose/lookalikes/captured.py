@@ -54,7 +54,7 @@ def gaps(view: View) -> Said:
     """Packets are missing from the capture that did arrive, since they were acknowledged."""
     account = view.account
     sides = {p.by_client for p in account.packets}
-    if view.left_out:
+    if account.trace.left_out:
         return None
     missing = sum(_unseen(way) for way in (account.client, account.server))
     if len(sides) > 1 and missing:

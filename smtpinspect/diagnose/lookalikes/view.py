@@ -57,11 +57,6 @@ class View:
         return self.case.observed.phase or (mail.phase if mail is not None else None) or ""
 
     @property
-    def left_out(self) -> int:
-        """Packets of its middle that are too many to keep."""
-        return self.account.trace.left_out
-
-    @property
     def doubts(self) -> tuple[str, ...]:
         return self.case.observed.confidence or tuple(self.case.flow.confidence)
 
