@@ -230,6 +230,15 @@ class Run:
         self._note()
         return more
 
+    def records(self) -> Iterator[Any]:
+        """What an ObjectSink makes, step after step; who asks closes the run."""
+        assert isinstance(self.sink, ObjectSink)
+        more = True
+        while more:
+            more = self.step()
+            made, self.sink.out = self.sink.out, []
+            yield from made
+
     def finish(self) -> None:
         """Nothing more is read: what is open ends here."""
         self.replay.finish()

@@ -26,6 +26,7 @@ from smtpinspect.diagnose.anonymise.face import anonymise, key_of
 from smtpinspect.diagnose.anonymise.files import deflated, file
 from smtpinspect.diagnose.anonymise.streams import Stream
 from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.grammar import limits
 
 PCAPS = Path(__file__).parents[1] / "pcaps"
 CAPTURES = sorted(PCAPS.glob("*.pcap"))
@@ -303,6 +304,22 @@ def test_what_tells_a_packer_stays() -> None:
     assert b"UPX0" in made and b".aspack" in made and b"Meier" not in made
     marked = program(b"x")[:200] + b"3.96\0UPX!" + SECRET
     assert file(marked, TEXTS)[200:209] == b"3.96\0UPX!"
+
+
+def test_an_archive_cannot_ask_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kilobytes may inflate to megabytes, in each layer: beyond a limit what lies in them becomes noise."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for n in range(4):
+            archive.writestr(f"{n}.exe", b"MZ" + Random(n).randbytes(50_000))
+
+    def programs() -> list[bool]:
+        made = file(inner.getvalue(), TEXTS)
+        return [each.startswith(b"MZ") for each in opened(made) if len(each) > 20]
+
+    assert programs() == [True] * 4
+    monkeypatch.setattr(limits, "ANONYMISED_INFLATED", 120_000)
+    assert programs() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("n", [5, 6, 100, 65_539, 65_540, 65_541, 65_545, 65_546, 200_000])

@@ -54,6 +54,13 @@ def test_a_keyword_that_some_replies_lack_is_not_lost(tmp_path: Path) -> None:
     assert worse(tmp_path, some, [Sent()] * 3) == []
 
 
+def test_a_keyword_is_counted_however_many_there_are(tmp_path: Path) -> None:
+    """Behind one address there may be servers that invent keywords: those that all of them have still count."""
+    odd = [Sent(keywords=(*(f"X{n}-{k}" for k in range(60)), "SIZE 1000", "DSN")) for n in range(8)]
+    lost = [Sent(keywords=("SIZE 1000",))] * 8
+    assert worse(tmp_path, odd, lost) == ["198.51.100.25:25: keyword DSN"]
+
+
 def test_another_server_is_compared_with_nobody(tmp_path: Path) -> None:
     assert worse(tmp_path, [Sent()], [Sent(server="198.51.100.99", greeting=STARRED)]) == []
 

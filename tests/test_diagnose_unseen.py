@@ -117,6 +117,29 @@ def test_a_command_that_was_sent_again_may_have_had_its_reply_cut() -> None:
     assert names(case_of(command_lost())) >= OF_REPLIES
 
 
+def places(case: Case) -> dict[str, int]:
+    return {cause.cause: cause.rank for cause in case.causes}
+
+
+@pytest.mark.parametrize("acked", [True, False], ids=["acknowledged", "by the RST alone"])
+def test_an_rst_in_place_of_a_reply_may_be_for_the_reply_as_for_anything(acked: bool) -> None:
+    made = Connection().open().say("S", GREETING, acked=True).say("C", b"EHLO out.example.org\r\n", acked=acked)
+    found = places(case_of(made.reset("S", ttl=250)))
+    assert {found[rule] for rule in OF_REPLIES} == {found["unknown-filter"]} == {0}
+
+
+@pytest.mark.parametrize("octets", [400, 600])
+def test_a_reply_that_stops_amid_a_line_that_is_too_long_names_the_rule_about_length(octets: int) -> None:
+    made = Connection().open().say("S", GREETING, acked=True)
+    made.say("C", b"EHLO out.example.org\r\n", acked=True).say("S", b"250 mx.example.net\r\n", acked=True)
+    made.say("C", b"MAIL FROM:<alice@example.org>\r\n", acked=True)
+    made.say("S", b"250 2.1.0 " + b"o" * octets, acked=True).say("C", b"RCPT TO:<bob@example.net>\r\n", arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", made.sent["C"] - 27, 27)
+    found = places(case_of(made.wait(2).close("C", answered=False)))
+    assert (found.get("stormshield.smtp-217.reply", 99) < found["unknown-filter"]) is (octets > 512)
+
+
 # ---- what would let it pass
 
 
@@ -271,7 +294,7 @@ def test_a_number_behind_octets_that_never_came_proves_them_cut() -> None:
     case = case_of(made.say("C", PLAIN, arrives=False, seen=False).ack("C").wait(5).ack("C"))
     seen = case.observed
     assert (seen.phase, seen.broken.kind, seen.broken.by, seen.broken.at) == ("databody", "drop", "middlebox", at)
-    assert f"octets {at:,} to {at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
+    assert f"bytes {at:,}-{at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
 
 
 def test_what_came_within_a_round_trip_does_not_still_send() -> None:

@@ -121,7 +121,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "all": (
             (),
             (
-                "notices | effect | copies",
+                "notices | effect | copies | taps",
                 "trace",
                 "account",
                 "model",
@@ -132,7 +132,7 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
                 "lookalikes | contrast",
                 "causes",
                 "heads",
-                "stored | impact | compare | anonymise | probe | export",
+                "stored | impact | compare | anonymise | probe | export | logs",
                 "face | record",
             ),
         ),
@@ -143,7 +143,8 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured | exports | kinds",
+                "reporting | captured | exports | impact | kinds",
+                "folders",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",
@@ -566,10 +567,7 @@ def test_signature_ids_stay() -> None:
 LONG = {
     "benchmarks/corpus.py": "one generator: four profiles of one stream of random numbers",
     "tests/fuzz/targets.py": "a target for each seam, and the writers that they share",
-    "tests/test_cli.py": "a case for each way to call it",
     "tests/test_house.py": "the tables of every module, name and number",
-    "tests/test_inspectors.py": "a table of cases for each rule",
-    "tests/test_sources.py": "a case for each way in which a capture can be damaged",
 }
 MOST = 500
 

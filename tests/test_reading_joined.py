@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import time
@@ -124,3 +125,16 @@ def test_what_else_the_log_holds_is_told_behind_it(capsys: pytest.CaptureFixture
     log.write_text("\n".join([*others, POSTFIX]))
     text = run(capsys, str(before), "--log", str(log))
     assert f"MAIL LOG     {POSTFIX}" in text and "\n9 mails never delivered, 0 delivered\n" in text
+
+
+def test_the_folder_for_the_other_side_has_the_line_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before, _, log = simulated(capsys, tmp_path)
+    run(capsys, str(before), "--log", log[-1], "--evidence", str(tmp_path / "with"))
+    run(capsys, str(before), "--evidence", str(tmp_path / "without"))
+    head = "What the log of the sender's mail server says, by its own clock"
+    for name in ("README.txt", "README.html"):
+        told, alone = (
+            " ".join(html.unescape((tmp_path / kind / name).read_text()).split()) for kind in ("with", "without")
+        )
+        assert head in told and log[-1] in told
+        assert head not in alone

@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
+    """The option that this may stand for, without its value; "" for none that is near."""
     from smtpinspect.inspectors.settings import nearest
 
     return nearest(word.partition("=")[0], known)
@@ -41,6 +42,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Parser:
+    """A parser that tells its errors as the rest of the program does; `prog` where it is not that of a command."""
     return Parser(
         prog=prog or f"{PROG} {command}",
         description=description,
@@ -51,6 +53,7 @@ def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Pa
 
 
 def sources(parser: Parser, *, secrets: bool = True) -> None:
+    """Captures, and what `outputs` adds."""
     parser.add_argument(
         "captures",
         nargs="+",
@@ -61,9 +64,20 @@ def sources(parser: Parser, *, secrets: bool = True) -> None:
 
 
 def outputs(parser: Parser, *, secrets: bool = True) -> None:
-    parser.add_argument(
-        "-o", dest="out", metavar="FILE", help="write the report there, not to standard output"
-    )
+    """Where the report goes, the server ports; `secrets`: whether what AUTH carries is masked."""
+    output(parser)
+    ports(parser)
+    if secrets:
+        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def output(parser: Parser) -> None:
+    """-o: where the report goes."""
+    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+
+
+def ports(parser: Parser) -> None:
+    """--port: server ports, beside those that are found by their greeting."""
     parser.add_argument(
         "--port",
         type=number(1, 65_535),
@@ -71,11 +85,18 @@ def outputs(parser: Parser, *, secrets: bool = True) -> None:
         metavar="N",
         help="server port, may be repeated (default: 25 587 465 2525; a 220 greeting is found on any port)",
     )
-    if secrets:
-        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def text_or_json(parser: Parser, told: str = "") -> None:
+    """`told`: what the JSON is."""
+    more = f"; json: {told}" if told else ""
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help=f"text for people (default){more}"
+    )
 
 
 def inspectors_of(parser: Parser) -> None:
+    """-i: which firewalls are emulated."""
     parser.add_argument(
         "-i",
         dest="inspectors",
@@ -86,6 +107,8 @@ def inspectors_of(parser: Parser) -> None:
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
+    """A type of argument: a whole number in these bounds."""
+
     def number(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
             raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:,} to {high:,}")
@@ -103,4 +126,5 @@ def openable(path: str) -> None:
 
 
 def source_of(captures: Sequence[str]) -> str | list[str]:
+    """One capture, or several that are read as one."""
     return captures[0] if len(captures) == 1 else list(captures)

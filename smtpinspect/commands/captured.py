@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands.arguments import PORTS, Parser, number
-from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
+from smtpinspect.commands.arguments import PORTS, Parser, number, ports
+from smtpinspect.commands.console import DONE, check_output, text_out, unreadable, write_json
 from smtpinspect.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--require-auth", action="store_true", help="with --re-enact: the client sends nothing without AUTH"
     )
-    parser.add_argument(
-        "--port", type=number(1, 65_535), action="append", metavar="N", help="server port (default: as replay)"
-    )
+    ports(parser)
 
 
 def check_apart(given: argparse.Namespace) -> None:
@@ -117,10 +115,7 @@ def run(given: argparse.Namespace) -> int:
         if told.story is None:
             print("{}" if given.format == "json" else "no SMTP in this capture. Other server ports: --port N", file=out)
         elif given.format == "json":
-            import json
-
-            json.dump(told.story.record(), out, indent=1)
-            out.write("\n")
+            write_json(out, told.story.record())
         else:
             from smtpinspect.report import story_page
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: Parser) -> None:
+    """What is written beside the report."""
     parser.add_argument(
         "--annotate", metavar="OUT.pcapng", help="write the capture with comments for Wireshark on packets that decide"
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from math import comb, erfc, sqrt
 from typing import Any, Final, NamedTuple
 
-from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.heads import Sent, Talk, talks
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.engine import PORTS, Stats
@@ -39,6 +40,7 @@ class Sum:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: str) -> None:
+        """Count a mail."""
         self.outcomes[outcome] += 1
 
     @property
@@ -151,32 +153,37 @@ def side(source: Input, ports: Sequence[int]) -> Side:
             made.stats = told
         elif isinstance(told, CaptureError):
             made.fault = told
+        elif isinstance(told, Sent):
+            _add_mail(made, told.mail)
         else:
-            _add(made, told)
+            _add_talk(made, told)
     return made
 
 
-def _add(made: Side, talk: Talk) -> None:
+def _add_mail(made: Side, mail: Mail) -> None:
+    if mail.outcome == "encrypted":
+        return
+    made.all.add(mail.outcome)
+    for one in COMPARED:
+        if one.has(mail):
+            made.having[one.name].add(mail.outcome)
+
+
+def _add_talk(made: Side, talk: Talk) -> None:
     made.connections += 1
-    made.encrypted += talk.starttls or any(mail.outcome == "encrypted" for mail in talk.mails)
-    for mail in talk.mails:
-        if mail.outcome == "encrypted":
-            continue
-        made.all.add(mail.outcome)
-        for one in COMPARED:
-            if one.has(mail):
-                made.having[one.name].add(mail.outcome)
+    made.encrypted += talk.encrypted
     name = talk.flow.server
     if name not in made.servers and len(made.servers) >= limits.COUNTED_KEYS:
         name = "(others)"
     server = made.servers.setdefault(name, Server())
     server.connections += 1
     server.starred += generations.starred(talk.greeting)
-    if talk.greeting and len(server.greetings) < 4:
+    if talk.greeting and len(server.greetings) < limits.SERVER_GREETINGS:
         server.greetings.add(talk.greeting)
-    if talk.keywords:
-        server.replies += 1
-        server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
+    server.replies += bool(talk.keywords)
+    for word in dict.fromkeys(talk.keywords):
+        if word in server.keywords or len(server.keywords) < limits.SERVER_KEYWORDS:
+            server.keywords[word] += 1
 
 
 def _servers(first: Side, second: Side) -> Iterator[Change]:

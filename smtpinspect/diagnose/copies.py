@@ -47,8 +47,9 @@ class Copies:
         return False
 
 
-def told(count: int, packets: int) -> str:
-    """A sentence about so many copies, beside so many packets."""
+def told(count: int, packets: int, *, both: bool = False) -> str:
+    """A sentence about so many copies, beside so many packets. `both`: what came in was compared with what went out."""
     each = "each packet is" if count >= packets * 0.9 else "packets are"
     why = "several interfaces, as with tcpdump -i any"
-    return f"{each} in the capture twice ({why}): the copies ({count:,}) are not looked at"
+    then = "were compared with what came in" if both else "are not looked at"
+    return f"{each} in the capture twice ({why}): the copies ({count:,}) {then}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from smtpinspect._core.views import Alert, Mail
+from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.effect import refuses
-from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect.diagnose.heads import Sent, talks
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -35,6 +35,7 @@ class Sums:
     of: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, name: str, lost: bool) -> None:
+        """Count a mail of this name."""
         row = self.of.get(name)
         if row is None:
             name = name if len(self.of) < limits.COUNTED_KEYS else REST
@@ -69,6 +70,7 @@ class Profile:
 
     @property
     def lost(self) -> int:
+        """Mails that would not arrive."""
         return self.cut + self.refused
 
 
@@ -116,28 +118,21 @@ def impact(
             made.stats = told
         elif isinstance(told, CaptureError):
             made.fault = told
-        else:
-            for mail, mta in _with_senders(told):
-                made.mails += mail.outcome != "encrypted"
-                made.encrypted += mail.outcome == "encrypted"
-                if mail.outcome == "accepted":
-                    made.accepted += 1
-                    _count(made.profiles, mail, mta, told.broken)
+        elif isinstance(told, Sent):
+            made.mails += told.mail.outcome != "encrypted"
+            made.encrypted += told.mail.outcome == "encrypted"
+            if told.mail.outcome == "accepted":
+                made.accepted += 1
+                _count(made.profiles, told)
     return made
 
 
-def _with_senders(talk: Talk) -> Iterator[tuple[Mail, str]]:
-    """Texts and mails come in the same order; a mail without octets has no text."""
-    senders: Iterable[str] = iter(talk.senders)
-    for mail in talk.mails:
-        yield mail, (next(iter(senders), "") if mail.octets else "")
-
-
-def _count(profiles: Sequence[Profile], mail: Mail, mta: str, broken: Sequence[Alert]) -> None:
+def _count(profiles: Sequence[Profile], sent: Sent) -> None:
+    mail = sent.mail
     names = {
         "destination": mail.server.removesuffix(":25"),
         "sender domain": domain(mail.mail_from),
-        "sender's mail server": mta or "(not told)",
+        "sender's mail server": sent.mta or "(not told)",
         "hour": f"{datetime.fromtimestamp(mail.start_ns // 1_000_000_000, UTC):%H} UTC",
     }
     for one in profiles:
@@ -152,7 +147,7 @@ def _count(profiles: Sequence[Profile], mail: Mail, mta: str, broken: Sequence[A
             one.by["rule"].add(lost, True)
             if lost not in one.first:
                 # what broke the flow before the mail began is none of its alerts
-                fired = (*mail.alerts, *broken)
+                fired = (*mail.alerts, *sent.broken)
                 alert = next((a for a in fired if a.rule == lost and a.inspector == one.label), None)
                 packet, octets = (alert.packet, alert.octets) if alert else (0, b"")
                 one.first[lost] = First(mail.mail_from or "<>", packet, octets)

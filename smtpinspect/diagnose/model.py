@@ -71,11 +71,12 @@ class Moment(NamedTuple):
 
 
 class Vantage(NamedTuple):
-    """Where the capture was taken, and whether somebody said so."""
+    """Where the capture was taken, and whether somebody said so. `point`: of several captures the one that counts."""
 
     where: Where = "unknown"
     told: bool = False
     signs: tuple[Sign, ...] = ()
+    point: str = ""
 
 
 class Observed(NamedTuple):
@@ -83,7 +84,8 @@ class Observed(NamedTuple):
 
     `accepted` of `recipients` were taken; `reply` decided it ("" for none). `octets_acknowledged` counts octets of
     the client's stream from its ISN + 1, `text_acknowledged` those of the mail's text among them (None: no text).
-    `silence` is in seconds.
+    `silence` is in seconds. `by_log`: how it ended, and how long the silence was, a mail server's log tells, not the
+    capture, which ends before.
     """
 
     outcome: str = "unknown"
@@ -99,6 +101,7 @@ class Observed(NamedTuple):
     timeline: tuple[Moment, ...] = ()
     vantage: Vantage = Vantage()
     confidence: tuple[str, ...] = ()
+    by_log: bool = False
 
 
 class Fingerprint(NamedTuple):
@@ -118,7 +121,8 @@ class Difference(NamedTuple):
     what follows arrived without them, or somebody acknowledged them; injected: their sender never sent them; lost:
     packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
     are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
-    the first segment had, and `times` how often it was sent.
+    the first segment had, and `times` how often it was sent. `here`: what it happened in, where one capture holds both
+    points.
     """
 
     kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
@@ -133,6 +137,7 @@ class Difference(NamedTuple):
     what: Literal["octets", "SYN", "FIN", "RST", "connection"] = "octets"
     first: int = 0
     times: int = 0
+    here: str = ""
 
 
 class Remedy(NamedTuple):
@@ -164,6 +169,7 @@ class Cause(NamedTuple):
     inspector: str = ""  # of a rule: the spec under which it fires
     product: str = ""
     unseen: str = ""  # of a rule whose deciding octets no capture shows: what they would be part of ("headers")
+    bare: bool = False  # of a look-alike: that nothing came back any more is all that tells of it
 
 
 class Against(NamedTuple):
@@ -245,6 +251,14 @@ class Case:
     def trace(self) -> Trace | None:
         """The packets of its connection."""
         return self.account.trace if self.account is not None else None
+
+    @property
+    def reply_lost(self) -> bool:
+        """Do the points of its path show that octets of the server were lost, and none of the client? Then what the
+        client said had arrived, though nobody acknowledged it where its reply did not come."""
+        lost = [one for one in self.differences if one.kind in ("dropped", "withheld") and one.what != "FIN"]
+        said = any(one.direction == "server" and one.what == "octets" for one in lost)
+        return said and not any(one.direction == "client" for one in lost)
 
     @property
     def failed(self) -> bool:

@@ -27,15 +27,15 @@ SEEN: Final[Mapping[str, tuple[str, Pattern]]] = {
     "header-no-utf8": ("8-bit header field that is no UTF-8", FIELD(level=0, octets=flags(int(Octets.BAD_UTF8)))),
     "header-odd": ("malformed header field", FIELD(level=0, octets=flags(_ODD))),
     **{
-        f"header-{limit}": (f"header line above {limit:,} octets", LINE(where="header", length=gt(limit)))
+        f"header-{limit}": (f"header line above {limit:,} bytes", LINE(where="header", length=gt(limit)))
         for limit in (256, 512, 998, 2048, 4096, 8192)
     },
     **{
-        f"body-{limit}": (f"text line above {limit:,} octets", LINE(where="body", length=gt(limit)))
+        f"body-{limit}": (f"text line above {limit:,} bytes", LINE(where="body", length=gt(limit)))
         for limit in (512, 998, 2048, 4096)
     },
-    "command-512": ("command line above 512 octets", LINE(where="command", length=gt(512))),
-    "path-odd": ("address with 8-bit octets, pipe or stray brackets", PATH(octets=flags(_ODD_PATH))),
+    "command-512": ("command line above 512 bytes", LINE(where="command", length=gt(512))),
+    "path-odd": ("address with 8-bit bytes, pipe or stray brackets", PATH(octets=flags(_ODD_PATH))),
     "pipelined": ("pipelined commands", COMMAND(verb=in_(b"RCPT", b"DATA"), outstanding=gt(0))),
     "bdat": ("BDAT", COMMAND(verb=b"BDAT")),
     "helo": ("HELO", COMMAND(verb=b"HELO")),
@@ -68,7 +68,7 @@ class Properties(Inspector):
 def properties_of(mail: Mail, alerts: Iterable[Alert]) -> frozenset[str]:
     """The words for people. `alerts`: those of Properties that count for it."""
     made = {SEEN[alert.rule.partition(".")[2]][0] for alert in alerts}
-    made |= {f"text above {size:,} octets" for size in SIZES if mail.octets > size}
+    made |= {f"text above {size:,} bytes" for size in SIZES if mail.octets > size}
     made |= {f"more than {count:,} recipient{'s' * (count > 1)}" for count in RECIPIENTS if len(mail.rcpt_to) > count}
     for name in mail.attachments:
         made.add("attachment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -13,6 +13,7 @@ from smtpinspect._core.sources import Source
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.copies import Copies, Look
 from smtpinspect.diagnose.notices import LATE_NS, PROTOCOLS, End, Notice, notice, quoted
+from smtpinspect.diagnose.taps import Sides, Tap, Taps, tap
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -58,7 +59,8 @@ class Packet(NamedTuple):
 class Trace(NamedTuple):
     """A connection's packets in the order of the capture. `left_out`: those of its middle that are too many to keep.
     `notices`: ICMP errors about them. `copies`: packets that the capture holds once more, as it saw them on several
-    interfaces; they are not among these."""
+    interfaces; they are not among these. `taps`: where its packets were seen. `sides`: what the two sides of the
+    machine are called on which this was captured, where both were told apart; the packets are those of the first."""
 
     flow: Flow
     packets: tuple[Packet, ...]
@@ -66,6 +68,8 @@ class Trace(NamedTuple):
     left_out: int = 0
     notices: tuple[Notice, ...] = ()
     copies: int = 0
+    taps: Taps | None = None
+    sides: tuple[str, ...] = ()
 
 
 class Sign(NamedTuple):
@@ -100,6 +104,7 @@ class _Kept:
         self.tail: deque[_Row] = deque(maxlen=limits.TRACE_TAIL)
         self.notices: list[Notice] = []
         self.copies = Copies()
+        self.taps = Taps()
         self.seen = 0
         self.octets = 0
 
@@ -119,9 +124,11 @@ class _Kept:
             self.tail.append(row)
         return len(row.ip)
 
-    @property
-    def left_out(self) -> int:
-        return self.seen - len(self.head) - len(self.tail)
+    def trace(self, flow: Flow) -> Trace:
+        rows = [*self.head, *self.tail]
+        left_out = self.seen - len(rows)
+        made = tuple(_packets(rows))
+        return Trace(flow, made, "", left_out, tuple(self.notices), self.copies.count, self.taps)
 
 
 def _shortened(row: _Row) -> _Row:
@@ -138,13 +145,61 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
     once there are many, of each packet then TRACE_EXCERPT octets of payload (`grammar/limits`).
     """
     flows = list(islice({flow.flow_id: flow for flow in flows}.values(), limits.TRACES))
+    found = {flow.flow_id: _Kept() for flow in flows}
+    budget = _Budget()
+    for each in _seen(source, flows):
+        kept = found[each.flow.flow_id]
+        if isinstance(each.what, Notice):
+            if len(kept.notices) < limits.TRACE_NOTICES:
+                kept.notices.append(each.what)
+            continue
+        kept.taps.add(each.tap, each.what.by_client, each.what.ttl, each.what.number)
+        budget.take(kept, each.what)
+    return {flow.flow_id: found.pop(flow.flow_id).trace(flow) for flow in flows}
+
+
+def parted(source: Input, flows: Mapping[int, tuple[Flow, Sides]]) -> dict[int, tuple[Trace, Trace]]:
+    """By flow_id what passed on the client's side of a machine, and on the server's; as bounded as `traces`. A packet
+    of which that cannot be told is on both."""
+    found = {number: (_Kept(), _Kept()) for number in flows}
+    budget = _Budget()
+    for each in _seen(source, [flow for flow, _ in flows.values()]):
+        if not isinstance(each.what, Notice):
+            row = each.what
+            client = flows[each.flow.flow_id][1].of(each.tap, row.by_client, row.ttl)
+            for kept, mine in zip(found[each.flow.flow_id], (True, False), strict=True):
+                if client is None or client == mine:
+                    budget.take(kept, row)
+    return {number: (found[number][0].trace(flow), found[number][1].trace(flow)) for number, (flow, _) in flows.items()}
+
+
+class _Budget:
+    """What may still be kept of all connections."""
+
+    def __init__(self) -> None:
+        self.octets = self.packets = 0
+
+    def take(self, kept: _Kept, row: _Row) -> None:
+        crowded = self.octets >= limits.TRACES_OCTETS or self.packets >= limits.TRACES_PACKETS
+        self.octets += kept.take(row, crowded)
+        self.packets += 1
+
+
+class _Seen(NamedTuple):
+    """A packet of a connection, or an ICMP error about one, and where it was seen."""
+
+    flow: Flow
+    what: _Row | Notice
+    tap: Tap
+
+
+def _seen(source: Input, flows: Iterable[Flow]) -> Iterator[_Seen]:
+    """All of these connections, in the order of the capture."""
     wanted: dict[tuple[End, End], list[tuple[Flow, bool]]] = {}
     for flow in flows:
         client, server = ends(flow)
         wanted.setdefault((client, server), []).append((flow, True))
         wanted.setdefault((server, client), []).append((flow, False))
-    found = {flow.flow_id: _Kept() for flow in flows}
-    octets = packets = 0
     joiner = Fragments()
     for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
         fields = joiner.feed(link, frame, ns, wirelen)
@@ -153,27 +208,15 @@ def traces(source: Input, flows: Iterable[Flow]) -> dict[int, Trace]:
         if fields["kind"] != "tcp":
             about = quoted(fields) if fields["proto"] in PROTOCOLS else None
             for flow, by_client in wanted.get(about, ()) if about is not None else ():
-                told = found[flow.flow_id].notices
-                if flow.start_ns <= ns <= flow.end_ns + LATE_NS and len(told) < limits.TRACE_NOTICES:
-                    told.append(notice(number, ns, fields, by_client))
+                if flow.start_ns <= ns <= flow.end_ns + LATE_NS:
+                    yield _Seen(flow, notice(number, ns, fields, by_client), tap(link, frame))
                     break
             continue
         pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
         mine = _whose(wanted.get(pair, ()), number, ns, opens=fields["flags"] & (SYN | ACK) == SYN)
         if mine is not None:
             flow, by_client = mine
-            row = _row(number, ns, by_client, fields, datagram(frame, fields) or b"")
-            crowded = octets >= limits.TRACES_OCTETS or packets >= limits.TRACES_PACKETS
-            octets += found[flow.flow_id].take(row, crowded)
-            packets += 1
-    made = {}
-    for flow in flows:
-        kept = found.pop(flow.flow_id)
-        rows = [*kept.head, *kept.tail]
-        made[flow.flow_id] = Trace(
-            flow, tuple(_packets(rows)), "", kept.left_out, tuple(kept.notices), kept.copies.count
-        )
-    return made
+            yield _Seen(flow, _row(number, ns, by_client, fields, datagram(frame, fields) or b""), tap(link, frame))
 
 
 def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: bool) -> tuple[Flow, bool] | None:

@@ -111,6 +111,7 @@ PATH_TRACES: Final = 32  # of the same path, whose packets are compared with tho
 RELAXED_RULES: Final = 8  # switched off together; a mail that trips more wants the inspection off
 COPY_NS: Final = 100_000_000  # between a packet and its copy at the next interface: a full queue; no RTO is as short
 COPY_PACKETS: Final = 256  # of a connection that are compared with what follows: what such a queue holds
+TAPS: Final = 64  # places where packets of a connection were seen: interfaces, links, TTLs
 TRACE_NOTICES: Final = 64  # ICMP errors about a connection that are kept
 SACK_BLOCKS: Final = 256  # of one direction of a connection that are kept
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained
@@ -119,8 +120,12 @@ MEASURED_HEADER: Final = 65_536  # octets of a header whose fields are read; MTA
 MEASURED_MAILS: Final = 16  # accepted mails of a path whose octets are measured
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+HEARD_MAILS: Final = 1_000  # of one connection, kept until it is over; of the ones before the MTA is not told
+SERVER_GREETINGS: Final = 4  # of one server that are compared: it says the same, but for the time
+SERVER_KEYWORDS: Final = 256  # of one server that are counted: none has as many
 COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_INFLATED: Final = 256 << 20  # inflated from one such file, in all layers: two seconds
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
 # --- a firewall's configuration --------------------------------------------------------------------

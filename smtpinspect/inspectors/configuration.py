@@ -147,7 +147,7 @@ def decoded(file: BinaryIO, name: str) -> str:
         if octets.startswith(mark):
             return octets[len(mark) :].decode(encoding, "replace")
     if b"\0" in octets:
-        raise UsageError(f"{name}: binary octets, no text; a configuration is what the firewall prints")
+        raise UsageError(f"{name}: binary bytes, no text; a configuration is what the firewall prints")
     try:
         return octets.decode()
     except UnicodeDecodeError:

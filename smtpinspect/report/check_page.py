@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, 
 from smtpinspect.report.text import Product
 from smtpinspect.report.words import DOES
 
+NEXT: Final = ("  tcpdump -U -i any -s0 -w m.pcap 'port 25' &", "  # when it has failed again:")
 SHOWN: Final = 40  # messages that trip something and are printed; the rest is counted
 REPEATED: Final = 3  # alerts of one rule in one message that are printed
 _NAMED: Final = 60  # characters of a subject
@@ -114,7 +114,9 @@ class CheckPage:
         if self.first:
             yield f"Next: {program()} rules {self.first}"
         else:
-            yield f"Next: {program()} diagnose --log {shlex.quote('the line in the log of the sending server')}"
+            yield "Next, on the sending server: the next attempt, as it goes over the wire"
+            yield from NEXT
+            yield f"  kill %1; {program()} diagnose m.pcap"
 
     def _total(self) -> str:
         if not self.messages:

@@ -39,10 +39,11 @@ def page(
     if len(diagnosis.cases) > 1:
         yield style(words.sums(diagnosis), "bold")
         yield ""
-    for told in diagnosis.unmatched:
-        yield from (style(line, "yellow") for line in wrapped(f"NOT MATCHED: {safe(told)}", width))
-    for block in blocks[:WHOLE]:
-        yield from _Page(block.first, width, style).lines(block)
+    unmatched = [f"NOT MATCHED: {safe(told)}" for told in diagnosis.unmatched]
+    if not blocks:
+        yield from (style(line, "yellow") for told in unmatched for line in wrapped(told, width))
+    for number, block in enumerate(blocks[:WHOLE]):
+        yield from _Page(block.first, width, style, [] if number else unmatched, _own(captures, points)).lines(block)
         yield ""
     yield from _brief(blocks[WHOLE:], width)
     yield from words.sweep(diagnosis)
@@ -54,6 +55,11 @@ def page(
         yield safe(words.nothing(diagnosis))
     if diagnosis.cases:
         yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
+
+
+def _own(captures: Sequence[str], points: Sequence[str]) -> str:
+    """The capture that the packets are those of, as a shell takes it."""
+    return shlex.quote(captures[0]) if captures and (points or len(captures) == 1) else "CAPTURE"
 
 
 def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
@@ -83,8 +89,12 @@ def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Seque
 class _Page:
     """One block; what its labels stand before is wrapped behind them."""
 
-    def __init__(self, case: Case, width: int | None, style: Style) -> None:
+    def __init__(
+        self, case: Case, width: int | None, style: Style, unmatched: Sequence[str] = (), capture: str = "CAPTURE"
+    ) -> None:
         self.case = case
+        self.unmatched = unmatched
+        self.capture = capture
         self.width = width
         self.style = style
         self.rich = width is None or width >= RICH
@@ -102,7 +112,7 @@ class _Page:
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))
         yield from self._told("RULED OUT", self._against("ruled-out"))
-        yield from self._told("WHAT IF", words.what_if(case))
+        yield from self._told("WHAT IF", words.what_if(case, self.capture))
         yield from self._told("DO", self._remedies())
         yield from self._told("ASK THEM", _some(case.questions))
 
@@ -123,6 +133,7 @@ class _Page:
         head = headline(case)
         for line in wrapped(safe(str(head)), self.width):
             yield self.style(line, COLOURS[head.bad])
+        yield from (self.style(line, "yellow") for told in self.unmatched for line in wrapped(told, self.width))
 
     def _flowed(self, parts: Iterable[str]) -> Iterator[str]:
         """Parts side by side with three blanks, as many on a line as there is room for."""

@@ -28,6 +28,11 @@ PLACES: Final = {
     "network": "in the network",
 }
 _DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
+GOES_ON: Final = (
+    "how it went on is in the log only, for the capture ends before: who fell silent, or closed, it cannot show. A "
+    "capture until the sender gives up tells it, best on both sides of the firewall (--outside, --inside): "
+    "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25'"
+)
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
 LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
 
@@ -112,13 +117,13 @@ def placed(sign: Sign) -> str:
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
     yield from shown(case)
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{cause.title}: {'; '.join(_why(cause))}" for cause in case.causes if cause.degree == "proved")
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
 
 def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
-    if seen.reply:
+    if seen.reply and not (seen.by_log and broken.kind == "reply"):
         which = "that came too late" if too_late(case) else "that decided"
         yield f'the answer {which}: "{_reply(case)}"'
     if broken.at is not None:
@@ -138,7 +143,7 @@ def shown(case: Case) -> Iterator[str]:
         who = "the server, or a box in its name," if doubted(case) else "the server"
         who = f"a box {between(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
-    if seen.silence >= 1:
+    if seen.silence >= 1 and not seen.by_log:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
@@ -165,6 +170,12 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if case.trace is not None and case.trace.sides:
+        one, two = case.trace.sides
+        which = "" if "side" in one else f": {one} is the client's, {two} the server's"
+        return f"the capture shows both sides of a machine on the way{which}"
+    if taken.point and not taken.told and taken.where != "receiver":
+        return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
     if taken.told:
         return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
@@ -210,8 +221,8 @@ def contrasts(case: Case) -> Iterator[str]:
         yield f"on this path {here}"
 
 
-def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass, as far as that is known."""
+def what_if(case: Case, capture: str = "CAPTURE") -> Iterator[str]:
+    """What would let it pass, as far as that is known. `capture`: its file, as a shell takes it."""
     one = case.what_if
     rules = " and ".join(one.relax)
     if not one.relax:
@@ -225,7 +236,7 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{rules} on pass: this mail is still cut"
     elif one.doubt == "altered":
         spec = f"-i '{one.spec}' " if one.spec else ""
-        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        then = f"{program()} simulate {capture} {spec}--re-enact"
         yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
     elif one.doubt == "unanswered":
         yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"
@@ -258,16 +269,18 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
+    if seen.vantage.where != "unknown" or seen.vantage.signs or seen.vantage.point:
         yield vantage(case)
     if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
+    if seen.by_log:
+        yield GOES_ON.format(case.path[1])
     if tls(case) == "TLS":
         begins = _tls_packet(case)
         from_packet = f" from packet {begins:,}" if begins else ""
         yield f"TLS{from_packet}: no content rule can be the cause unless the box decrypts. What is left: {LEFT}"
     if case.trace is not None and case.trace.copies:
-        yield copies.told(case.trace.copies, len(case.trace.packets))
+        yield copies.told(case.trace.copies, len(case.trace.packets), both=bool(case.trace.sides))
     if "super-segments" in seen.confidence:
         longest = max((packet.length for packet in case.trace.packets), default=0) if case.trace else 0
         size = f"segments up to {longest:,} bytes" if longest > limits.WIRE_SEGMENT else "merged segments"

@@ -87,7 +87,7 @@ def _became(case: Case) -> Headline:
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = f"a box {between(case)}" if between(case) else "a box on the way"
+        box = _box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
         if doubted(case) and not by_box:
@@ -95,7 +95,8 @@ def _became(case: Case) -> Headline:
         who = f"{box}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
-        return Headline(LATE, f"the server took it{_behind(case)}; the sender does not know, and sends it again", 1)
+        told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
+        return Headline(LATE, told, 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
@@ -136,7 +137,10 @@ def has_mail(case: Case) -> bool:
 
 def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
-    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
+    if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
+        return False
+    lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+    return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
 
 
 def _how(case: Case, at: str) -> str:
@@ -166,8 +170,10 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
+    if seen.by_log:
+        return f"{AWAITED[seen.phase]}; by its log the sender gave up after {span(seen.silence)}"
     gave_up = case.account is not None and bool(case.account.client.closing)
-    if not gave_up and seen.silence < 1:
+    if seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"
     return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"
@@ -176,12 +182,20 @@ def _unheard(case: Case) -> str:
 def between(case: Case, before: str = "") -> str:
     """The two points between which something was lost, withheld or put in, "" where that is not known."""
     found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
-    return f"{before}between {found.between[0]} and {found.between[1]}" if found is not None else ""
+    if found is None:
+        return ""
+    return before + (f"on {found.here}" if found.here else f"between {found.between[0]} and {found.between[1]}")
 
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    return f"a box {between(case)}" if by != "client" and between(case) else SIDES[by]
+    return SIDES[by] if by == "client" else _box(case) or SIDES[by]
+
+
+def _box(case: Case) -> str:
+    """What did it, "" where that is not known."""
+    where = between(case)
+    return where.removeprefix("on ") if where.startswith("on ") else where and f"a box {where}"
 
 
 def where(case: Case) -> str:

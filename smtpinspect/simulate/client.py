@@ -221,7 +221,8 @@ class Client:
         self._written = 0
         if self.sender.pipelines_quit and "PIPELINING" in self.extensions:
             self._tail = b"QUIT\r\n"
-        self._tell(f"sends the text, {len(self._text):,} octets with the end mark")
+        behind = f", and {self._tail.decode().strip()} behind it" if self._tail else ""
+        self._tell(f"sends the text, {len(self._text):,} bytes with the final dot{behind}")
         self._write()
 
     def _write(self) -> None:

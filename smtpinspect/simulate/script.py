@@ -101,6 +101,10 @@ class Transaction(NamedTuple):
         """Bare, in the order of their commands."""
         return tuple(each.path.removeprefix("<").removesuffix(">") for each in self.rcpts)
 
+    def holds(self, at: int) -> bool:
+        """Is this octet of the client's stream one of its text, or of its end mark?"""
+        return self.text_at is not None and self.text_at <= at and (self.text_end is None or at < self.text_end)
+
     @property
     def begins(self) -> int:
         return self.mail.at

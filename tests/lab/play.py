@@ -52,7 +52,8 @@ def main() -> None:
     try:
         serve(row, server, mails)
         stand_between(row)
-        with recorded(row, client, folder), recorded(row, server, folder):
+        kept = 400 if row.size >= LARGE else 0  # of a large mail without most of its text
+        with recorded(client, folder, length=kept), recorded(server, folder, length=kept):
             begin = time.monotonic()
             said = send(row, client, folder)
             seconds = time.monotonic() - begin
@@ -137,12 +138,11 @@ def stand_between(row: Row) -> None:
 
 
 @contextmanager
-def recorded(row: Row, host: Host, folder: Path) -> Iterator[None]:
-    """What this host sends and gets; of a large mail without most of its text."""
+def recorded(host: Host, folder: Path, *, length: int = 0, what: str = "tcp") -> Iterator[None]:
+    """What this host sends and gets; so many octets of each packet (0: all), of the packets that tcpdump takes so."""
     file = folder / f"{host.namespace}.pcap"
-    length = "400" if row.size >= LARGE else "0"
-    options = f"-i eth0 -s {length} -U --immediate-mode -Z root -w {file} tcp".split()
-    process = subprocess.Popen(host.tool("tcpdump", *options), stderr=subprocess.PIPE)
+    options = f"-i eth0 -s {length} -U --immediate-mode -Z root -w {file}".split()
+    process = subprocess.Popen(host.tool("tcpdump", *options, what), stderr=subprocess.PIPE)
     assert process.stderr is not None
     while b"listening on" not in (line := process.stderr.readline()):
         if not line:

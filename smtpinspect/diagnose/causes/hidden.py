@@ -27,12 +27,14 @@ FACTS_AT: Final[Mapping[str, frozenset[str]]] = {
 }
 _ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
 _SIZE: Final = re.compile(rb" SIZE=(\d{1,9})\b", re.I)
+REPLY_LINE: Final = 512  # octets that a reply's line may have (RFC 5321 4.5.3.1.5)
 ATTACHED: Final = 512  # octets that no mail with an archive or a program is below: headers of the mail and of its parts
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
+LOST: Final = ("dropped", "withheld")  # between points of the path
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 ASK: Final[Mapping[Direction, str]] = {
-    "client": "the octets that would decide are not in this capture: get the sender's, or the message",
+    "client": "the bytes that would decide are not in this capture: get the sender's, or the message",
     "server": "the reply that would decide is not in this capture: get the receiver's",
 }
 
@@ -91,13 +93,18 @@ def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Ite
 
 
 def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
-    """A command waits for its reply, which the box may have cut."""
+    """A command waits for its reply, which the box may have cut, or for the rest of it."""
+    begun = _amid_line(case)
+    if begun > REPLY_LINE and scene.side != "receiver":
+        text = f"the server's bytes end {begun:,} bytes into a line of a reply; its rest is not in this capture"
+        lines = (row for row in _possible(rows, "reply", scene) if row.when.kind.name == "Line")
+        yield from (_made(row, label, scene, True, text)._replace(about="") for row in lines)
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
     if case.observed.outcome == "accepted" or _unsaid(case):
         return  # the reply is in the capture, or never was on the way
-    lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
+    lost = next((each for each in case.differences if each.direction == "server" and each.kind in LOST), None)
     for row in _possible(rows, "reply", scene):
         if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
             # another point of the path shows it
@@ -109,6 +116,12 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
         text = f"{waiting} has no reply"
         text += ", and the server may not know it; " if strong else "; "
         yield _made(row, label, scene, strong, text + ASK["server"])._replace(reply=True)
+
+
+def _amid_line(case: Case) -> int:
+    """Octets of the line amid which the server's octets end."""
+    said = case.script.streams[1] if case.script is not None else b""
+    return len(said) - said.rfind(b"\n") - 1
 
 
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:

@@ -64,6 +64,7 @@ def scene_of(case: Case) -> Scene | None:
     kind = _kind(case, account, client)
     if kind == "reply" and (side == "receiver" or server.again) and _undelivered(account, server):
         kind = "drop" if reset is None else "rst"
+    client = _passed(client) if case.reply_lost else client
     return Scene(client, server, side, kind, next(iter(lost), None), _goes_on(account, client, kind))
 
 

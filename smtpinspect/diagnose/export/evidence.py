@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.export.cut import SUFFIX, Cut, Wanted, cut, empty_folder
@@ -19,16 +20,19 @@ from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
 SUMS: Final = "SHA256SUMS"
+LINES: Final = 20  # of a log
 PIECE: Final = 1 << 20  # octets of a file that are read at once
 
 
 class Exhibit(NamedTuple):
-    """A connection in the folder: the fields of its page, what the packets show, the exact question."""
+    """A connection in the folder: the fields of its page, what the packets show, the exact question, and lines of logs
+    about it as they stand, by whose they are."""
 
     name: str
     fields: Mapping[str, str]
     facts: tuple[str, ...]
     question: str
+    logs: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 Facts = Callable[[Case], Sequence[str]]
@@ -87,7 +91,18 @@ def _exhibit(case: Case, made: Cut, facts: Sequence[str]) -> Exhibit:
         fields |= {"mail from": case.mail.mail_from or "<>", "to": ", ".join(case.mail.rcpt_to[:10])}
         if case.mail.message_id:
             fields["message-id"] = case.mail.message_id
-    return Exhibit(made.wanted.name, fields, tuple(facts), "\n".join(case.questions) or _question(case))
+    question = "\n".join(case.questions) or _question(case)
+    return Exhibit(made.wanted.name, fields, tuple(facts), question, dict(_logs(case)))
+
+
+def _logs(case: Case) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What was joined with this connection."""
+    for whose, side in (("the sender", "sender"), ("the receiver", "receiver")):
+        lines = [line for each in case.log_lines if each.side == side for line in each.line.splitlines()[:1]]
+        if lines:
+            yield f"What the log of {whose}'s mail server says, by its own clock", tuple(lines[:LINES])
+    if case.logged:
+        yield "What the firewall's log says, by its own clock", tuple(sign.text for sign in case.logged[:LINES])
 
 
 def utc(ns: int) -> str:

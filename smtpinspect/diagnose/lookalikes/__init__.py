@@ -43,7 +43,8 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
         said = box if box is not None and row.name not in BESIDE else row.test(view)
         if isinstance(said, Found):
             remedies = tuple(_addressed(each, case) for each in row.remedies)
-            causes.append(Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree))
+            made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree)
+            causes.append(made._replace(bare=said.bare))
         elif said is not None:
             against.append(Against(row.name, "ruled-out", said.why, said.signs))
     return sorted(causes, key=lambda cause: ORDER.index(cause.confidence)), against

@@ -12,7 +12,9 @@ def stopped(view: View) -> Said:
     account = view.account
     if view.case.observed.broken.kind == "reply":
         return Out("the reply that decided is in the capture")
-    if account.ended is not None:
+    if view.case.observed.by_log:
+        return Out("the mail's log tells how it ended")
+    if view.ended is not None:
         return Out("the end of the connection is in the capture")
     last = account.packets[-1]
     unheard = [*account.client.lost, *account.server.lost, *([] if account.greeted else account.syns)]
@@ -58,10 +60,10 @@ def gaps(view: View) -> Said:
         return None
     missing = sum(_unseen(way) for way in (account.client, account.server))
     if len(sides) > 1 and missing:
-        text = f"{missing:,} octets were acknowledged that the capture does not hold: it lost packets"
+        text = f"{missing:,} bytes were acknowledged that the capture does not hold: it lost packets"
         return Found("likely", (Sign(None, text),))
     cut = next((p for p in account.packets if len(p.payload) < p.length), None)
     if cut is not None:  # the ends of packets are missing, not packets
-        text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} octets of this packet, and TCP's numbers"
+        text = f"the capture holds {len(cut.payload):,} of the {cut.length:,} bytes of this packet, and TCP's numbers"
         return Out("what was acknowledged is known, though packets were cut (snap length)", (Sign(cut.number, text),))
-    return Out("the capture holds every octet that was acknowledged")
+    return Out("the capture holds every byte that was acknowledged")

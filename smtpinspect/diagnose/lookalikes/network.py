@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.account import Account, Stream, size_of
+from smtpinspect.diagnose.lookalikes.silence import dead, unanswered
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, listed, plural, seconds
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
@@ -34,8 +35,8 @@ def path_mtu(view: View) -> Said:
             large = [p for p in way.lost if size_of(p) > notice.mtu and p.ns <= notice.ns + TOGETHER_NS]
             again = [p for p in way.sent if p.ns > notice.ns and large and p.at == large[0].at]
             if notice.what == "too-big" and notice.about_client == by_client and again:
-                said = f"{notice.source} says that packets above {notice.mtu:,} octets are too large"
-                sent = f"one of {size_of(again[-1]):,} octets is sent again and never acknowledged"
+                said = f"{notice.source} says that packets above {notice.mtu:,} bytes are too large"
+                sent = f"one of {size_of(again[-1]):,} bytes is sent again and never acknowledged"
                 return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
     way = account.client
     hole = way.hole
@@ -53,16 +54,16 @@ def path_mtu(view: View) -> Said:
     copy = _smaller_copy(account)
     if copy is not None:
         whole, part = copy
-        told = f"what did not come through in packets of {size_of(whole):,} octets did in one of {size_of(part):,}"
+        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
         return Found("certain", (Sign(part.number, told),), "proved")
     narrow = not lost
     if narrow and max(map(size_of, small)) <= ANY_PATH:
-        return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
+        return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} bytes only", _signs(small[:1]))
     if narrow:
         lost = [p for p in small if size_of(p) > ANY_PATH]
         small = [p for p in small if size_of(p) <= ANY_PATH]
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
-        text = f"a packet of {size_of(passed):,} octets was acknowledged, as large as the lost one"
+        text = f"a packet of {size_of(passed):,} bytes was acknowledged, as large as the lost one"
         return Out(text, (Sign(passed.number, text),))
     if way.tries.get(lost[0].at or 0, 0) < 2:
         return None
@@ -70,12 +71,12 @@ def path_mtu(view: View) -> Said:
     if through is None:
         behind = [p for p in (*small, *account.client.closing) if p.ns > lost[0].ns]
         if behind:
-            text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
+            text = f"a packet of {size_of(behind[0]):,} bytes behind it was not answered either"
             return Out(text, (Sign(behind[0].number, text),))
-    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} bytes or more never acknowledged, "
     told += f"the first sent {way.tries[lost[0].at or 0]} times"
     if narrow:
-        told += f"; against it: nearly every way carries {EVERY_PATH:,} octets"
+        told += f"; against it: nearly every way carries {EVERY_PATH:,} bytes"
         return Found("unlikely", (Sign(lost[0].number, told), *([through] if through is not None else [])))
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
@@ -116,17 +117,17 @@ def _unseen(view: View, way: Stream, hole: tuple[int, int], passed: Packet | Non
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
     if octets + 40 <= max(ANY_PATH, largest):
-        return Out(f"the {octets:,} octets that are missing are not many", ())
+        return Out(f"the {octets:,} bytes that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
     if not behind and way.reach is not None:
-        told = f"by this packet the client had sent octets {hole[0]:,} to {hole[1] - 1:,}, which never came here"
+        told = f"by this packet the client had sent bytes {hole[0]:,}-{hole[1] - 1:,}, which never came here"
         return Found("possible" if octets + 40 > EVERY_PATH else "unlikely", (Sign(way.reach.number, told),))
     if octets + 40 <= EVERY_PATH:
-        return Out(f"the {octets:,} octets that are missing are not many", ())
+        return Out(f"the {octets:,} bytes that are missing are not many", ())
     wide = max((size_of(p) for p in behind), default=0)
     if wide > min(octets + 40, 1280):
-        return Out(f"a packet of {wide:,} octets came through behind the missing ones", ())
-    text = f"octets {hole[0]:,} to {hole[1] - 1:,} of the client never came; smaller packets behind them did"
+        return Out(f"a packet of {wide:,} bytes came through behind the missing ones", ())
+    text = f"bytes {hole[0]:,}-{hole[1] - 1:,} of the client never came; smaller packets behind them did"
     several = octets > WIRE_SEGMENT or _only_large_fail(view, octets)
     return Found("likely" if several else "possible", (Sign(behind[0].number, text),))
 
@@ -152,11 +153,11 @@ def _smaller_through(view: View, way: Stream, lost: Packet) -> Sign | None:
     for p in way.firsts.values():
         at = p.at or 0
         if at > (lost.at or 0) and way.has(at, at + p.length) and size_of(p) < size_of(lost):
-            return Sign(p.number, f"one of {size_of(p):,} octets, sent behind it, arrived (SACK)")
+            return Sign(p.number, f"one of {size_of(p):,} bytes, sent behind it, arrived (SACK)")
     for p in (*(p for p in way.lost if size_of(p) < size_of(lost)), *way.closing):
         said = [each for each in view.answers(p.ns) if each.acks == way.acked and not each.flags & RST]
         if p.ns > lost.ns and said:
-            text = f"the server answers a smaller one ({size_of(p):,} octets, packet {p.number:,})"
+            text = f"the server answers a smaller one ({size_of(p):,} bytes, packet {p.number:,})"
             return Sign(said[0].number, text)
     return None
 
@@ -168,7 +169,7 @@ def _only_large_fail(view: View, size: int) -> bool:
 
 
 def _signs(packets: list[Packet]) -> tuple[Sign, ...]:
-    return tuple(Sign(p.number, f"{size_of(p):,} octets") for p in packets)
+    return tuple(Sign(p.number, f"{size_of(p):,} bytes") for p in packets)
 
 
 def loss(view: View) -> Said:
@@ -250,16 +251,15 @@ def _gap_before(view: View, p: Packet | None) -> int:
 
 def outage(view: View) -> Said:
     """The line or a router was down, or the server's host: other connections of the path fell silent with it, or got
-    no answer behind it."""
+    no answer behind it. Without any of them nothing tells it from a box that drops."""
     account = view.account
-    unheard = _unanswered(account)
-    if not unheard:
-        return Out("packets came through to the end")
-    began, until = min(p.ns for p in unheard), account.packets[-1].ns
-    for case in view.others:
-        other = case.mail
-        if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
-            return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
+    unheard = unanswered(account)
+    said = dead(view, host=False)
+    if not unheard and said is None:
+        return Out("packets came through to the end") if account.packets else None
+    if not unheard or isinstance(said, Out):
+        return said
+    began = min(p.ns for p in unheard)
     fell = [each for _, each in view.accounts if _fell(each, began)]
     syns = [each for _, each in view.accounts if each not in fell and _refused_silently(each, began)]
     texts = []
@@ -270,26 +270,19 @@ def outage(view: View) -> Said:
         told = f"{plural(len(syns), 'later connection')} of this path got no answer to the SYN"
         texts.append(Sign(syns[0].syns[0].number, told))
     if not texts:
-        return None
+        return said
     several = len(fell) + len(syns) > 1 or any(len(each.syns) >= FEW for each in syns)
     return Found("likely" if several else "possible", tuple(texts))
 
 
-def _unanswered(account: Account) -> list[Packet]:
-    """What nobody acknowledged; of a connection that never began its SYNs."""
-    if not account.client.sent and not any(not p.by_client for p in account.packets):
-        return account.syns
-    return [*account.client.lost, *account.server.lost]
-
-
 def _fell(account: Account, began: int) -> bool:
-    lost = _unanswered(account)
+    lost = unanswered(account)
     return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
 
 
 def _refused_silently(account: Account, began: int) -> bool:
     """Was it begun behind that, again and again, and never answered?"""
-    lost = _unanswered(account)
+    lost = unanswered(account)
     return lost == account.syns and len(lost) > 1 and began < lost[0].ns < began + LATER_NS
 
 

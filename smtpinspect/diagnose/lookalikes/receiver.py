@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
@@ -79,7 +80,7 @@ def zero_window(view: View) -> Said:
             return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
     least = min(told, key=lambda p: p.window)
     if not any(shut):
-        return Out(f"the server's window was never below {least.window:,} octets") if account.scaled else None
+        return Out(f"the server's window was never below {least.window:,} bytes") if account.scaled else None
     closed = sum(b.ns - a.ns for (a, b), each in zip(pairwise(told), shut, strict=False) if each)
     if closed >= LONG_NS:
         text = f"the server's window was nearly closed for {seconds(closed)}"
@@ -92,6 +93,8 @@ def slow_scanner(view: View) -> Said:
     account, end = view.account, view.text_end
     if view.phase not in IN_TEXT:
         return None
+    if end is None and view.phase == "dotreply" and view.tail(5) is None:
+        end = account.client.end  # its last octets are not in the capture, and were sent
     taken = account.acknowledging(True, end) if end is not None else None
     if taken is None:
         return Out("the server never acknowledged the end of the text")
@@ -103,9 +106,9 @@ def slow_scanner(view: View) -> Said:
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        if account.ended is not None:
-            return None if account.ended.by_client else Out("the connection was closed before the sender gave up")
-        silent = account.packets[-1].ns - taken.ns
+        if view.ended is not None:
+            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
     if closed.ns - taken.ns < STALLED_NS:
@@ -161,16 +164,11 @@ def _silent(view: View) -> Said:
     if resets and account.client.lost and not _foreign(account, resets[0]):
         text = "after a silence the server's machine no longer knows the connection: it has been started anew"
         return Found("likely", (Sign(resets[0].number, text),))
-    if not account.client.lost:
-        return None
-    began, until = min(p.ns for p in account.client.lost), account.packets[-1].ns
-    for case in view.others:
-        if case.mail is not None and case.mail.outcome == "accepted" and began < case.mail.end_ns < until:
-            return Out("the server accepted another mail meanwhile")
-    refused = _refused_soon(view, began)
-    if refused is not None:
-        return Found("likely", (refused,))
-    return None
+    said = dead(view, host=True)
+    if isinstance(said, Out) or said is None:
+        return said
+    refused = _refused_soon(view, min((p.ns for p in account.client.lost), default=account.packets[-1].ns))
+    return Found("likely", (refused,)) if refused is not None else said
 
 
 def _foreign(account: Account, p: Packet) -> bool:

@@ -77,16 +77,20 @@ def sender_timeout(view: View) -> Said:
     """The sender gives up though the path is alive: its time-out is shorter than RFC 5321 4.5.3.2 asks."""
     closed = view.closed_by_client
     step = STEPS.get(view.phase) if view.phase != "quit" else None
-    if closed is None:
-        return Out("it was not the client who closed") if view.account.ended is not None else None
+    by_log = view.case.observed.by_log and view.case.observed.broken.kind == "drop"
+    if closed is None and not by_log:
+        return Out("it was not the client who closed") if view.ended is not None else None
     if step is None:
         return None
-    waited = view.waited_ns
+    waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)
     if waited < STALLED_NS:
         return Out(f"the client closed {seconds(waited)} after it had last heard of the server: no time-out")
     timer = next(each for each in registry.SENDERS["rfc5321"].timers if step in each.steps)
     if waited >= timer.seconds * SECOND * 0.98:
         return Out(f"the sender waited {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s")
+    if closed is None:
+        text = f"by its log the sender gave up after {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s"
+        return Found("possible", (Sign(None, text),), bare=True)
     heard = view.answers(closed.ns)
     alive = [p for p in heard if not p.flags & RST]
     if not alive:

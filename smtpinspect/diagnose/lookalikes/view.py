@@ -14,6 +14,7 @@ from smtpinspect.enforce.craft import ACK, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.phrases import seconds as seconds
+from smtpinspect.simulate.clock import SECOND
 
 plural: Final = count
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
@@ -23,11 +24,12 @@ SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody 
 
 
 class Found(NamedTuple):
-    """It may be so. `degree` is `proved` where the packets themselves show it."""
+    """It may be so. `degree`: `proved` where the packets themselves show it; `bare`: nothing but the silence tells."""
 
     confidence: Confidence
     signs: tuple[Sign, ...]
     degree: Degree = "fits"
+    bare: bool = False
 
 
 class Out(NamedTuple):
@@ -110,9 +112,23 @@ class View:
         return made[-octets:] if len(made) >= octets else None
 
     @property
+    def until_ns(self) -> int:
+        """When its packets end; where a log tells how long the client waited on, that."""
+        seen, last = self.case.observed, self.account.packets[-1].ns
+        heard = max((p.ns for p in self.account.packets if not p.by_client), default=self.account.packets[0].ns)
+        return max(last, heard + int(seen.silence * SECOND)) if seen.by_log else last
+
+    @property
+    def ended(self) -> Packet | None:
+        """The first FIN or RST. A FIN with the client's last octets (Exim's behind QUIT) says only that no more come:
+        it still listens."""
+        closing = [p for p in self.account.client.closing if p.flags & RST or not p.length]
+        return min([*closing[:1], *self.account.server.closing[:1]], key=lambda p: p.number, default=None)
+
+    @property
     def closed_by_client(self) -> Packet | None:
         """The FIN or RST of the client, where it was the first to close."""
-        first = self.account.ended
+        first = self.ended
         return first if first is not None and first.by_client else None
 
     @property

@@ -14,6 +14,7 @@ from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
+SAME: Final = "this connection alone does not tell a box that drops from a host that died or a line that was cut"
 
 
 class Ending(NamedTuple):
@@ -122,7 +123,7 @@ def _unacknowledged(account: Account, owed: Owed, by_client: bool, where: Where)
         by = "server" if by_client else "client"
         signs.append(Sign(heard.number, f"the {other} had closed its window"))
     elif alive and heard is not None:
-        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these octets"))
+        signs.append(Sign(heard.number, f"the {other} still sends, but does not get these bytes"))
     elif where == ("receiver" if by_client else "sender") and account.said.greeting is not None:
         by = "server" if by_client else "client"
         signs.append(Sign(last.number, f"they reached the {other}'s side, where this was captured; it fell silent"))
@@ -130,8 +131,10 @@ def _unacknowledged(account: Account, owed: Owed, by_client: bool, where: Where)
         late = f"{_between(first, heard) * 1000:,.0f} ms behind the first of these, which it does not acknowledge"
         signs.append(Sign(heard.number, f"the last that came from the {other} came {late}"))
     else:
-        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither octets nor an ACK"))
+        signs.append(Sign(None, f"from then on nothing came from the {other} at all: neither bytes nor an ACK"))
     # what is seen to be sent again and again is on the far side of what stops it
+    if by == "middlebox" and not alive:
+        signs.append(Sign(None, SAME))
     place = _place_lost(account, by_client, "receiver" if where == "unknown" and not by_client else where)
     number = first.number if by_client or place.step is None else place.step.packet.number
     silence = max(owed.seconds, _since(heard, account) if heard is not None and not alive else 0.0)
@@ -160,7 +163,8 @@ def _reply_lost(account: Account, where: Where) -> Place:
             if where == "receiver" and last.verb != TEXT and last.answer is not None:
                 phase = NEXT[last.phase]
             else:
-                phase = "dotreply" if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
+                replied = "dotreply" if step.last else "datamid"
+                phase = replied if step.verb == TEXT else "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)
     return unanswered(said)
 
@@ -172,7 +176,7 @@ def _never_came(account: Account) -> Ending | None:
         return None
     if told is None or told.at is None:
         return None
-    text = f"by this packet the client had sent octets {sent:,} to {told.at - 1:,}, which never came here"
+    text = f"by this packet the client had sent bytes {sent:,}-{told.at - 1:,}, which never came here"
     broken = Break("drop", "middlebox", told.number, sent, (Sign(told.number, text),))
     return Ending(broken, at_octet(account, sent), _since(told, account))
 
@@ -199,7 +203,7 @@ def _silent(account: Account) -> Ending | None:
     by: By = "unknown"
     if beyond is not None:
         by = "middlebox"
-        signs.append(Sign(beyond.number, "the server had sent more octets by then; they did not come through"))
+        signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
     elif closer is None:
         signs.append(Sign(account.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:

@@ -18,6 +18,8 @@ from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
+from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
@@ -275,9 +277,24 @@ def _timeline(said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) 
     made = [_moment("connect", first, ack, "handshake")]
     if said.greeting is not None:
         made.append(_moment("greeting", said.greeting.packet, said.greeting.packet, _short(said.greeting), ack.ns))
-    for step in told:
-        made.append(_moment(step.phase, step.packet, step.answer.packet if step.answer else last, _told(step)))
+    begun = 0 if any(packet.flags & SYN for packet in packets) else _amid(told)
+    if begun:
+        lines = f"{count(begun, 'line')} of what began before the capture"
+        made = [_moment("?", told[0].packet, told[begun - 1].packet, lines)]
+    for step in told[begun:]:
+        made.append(_moment(_row(step), step.packet, step.answer.packet if step.answer else last, _told(step)))
     return tuple(made)
+
+
+def _amid(steps: Sequence[Step]) -> int:
+    """Of a capture that begins in the middle: how many of its first lines are no commands."""
+    return sum(1 for _ in takewhile(lambda step: step.verb.encode("latin-1") not in NUMBER, steps))
+
+
+def _row(step: Step) -> str:
+    """Its phase; of a command that may come in any the command."""
+    own = step.verb not in (*PHASES, *AUTHS) and step.verb.encode("latin-1") in NUMBER
+    return step.verb.lower() if own else step.phase
 
 
 def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | None = None) -> Moment:
@@ -287,7 +304,8 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
-        text = f"{step.end - step.at:,} octets of text"
+        dot = " with the final dot" if step.sure and not step.line else ""
+        text = f"{step.end - step.at:,} bytes of text{dot}"
     elif step.verb in AUTHS:
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:

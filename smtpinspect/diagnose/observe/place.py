@@ -49,7 +49,7 @@ def at_octet(account: Account, at: int) -> Place:
         begin, end = cut(account, at)
         if begin <= step.at:
             phase = "databody"
-        elif step.sure and (end >= step.end or at > step.end - _END_MARK):
+        elif step.sure and step.last and (end >= step.end or at > step.end - _END_MARK):
             phase = "dot"
         else:
             phase = "datamid"
@@ -72,7 +72,7 @@ def unanswered(said: Dialogue) -> Place:
     for step in said.steps:
         if step.answer is None or step.answer.code is None:
             if step.verb == TEXT:
-                phase = "dotreply" if step.sure else "datamid"
+                phase = "dotreply" if step.sure and step.last else "datamid"  # of a chunk more is to come
             else:
                 phase = "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)

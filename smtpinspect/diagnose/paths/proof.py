@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Observed, Sign
+from smtpinspect.diagnose.observe.place import stage
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
+from smtpinspect.simulate.spoken import in_message
 
 SHOWN: Final = 48  # octets of a difference that a line shows
 _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
@@ -32,10 +34,24 @@ def of(cases: Iterable[Case]) -> None:
             case.observed = case.observed._replace(
                 outcome="refused",
                 reply=refusal.after.partition(b"\r\n")[0].decode("latin-1"),
-                broken=Break("reply", "middlebox", next(iter(refusal.far), None)),
+                broken=Break(
+                    "reply", "middlebox", next(iter(refusal.far), None),
+                    signs=_here(refusal, next(iter(refusal.far), None)),
+                ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = case.observed._replace(broken=broken)
+            case.observed = _replied(case)._replace(broken=broken)
+
+
+def _replied(case: Case) -> Observed:
+    """Where it is the reply that was lost: seen from before the box it took the acknowledgement of the command with it,
+    or of the text, which had come through."""
+    seen, mail = case.observed, case.transaction
+    if not case.reply_lost:
+        return seen
+    whole = mail is not None and mail.complete and seen.phase in ("databody", "datamid", "dot")
+    phase = "dotreply" if whole else "reply354" if seen.phase == "datacmd" else seen.phase
+    return seen if phase == seen.phase else seen._replace(phase=phase, stage=stage(phase or ""))
 
 
 def _refusal(case: Case) -> Difference | None:
@@ -91,8 +107,16 @@ def break_of(case: Case) -> Break | None:
         gone = [one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "client"]
         at = min((one.at for one in gone if one.what in ("octets", "connection")), default=None)
         packet = next(iter(each.near or each.far), None)
-        return Break(how, "middlebox", packet, at)
+        return Break(how, "middlebox", packet, at, _here(each, packet))
     return None
+
+
+def _here(each: Difference, packet: int | None) -> tuple[Sign, ...]:
+    """Where it was, if one capture shows both sides of that."""
+    if not each.here:
+        return ()
+    deed = {"injected": "made", "withheld": "kept back"}.get(each.kind, each.kind)
+    return (Sign(packet, f"{deed} on {each.here}, between {each.between[0]} and {each.between[1]}"),)
 
 
 def _ends(case: Case, withheld: Difference) -> bool:
@@ -106,7 +130,20 @@ def _ends(case: Case, withheld: Difference) -> bool:
 
 def _sign(case: Case, each: Difference) -> Sign:
     numbers = each.near or each.far
-    return Sign(numbers[0] if numbers else None, line(case, each), each.between[0 if each.near else 1])
+    return Sign(numbers[0] if numbers else None, line(case, each), _point(each, 0 if each.near else 1))
+
+
+def _point(each: Difference, n: int) -> str:
+    """Whose packets are named; one capture needs no name."""
+    return "" if each.here else each.between[n]
+
+
+def _ways(each: Difference) -> tuple[str, str, str]:
+    """How a sentence says that something was at the first point, and that it came, or did not come, to the second."""
+    one, two = each.between
+    if each.here:
+        return f"came in on {one}", f"went out on {two}", f"never went out on {two}"
+    return f"left {one}", f"reached {two}", f"never reached {two}"
 
 
 def line(case: Case, each: Difference) -> str:
@@ -115,16 +152,16 @@ def line(case: Case, each: Difference) -> str:
 
 
 def _rewrote(case: Case, each: Difference) -> str:
-    one, two = each.between
+    came, went, _ = _ways(each)
     before, after = (quoted(case, each, octets) for octets in (each.before, each.after))
-    return f"{_octets(case, each, each.length)} left {one} as {before} and reached {two} as {after}"
+    return f"{_octets(case, each, each.length)} {came} as {before} and {went} as {after}"
 
 
 def _withheld(case: Case, each: Difference) -> str:
-    one, two = each.between
+    came, _, _ = _ways(each)
     why = "somebody acknowledged them, or what follows went on without them"
     quote = quoted(case, each, each.before)
-    return f"{_octets(case, each, each.length)} left {one} and were kept back before {two} ({why}): {quote}"
+    return f"{_octets(case, each, each.length)} {came} and were kept back before {each.between[1]} ({why}): {quote}"
 
 
 def _dropped(case: Case, each: Difference) -> str:
@@ -133,19 +170,23 @@ def _dropped(case: Case, each: Difference) -> str:
         return f"the connection is in the capture of {one}, and nothing of it in that of {two}"
     times = len(each.near) if each.what != "octets" else each.times
     often = f" {times} times" if times > 1 else ""
+    came, _, never = _ways(each)
     if each.what != "octets":
-        return f"the {each.direction}'s {each.what} left {one}{often} and never reached {two}"
+        return f"the {each.direction}'s {each.what} {came}{often} and {never}"
     more = each.length - each.first
     behind = f", nor did the {more:,} bytes behind {'it' if each.first else 'them'}" if more > 0 else ""
     which, quote = _octets(case, each, each.first or each.length), quoted(case, each, each.before)
-    return f"{which} left {one}{often} and never reached {two}{behind}: {quote}"
+    return f"{which} {came}{often} and {never}{behind}: {quote}"
 
 
 def _injected(case: Case, each: Difference) -> str:
     one, two = each.between
+    quote = quoted(case, each, each.after)
+    if each.here:
+        what = quote if each.what == "octets" else f"a{'n' if each.what == 'RST' else ''} {each.what}"
+        return f"{what} in the {each.direction}'s name went out on {two} and had not come in on {one}"
     if each.what != "octets":
         return f"a {each.what} in the {each.direction}'s name reached {two}; none like it passed {one}"
-    quote = quoted(case, each, each.after)
     return f"{two} got {quote} in the {each.direction}'s name; it never passed {one}"
 
 
@@ -167,21 +208,18 @@ _LINES: Final = {
 def _octets(case: Case, each: Difference, length: int) -> str:
     """Which octets: counted in the text where they are part of it."""
     mail = case.transaction
-    if each.direction == "client" and mail is not None and mail.text_at is not None and each.at >= mail.text_at:
-        at = each.at - mail.text_at
-        last = at + max(length, 1) - 1
-        ends = last if mail.text_end is None else mail.text_end - mail.text_at - 1  # of the final dot
-        told = case.script.commands if case.script is not None and at <= ends < last else ()
-        behind = " ".join(one.verb for one in told if mail.text_at + ends < one.at <= mail.text_at + last)
-        span = f"(bytes {at:,}-{ends if at <= ends < last else last:,}{f', and {behind} behind it' if behind else ''})"
-        segment = "the first segment of the message" if at == 0 else "a segment of the message"
-        return f"{segment if each.kind == 'dropped' else 'octets of the message'} {span}"
+    if each.direction == "client" and mail is not None and mail.holds(each.at):
+        span = in_message(case.script, mail, each.at, length)
+        segment = "the first segment of the message" if each.at == mail.text_at else "a segment of the message"
+        return f"{segment if each.kind == 'dropped' else 'bytes of the message'} ({span})"
     return f"the {each.direction}'s bytes {each.at:,}-{each.at + max(length, 1) - 1:,}"
 
 
 def _packets(each: Difference) -> str:
     """Its packet at the second point; that at the first is the sign's."""
-    return f" as packet {each.far[0]:,} at {each.between[1]}" if each.near and each.far else ""
+    if not each.near or not each.far:
+        return ""
+    return f" as packet {each.far[0]:,}" + ("" if each.here else f" at {each.between[1]}")
 
 
 def quoted(case: Case, each: Difference, octets: bytes) -> str:
@@ -214,7 +252,7 @@ def _answers(case: Case, at: int, octets: bytes) -> bool:
 def fingerprints(found: Sequence[Difference]) -> Iterator[Fingerprint]:
     """What a box did to octets, where a product is known to do just that."""
     for each in found:
-        signs = (Sign(next(iter(each.far or each.near), None), _short(each), each.between[1]),)
+        signs = (Sign(next(iter(each.far or each.near), None), _short(each), _point(each, 1)),)
         if each.kind == "rewritten" and each.before and len(each.before) == len(each.after):
             yield from _rewritten(each, signs)
         elif each.kind == "injected" and each.direction == "server" and each.what == "octets":
@@ -286,7 +324,7 @@ def causes(case: Case) -> list[Cause]:
         for alert in case.alerts:
             if alert.rule not in made and (_rewrites(alert, each) or _answered(alert, each)):
                 numbers = each.far or each.near
-                sign = Sign(numbers[0] if numbers else None, line(case, each), each.between[1])
+                sign = Sign(numbers[0] if numbers else None, line(case, each), _point(each, 1))
                 made[alert.rule] = Cause(
                     alert.rule, "rule", "certain", alert.title, (sign,), degree="proved", alert=alert,
                     inspector=alert.inspector, product=alert.rule.partition(".")[0],

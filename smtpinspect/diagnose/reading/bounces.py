@@ -78,7 +78,7 @@ def read_bounce(message: bytes | str, file: str = "bounce.eml") -> list[Reading]
         parts = _parts(parsed)
     except (ValueError, LookupError, RecursionError, TypeError, AttributeError, IndexError):
         return []
-    head = octets[:limits.BOUNCE_OCTETS].decode("utf-8", "backslashreplace")
+    head = octets.decode("utf-8", "backslashreplace")
     writer = next((name for name, words in _WRITERS if words.search(head)), "")
     notes = [part for part in parts if part.get_content_type() == "message/delivery-status"]
     texts = [_text(part) for part in parts if part.get_content_type() == "text/plain"]

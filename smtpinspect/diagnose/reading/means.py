@@ -76,7 +76,7 @@ _TIMES: Final = (
     (180.0, "180 s: Postfix's time-out of a stalled text"),
     (300.0, "300 s: the usual time-out of a command, Exim's of a stalled text, all of OpenSMTPD's"),
     (600.0, "600 s: Exim's and Postfix's wait for the last reply, Sendmail's for MAIL, Exchange's idle time"),
-    (943.0, "about 925 to 960 s: Linux gives up a connection whose octets nobody acknowledges"),
+    (943.0, "about 925 to 960 s: Linux gives up a connection whose bytes nobody acknowledges"),
     (1200.0, "1,200 s: qmail's time-out"),
     (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
 )
@@ -179,8 +179,8 @@ _MASKED: Final = _cause(
     "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
 )
 CONTENT: Final = (
-    _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
-    _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
+    _cause("stormshield.smtp-231", "rule", "raw 8-bit bytes in Subject", product="stormshield"),
+    _cause("stormshield.smtp-122", "rule", "bytes that a header may not hold", product="stormshield"),
     _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
     _cause("mailguard.header-line-length", "rule", "a header line longer than the map allows", product="mailguard"),
     _cause("mailguard.mime-filename-length", "rule", "a long name of an attachment", product="mailguard"),
@@ -353,6 +353,15 @@ REQUEUE: Final[Mapping[str, str]] = {
 }
 
 
+# The same for all that waits for its domain, where the text has no id; {domain} as above.
+RESEND: Final[Mapping[str, str]] = {
+    "exim": "exim -Rf {domain}",
+    "postfix": "postqueue -f",
+    "sendmail": "sendmail -qR{domain} -v",
+    "opensmtpd": "smtpctl schedule all",
+}
+
+
 def commands(told: Reading, file: str) -> tuple[str, ...]:
     """To look into the mail that came back, to capture the next attempt, and to bring it about."""
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
@@ -374,5 +383,6 @@ def requeue(told: Reading) -> str:
     again = REQUEUE.get(told.mta, "")
     domain = told.recipient.rpartition("@")[2].strip("<>")
     if "{id}" in again and not told.queue_id:
-        again = again.replace("{id}", "QUEUE-ID")
-    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
+        again = RESEND.get(told.mta, "") if domain or "{domain}" not in RESEND.get(told.mta, "") else ""
+    name = domain.replace("'", "") if told.mta == "exchange" else shlex.quote(domain)
+    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", name)

@@ -33,6 +33,7 @@ class Fired(NamedTuple):
     line: int
 
     def record(self) -> dict[str, Any]:
+        """The object of `--format json`."""
         return {
             "rule": self.alert.rule,
             "where": self.where,

@@ -10,6 +10,7 @@ from smtpinspect.diagnose.account import Account, spoken
 from smtpinspect.diagnose.model import Case
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.simulate.spoken import in_message
 
 Side = Literal["client", "server", "note"]
 Fate = Literal["through", "cut", "ends", "forged"]  # forged: sent by a box in this side's name
@@ -175,7 +176,7 @@ class _Ladder:
         if not packets:
             return
         first, last = packets[0], packets[-1]
-        told = f"message, bytes {self._byte(first.at)}-{self._byte((last.at or 0) + last.length - 1)}"
+        told = self._of_message(first.at or 0, (last.end or 0) - (first.at or 0))
         many = f", {len(packets):,} segments" if len(packets) > 1 else ""
         fate: Fate = "cut" if self._cut(first) else "through"
         yield Rung("client", self._since(first), (first.number, last.number), told + many, (), fate)
@@ -229,20 +230,16 @@ class _Ladder:
     def _since(self, packet: Packet) -> float:
         return (packet.ns - self.begin) / 1e9
 
-    def _byte(self, at: int | None) -> str:
-        """Of the message where it is known where that begins."""
+    def _of_message(self, at: int, n: int) -> str:
+        """Which bytes of the message these are; "" for none."""
         mail = self.case.transaction
-        base = mail.text_at if mail is not None and mail.text_at is not None else 0
-        return f"{(at or 0) - base:,}"
+        inside = mail is not None and mail.holds(at)
+        return f"message, {in_message(self.case.script, mail, at, n)}" if mail is not None and inside else ""
 
     def _said(self, packet: Packet) -> tuple[str, tuple[Line, ...]]:
         payload, at = packet.payload, packet.at or 0
-        mail = self.case.transaction
-        in_text = (
-            packet.by_client and mail is not None and mail.text_at is not None
-            and mail.text_at <= at < (mail.text_end if mail.text_end is not None else at + 1)
-        )  # fmt: skip
-        label = f"message, bytes {self._byte(at)}-{self._byte(at + packet.length - 1)}" if in_text else ""
+        label = self._of_message(at, packet.length) if packet.by_client else ""
+        in_text = bool(label)
         shows = self._masked(payload, at) if packet.by_client and not in_text else payload
         mine = [mark for mark in self.marks if mark.by_client == packet.by_client]
         lines = list(_lines(shows, at, mine))
