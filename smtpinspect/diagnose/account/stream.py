@@ -163,6 +163,11 @@ def size_of(p: Packet) -> int:
     return p.length + 20 + len(p.options) + (40 if p.ip[:1] and p.ip[0] >> 4 == 6 else 20)
 
 
+def half_closes(p: Packet) -> bool:
+    """A FIN with the client's last octets (Exim's behind QUIT) says only that no more come: it still listens."""
+    return p.by_client and bool(p.flags & FIN) and not p.flags & RST and p.length > 0
+
+
 def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Stream]:
     """The client's and the server's, in one pass. `own`: numbers of the packets that the ends sent themselves; what
     others acknowledge in their names does not count."""

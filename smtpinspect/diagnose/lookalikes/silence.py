@@ -62,7 +62,7 @@ def _waiting(view: View) -> Silence | None:
     if not said:
         return None
     by_client = _owed_a_reply(view, said[-1])
-    ended = view.ended
+    ended = account.closed
     if ended is not None and ended.by_client != by_client:
         return None
     last, until = said[-1], view.until_ns

@@ -7,7 +7,6 @@ from typing import Final
 from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Break, BreakKind, Case, Observed, Reading
 from smtpinspect.diagnose.observe.outcome import OUTCOMES
-from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
@@ -24,7 +23,7 @@ def logged(case: Case) -> Observed | None:
     """
     seen = case.observed
     account = case.account
-    if account is None or seen.broken.kind != "drop" or seen.phase is None or _ends(account):
+    if account is None or seen.broken.kind != "drop" or seen.phase is None or account.closed is not None:
         return None
     for reading in case.log_lines:
         if reading.side != "sender" or not reading.failed or seen.phase not in reading.phases:
@@ -39,11 +38,6 @@ def logged(case: Case) -> Observed | None:
             reply = reading.reply if ended == "reply" else ""
             return seen._replace(outcome=OUTCOMES[ended], broken=broken, reply=reply or seen.reply, by_log=True)
     return None
-
-
-def _ends(account: Account) -> bool:
-    """Does somebody close in the capture? A FIN behind the last octets says only that there are no more."""
-    return bool(account.server.closing) or any(p.flags & RST or not p.length for p in account.client.closing)
 
 
 def _silence(account: Account, reading: Reading) -> float | None:
