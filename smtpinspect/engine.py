@@ -231,13 +231,22 @@ class Run:
         return more
 
     def records(self) -> Iterator[Any]:
-        """What an ObjectSink makes, step after step; who asks closes the run."""
+        """What an ObjectSink makes, step after step; who asks closes the run. On Ctrl-C the records of what was read
+        come before KeyboardInterrupt goes on.
+        """
         assert isinstance(self.sink, ObjectSink)
+        stopped: KeyboardInterrupt | None = None
         more = True
         while more:
-            more = self.step()
+            try:
+                more = self.step()
+            except KeyboardInterrupt as error:
+                stopped, more = error, False
+                self.finish()
             made, self.sink.out = self.sink.out, []
             yield from made
+        if stopped is not None:
+            raise stopped
 
     def finish(self) -> None:
         """Nothing more is read: what is open ends here."""

@@ -143,8 +143,8 @@ INNER: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
             (
                 "console",
                 "arguments",
-                "reporting | captured | exports | impact | kinds",
-                "folders",
+                "reporting | captured | impact | kinds",
+                "folders | exports",
                 "replay | live | transcript | diagnose | check | compare | anonymise | simulate | inline | rules "
                 "| config | probe | bench",
                 "fitting",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import folders
 from smtpinspect.commands.arguments import inspectors_of, output, parser_of, text_or_json
-from smtpinspect.commands.console import DONE, MATCHED, check_output, interruptible, progress, text_out
+from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, watched
 
 if TYPE_CHECKING:
     from smtpinspect.engine import Engine
@@ -65,7 +65,7 @@ def run(words: list[str]) -> int:
     from smtpinspect.engine import Engine
 
     engine = Engine(given.inspectors)
-    with progress(engine, given.messages, None), interruptible(engine):
+    with watched(engine, given.messages):
         fired, broke = (_json if given.format == "json" else _text)(engine, given)
     return MATCHED if {"alert": fired, "break": broke, None: False}[given.fail_on] else DONE
 

@@ -144,6 +144,13 @@ def interruptible(engine: Engine) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def watched(engine: Engine, captures: Sequence[str]) -> Iterator[None]:
+    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
+    with progress(engine, captures, None), interruptible(engine):
+        yield
+
+
 def progress(
     engine: Engine, captures: Sequence[str], out: BinaryIO | None
 ) -> AbstractContextManager[object]:

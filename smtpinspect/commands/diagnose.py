@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import exports, folders, impact
@@ -15,10 +14,9 @@ from smtpinspect.commands.console import (
     DONE,
     STOPPED,
     complain,
-    interruptible,
-    progress,
     text_out,
     unreadable,
+    watched,
     write_json,
 )
 from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
@@ -26,8 +24,8 @@ from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
-    from smtpinspect.engine import Engine
     from smtpinspect.report.terminal import Style
+    from smtpinspect.source.again import Place
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
@@ -91,7 +89,7 @@ def run(words: list[str]) -> int:
             points=tuple(Point(name, file) for name, file in points),
             firewall_logs=tuple(given.firewall_log),
             sweep=given.sweep,
-            watch=lambda engine: _watched(engine, files),
+            watch=lambda engine: watched(engine, files),
         )
     )
     told.diagnosis.notes += turned
@@ -100,13 +98,6 @@ def run(words: list[str]) -> int:
     if told.diagnosis.stopped:
         return complain("stopped; what was read is reported", STOPPED)
     return DONE if told.fault is None else unreadable(told.fault)
-
-
-@contextmanager
-def _watched(engine: Engine, files: Sequence[str]) -> Iterator[None]:
-    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
-    with progress(engine, files, None), interruptible(engine):
-        yield
 
 
 def _arguments(parser: Parser) -> None:
@@ -217,25 +208,35 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
             return
         from smtpinspect.report.terminal import Style, safe
 
+        where = _files(told, [] if points else files)
         if given.format == "html":
             from smtpinspect.report.html.document import document
 
             style = Style(False)
 
             logs = [*_logs(told, None, style, given.log)]
-            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
+            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs, files=where):
                 print(line, file=out)
             return
         if files:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, files, points):
+            for line in diagnose_page.page(told.diagnosis, width, style, files, points, where):
                 print(line, file=out)
         for note in told.diagnosis.notes if not files else ():
             print(safe(note), file=out)
         for number, line in enumerate(_logs(told, width, style, given.log)):
             print(end="\n" if files and not number else "", file=out)
             print(line, file=out)
+
+
+def _files(told: Told, captures: Sequence[str]) -> Mapping[int, Place]:
+    """Where of several captures, read as one, the packets lie that cases are looked up by."""
+    from smtpinspect.report.diagnose_words import folded, packet_of
+    from smtpinspect.source.again import places
+
+    wanted = {packet_of(block.first) for block in folded(told.diagnosis)} if len(captures) > 1 else set()
+    return places(captures, wanted)
 
 
 def _logs(told: Told, width: int | None, style: Style, logs: Sequence[str]) -> Iterator[str]:

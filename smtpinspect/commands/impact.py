@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smtpinspect.commands.arguments import PORTS, source_of
-from smtpinspect.commands.console import DONE, check_output, text_out, unreadable, write_json
+from smtpinspect.commands.console import (
+    DONE,
+    STOPPED,
+    check_output,
+    complain,
+    text_out,
+    unreadable,
+    watched,
+    write_json,
+)
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +35,10 @@ def run(given: argparse.Namespace) -> int:
     from smtpinspect.report.text import products
     from smtpinspect.source.again import places
 
-    made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
+    made = impact(
+        source_of(given.captures), given.inspectors, ports=given.port or PORTS,
+        watch=lambda engine: watched(engine, given.captures),
+    )  # fmt: skip
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
             write_json(out, made.record())
@@ -36,4 +48,6 @@ def run(given: argparse.Namespace) -> int:
             found = places(given.captures, impact_page.packets_of(made))
             for line in impact_page.page(made, columns, given.captures, width, style, found):
                 print(line, file=out)
+    if made.stopped:
+        return complain("stopped; what was read is reported", STOPPED)
     return DONE if made.fault is None else unreadable(made.fault)

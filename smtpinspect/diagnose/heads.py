@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
 from smtpinspect.engine import PORTS, Engine, Run, Stats
@@ -17,6 +18,9 @@ from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.simulate.guess import RECEIVED, RECEIVED_HEAD, received
 from smtpinspect.source import Input
+
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.survey import Watch
 
 SERVER: Final = 1
 
@@ -141,33 +145,49 @@ def _nothing(*_: Any) -> None:
 
 
 def talks(
-    source: Input, inspectors: Sequence[str | Inspector] | None, *, ports: Sequence[int] = PORTS
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
 ) -> Iterator[Sent | Talk | Stats | CaptureError]:
     """The mails of each connection when it is over, and the connection; then the sums, and why the capture could not
-    be read to its end, where so. Raises UsageError like Engine.run.
+    be read to its end, where so. On Ctrl-C that of what was read comes before KeyboardInterrupt goes on. Raises
+    UsageError like Engine.run.
     """
     engine = Engine(inspectors, ports=ports)
     tape = _Tape()
     run = Run(engine, source, ObjectSink(engine.program, alerts=True, mails=True, flows=True), tape)
     known: dict[int, _Records] = {}
+    stopped: KeyboardInterrupt | None = None
     try:
-        for record in run.records():
-            if isinstance(record, Alert):
-                if record.breaks:
-                    broken = known.setdefault(record.flow_id, _Records()).broken
-                    broken.setdefault((record.inspector, record.rule), record)
-            elif isinstance(record, Mail):
-                yield from known.setdefault(record.flow_id, _Records()).add(record)
-            elif isinstance(record, Flow):
-                heard, mine = tape.finish(record.first_packet), known.pop(record.flow_id, None) or _Records()
-                yield from mine.sent(heard.senders)
-                greeting, keywords = _said(bytes(heard.server), heard.verbs)
-                yield Talk(record, greeting, keywords, heard.starttls or mine.encrypted)
-        yield run.stats()
+        with watch(engine) if watch is not None else nullcontext():
+            try:
+                for record in run.records():
+                    yield from _told(record, known, tape)
+            except KeyboardInterrupt as error:
+                stopped = error
+        yield run.stats(stopped is not None)
+        if stopped is not None:
+            raise stopped
         if run.replay.fault is not None:
             yield run.replay.fault
     finally:
         run.close()
+
+
+def _told(record: Alert | Mail | Flow, known: dict[int, _Records], tape: _Tape) -> Iterator[Sent | Talk]:
+    if isinstance(record, Alert):
+        if record.breaks:
+            broken = known.setdefault(record.flow_id, _Records()).broken
+            broken.setdefault((record.inspector, record.rule), record)
+    elif isinstance(record, Mail):
+        yield from known.setdefault(record.flow_id, _Records()).add(record)
+    else:
+        heard, mine = tape.finish(record.first_packet), known.pop(record.flow_id, None) or _Records()
+        yield from mine.sent(heard.senders)
+        greeting, keywords = _said(bytes(heard.server), heard.verbs)
+        yield Talk(record, greeting, keywords, heard.starttls or mine.encrypted)
 
 
 def _sender(text: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.effect import refuses
@@ -15,6 +15,9 @@ from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input
+
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.survey import Watch
 
 BY: Final = ("rule", "destination", "sender domain", "sender's mail server", "hour")
 REST: Final = "(others)"
@@ -84,6 +87,7 @@ class Impact:
     encrypted: int = 0
     stats: Stats | None = None
     fault: CaptureError | None = None
+    stopped: bool = False  # by Ctrl-C; what was read counts
 
     def record(self) -> dict[str, Any]:
         """The object of `--format json`."""
@@ -108,22 +112,31 @@ class Impact:
 
 
 def impact(
-    source: Input, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None = None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
 ) -> Impact:
-    """One pass over a capture; memory does not grow with it. Raises UsageError like Engine.run."""
+    """One pass over a capture; memory does not grow with it. On Ctrl-C what was read counts. Raises UsageError like
+    Engine.run.
+    """
     engine = Engine(inspectors, ports=ports)
     made = Impact([Profile(*pair) for pair in zip(engine.labels, engine.inspectors, strict=True)])
-    for told in talks(source, engine.inspectors, ports=ports):
-        if isinstance(told, Stats):
-            made.stats = told
-        elif isinstance(told, CaptureError):
-            made.fault = told
-        elif isinstance(told, Sent):
-            made.mails += told.mail.outcome != "encrypted"
-            made.encrypted += told.mail.outcome == "encrypted"
-            if told.mail.outcome == "accepted":
-                made.accepted += 1
-                _count(made.profiles, told)
+    try:
+        for told in talks(source, engine.inspectors, ports=ports, watch=watch):
+            if isinstance(told, Stats):
+                made.stats = told
+            elif isinstance(told, CaptureError):
+                made.fault = told
+            elif isinstance(told, Sent):
+                made.mails += told.mail.outcome != "encrypted"
+                made.encrypted += told.mail.outcome == "encrypted"
+                if told.mail.outcome == "accepted":
+                    made.accepted += 1
+                    _count(made.profiles, told)
+    except KeyboardInterrupt:
+        made.stopped = True
     return made
 
 
