@@ -124,7 +124,9 @@ def test_the_answer_of_the_server_is_dropped_there_as_well(tmp_path: Path) -> No
     case = case_of(routed.written(tmp_path / "any.pcap", routed.routed(made.packets, gone=gone)))
     assert [(each.kind, each.direction) for each in case.differences] == [("dropped", "server")]
     assert case.observed.broken.signs[0].text.endswith("between interface 3 and interface 2")
-    assert case.failed and case.observed.phase == "dotreply"
+    assert case.failed and (case.observed.outcome, case.observed.phase) == ("accepted", "dotreply")
+    assert case.observed.reply == "250 2.0.0 Ok"
+    assert "the server took it, the sender never learnt" in str(headline(case))
 
 
 def test_it_is_in_the_record_the_timeline_and_the_comments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +186,20 @@ def test_an_rst_that_went_out_and_never_came_in_was_made_there(ttl: int | None, 
     assert (case.observed.broken.kind, case.observed.broken.by) == ("rst", "middlebox")
     assert case.observed.broken.signs[0].text == f"made on {HERE}, between interface 3 and interface 2"
     assert {(each.kind, each.what) for each in case.differences} == {("injected", "RST"), ("dropped", "octets")}
+
+
+def test_of_two_ends_that_were_made_there_the_client_s_decides(tmp_path: Path) -> None:
+    made = Connection().envelope()
+    number = len(made.say("C", message(600), arrives=False).packets)
+    made.reset("C", ttl=65).reset("S").wait(3)
+    seen = routed.routed(made.packets, gone=[number - 1], made=[number, number + 1])
+    (case,) = [
+        case for case in told(routed.written(tmp_path / "any.pcap", [*seen, *_later(made)])).cases if case.failed
+    ]
+    assert {(each.what, each.direction) for each in case.differences} == {
+        ("RST", "client"), ("RST", "server"), ("octets", "client"),
+    }  # fmt: skip
+    assert case.observed.broken.packet == 2 * number + 1  # in the server's name
 
 
 def test_an_rst_like_all_others_may_have_been_missed_as_it_came_in(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
         sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
     )
     other = any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
-    return other or any(base(both.client, each) != base(both.server, each) for each in (True, False))
+    unheard = any(each.kind == "dropped" and each.direction == "server" for each in found)
+    return other or unheard or any(base(both.client, each) != base(both.server, each) for each in (True, False))
 
 
 def _sides(trace: Trace) -> taps.Sides | None:
@@ -125,7 +126,9 @@ class _Both:
         self.far = {True: both.server, False: both.client}
         self.pairs = {each: self._pairs(each) for each in (True, False)}
         self.missed = self._missed()
-        enough = all(len(pairs) >= taps.ENOUGH for pairs in self.pairs.values())
+        least = 1 if both.sides.what == taps.MACHINE else taps.ENOUGH
+        counts = [len(pairs) for pairs in self.pairs.values()]
+        enough = min(counts) >= least and sum(counts) >= taps.HANDSHAKE
         opened = [_opened(both.client), _opened(both.server)]
         same = opened[0] == opened[1] and len(opened[0]) != 1
         holes = sum(_holes(Side(trace, each), trace) for trace in both[:2] for each in (True, False))
@@ -155,13 +158,16 @@ class _Both:
         if not self.whole:
             return [each for each in every if self.nearly and each.kind == "dropped" and self._kept_here(each)]
         sure = [each for each in every if each.kind == "rewritten"]
-        forged = [each for each in every if each.what in ("RST", "FIN") and self._forged(each)]
+        ends = [each for each in every if each.kind == "injected" and each.what in ("RST", "FIN")]
+        forged = [each for each in ends if self._forged(each)]
+        forged = [each for each in ends if forged and self._out(each) is not None]  # who makes one makes both
         gone = (each for each in every if each.kind in ("dropped", "withheld"))
         kept = [each for each in gone if self._kept(each, every, bool(forged))]
         silent = any(each.direction == "client" for each in kept)
         made = [each for each in every if each.kind == "injected" and self._made_here(each, silent)]
         lost = [each for each in every if each.kind == "lost" and self._lost_here(each)]
-        return sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
+        found = sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
+        return sorted(found, key=lambda each: each.what != "octets" and each.direction == "client")
 
     def _of(self, each: Difference) -> list[tuple[Packet, Packet]]:
         return self.pairs[each.direction == "client"]
@@ -185,7 +191,7 @@ class _Both:
         slowest = max((out.ns - came.ns for came, out in self._of(each)), default=0)
         soon = self.span.end_ns - max(BEHIND_NS, SLOWER * slowest)
         out = Side(self.far[each.direction == "client"], each.direction == "client")
-        if each.kind == "withheld" and (out.acked < out.top or not (answered or self._many(each))):
+        if each.kind == "withheld" and (out.acked < out.top or not (answered or forged or self._many(each))):
             return False  # a proxy waits for the receiver, or the capture missed it, and who acknowledged it
         if each.kind == "withheld" or forged:
             return sent[0].ns <= (self.span.end_ns - SLOWER * slowest if forged else soon)
@@ -214,7 +220,7 @@ class _Both:
     def _forged(self, each: Difference) -> bool:
         """An RST or FIN with other hops, or behind which its sender goes on: none that the capture missed as it came
         in."""
-        packet = self._out(each) if each.kind == "injected" else None
+        packet = self._out(each)
         if packet is None:
             return False
         mine = (one for one in self.near[packet.by_client].packets if one.by_client == packet.by_client)

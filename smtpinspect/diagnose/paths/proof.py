@@ -41,7 +41,7 @@ def of(cases: Iterable[Case]) -> None:
                 ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = case.observed._replace(broken=broken)
+            case.observed = case.observed._replace(broken=broken, reply=_unheard(case) or case.observed.reply)
 
 
 def _refusal(case: Case) -> Difference | None:
@@ -61,6 +61,14 @@ def _goes_on(case: Case, reply: Difference) -> bool:
     end = reply.at + reply.length
     packets = case.trace.packets if case.trace else ()
     return any(not p.by_client and p.length and p.at is not None and p.at >= end for p in packets)
+
+
+def _unheard(case: Case) -> str:
+    """The reply that took the mail, where its client never got it."""
+    took = case.observed.outcome == "accepted" and case.observed.phase == "dotreply"
+    gone = (one for one in case.differences if one.kind == "dropped" and one.direction == "server" and one.here)
+    said = (one.before for one in gone if took and re.match(rb"2\d\d[ -]", one.before))
+    return next((line.partition(b"\r\n")[0].decode("latin-1") for line in said), "")
 
 
 def _put_in(one: Difference) -> bool:
