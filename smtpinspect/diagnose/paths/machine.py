@@ -162,7 +162,7 @@ class _Both:
         forged = [each for each in ends if self._forged(each)]
         forged = [each for each in ends if forged and self._out(each) is not None]  # who makes one makes both
         gone = (each for each in every if each.kind in ("dropped", "withheld"))
-        kept = [each for each in gone if self._kept(each, every, bool(forged))]
+        kept = [each for each in gone if self._kept_here(each, forged=bool(forged))]
         silent = any(each.direction == "client" for each in kept)
         made = [each for each in every if each.kind == "injected" and self._made_here(each, silent)]
         lost = [each for each in every if each.kind == "lost" and self._lost_here(each)]
@@ -176,9 +176,10 @@ class _Both:
         """Were packets of both ends on both sides before? That there are enough in all is known."""
         return all(any(came.number < number for came, _ in pairs) for pairs in self.pairs.values())
 
-    def _kept_here(self, each: Difference, *, forged: bool = False, answered: bool = False) -> bool:
+    def _kept_here(self, each: Difference, *, forged: bool = False) -> bool:
         """Did octets come in, again perhaps, and would have come out before the capture ended? What came in once only
-        may have been missed by the capture, unless an end of the connection was made here, or an answer to it."""
+        may have been missed by the capture as it went out, unless an end of the connection was made here, or what
+        went out later does not count it."""
         if each.what != "octets":
             return False
         sent = [
@@ -191,21 +192,19 @@ class _Both:
         slowest = max((out.ns - came.ns for came, out in self._of(each)), default=0)
         soon = self.span.end_ns - max(BEHIND_NS, SLOWER * slowest)
         out = Side(self.far[each.direction == "client"], each.direction == "client")
-        if each.kind == "withheld" and (out.acked < out.top or not (answered or forged or self._many(each))):
-            return False  # a proxy waits for the receiver, or the capture missed it, and who acknowledged it
-        if each.kind == "withheld" or forged:
-            return sent[0].ns <= (self.span.end_ns - SLOWER * slowest if forged else soon)
+        if each.kind == "withheld" and not forged:  # while a proxy waits for the receiver it keeps nothing back
+            return out.acked >= out.top and self._went_on(sent[0], out)
+        if forged:
+            return sent[0].ns <= self.span.end_ns - SLOWER * slowest
         enough = OFTEN if self.missed or not self.whole else 2
         return len(sent) >= enough and sent[enough - 1].ns <= soon
 
-    def _kept(self, each: Difference, every: Sequence[Difference], forged: bool) -> bool:
-        other = (one for one in every if one.kind == "injected" and one.what == "octets")
-        answered = each.direction == "client" and any(one.direction == "server" for one in other)
-        return self._kept_here(each, forged=forged, answered=answered)
-
-    def _many(self, each: Difference) -> bool:
-        """Is it more than a capture misses at once?"""
-        return len(each.near) >= OFTEN
+    @staticmethod
+    def _went_on(first: Packet, out: Side) -> bool:
+        """Do all numbers of what went out later tell that there was nothing between?"""
+        later = [p.at for p in out.trace.packets if p.by_client == first.by_client and p.ns > first.ns]
+        ended = any(p.by_client == first.by_client and p.flags & FIN for p in out.trace.packets)
+        return bool(later) and all(at is not None and at <= out.top + ended for at in later)
 
     def _out(self, each: Difference) -> Packet | None:
         """What went out and had not come in, behind what did."""
