@@ -329,7 +329,7 @@ def test_a_few_rules_are_named_with_their_titles() -> None:
 
 def test_many_rules_are_counted_by_product_and_by_what_they_read() -> None:
     told = heading(place("a.x", "a.y", "a.z", "a.w", "b.x"))
-    assert told == "one of 4 rules of a about headers (x, y, z ...) or b.x"
+    assert told == "one of 5 rules: a x, y, z ... (headers); b x (headers)"
 
 
 def test_the_unknown_filter_is_named_with_those_that_share_its_place() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ import reading_month
 from smtpinspect.diagnose import reading
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import month
+from smtpinspect.diagnose.reading.means import BROKE_AT, explained
 from smtpinspect.grammar import limits
 from smtpinspect.report import readings_page
 from smtpinspect.report.terminal import Style, wide
@@ -392,3 +394,32 @@ def test_sendmail_s_seconds_exclude_longer_time_outs(took: str, phases: set[str]
     assert ("at default settings: " in text) is early
     assert ("Timeout.datafinal and others would have waited longer" in text) is early
     assert ("NOT DELIVERED at default settings" in text) is early and "MAY HAVE BEEN DELIVERED" in text
+
+
+@pytest.mark.parametrize(("phases", "where"), BROKE_AT)
+def test_a_headline_is_a_sentence(phases: frozenset[str], where: str) -> None:
+    """With a verb, without what explains the place, which stands below."""
+    told = Reading("x", "postfix", tuple(sorted(phases)), ("fin",), fate="deferred", text="xyz")
+    lines = list(readings_page.one(told, None, PLAIN))
+    headline = next(line for line in lines if line.startswith("NOT DELIVERED"))
+    assert re.fullmatch(r"NOT DELIVERED: .*\b(was|did|got|broke|broken)\b[^();]*(; EHLO was not reached)?", headline)
+    log = next(line for line in lines if line.startswith("THE LOG"))
+    assert where in log and ("broken at: " in log) is not (where in headline and phases <= {"connect", "greeting"})
+
+
+@pytest.mark.parametrize(
+    ("broken", "phases", "seconds", "said", "never"),
+    [
+        (("drop",), ("connect",), 30.0, "a port filter that drops it, or no host is there", "nothing listens"),
+        (("rst",), ("connect",), None, "nothing listens there, or a port filter says so", "drops it"),
+        (("rst", "fin"), ("databody", "datamid"), 30.0, "took 30 s", "time-out of connect"),
+        (("drop",), ("connect",), 30.0, "its smtp_connect_timeout, 30 s", "time-out of connect"),
+    ],
+)
+def test_what_is_said_fits_the_place(
+    broken: tuple[str, ...], phases: tuple[str, ...], seconds: float | None, said: str, never: str
+) -> None:
+    """Where nothing listens a refusal comes at once; a time-out of connect is over when the text goes out."""
+    told = explained(Reading("x", "postfix", phases, broken, seconds=seconds, fate="deferred", text="xyz"))
+    text = "\n".join(readings_page.one(told, None, PLAIN))
+    assert said in text and never not in text

@@ -5,21 +5,28 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import pages
 from dealing import connection
 from kit import capture
+from kit.broken import Connection, message
 from smtpinspect import cli
+from smtpinspect._core.sources import records
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.model import Case, Reading
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading.means import commands, requeue
+from smtpinspect.grammar.phrases import alike
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report.html.ladder import rungs
+from smtpinspect.report.terminal import wide
+from smtpinspect.source import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 PCAPS = ROOT / "pcaps"
@@ -166,3 +173,106 @@ def test_a_mail_without_an_id_is_sent_with_those_of_its_domain(mta: str, id_: st
     told = Reading("x", mta, ("dotreply",), fate="deferred", recipient=to, queue_id=id_)
     assert requeue(told) == again
     assert "QUEUE-ID" not in " ".join(commands(told, "x"))
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["diagnose", "x.pcap", "--format", "htm"], "html"),
+        (["check", "x.eml", "--fail-on", "cut"], "break"),
+        (["diagnose", "x.pcap", "--taken", "sendr"], "sender"),
+        (["replay", "x.pcap", "--format", "q"], ""),
+        (["replay", "x.pcap", "--thread", "2"], "--threads"),
+    ],
+)
+def test_a_word_that_is_misspelt(given: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(given)
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert f". Did you mean {meant}?" in said if meant else "Did you mean" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("good.A.pcap", ""), ("Mail.pcap", "mail.pcap"), ("mial.pcap", "mail.pcap"), ("mail.pcpa", "mail.pcap"),
+     ("mail", "mail.pcap"), ("x.pcap", "")],
+)  # fmt: skip
+def test_a_file_that_is_misspelt(given: str, meant: str) -> None:
+    """What all captures end in makes none of them alike."""
+    assert alike(given, ["ok.pcap", "mail.pcap", "before.pcap"]) == meant
+
+
+def test_a_simulation_counts_as_a_diagnosis_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message with its final dot, and QUIT told apart; what is looked at is called so."""
+    path = str(PCAPS / "subject-8bit.pcap")
+    assert cli.main(["simulate", path, "-i", "stormshield", "--re-enact"]) == 0
+    again = capsys.readouterr().out
+    assert "sends the text, 335 bytes with the final dot, and QUIT behind it\n" in again
+    assert "drops 341 bytes of the client" in again
+    assert "OBSERVED  in the capture: accepted   (looked at: the first mail that would break)" in again
+    assert re.search(r"about \d+ attempts, which keep a delivery process busy for [\d.]+ h in all", again)
+    assert "delivery slots" not in again
+    assert cli.main(["simulate", path, "-i", "mailguard"]) == 0
+    assert "text, bytes 0-334 with the final dot, QUIT" in capsys.readouterr().out
+
+
+PAGES = {
+    "diagnose": ("diagnose", "BEFORE"),
+    "points": ("diagnose", "--outside", "BEFORE", "--inside", "BEHIND"),
+    "simulate": ("simulate", str(PCAPS / "subject-8bit.pcap"), "-i", "stormshield", "--re-enact"),
+    "impact": ("diagnose", "--impact", str(PCAPS / "subject-8bit.pcap")),
+    "compare": ("compare", str(PCAPS / "clean-delivery.pcap"), "BEFORE"),
+    "check": ("check", "MAIL"),
+    "replay": ("replay", str(PCAPS / "subject-8bit.pcap")),
+    "transcript": ("transcript", str(PCAPS / "subject-8bit.pcap")),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_as_wide_as_the_terminal(
+    name: str, points: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for commands, which are pasted as they stand. What is one is called one."""
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(b"From: a@example.org\r\nSubject: R\xc3\xa9union\r\n\r\nhello\r\n")
+    given = {"BEFORE": points[0], "BEHIND": points[1], "MAIL": mail.name}
+    monkeypatch.setattr(pages, "COLUMNS", 60)
+    words = [given.get(word, word) for word in PAGES[name]]
+    printed = pages.on_a_terminal([sys.executable, "-m", "smtpinspect", *words], tmp_path)
+    lines = printed.splitlines()
+    assert len(lines) > 3
+    pasted = re.compile(r" *(Next: |CONFIG |smtpinspect )| {6}smtpinspect ")
+    assert not [line for line in lines if wide(line) > 60 and not pasted.match(line)]
+    assert not re.search(r"\b1 trip\b|\bnone of the 1\b", printed)
+    assert not [line for line in lines if line.startswith("broken: ")]  # of `mails in clear`, and so below it
+
+
+def test_a_packet_of_several_captures_is_found_in_its_file(
+    points: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numbered through all of them, as they are read; where to look one up is said. Of one capture, or of points of a
+    path, the numbers are the file's."""
+    first = tmp_path / "first.pcap"
+    first.write_bytes(capture.pcap(connection(0, RESET, start=1_000_000_000)))
+    held = len(list(records(open_source(str(first)))))
+    (own,) = {only(Asked(source=points[0])).observed.broken.packet}
+    assert own is not None
+    for kind in ("text", "html"):
+        assert cli.main(["diagnose", str(first), points[0], "--format", kind]) == 0
+        told = capsys.readouterr().out
+        assert f"packet {held + own} is packet {own} of before.pcap" in told
+        assert f"(first in packet {held + own})" in told
+    for given in (points[:1], ("--outside", points[0], "--inside", points[1])):
+        assert cli.main(["diagnose", *given]) == 0
+        assert "numbered through" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sent", "where"), [(None, "behind the text, before the reply to it"), (90, "before the mail's end")]
+)
+def test_a_reset_is_where_it_came(sent: int | None, where: str) -> None:
+    made = Connection().envelope().say("C", message(600)[:sent], acked=True).reset("S")
+    case = only(Asked(source=capture.frames(made.packets)))
+    (gone,) = [cause for cause in case.causes if cause.cause == "server-gone"]
+    assert gone.evidence[0].text == f"RST in the server's name {where}"

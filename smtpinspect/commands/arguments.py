@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
@@ -15,6 +16,15 @@ COMMANDS: Final = (
 PORTS: Final = (25, 587, 465, 2525)
 
 
+MEANT: Final[Mapping[str, tuple[str, ...]]] = {  # words of the pages to those of the options
+    "cut": ("break",),
+    "rule": ("alert",),
+    "client": ("sender",),
+    "server": ("receiver",),
+}
+_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")  # argparse's words
+
+
 class Parser(argparse.ArgumentParser):
     """Tells errors as the rest of the program does."""
 
@@ -24,6 +34,11 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and (near := nearest(word, self._option_string_actions)):
                 message += f". Did you mean {near}?"
                 break
+        chosen = _CHOICE.search(message)
+        if chosen is not None:
+            known = [each.strip(" '") for each in chosen[2].split(",")]
+            near = next((each for each in known if each in MEANT.get(chosen[1], ())), "") or nearest(chosen[1], known)
+            message += f". Did you mean {near}?" if near else ""
         raise SystemExit(complain(message, USAGE, f"Help: {self.prog} --help"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import exports, folders, impact
@@ -25,6 +25,7 @@ from smtpinspect.errors import UsageError
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
     from smtpinspect.report.terminal import Style
+    from smtpinspect.source.again import Place
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
@@ -209,25 +210,35 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
             return
         from smtpinspect.report.terminal import Style, safe
 
+        where = _files(told, [] if points else files)
         if given.format == "html":
             from smtpinspect.report.html.document import document
 
             style = Style(False)
 
             logs = [*_logs(told, None, style, given.log)]
-            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
+            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs, files=where):
                 print(line, file=out)
             return
         if files:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, files, points):
+            for line in diagnose_page.page(told.diagnosis, width, style, files, points, where):
                 print(line, file=out)
         for note in told.diagnosis.notes if not files else ():
             print(safe(note), file=out)
         for number, line in enumerate(_logs(told, width, style, given.log)):
             print(end="\n" if files and not number else "", file=out)
             print(line, file=out)
+
+
+def _files(told: Told, captures: Sequence[str]) -> Mapping[int, Place]:
+    """Where of several captures, read as one, the packets lie that cases are looked up by."""
+    from smtpinspect.report.diagnose_words import folded, packet_of
+    from smtpinspect.source.again import places
+
+    wanted = {packet_of(block.first) for block in folded(told.diagnosis)} if len(captures) > 1 else set()
+    return places(captures, wanted)
 
 
 def _logs(told: Told, width: int | None, style: Style, logs: Sequence[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from smtpinspect.grammar.words import BROKEN
 from smtpinspect.source import Input
 
 CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
+NAMED: Final = 3  # mails that failed, and recipients of each, that are told by name
 EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
 WORSE: Final = (
     "a server's greeting is starred now and was not",
@@ -67,15 +68,25 @@ class Server:
     keywords: Counter[str] = field(default_factory=Counter)
 
 
+class Failed(NamedTuple):
+    """A mail that did not get through; `start_ns` is capture time."""
+
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    outcome: str
+    start_ns: int
+
+
 @dataclass(slots=True)
 class Side:
-    """One of the two captures."""
+    """One of the two captures. `failed`: the first mails that broke or were refused."""
 
     connections: int = 0
     encrypted: int = 0
     all: Sum = field(default_factory=Sum)
     having: dict[str, Sum] = field(default_factory=lambda: {one.mails: Sum() for one in COMPARED})
     servers: dict[str, Server] = field(default_factory=dict)
+    failed: list[Failed] = field(default_factory=list)
     stats: Stats | None = None
     fault: CaptureError | None = None
 
@@ -126,6 +137,13 @@ class Comparison(NamedTuple):
         before, after = self.before.all.mails, self.after.all.mails
         return not self.worse and chance(0, before, after, after) >= CHANCE
 
+    @property
+    def fail_now(self) -> Sequence[Failed]:
+        """Mails that fail, where a smaller share is accepted than before."""
+        before, after = self.before.all, self.after.all
+        fewer = after.outcomes["accepted"] * before.mails < before.outcomes["accepted"] * after.mails
+        return self.after.failed if fewer else ()
+
     def record(self) -> dict[str, Any]:
         """The object of `--format json`."""
         return {
@@ -164,6 +182,9 @@ def _add_mail(made: Side, mail: Mail) -> None:
     if mail.outcome == "encrypted":
         return
     made.all.add(mail.outcome)
+    if mail.outcome in (*BROKEN, "refused") and len(made.failed) < NAMED:
+        to = tuple(mail.rcpt_to[:NAMED])
+        made.failed.append(Failed(mail.mail_from or "<>", to, mail.outcome, mail.start_ns))
     for one in COMPARED:
         if one.has(mail):
             made.having[one.mails].add(mail.outcome)

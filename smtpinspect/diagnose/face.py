@@ -15,6 +15,7 @@ from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, poin
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading.month import Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
+from smtpinspect.diagnose.trace import source_at
 from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -138,6 +139,8 @@ def _both_sides(
     again = {id(case) for case in passed.again}
     cases[:] = [case for case in cases if id(case) not in again]
     for case in closer:
+        if case.flow.flow_id in passed.moved:
+            _read_again(case, asked)
         if case.trace is not None and case.trace.sides:
             case.observed = observe(case, asked.taken or "between")
             told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
@@ -150,6 +153,18 @@ def _named(cases: Sequence[Case], point: str) -> None:
     for case in cases:
         taken = case.observed.vantage._replace(point=point)
         case.observed = case.observed._replace(vantage=taken)
+
+
+def _read_again(case: Case, asked: Asked) -> None:
+    """The mail and its alerts as the client's side shows them: both sides as one stream are none."""
+    trace = case.trace
+    if trace is None or trace.left_out or trace.packets[-1].number > limits.READ_AGAIN:
+        return
+    told = survey(source_at(trace), asked.inspectors, ports=asked.ports).cases
+    number = None if case.mail is None else case.mail.tx_id
+    same = [one for one in told if (None if one.mail is None else one.mail.tx_id) == number]
+    if same:
+        case.mail, case.alerts = same[0].mail, same[0].alerts
 
 
 def _left_out(seen: Survey, flows: int) -> Iterator[str]:

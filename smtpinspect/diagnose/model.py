@@ -122,7 +122,7 @@ class Difference(NamedTuple):
     packets of which a later copy arrived. `what`: octets, SYN, FIN, RST, or the whole connection. `before` and `after`
     are as much of them as is kept, `near` and `far` the packets at both points. Of dropped octets, `first` is how many
     the first segment had, and `times` how often it was sent. `here`: what it happened in, where one capture holds both
-    points.
+    points; then `ns` is when its first packet was seen, and its last.
     """
 
     kind: Literal["rewritten", "withheld", "dropped", "injected", "lost"]
@@ -138,6 +138,7 @@ class Difference(NamedTuple):
     first: int = 0
     times: int = 0
     here: str = ""
+    ns: tuple[int, int] = (0, 0)
 
 
 class Remedy(NamedTuple):
@@ -233,6 +234,7 @@ class Case:
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
     differences: tuple[Difference, ...] = ()  # between points of its path
+    other: Flow | None = None  # the same connection in this capture, behind a machine that gives it other addresses
     proved: tuple[Sign, ...] = ()  # what these prove, in words
     logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
     causes: list[Cause] = field(default_factory=list)

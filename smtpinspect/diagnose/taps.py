@@ -13,7 +13,7 @@ from smtpinspect.grammar import limits
 ETHERNET, SLL, SLL2 = 1, 113, 276  # link types
 OUTGOING: Final = 4  # packet type of a frame that this machine sends (LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2)
 TAGS: Final = (b"\x81\x00", b"\x88\xa8")  # of VLANs: IEEE 802.1Q, 802.1ad
-ENOUGH: Final = 3  # packets of each end on each side: one or two may be there by chance
+ENOUGH: Final = 2  # packets of each end on each side: a SYN and a greeting. One may be there by chance
 MACHINE: Final = "the machine where this was captured"
 BOX: Final = "the box of which this capture shows both sides"
 UNNAMED: Final = ("the client's side", "the server's side")
@@ -44,13 +44,15 @@ def tap(link: int, frame: bytes) -> Tap:
 
 class Sides(NamedTuple):
     """How packets are told to have been on the client's side of a machine, or on the server's. `names` of these; `what`
-    lies between. `wires`, `hops`: by wire, or by sender and TTL, whether that is the client's side.
+    lies between. `wires`, `hops`: by wire, or by sender and TTL, whether that is the client's side; `order`: only
+    which of two copies came first tells.
     """
 
     names: tuple[str, str] = UNNAMED
     what: str = BOX
     wires: Mapping[bytes, bool] = MappingProxyType({})
     hops: Mapping[tuple[bool, int], bool] = MappingProxyType({})
+    order: bool = False
 
     def of(self, seen: Tap, by_client: bool, ttl: int) -> bool | None:
         """Was it seen on the client's side? None: that cannot be told."""
@@ -81,6 +83,11 @@ class Taps:
             whole = all(known[one, two] >= ENOUGH for one, two in product((True, False), (True, False)))
             return Sides(self.names(), MACHINE) if whole else None
         return self._by_wire() or self._by_hops()
+
+    @property
+    def plain(self) -> bool:
+        """Is it one link, or none that is told?"""
+        return len({seen for seen, _, _ in self.seen}) == 1 and all(seen.incoming is None for seen, _, _ in self.seen)
 
     def names(self) -> tuple[str, str]:
         """Those of the interfaces by which most came and went."""

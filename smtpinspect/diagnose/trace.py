@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
@@ -162,11 +162,15 @@ def parted(source: Input, flows: Mapping[int, tuple[Flow, Sides]]) -> dict[int, 
     """By flow_id what passed on the client's side of a machine, and on the server's; as bounded as `traces`. A packet
     of which that cannot be told is on both."""
     found = {number: (_Kept(), _Kept()) for number in flows}
+    orders = {number: Copies() for number in flows}
     budget = _Budget()
     for each in _seen(source, [flow for flow, _ in flows.values()]):
         if not isinstance(each.what, Notice):
             row = each.what
-            client = flows[each.flow.flow_id][1].of(each.tap, row.by_client, row.ttl)
+            sides = flows[each.flow.flow_id][1]
+            client = sides.of(each.tap, row.by_client, row.ttl)
+            if sides.order:
+                client = orders[each.flow.flow_id].holds(_look(row), row.ns, row.ttl) != row.by_client
             for kept, mine in zip(found[each.flow.flow_id], (True, False), strict=True):
                 if client is None or client == mine:
                     budget.take(kept, row)
@@ -224,13 +228,28 @@ def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: b
     server never sent it goes on. A SYN belongs to none that has ended."""
     before = None
     for flow, by_client in flows:
-        if number < flow.first_packet or ns < flow.start_ns:
+        if number < flow.first_packet or ns + limits.COPY_NS < flow.start_ns:  # of two copies the later may come first
             continue
         if ns <= flow.end_ns:
             return flow, by_client
         if not opens and ns - flow.end_ns <= BEHIND_NS and (before is None or before[0].end_ns < flow.end_ns):
             before = flow, by_client
     return before
+
+
+def source_at(trace: Trace) -> Source:
+    """The packets of a trace as a source by itself, which can be read once; each has its number in the capture, and
+    where that has others there are empty frames."""
+    return open_source(_numbered(trace), linktype=RAW)
+
+
+def _numbered(trace: Trace) -> Iterator[tuple[Decimal, bytes]]:
+    number = 0
+    for packet in sorted(trace.packets, key=lambda each: each.number):
+        when = Decimal(packet.ns) / SECOND
+        yield from repeat((when, b""), packet.number - number - 1)
+        yield when, packet.ip
+        number = packet.number
 
 
 def source_of(trace: Trace) -> Source:

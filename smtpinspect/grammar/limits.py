@@ -114,6 +114,7 @@ RELAXED_RULES: Final = 8  # switched off together; a mail that trips more wants 
 COPY_NS: Final = 100_000_000  # between a packet and its copy at the next interface: a full queue; no RTO is as short
 COPY_PACKETS: Final = 256  # of a connection that are compared with what follows: what such a queue holds
 TAPS: Final = 64  # places where packets of a connection were seen: interfaces, links, TTLs
+READ_AGAIN: Final = 1_000_000  # frames before the last one of a connection that is read once more, by itself
 TRACE_NOTICES: Final = 64  # ICMP errors about a connection that are kept
 SACK_BLOCKS: Final = 256  # of one direction of a connection that are kept
 DIAGNOSED_ALERTS: Final = 512  # of one mail that is explained

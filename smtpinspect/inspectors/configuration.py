@@ -169,11 +169,11 @@ def reader(package: str) -> Callable[[str], Configuration | None] | None:
 
 
 def _nearest(path: str) -> str:
+    from smtpinspect.grammar.phrases import alike
+
     folder, name = os.path.split(path)
     try:
-        import difflib
-
-        near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+        near = alike(name, os.listdir(folder or "."))
     except OSError:
         return ""
-    return f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
+    return f"; did you mean {os.path.join(folder, near)}?" if near else ""

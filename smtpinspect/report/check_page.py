@@ -61,7 +61,8 @@ class CheckPage:
         number = f" #{checked.stored.number}" if checked.stored.number else ""
         subject = f'  "{cut(safe(checked.subject), _NAMED)}"' if checked.subject else ""
         inside = ", the mail that came back in it:" if checked.stored.returned else ""
-        yield self.style(f"{safe(checked.stored.file)}{number}{inside}{subject}", "bold")
+        head = f"{safe(checked.stored.file)}{number}{inside}{subject}"
+        yield from (self.style(line, "bold") for line in wrapped(head, self.width))
         if checked.stored.bare:
             bare = "none of its first lines is a header field (RFC 5322 2.2): is it a whole message?"
             yield from wrapped(bare, self.width, "  ")
@@ -123,4 +124,5 @@ class CheckPage:
             return "no message in there."
         if not self.tripped:
             return f"{count(self.messages, 'message')}: none trips a content rule."
-        return f"{count(self.messages, 'message')}: {self.tripped:,} trip a rule, {self.cut:,} would be cut."
+        trip = "trips" if self.tripped == 1 else "trip"
+        return f"{count(self.messages, 'message')}: {self.tripped:,} {trip} a rule, {self.cut:,} would be cut."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
@@ -14,6 +15,7 @@ from smtpinspect.report.headline import SIDES, between, doubted, headline, tls, 
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
+from smtpinspect.source.again import Place as FilePlace
 
 TAKEN: Final[dict[Where, str]] = {
     "sender": "taken on the sender's side",
@@ -45,6 +47,15 @@ class Block(NamedTuple):
     @property
     def first(self) -> Case:
         return self.cases[0]
+
+
+class Given(NamedTuple):
+    """What the command was given, as far as it is told with a block: what is not matched, the capture
+    as a shell takes it, where of several captures packets lie."""
+
+    unmatched: Sequence[str]
+    capture: str
+    files: Mapping[int, FilePlace]
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
@@ -170,14 +181,14 @@ def _why(cause: Cause) -> list[str]:
 def vantage(case: Case) -> str:
     """Where the capture was taken, and why we say so."""
     taken = case.observed.vantage
+    if taken.told:
+        return f"{TAKEN[taken.where]} (you said so)"
     if case.trace is not None and case.trace.sides:
         one, two = case.trace.sides
         which = "" if "side" in one else f": {one} is the client's, {two} the server's"
         return f"the capture shows both sides of a machine on the way{which}"
-    if taken.point and not taken.told and taken.where != "receiver":
+    if taken.point and taken.where != "receiver":
         return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
-    if taken.told:
-        return f"{TAKEN[taken.where]} (you said so)"
     why = "; ".join(sign.text for sign in taken.signs)
     if taken.where == "unknown":
         return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
@@ -288,6 +299,22 @@ def notes(case: Case) -> Iterator[str]:
     for doubt in seen.confidence:
         if doubt not in ("encrypted", "super-segments"):
             yield DOUBTS.get(doubt, doubt)
+
+
+def packet_of(case: Case) -> int:
+    """The one that this case is looked up by: what broke it, or its connection's first."""
+    return case.observed.broken.packet or case.flow.first_packet
+
+
+def numbered(case: Case, places: Mapping[int, FilePlace]) -> Iterator[str]:
+    """Of several captures read as one: where to look its packet up."""
+    number = packet_of(case)
+    if number in places:
+        path, own = places[number]
+        yield (
+            f"packets are numbered through all captures: packet {number:,} is packet {own:,} of "
+            f"{os.path.basename(path)}"
+        )
 
 
 def _tls_packet(case: Case) -> int | None:

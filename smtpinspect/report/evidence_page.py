@@ -15,7 +15,8 @@ WIDTH: Final = 79
 INTRODUCTION: Final = (
     "These mails did not get through, or may not have. Each capture holds one TCP connection as it was recorded, "
     "nothing altered; any tool that reads pcapng shows it (Wireshark, tcpdump, tshark). All times are UTC. Sequence "
-    "numbers are those on the wire. A capture holds what was sent: the mail's text, and passwords where AUTH was not "
+    "numbers are those on the wire; bytes are counted from 0, first and last, in all that this side sent. A capture "
+    "holds what was sent: the mail's text, and passwords where AUTH was not "
     "encrypted. Handle it accordingly."
 )
 CHECK: Final = f"To check that nothing was altered since: sha256sum -c {SUMS}"

@@ -19,9 +19,11 @@ HEADLINES: Final[Mapping[str, str]] = {
 BYTES: Final = (
     "the first and the last one, counted from 0: in all that this side sent, or in the message, final dot and all"
 )
+SENDER: Final = "who opened the connection and sends the mail; the server is to take it"
 LABELS: Final[Mapping[str, str]] = {
     "TIMELINE": "each phase, or command: when it began, how long it took, which packet",
     "ITS LOG, MAIL LOG": "lines of the firewall's log, of a mail server's log, about this very mail",
+    "sender, client": SENDER,
     "bytes 125-465": BYTES,
     "CONTRAST": "mails that were accepted are the control group: a property crossed with what became of the mails",
     "REFUTED": "a rule that an accepted mail on the same path trips, too",

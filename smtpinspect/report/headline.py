@@ -189,7 +189,8 @@ def between(case: Case, before: str = "") -> str:
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    return SIDES[by] if by == "client" else _box(case) or SIDES[by]
+    box = "" if by == "client" else _box(case)
+    return f"{box}," if box.startswith("the ") else box or SIDES[by]
 
 
 def _box(case: Case) -> str:

@@ -210,10 +210,17 @@ def _headline(told: Reading) -> str:
 
 
 def _off(told: Reading, where: str) -> str:
-    """The place as a sentence; those before EHLO are one."""
-    if set(told.phases) <= {"connect", "greeting"}:
+    """The place as a sentence, without what explains it; those before EHLO are one."""
+    if _whole(told):
         return where
-    return f"it {'may have broken' if where.startswith('any') else 'broke'} off at {where}"
+    at = where.partition(" (")[0].partition(";")[0].replace("anything", "any point")
+    preposition = "in" if at.startswith("the text") else "at"
+    return f"it {'may have broken' if at.startswith('any') else 'broke'} off {preposition} {at}"
+
+
+def _whole(told: Reading) -> bool:
+    """Is the place told by a whole sentence?"""
+    return bool(told.phases) and set(told.phases) <= {"connect", "greeting"}
 
 
 def _peer(told: Reading) -> str:
@@ -227,7 +234,7 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        lines.append(f"broken at: {where or ', '.join(told.phases)}")
+        lines.append(where if _whole(told) else f"broken at: {where or ', '.join(told.phases)}")
         if told.usual:
             longer = told.assumes[-1] + (" and others" if len(told.assumes) > 1 else "")
             usual = place(told.usual) or " or ".join(told.usual)

@@ -120,7 +120,7 @@ def _fate(result: Result) -> Iterator[str]:
         yield f"returned to its sender at once: {SCOPES[result.scope]}"
         return
     yield f"deferred: {SCOPES[result.scope]}"
-    yield f"this attempt held a delivery slot for {span(result.seconds)}"
+    yield f"this attempt keeps a delivery process busy for {span(result.seconds)}"
     tries = [span(t) for t in result.retries[:6]]
     if tries:
         more = ", …" if len(result.retries) > len(tries) else ""
@@ -130,7 +130,7 @@ def _fate(result: Result) -> Iterator[str]:
         burnt = span(attempts * result.seconds)
         yield (
             f"returned after {span(result.gives_up_after)}, if nothing changes; about {count(attempts, 'attempt')}, "
-            f"{burnt} of delivery slots in all"
+            f"which keep a delivery process busy for {burnt} in all"
         )
 
 

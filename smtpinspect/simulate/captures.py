@@ -36,10 +36,10 @@ DEFAULT_RECEIVER: Final = "postfix"
 
 WHY: Final = {
     "asked": "the mail that was asked for",
-    "breaks": "the first mail that breaks",
-    "alters": "nothing breaks; the first mail that is altered",
-    "first": "nothing fires that changes anything; the first mail",
-    "no-mail": "no mail in the capture; the first connection",
+    "breaks": "the first mail that would break",
+    "alters": "the first mail that would be altered; none would break",
+    "first": "the first mail; nothing fires that changes anything",
+    "no-mail": "the first connection; no mail is in the capture",
 }
 
 

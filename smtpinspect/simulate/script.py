@@ -246,7 +246,7 @@ class _Listener:
         end += 2 if here.octets[end : end + 2] == b"\r\n" else int(here.octets[end : end + 1] == b"\n")
         here.read = end
         words = line.split(None, 1)
-        verb = "" if kind or not words else words[0].decode("latin-1").upper()
+        verb = "" if kind or not words else words[0].upper().decode("latin-1")
         self.commands.append(Command(verb, line, at, end, None, len(self.waiting), bool(kind)))
         if ordinal is not None:
             self.ordinals[ordinal] = len(self.commands) - 1

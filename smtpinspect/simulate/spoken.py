@@ -65,10 +65,9 @@ def _of_text(mail: Transaction, at: int, end: int) -> str:
         return ""
     begin = low - mail.text_at
     dot = mail.complete and mail.text_end == high and not mail.chunks
-    size = high - low - (3 if dot else 0)
-    if dot and size <= 0:
-        return "the dot"
-    return f"text, bytes {begin:,}-{begin + size - 1:,}{', and the dot' if dot else ''}"
+    if dot and high - low <= 3:
+        return "the final dot"
+    return f"text, bytes {begin:,}-{high - mail.text_at - 1:,}{' with the final dot' if dot else ''}"
 
 
 def in_message(script: Script | None, mail: Transaction, at: int, n: int) -> str:

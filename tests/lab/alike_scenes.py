@@ -34,7 +34,9 @@ Step = Callable[[Lab], None]
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """`client`, `server`: names of look-alikes one of which is due near the top, in that side's capture; (): any; None:
-    that capture is not judged. `before`: ere the server starts; `prepare`: ere the client does; `meanwhile`: beside it.
+    that capture is not judged. `here`: what the capture of all the router's interfaces shows that this one did to
+    packets (kinds of differences); None: its queue is too short, and may drop any. `before`: ere the server starts;
+    `prepare`: ere the client does; `meanwhile`: beside it.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Scene:
     receiver: str = "postfix"
     client: tuple[str, ...] | None = ()
     server: tuple[str, ...] | None = ()
+    here: tuple[str, ...] | None = ()
     size: int = 2_000
     mails: int = 1
     serves: bool = True
@@ -247,15 +250,18 @@ ENVELOPE = ("EHLO out.example.com\r\n", MAIL_FROM, RCPT, "DATA\r\n")
 TEXT = "Subject: test\r\n\r\nhello\r\nbye"
 # Exim closes behind a QUIT that it sends with the text, and an Exim that sees that waits no longer.
 STEPS = {"hosts_avoid_pipelining": "*"}
+UNKNOWN = "unknown-filter"
+TEXTS = "-m string --algo bm --string Subject:"  # packets with the header of a mail
 PATIENT = {"command_timeout": "20s", "data_timeout": "20s", "final_timeout": "20s"}
 
 SCENES = (
-    Scene(name="mtu-1280", prepare=narrow, size=6_000, client=("path-mtu",), server=("path-mtu",),
+    Scene(name="mtu-1280", here=("dropped",), prepare=narrow, size=6_000, client=("path-mtu",), server=("path-mtu",),
           settings=PATIENT),
-    Scene(name="mtu-1280-postfix", sender="postfix", receiver="exim", prepare=narrow, size=6_000,
+    Scene(name="mtu-1280-postfix", here=("dropped",), sender="postfix", receiver="exim", prepare=narrow, size=6_000,
           client=("path-mtu",), server=("path-mtu",)),
-    Scene(name="mtu-1280-large", prepare=narrow, size=60_000, client=("path-mtu",), server=(), settings=PATIENT),
-    Scene(name="server-stopped", prepare=slow, meanwhile=stopped_amid, size=900_000, client=("zero-window",),
+    Scene(name="mtu-1280-large", here=("dropped",), prepare=narrow, size=60_000, client=("path-mtu",), server=(),
+          settings=PATIENT),
+    Scene(name="server-stopped", here=None, prepare=slow, meanwhile=stopped_amid, size=900_000, client=("zero-window",),
           server=("zero-window",), settings=PATIENT),
     Scene(name="narrow-window", receiver="scripted", serves=False, before=hangs("narrow"), size=60_000,
           client=("zero-window",), server=("zero-window",)),
@@ -266,7 +272,7 @@ SCENES = (
           client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
     Scene(name="never-answers", receiver="scripted", serves=False, before=hangs("silent"),
           client=("slow-scanner", "sender-timeout"), server=("slow-scanner", "sender-timeout")),
-    Scene(name="server-killed", receiver="exim", prepare=slow, meanwhile=killed_amid, size=300_000,
+    Scene(name="server-killed", here=None, receiver="exim", prepare=slow, meanwhile=killed_amid, size=300_000,
           client=("server-gone",), server=("server-gone",), settings=PATIENT),
     Scene(name="disk-full", receiver="exim", before=full, client=("full-disk",), server=("full-disk",)),
     Scene(name="milter-gone", server_settings={"smtpd_milters": "inet:127.0.0.1:9"}, client=("milter",),
@@ -275,12 +281,13 @@ SCENES = (
           server_settings={"acl_smtp_mail": "defer message = Greylisted, come back in 5 minutes"}),
     Scene(name="slow-greeting", receiver="exim", server_settings={"acl_smtp_connect": "accept delay = 15s"},
           client=("tarpit", "sender-timeout"), server=("tarpit", "sender-timeout"), linger=12),
-    Scene(name="idle-forgotten", receiver="exim", prepare=forgets,
+    Scene(name="idle-forgotten", here=("dropped",), receiver="exim", prepare=forgets,
           server_settings={"acl_smtp_data": "accept delay = 25s"}, settings={"final_timeout": "45s"} | STEPS,
           client=("idle-timeout", "slow-scanner"), server=None),
-    Scene(name="loss", prepare=loses, meanwhile=loses_most_amid, size=300_000, client=("loss",), server=("loss",),
+    Scene(name="loss", here=None, prepare=loses, meanwhile=loses_most_amid, size=300_000, client=("loss",),
+          server=("loss",),
           settings=PATIENT),
-    Scene(name="line-down", prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
+    Scene(name="line-down", here=None, prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
           settings=PATIENT),
     Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, f"{TEXT}\n.\n"), client=("strict-end",),
           server=("strict-end",)),
@@ -291,6 +298,16 @@ SCENES = (
           server=None),
     Scene(name="port-prohibited", client=("port-filter",), server=None, prepare=filters(
           "-A FORWARD -p tcp --dport 25 -j REJECT --reject-with icmp-admin-prohibited")),
+    Scene(name="router-drops", prepare=filters(f"-A FORWARD {TEXTS} -j DROP"), client=(UNKNOWN,), server=(UNKNOWN,),
+          here=("dropped",), settings=PATIENT),
+    Scene(name="router-resets", prepare=filters(f"-A FORWARD -p tcp {TEXTS} -j REJECT --reject-with tcp-reset"),
+          client=(UNKNOWN,), server=None, here=("dropped", "injected"), settings=PATIENT),
+    Scene(name="router-translates", client=(UNKNOWN,), server=(UNKNOWN,), here=("dropped",), settings=PATIENT,
+          prepare=filters(f"-A FORWARD {TEXTS} -j DROP",
+                          "-t nat -A PREROUTING -p tcp -d 10.9.1.254 --dport 25 -j DNAT --to-destination 10.9.2.2"),
+          letters=(("minutes", "10.9.1.254"),)),
+    Scene(name="router-box", box=("-i", "stormshield"), client=("stormshield.smtp-231",), server=None,
+          here=("dropped",), settings=PATIENT, letters=(("raw-subject", "10.9.2.2"),)),
     Scene(name="port-closed", serves=False, client=("port-filter",), server=("port-filter",)),
 )  # fmt: skip
 

@@ -84,6 +84,7 @@ def one(scene: Scene, folder: Path) -> None:
             scene.prepare(lab)
         for host in (client, server):
             stack.enter_context(play.recorded(host, folder, what="tcp or icmp"))
+        stack.enter_context(play.capturing([], "any", folder / "router.pcap", length=2000, what="tcp or icmp"))
         beside = threading.Thread(target=scene.meanwhile, args=(lab,), daemon=True) if scene.meanwhile else None
         if beside:
             beside.start()
@@ -119,6 +120,7 @@ def judged(scene: Scene) -> Iterator[tuple[str, bool]]:
     for side, names in (("client", scene.client), ("server", scene.server)):
         if names is not None:
             yield _line(scene, side, names)
+    yield _routed(scene)
 
 
 def _line(scene: Scene, side: str, names: tuple[str, ...]) -> tuple[str, bool]:
@@ -136,6 +138,17 @@ def _line(scene: Scene, side: str, names: tuple[str, ...]) -> tuple[str, bool]:
     told = _told(case)
     found = f"place {places[0] + 1}" if places else "absent" if names else "any"
     return f"{head}{'right' if right else 'WRONG'} {found:8} {told}", right
+
+
+def _routed(scene: Scene) -> tuple[str, bool]:
+    """The router's capture: what it shows to have been done there, and the look-alikes that the client's side shows."""
+    file = BUILD / scene.name / "router.pcap"
+    cases = diagnose(Asked(str(file))).diagnosis.cases if file.exists() else []
+    found = sorted({each.kind for case in cases for each in case.differences})
+    if not file.exists() or (scene.here is not None and found != sorted(scene.here)):
+        return f"{scene.name:22} router WRONG shows {', '.join(found) or 'nothing'} there", False
+    text, right = _line(scene, "router", scene.client or ())
+    return f"{text}; there: {', '.join(found) or '-'}", right
 
 
 def _contrasted(file: Path) -> tuple[str, bool]:

@@ -140,9 +140,15 @@ def stand_between(row: Row) -> None:
 @contextmanager
 def recorded(host: Host, folder: Path, *, length: int = 0, what: str = "tcp") -> Iterator[None]:
     """What this host sends and gets; so many octets of each packet (0: all), of the packets that tcpdump takes so."""
-    file = folder / f"{host.namespace}.pcap"
-    options = f"-i eth0 -s {length} -U --immediate-mode -Z root -w {file}".split()
-    process = subprocess.Popen(host.tool("tcpdump", *options, what), stderr=subprocess.PIPE)
+    with capturing(host.tool(), "eth0", folder / f"{host.namespace}.pcap", length=length, what=what):
+        yield
+
+
+@contextmanager
+def capturing(where: list[str], interface: str, file: Path, *, length: int = 0, what: str = "tcp") -> Iterator[None]:
+    """`where`: a command that enters a namespace. `any` wants a length: its buffer holds few of the longest frames."""
+    options = f"-i {interface} -s {length} -U --immediate-mode -Z root -w {file}".split()
+    process = subprocess.Popen([*where, "tcpdump", *options, what], stderr=subprocess.PIPE)
     assert process.stderr is not None
     while b"listening on" not in (line := process.stderr.readline()):
         if not line:

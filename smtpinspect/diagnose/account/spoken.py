@@ -227,7 +227,7 @@ class _Reader:
                 return
             words = octets.split(None, 1)
             known = bool(words) and words[0].upper() in NUMBER
-            verb = "" if answers or not words or (perhaps and not known) else words[0].decode("latin-1").upper()
+            verb = "" if answers or not words or (perhaps and not known) else words[0].upper().decode("latin-1")
             phase = PHASES.get(verb, phase)
             if verb == "BDAT":
                 at, phase = self._chunk(octets, at, end, packet), "mail"

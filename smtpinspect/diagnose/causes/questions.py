@@ -9,11 +9,13 @@ from typing import Final
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import Case, Cause
+from smtpinspect.diagnose.taps import MACHINE
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.observed import refusal
 
 BEFORE: Final = 2  # s of clocks that go wrong
+COUNTERS: Final = "its counters tell which rule it was, while it is sent again: iptables-save -c, nft list ruleset"
 REFUSED: Final = 400  # replies from here on
 QUOTED: Final = 160  # characters of a reply
 # How servers name the mail in their reply (Postfix, Exim, Sendmail and others).
@@ -45,12 +47,14 @@ def questions(case: Case) -> tuple[str, ...]:
     asked = f"{asked}; or anything else that" if asked else "anything that"
     said = refusal_of(case)
     did = f'answered "{_brief(said)}" in the server\'s name, or ' if said else ""
+    here = next((each.here for each in case.differences if each.here), "")
+    whose = f"the firewall log of {here}," if here else "your firewall log"
     network = (
-        f"please search your firewall log at {_clock(begin)}..{_clock(end, begin)} UTC, "
+        f"please search {whose} at {_clock(begin)}..{_clock(end, begin)} UTC, "
         f"src {client} dst {server} (TCP): {asked} {did}dropped, reset or closed this connection"
     )
     other = case.causes[0].kind == "look-alike" and case.causes[0].confidence in ("certain", "likely")
-    found = [] if other else [network]
+    found = [] if other else [f"{network}; {COUNTERS}" if here == MACHINE else network]
     mail = case.mail
     who = f"the connection of {client}"
     if mail is not None:

@@ -226,7 +226,9 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
     elif scene is not None and scene.kind == "reply":
         text = f"a reply refused it: {case.observed.reply}" if case.observed.reply else "a reply refused it"
     sign = Sign(scene.packet if scene is not None else None, text)
-    return Cause(UNKNOWN, "unknown-filter", "unlikely" if sure else "possible", "a filter we do not know", (sign,))
+    here = case.observed.broken.signs if any(one.here for one in case.differences) else ()
+    signs = (sign, *here)
+    return Cause(UNKNOWN, "unknown-filter", "unlikely" if sure else "possible", "a filter we do not know", signs)
 
 
 def _gone(case: Case, direction: str) -> str:

@@ -48,8 +48,12 @@ def evidence(source: Input, cases: Sequence[Case], folder: str, facts: Facts, pa
     chosen = sorted(once.values(), key=lambda case: case.flow.first_packet)[: limits.EXPORT_CASES]
     empty_folder(folder, "--evidence")
     wanted = [Wanted(case.flow, f"connection-{number:03}{SUFFIX}") for number, case in enumerate(chosen, 1)]
-    made = cut(source, wanted, folder)
-    told = [_exhibit(case, one, facts(case)) for case, one in zip(chosen, made, strict=True)]
+    behind = [
+        Wanted(case.other, f"connection-{number:03}-behind{SUFFIX}")
+        for number, case in enumerate(chosen, 1) if case.other is not None
+    ]  # fmt: skip
+    made = cut(source, [*wanted, *behind], folder)
+    told = [_exhibit(case, one, facts(case)) for case, one in zip(chosen, made, strict=False)]
     names = [one.wanted.name for one in made if one.packets]
     for name, text in pages(told).items():
         _write(os.path.join(folder, name), text)
@@ -87,6 +91,9 @@ def _exhibit(case: Case, made: Cut, facts: Sequence[str]) -> Exhibit:
         "packets": f"{made.packets:,}, in the original capture between packet {made.first:,} and {made.last:,}",
         **dict(_numbers(case)),
     }
+    if case.other is not None:
+        name = made.wanted.name.replace(SUFFIX, f"-behind{SUFFIX}")
+        fields["behind the machine"] = f"{case.other.client} to {case.other.server}, in {name}"
     if case.mail is not None:
         fields |= {"mail from": case.mail.mail_from or "<>", "to": ", ".join(case.mail.rcpt_to[:10])}
         if case.mail.message_id:

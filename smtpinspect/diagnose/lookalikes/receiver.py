@@ -148,7 +148,8 @@ def server_gone(view: View) -> Said:
         return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
     what = "RST" if ended.flags & RST else "FIN"
-    signs = [Sign(ended.number, f"{what} in the server's name in the middle of the mail")]
+    where = "behind the text, before the reply to it" if view.phase in ("dot", "dotreply") else "before the mail's end"
+    signs = [Sign(ended.number, f"{what} in the server's name {where}")]
     if refused is not None:
         return Found("likely", (*signs, refused))
     return Found("possible", tuple(signs))

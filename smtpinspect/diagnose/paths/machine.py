@@ -7,31 +7,37 @@ have dropped. Where it does not show that, or ends too soon, nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose import taps
 from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Case, Difference
 from smtpinspect.diagnose.paths.points import differences
-from smtpinspect.diagnose.paths.shared import Span
+from smtpinspect.diagnose.paths.shared import Span, base
 from smtpinspect.diagnose.paths.streams import Side
+from smtpinspect.diagnose.paths.translated import twice
 from smtpinspect.diagnose.trace import Packet, Trace, parted
-from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
+from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 from smtpinspect.source.again import frames_again
 from smtpinspect.source.lost import lost_by_kernel
 
+OFTEN: Final = 4  # times that it came in, where the capture may have missed packets as they went out
+RARE: Final = 10  # packets on both sides for each that the capture may have missed
+LOSSES: Final = 8  # packets that came in only, while none went out only: the capture has not missed them
 BEHIND_NS: Final = 1_000_000_000  # that a capture must go on behind what did not come out
 SLOWER: Final = 10  # times as long as any packet took to come out
 
 
 class Found(NamedTuple):
-    """`notes`: about the capture; `again`: cases that are the other side of one that is told."""
+    """`notes`: about the capture; `again`: cases that are the other side of one that is told; `moved`: connections (by
+    flow_id) whose sides have not the same octets, so that they cannot be read as one."""
 
     notes: list[str]
     again: list[Case]
+    moved: set[int]
 
 
 class _Pass(NamedTuple):
@@ -51,45 +57,65 @@ def part(cases: Sequence[Case], source: Input) -> Found:
             chosen.setdefault(case.flow.flow_id, case)
     wanted = {}
     for number, case in chosen.items():
-        found = case.trace.taps.sides() if case.trace is not None and case.trace.taps is not None else None
+        found = _sides(case.trace) if case.trace is not None else None
         if found is not None:
             wanted[number] = case.flow, found
-    joined = [*_translated([*chosen.values()])]
+    joined, notes = twice([*chosen.values()])
     if not wanted and not joined:
-        return Found([], [])
+        return Found(notes, [], set())
     span = _span(source)
     lost = lost_by_kernel(source)
-    notes = [f"the kernel dropped {lost:,} packets of this capture: what did not come out is not told"] if lost else []
+    notes += [f"the kernel dropped {lost:,} packets of this capture: what did not come out is not told"] if lost else []
     views = {
         number: _Pass(*both, wanted[number][1]) for number, both in (parted(source, wanted) if wanted else {}).items()
     }
     again: list[Case] = []
-    for case, other, sides in joined:
+    for case, other, sides, why in joined:
         if case.trace is not None and other.trace is not None:
             views[case.flow.flow_id] = _Pass(case.trace, other.trace, sides)
+            case.other = other.flow
             again += [each for each in cases if each.flow.flow_id == other.flow.flow_id]
             notes.append(
                 f"{other.flow.client} to {other.flow.server} is {case.flow.client} to {case.flow.server} on the other "
-                f"side of {sides.what}, where addresses are translated: it is told once"
+                f"side of {sides.what}, {why}: it is told once"
             )
+    moved = set()
     for case in cases:
-        if case.flow.flow_id in views:
-            _fill(case, views[case.flow.flow_id], span, whole=not lost)
-    return Found(notes, again)
+        if case.flow.flow_id in views and _fill(case, views[case.flow.flow_id], span, whole=not lost):
+            moved.add(case.flow.flow_id)
+    return Found(notes, again, moved - {each.case.flow.flow_id for each in joined})
 
 
-def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> None:
+def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
+    """Have the sides other octets, or other numbers of them?"""
     if case.trace is None:
-        return
+        return False
     seen = _Both(both, span)
     way = [(name, trace) for name, trace in zip(both.sides.names, both[:2], strict=True)]
-    told = [*seen.told(differences(way), whole=whole)]
-    case.differences = tuple(each._replace(here=both.sides.what) for each in told)
-    if seen.whole:
-        client = both.client._replace(
-            sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
-        )
-        case.account = Account(client)
+    found = [*differences(way, one_clock=True)]
+    when = {packet.number: packet.ns for trace in both[:2] for packet in trace.packets}
+    case.differences = tuple(
+        each._replace(here=both.sides.what, ns=(min(times), max(times)))
+        for each in (seen.told(found) if whole else ())
+        if (times := [when[number] for number in (*each.near, *each.far) if number in when])
+    )
+    if not seen.whole:
+        return False
+    client = both.client._replace(
+        sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
+    )
+    case.account = Account(client)
+    other = any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
+    return other or any(base(both.client, each) != base(both.server, each) for each in (True, False))
+
+
+def _sides(trace: Trace) -> taps.Sides | None:
+    """How both can be told apart; of a bridge with no more than frames by the order of copies."""
+    if trace.taps is None:
+        return None
+    known = trace.taps.sides()
+    ordered = known is None and trace.copies >= 2 * taps.ENOUGH and trace.taps.plain
+    return taps.Sides(order=True) if ordered else known
 
 
 class _Both:
@@ -100,10 +126,13 @@ class _Both:
         self.near = {True: both.client, False: both.server}  # by `by_client`: where its packets come in
         self.far = {True: both.server, False: both.client}
         self.pairs = {each: self._pairs(each) for each in (True, False)}
+        self.missed = self._missed()
         enough = all(len(pairs) >= taps.ENOUGH for pairs in self.pairs.values())
-        self.whole = enough and not any(
-            _holes(Side(trace, each), trace) for trace in (both.client, both.server) for each in (True, False)
-        )
+        opened = [_opened(both.client), _opened(both.server)]
+        same = opened[0] == opened[1] and len(opened[0]) != 1
+        holes = sum(_holes(Side(trace, each), trace) for trace in both[:2] for each in (True, False))
+        self.whole = enough and same and not holes and not both.sides.order
+        self.nearly = enough and same and RARE * holes <= sum(map(len, self.pairs.values()))
 
     def _pairs(self, by_client: bool) -> list[tuple[Packet, Packet]]:
         """Packets as they came in, and as they went out."""
@@ -114,28 +143,38 @@ class _Both:
         came = (packet for packet in self.near[by_client].packets if packet.by_client == by_client)
         return [(packet, out[look]) for packet in came if (look := _look(packet)) in out]
 
-    def told(self, found: Iterator[Difference], *, whole: bool) -> list[Difference]:
-        """Those that this capture can prove. `whole`: nobody says that packets are missing."""
-        every = [*found]
-        sure = [each for each in every if each.kind == "rewritten" and len(self._of(each)) >= taps.ENOUGH]
-        if not self.whole or not whole:
-            return sure
-        sure += [each for each in every if each.kind == "injected" and self._made_here(each)]
-        forged = any(each.what != "octets" for each in sure)
-        sure += [each for each in every if each.kind in ("dropped", "withheld") and self._kept_here(each, forged)]
-        sure += [each for each in every if each.kind == "lost" and self._same_borders(each)]
-        return sorted(sure, key=every.index)
+    def _missed(self) -> bool:
+        """Did anything but the end of a connection go out that had not come in?"""
+        for by_client, trace in self.far.items():
+            came = {_look(packet) for packet in self.near[by_client].packets if packet.by_client == by_client}
+            for packet in trace.packets:
+                if packet.by_client == by_client and not packet.flags & (RST | FIN) and _look(packet) not in came:
+                    return True
+        return False
+
+    def told(self, every: Sequence[Difference]) -> list[Difference]:
+        """Those that this capture can prove."""
+        if not self.whole:
+            return [each for each in every if self.nearly and each.kind == "dropped" and self._kept_here(each)]
+        sure = [each for each in every if each.kind == "rewritten"]
+        forged = [each for each in every if each.what in ("RST", "FIN") and self._forged(each)]
+        gone = (each for each in every if each.kind in ("dropped", "withheld"))
+        kept = [each for each in gone if self._kept(each, every, bool(forged))]
+        silent = any(each.direction == "client" for each in kept)
+        made = [each for each in every if each.kind == "injected" and self._made_here(each, silent)]
+        lost = [each for each in every if each.kind == "lost" and self._lost_here(each)]
+        return sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
 
     def _of(self, each: Difference) -> list[tuple[Packet, Packet]]:
         return self.pairs[each.direction == "client"]
 
     def _before(self, number: int) -> bool:
-        """Were there enough packets of both ends on both sides before?"""
-        return all(sum(came.number < number for came, _ in pairs) >= taps.ENOUGH for pairs in self.pairs.values())
+        """Were packets of both ends on both sides before? That there are enough in all is known."""
+        return all(any(came.number < number for came, _ in pairs) for pairs in self.pairs.values())
 
-    def _kept_here(self, each: Difference, forged: bool) -> bool:
+    def _kept_here(self, each: Difference, *, forged: bool = False, answered: bool = False) -> bool:
         """Did octets come in, again perhaps, and would have come out before the capture ended? What came in once only
-        may have been missed by the capture, unless an end of the connection was made here."""
+        may have been missed by the capture, unless an end of the connection was made here, or an answer to it."""
         if each.what != "octets":
             return False
         sent = [
@@ -147,93 +186,81 @@ class _Both:
             return False
         slowest = max((out.ns - came.ns for came, out in self._of(each)), default=0)
         soon = self.span.end_ns - max(BEHIND_NS, SLOWER * slowest)
+        out = Side(self.far[each.direction == "client"], each.direction == "client")
+        if each.kind == "withheld" and (out.acked < out.top or not (answered or self._many(each))):
+            return False  # a proxy waits for the receiver, or the capture missed it, and who acknowledged it
         if each.kind == "withheld" or forged:
             return sent[0].ns <= (self.span.end_ns - SLOWER * slowest if forged else soon)
-        return len(sent) > 1 and sent[1].ns <= soon
+        enough = OFTEN if self.missed or not self.whole else 2
+        return len(sent) >= enough and sent[enough - 1].ns <= soon
 
-    def _made_here(self, each: Difference) -> bool:
-        """Octets that its sender never sent; an RST or FIN with other hops, or behind which its sender goes on."""
-        by_client = each.direction == "client"
-        out = {packet.number: packet for packet in self.far[by_client].packets}
+    def _kept(self, each: Difference, every: Sequence[Difference], forged: bool) -> bool:
+        other = (one for one in every if one.kind == "injected" and one.what == "octets")
+        answered = each.direction == "client" and any(one.direction == "server" for one in other)
+        return self._kept_here(each, forged=forged, answered=answered)
+
+    def _many(self, each: Difference) -> bool:
+        """Is it more than a capture misses at once?"""
+        return len(each.near) >= OFTEN
+
+    def _out(self, each: Difference) -> Packet | None:
+        """What went out and had not come in, behind what did."""
+        out = {packet.number: packet for packet in self.far[each.direction == "client"].packets}
         packet = out.get(each.far[0]) if each.far else None
-        if packet is None or not self._before(packet.number):
-            return False
-        if each.what == "octets":
-            return True
-        usual = {gone.ttl for _, gone in self.pairs[by_client]}
-        mine = (one for one in self.near[by_client].packets if one.by_client == by_client)
-        goes_on = any(one.ns > packet.ns and not one.flags & RST and one.length for one in mine)
-        return each.what in ("RST", "FIN") and (packet.ttl not in usual or goes_on)
+        return packet if packet is not None and self._before(packet.number) else None
 
-    def _same_borders(self, each: Difference) -> bool:
-        """Did nobody merge or part segments? Then each one that is missing was lost."""
+    def _own_hops(self, packet: Packet) -> bool:
+        """Has it not the TTL of all that goes out?"""
+        return packet.ttl not in {gone.ttl for _, gone in self.pairs[packet.by_client]}
+
+    def _forged(self, each: Difference) -> bool:
+        """An RST or FIN with other hops, or behind which its sender goes on: none that the capture missed as it came
+        in."""
+        packet = self._out(each) if each.kind == "injected" else None
+        if packet is None:
+            return False
+        mine = (one for one in self.near[packet.by_client].packets if one.by_client == packet.by_client)
+        return self._own_hops(packet) or any(one.ns > packet.ns and one.length and not one.flags & RST for one in mine)
+
+    def _made_here(self, each: Difference, silent: bool) -> bool:
+        """Octets with other hops, or of a server that did not get what they answer (`silent`)."""
+        packet = self._out(each)
+        answers = silent and each.direction == "server"
+        return each.what == "octets" and packet is not None and (answers or self._own_hops(packet))
+
+    def _lost_here(self, each: Difference) -> bool:
+        """Are there too many for a capture that missed some? That would have missed some of what came in, too. Who
+        merges or parts segments loses none."""
         by_client = each.direction == "client"
         borders = [
             {(one.at, one.end) for one in Side(trace, by_client).segments}
             for trace in (self.near[by_client], self.far[by_client])
         ]
-        return borders[1] <= borders[0] and bool(each.near) and self._before(each.near[0])
-
+        return borders[1] <= borders[0] and each.length >= LOSSES and not self.missed
 
 def _look(packet: Packet) -> tuple[object, ...]:
-    acks = None if packet.length else packet.acks
-    return packet.at, packet.length, packet.flags & (SYN | FIN | RST), acks
+    """Octets that are put in or left out move the numbers of what is behind them, so data are known by themselves."""
+    if packet.length:
+        return packet.length, packet.payload
+    return packet.at, packet.acks, packet.flags & (SYN | FIN | RST)
 
 
-def _holes(side: Side, trace: Trace) -> bool:
-    """Is something missing that the other end acknowledged? Of a long connection that is not asked."""
+def _opened(trace: Trace) -> set[bool]:
+    """Whose SYN is there?"""
+    return {packet.by_client for packet in trace.packets if packet.flags & SYN}
+
+
+def _holes(side: Side, trace: Trace) -> int:
+    """How often something is missing that the other end acknowledged. Of a long connection that is not asked."""
     if trace.left_out or not side.segments:
-        return False
+        return 0
     begins = any(p.by_client == side.by_client and p.flags & SYN for p in trace.packets)
     through = 0 if begins else min(each.at for each in side.segments)
+    found = 0
     for each in sorted(side.segments):
-        if each.at > through and side.acked > through:
-            return True
+        found += each.at > through and side.acked > through
         through = max(through, each.end)
-    return side.acked > through
-
-
-def _begun(trace: Trace) -> dict[bool, tuple[int, int]]:
-    """Sequence number and time of each side's first SYN."""
-    found: dict[bool, tuple[int, int]] = {}
-    for packet in trace.packets[:limits.TRACE_FEW]:
-        if packet.flags & SYN and bool(packet.flags & ACK) != packet.by_client and packet.by_client not in found:
-            head = (packet.ip[0] & 15) * 4 if packet.ip[:1] and packet.ip[0] >> 4 == 4 else 40
-            found[packet.by_client] = int.from_bytes(packet.ip[head + 4 : head + 8], "big"), packet.ns
-    return found
-
-
-def _translated(cases: Sequence[Case]) -> Iterator[tuple[Case, Case, taps.Sides]]:
-    """Cases of one connection whose addresses a machine translates, the client's side first: the same SYN, at the same
-    time."""
-    known: dict[int, list[tuple[Case, int]]] = {}
-    taken: set[int] = set()
-    for case in cases:
-        if case.trace is None or True not in (begun := _begun(case.trace)):
-            continue
-        number, ns = begun[True]
-        near = known.setdefault(number, [])
-        for other, when in near:
-            if abs(ns - when) <= limits.COPY_NS and not {case.flow.flow_id, other.flow.flow_id} & taken:
-                told = _ordered((other, when), (case, ns))
-                if told is not None:
-                    taken |= {case.flow.flow_id, other.flow.flow_id}
-                    yield told
-                    break
-        near.append((case, ns))
-
-
-def _ordered(one: tuple[Case, int], two: tuple[Case, int]) -> tuple[Case, Case, taps.Sides] | None:
-    """Which of both is the client's side: by the cooked headers, else by time; None where these contradict."""
-    first, second = (each[0] for each in sorted((one, two), key=lambda each: each[1]))
-    seen = [case.trace.taps.side() if case.trace and case.trace.taps else None for case in (first, second)]
-    if seen[0] is None or seen[1] is None:
-        return (first, second, taps.Sides()) if seen == [None, None] else None
-    if not seen[0][0]:
-        first, second, seen = second, first, seen[::-1]
-    if not seen[0] or not seen[1] or not seen[0][0] or seen[1][0]:
-        return None
-    return first, second, taps.Sides(taps.named(seen[0][1], seen[1][1]), taps.MACHINE)
+    return found + (side.acked > through)
 
 
 def _span(source: Input) -> Span:

@@ -111,15 +111,19 @@ def _flows(point: Point, ports: Sequence[int]) -> tuple[list[Flow], CaptureError
 
 
 def differences(
-    way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span] = MappingProxyType({})
+    way: Sequence[tuple[str, Trace | None]],
+    spans: Mapping[str, Span] = MappingProxyType({}),
+    *,
+    one_clock: bool = False,
 ) -> Iterator[Difference]:
     """What differs between neighbouring points of a connection's way, in path order; None: not in that capture.
 
-    What passed while the other capture, by its span, did not run yet, or no more, is no difference.
+    What passed while the other capture, by its span, did not run yet, or no more, is no difference. `one_clock`: it
+    is one capture, whose points are in path order.
     """
     present = [(name, trace) for name, trace in way if trace is not None and trace.packets]
-    if len(present) > 1 and _reversed(present[0][1], present[-1][1]):
-        yield from differences([*reversed(way)], spans)
+    if not one_clock and len(present) > 1 and _reversed(present[0][1], present[-1][1]):
+        yield from differences([*reversed(way)], spans, one_clock=one_clock)
         return
     for (one, first), (two, second) in pairwise(present):
         found: list[Difference] = []
@@ -128,7 +132,8 @@ def differences(
         for by_client in sorted(known, reverse=True):
             ends = (one, two) if by_client else (two, one)
             sides = (near, far) if by_client else (far, near)
-            made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends, spans)
+            clock = 0.0 if one_clock else _clock(*sides)
+            made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends, spans, clock)
             found += made[0]
             lost += made[1]
         yield from found
@@ -187,7 +192,7 @@ def _ttl(trace: Trace, by_client: bool) -> int:
 
 
 def _of_side(
-    near: Side, far: Side, ends: tuple[str, str], spans: Mapping[str, Span]
+    near: Side, far: Side, ends: tuple[str, str], spans: Mapping[str, Span], clock: float | None
 ) -> tuple[list[Difference], list[Difference]]:
     """What differs, and what was lost and came later."""
     both = cover(near, far, ends, spans)
@@ -197,7 +202,7 @@ def _of_side(
         seen = _covered(change, near, far, both, unseen=len(told) < n)
         told += [] if seen is None else [seen]
     made = [_difference(change, near, far, ends) for change in told]
-    made += _flags(near, far, ends, found, both)
+    made += _flags(near, far, ends, found, both, clock)
     return made, list(_lost(near, far, ends, both))
 
 
@@ -239,17 +244,16 @@ def _numbers(segments: Sequence[Segment]) -> tuple[int, ...]:
     return tuple(each.number for each in segments[:limits.DIFFERENCE_PACKETS])
 
 
-def _clock(near: Side, far: Side) -> float | None:
+def _clock(near: Trace, far: Trace) -> float | None:
     """How far the clock of the far point is ahead: between the median ways there and back; None: nothing is at both."""
-    ways = [way for way in delays(near.trace, far.trace) if way is not None]
+    ways = [way for way in delays(near, far) if way is not None]
     return sum(ways) / len(ways) if ways else None
 
 
 def _flags(
-    near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change], covered: Cover
+    near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change], covered: Cover, clock: float | None
 ) -> Iterator[Difference]:
     """SYN, FIN and RST that are at one point only."""
-    clock = _clock(near, far)
     for flag, name in FLAGS:
         left, right = (
             [p for p in side.trace.packets if p.by_client == side.by_client and p.flags & flag] for side in (near, far)

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Observed, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Moment, Observed, Sign
 from smtpinspect.diagnose.observe.place import stage
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
+from smtpinspect.grammar import limits
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
@@ -27,6 +28,8 @@ def of(cases: Iterable[Case]) -> None:
         if not case.differences:
             continue
         case.proved = tuple(_sign(case, each) for each in told(case))
+        timeline = sorted([*case.observed.timeline, *_moments(case)], key=lambda moment: moment.begin_ns)
+        case.observed = case.observed._replace(timeline=tuple(timeline))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
         broken = break_of(case)
         refusal = _refusal(case)
@@ -133,6 +136,26 @@ def _sign(case: Case, each: Difference) -> Sign:
     return Sign(numbers[0] if numbers else None, line(case, each), _point(each, 0 if each.near else 1))
 
 
+def _moments(case: Case) -> Iterator[Moment]:
+    """What one capture shows on both sides of a machine has its place in time."""
+    for each in [one for one in told(case) if one.here][:limits.DIFFERENCE_PACKETS]:
+        came, went, never = _ways(each)
+        text = {
+            "dropped": f"{came}{_often(each)} and {never}",
+            "withheld": f"{came} and was kept back",
+            "rewritten": f"{came}, {went} with other bytes",
+            "injected": f"{went}, and had not come in on {each.between[0]}",
+            "lost": f"{each.length:,} that {came} {never}",
+        }[each.kind]
+        what = "" if each.what == "octets" else f"{each.what}: "
+        yield Moment(each.kind, *each.ns, (each.near or each.far)[0], f"{what}{text}")
+
+
+def _often(each: Difference) -> str:
+    times = len(each.near) if each.what != "octets" else each.times
+    return f" {times} times" if times > 1 else ""
+
+
 def _point(each: Difference, n: int) -> str:
     """Whose packets are named; one capture needs no name."""
     return "" if each.here else each.between[n]
@@ -168,8 +191,7 @@ def _dropped(case: Case, each: Difference) -> str:
     one, two = each.between
     if each.what == "connection":
         return f"the connection is in the capture of {one}, and nothing of it in that of {two}"
-    times = len(each.near) if each.what != "octets" else each.times
-    often = f" {times} times" if times > 1 else ""
+    often = _often(each)
     came, _, never = _ways(each)
     if each.what != "octets":
         return f"the {each.direction}'s {each.what} {came}{often} and {never}"

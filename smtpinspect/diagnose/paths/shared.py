@@ -107,7 +107,7 @@ def _shift(one: Trace, two: Trace, by_client: bool) -> int | None:
 
 def _by_numbers(one: Side, two: Side) -> int | None:
     """Where the sequence numbers are the same: no box moves them by a little."""
-    bases = _base(one.trace, one.by_client), _base(two.trace, two.by_client)
+    bases = base(one.trace, one.by_client), base(two.trace, two.by_client)
     if bases[0] is None or bases[1] is None:
         return None
     apart = (bases[1] - bases[0] + _MODULUS // 2) % _MODULUS - _MODULUS // 2
@@ -119,7 +119,7 @@ def _opens(side: Side) -> bool:
     return any(p.flags & SYN for p in side.trace.packets)
 
 
-def _base(trace: Trace, by_client: bool) -> int | None:
+def base(trace: Trace, by_client: bool) -> int | None:
     """The sequence number of the octet 0."""
     for p in trace.packets:
         head = (p.ip[0] & 15) * 4 if p.ip[:1] and p.ip[0] >> 4 == 4 else 40

@@ -12,19 +12,21 @@ import html
 import math
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Diagnosis, Moment, Remedy
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
-from smtpinspect.report.diagnose_words import Block
-from smtpinspect.report.glossary import BYTES
+from smtpinspect.report.diagnose_words import Block, Given
+from smtpinspect.report.glossary import BYTES, SENDER
 from smtpinspect.report.headline import between, headline, tls
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
 from smtpinspect.report.terminal import clock, count, safe
+from smtpinspect.source.again import Place as FilePlace
 
 BLOCKS: Final = 25  # told in full
 ROWS: Final = 500  # of the table of what is left
@@ -39,10 +41,15 @@ LOST: Final = "✕ never acknowledged"
 
 
 def document(
-    diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False, logs: Sequence[str] = ()
+    diagnosis: Diagnosis,
+    captures: Sequence[str] = (),
+    *,
+    secrets: bool = False,
+    logs: Sequence[str] = (),
+    files: Mapping[int, FilePlace] = MappingProxyType({}),
 ) -> Iterator[str]:
     """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown; `logs`: the
-    lines of a page in text, of what log lines tell.
+    lines of a page in text, of what log lines tell; `files`: where of several captures packets lie.
     """
     blocks = words.folded(diagnosis)
     named = ", ".join(safe(os.path.basename(path)) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
@@ -53,7 +60,8 @@ def document(
     yield "</header><main>"
     for number, block in enumerate(blocks[:BLOCKS], 1):
         capture = shlex.quote(captures[0]) if len(captures) == 1 else "CAPTURE"
-        yield from _article(block, number, secrets, [] if number > 1 else diagnosis.unmatched, capture)
+        given = Given([] if number > 1 else diagnosis.unmatched, capture, files)
+        yield from _article(block, number, secrets, given)
     yield from _further(blocks[BLOCKS:])
     if diagnosis.sweep is not None:
         text = "\n".join(map(_text, words.sweep(diagnosis)))
@@ -100,6 +108,7 @@ def _words() -> Iterator[str]:
     yield "<footer><h3>Words</h3><dl>"
     yield from (f"<dt>{word.upper()}</dt><dd>{_text(means)}</dd>" for word, means in DEGREES.items())
     yield from (f"<dt>{word}</dt><dd>{_text(means)}</dd>" for word, means in CONFIDENCE.items())
+    yield f"<dt>sender, client</dt><dd>{_text(SENDER)}</dd>"
     yield f"<dt>bytes 1-9</dt><dd>{_text(BYTES)}</dd>"
     yield "</dl><p>Times are UTC. Made by smtpinspect.</p></footer>"
 
@@ -113,9 +122,7 @@ def _text(text: str) -> str:
     return html.escape(safe(text))
 
 
-def _article(
-    block: Block, number: int, secrets: bool, unmatched: Sequence[str], capture: str
-) -> Iterator[str]:
+def _article(block: Block, number: int, secrets: bool, given: Given) -> Iterator[str]:
     case = block.first
     head = headline(case)
     yield f'<article aria-labelledby="mail-{number}"><div class="head">'
@@ -123,9 +130,9 @@ def _article(
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
-    yield from (f'<p class="note">{_text(f"NOT MATCHED: {told}")}</p>' for told in unmatched)
+    yield from _notes(f"NOT MATCHED: {told}" for told in given.unmatched)
     yield from _short(case)
-    proved, notes = [*words.proved(case)], [*_notes(case)]
+    proved, notes = [*words.proved(case)], [*_notes([*words.notes(case), *words.numbered(case, given.files)])]
     if proved or notes:
         yield from _section("Proved", "by the packets", _list(proved), notes)
     found = rungs(case, secrets=secrets)
@@ -151,7 +158,7 @@ def _article(
         if out:
             yield from _section(name, why, _list(out))
     if case.what_if.relax:
-        yield from _section("What if", "", _list(words.what_if(case, capture)))
+        yield from _section("What if", "", _list(words.what_if(case, given.capture)))
     todo = words.remedies(case)
     if todo:
         yield from _section("Do", "the smallest step first", _remedies(todo))
@@ -203,8 +210,8 @@ def _list(texts: Iterable[str]) -> Iterator[str]:
     yield "</ul>"
 
 
-def _notes(case: Case) -> Iterator[str]:
-    yield from (f'<p class="note">{_text(note)}</p>' for note in words.notes(case))
+def _notes(notes: Iterable[str]) -> Iterator[str]:
+    yield from (f'<p class="note">{_text(note)}</p>' for note in notes)
 
 
 def _cause(place: Place) -> str:
