@@ -20,7 +20,7 @@ from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
-from smtpinspect.source.again import read_again
+from smtpinspect.source.again import read_again, renamed
 
 Explain = Callable[[Case], None]
 
@@ -60,7 +60,7 @@ def diagnose(asked: Asked) -> Told:
     if asked.source is not None:
         with read_again(asked.source) as source:
             found, explain = _captures(made, asked, source)
-            faults += found
+            faults += [renamed(fault, source, asked.source) for fault in found]
     told = logs.read(made, lines) if lines else None
     faults += told.faults if told is not None else ()
     for case in made.cases if told is not None else ():
