@@ -87,12 +87,12 @@ def _became(case: Case) -> Headline:
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = _box(case) or "a box on the way"
+        name = box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
         if doubted(case) and not by_box:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
-        who = f"{box}, not the server," if by_box else "the server"
+        who = f"{name}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
         told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
@@ -189,11 +189,11 @@ def between(case: Case, before: str = "") -> str:
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    box = "" if by == "client" else _box(case)
-    return f"{box}," if box.startswith("the ") else box or SIDES[by]
+    name = "" if by == "client" else box(case)
+    return f"{name}," if name.startswith("the ") else name or SIDES[by]
 
 
-def _box(case: Case) -> str:
+def box(case: Case) -> str:
     """What did it, "" where that is not known."""
     where = between(case)
     return where.removeprefix("on ") if where.startswith("on ") else where and f"a box {where}"

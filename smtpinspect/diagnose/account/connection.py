@@ -10,7 +10,7 @@ from typing import Final
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.account.habits import acknowledges, forged, genuine, habits
 from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
-from smtpinspect.diagnose.account.stream import Stream, streams
+from smtpinspect.diagnose.account.stream import Stream, half_closes, streams
 from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar import limits
@@ -23,7 +23,8 @@ NAMES: Final = {True: "client", False: "server"}
 class Account:
     """Of a connection of which packets are kept. What is dear is worked out when somebody asks, and kept.
 
-    `client` and `server` are what each of them sent; `ended`, `closer` and `reset` three answers to who closed.
+    `client` and `server` are what each of them sent; `ended`, `closed`, `closer` and `reset` tell who closed, each in
+    its sense.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -58,8 +59,9 @@ class Account:
         if self.forged is None:
             return self.packets
         made, _ = self.forged
-        kept = [p for p in self.packets if p.number < made.number or not _again(p, made)]
-        return genuine(kept, made)
+        later = (p for p in self.packets if p.number > made.number)
+        behind = [p for p in later if p.by_client != made.by_client or not p.flags & RST]
+        return genuine([*(p for p in self.packets if p.number < made.number), *behind], made)
 
     @cached_property
     def _streams(self) -> tuple[Stream, Stream]:
@@ -96,11 +98,20 @@ class Account:
         """Are some segments larger than any on the wire? The capturing host joins them."""
         return any(packet.length > limits.WIRE_SEGMENT for way in self._streams for packet in way.sent)
 
+    @cached_property
+    def closing(self) -> list[Packet]:
+        """FINs and RSTs, whoever sent them."""
+        return [packet for packet in self.packets if packet.flags & (FIN | RST) and not packet.flags & SYN]
+
     @property
     def ended(self) -> Packet | None:
-        """The first FIN or RST, whoever sent it."""
-        found = [*self.client.closing[:1], *self.server.closing[:1]]
-        return min(found, key=lambda packet: packet.number, default=None)
+        """The first of these."""
+        return next(iter(self.closing), None)
+
+    @property
+    def closed(self) -> Packet | None:
+        """The first behind which its side listens no more."""
+        return next((packet for packet in self.closing if not half_closes(packet)), None)
 
     @property
     def closer(self) -> Packet | None:
@@ -138,11 +149,6 @@ class Account:
 def accounts(source: Input, flows: Iterable[Flow]) -> dict[int, Account]:
     """By flow_id, of those connections that have packets: see `traces`."""
     return {flow_id: Account(trace) for flow_id, trace in traces(source, flows).items() if trace.packets}
-
-
-def _again(packet: Packet, made: Packet) -> bool:
-    """Is it the forged one, or an RST in the same name behind it?"""
-    return packet.number == made.number or (packet.by_client == made.by_client and bool(packet.flags & RST))
 
 
 def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:

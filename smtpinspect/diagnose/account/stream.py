@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account.habits import acknowledges
-from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.diagnose.trace import Packet, options, sequence
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -92,6 +92,10 @@ class Stream:
         """Those that carry this octet, in the order of the capture."""
         return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
 
+    def carrier(self, at: int) -> Packet | None:
+        """The first of these."""
+        return next(iter(self.holding(at)), None)
+
     @property
     def reach(self) -> Packet | None:
         """The first one that counts more octets than ever came by: they were sent before it."""
@@ -159,6 +163,11 @@ def size_of(p: Packet) -> int:
     return p.length + 20 + len(p.options) + (40 if p.ip[:1] and p.ip[0] >> 4 == 6 else 20)
 
 
+def half_closes(p: Packet) -> bool:
+    """A FIN with the client's last octets (Exim's behind QUIT) says only that no more come: it still listens."""
+    return p.by_client and bool(p.flags & FIN) and not p.flags & RST and p.length > 0
+
+
 def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Stream]:
     """The client's and the server's, in one pass. `own`: numbers of the packets that the ends sent themselves; what
     others acknowledge in their names does not count."""
@@ -182,7 +191,7 @@ def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Str
 
 def _sacked(p: Packet, way: Stream) -> None:
     """The blocks of an acknowledgement, as stream offsets of the other side."""
-    raw = _raw_ack(p.ip)
+    raw = sequence(p.ip, acknowledged=True)
     if raw is None or p.acks is None:
         return
     for kind, value in options(p.options):
@@ -193,9 +202,3 @@ def _sacked(p: Packet, way: Stream) -> None:
                 way.sacked.append((p.acks + left, p.acks + right))
             elif at == 0 and left > _MODULUS // 2 and len(way.twice) < limits.SACK_BLOCKS:  # RFC 2883 4: it lies below
                 way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
-
-
-def _raw_ack(ip: bytes) -> int | None:
-    """The acknowledgement number as it stands in the packet."""
-    at = (ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40
-    return int.from_bytes(ip[at + 8 : at + 12], "big") if len(ip) >= at + 12 else None

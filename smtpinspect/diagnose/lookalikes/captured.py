@@ -14,7 +14,7 @@ def stopped(view: View) -> Said:
         return Out("the reply that decided is in the capture")
     if view.case.observed.by_log:
         return Out("the mail's log tells how it ended")
-    if view.ended is not None:
+    if account.closed is not None:
         return Out("the end of the connection is in the capture")
     last = account.packets[-1]
     unheard = [*account.client.lost, *account.server.lost, *([] if account.greeted else account.syns)]
@@ -56,7 +56,7 @@ def gaps(view: View) -> Said:
     """Packets are missing from the capture that did arrive, since they were acknowledged."""
     account = view.account
     sides = {p.by_client for p in account.packets}
-    if view.left_out:
+    if account.trace.left_out:
         return None
     missing = sum(_unseen(way) for way in (account.client, account.server))
     if len(sides) > 1 and missing:

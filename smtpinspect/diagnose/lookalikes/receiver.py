@@ -106,8 +106,8 @@ def slow_scanner(view: View) -> Said:
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
     if closed is None:
-        if view.ended is not None:
-            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        if account.closed is not None:
+            return None if account.closed.by_client else Out("the connection was closed before the sender gave up")
         silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None

@@ -79,7 +79,7 @@ def sender_timeout(view: View) -> Said:
     step = STEPS.get(view.phase) if view.phase != "quit" else None
     by_log = view.case.observed.by_log and view.case.observed.broken.kind == "drop"
     if closed is None and not by_log:
-        return Out("it was not the client who closed") if view.ended is not None else None
+        return Out("it was not the client who closed") if view.account.closed is not None else None
     if step is None:
         return None
     waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)

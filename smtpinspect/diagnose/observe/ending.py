@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed
+from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed, half_closes
 from smtpinspect.diagnose.account.habits import anyones, habits, off_by
 from smtpinspect.diagnose.account.spoken import NEXT, REFUSES, TEXT
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
@@ -195,8 +195,8 @@ def _silent(account: Account) -> Ending | None:
     owed = account.client.owed
     if closer is not None and not closer.by_client:
         return None  # it is the server that ends it
-    if closer is not None and closer.flags & FIN and closer.length:
-        closer = None  # it has said all that it has to say, and still listens
+    if closer is not None and half_closes(closer):
+        closer = None
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []

@@ -48,16 +48,11 @@ def closer_look(cases: Sequence[Case]) -> list[Case]:
 
 def _beside(failed: Sequence[Case], cases: Sequence[Case]) -> Iterator[Case]:
     """The first delivered ones of the paths of these, each path's a few; those that are slow come by themselves."""
-    wanted = Counter({_path(case): BESIDE for case in failed})
+    wanted = Counter({case.path: BESIDE for case in failed})
     for case in cases:
-        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[_path(case)] > 0:
-            wanted[_path(case)] -= 1
+        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[case.path] > 0:
+            wanted[case.path] -= 1
             yield case
-
-
-def _path(case: Case) -> tuple[str, str]:
-    """Addresses of client and server."""
-    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def _slow(mail: Mail | None) -> bool:
