@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from smtpinspect._core.views import Flow
-from smtpinspect.diagnose.account.habits import acknowledges, forged, genuine, habits
+from smtpinspect.diagnose.account.habits import acknowledges, at_reset, forged, genuine, goes_on, habits
 from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
 from smtpinspect.diagnose.account.stream import Stream, streams
 from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
@@ -152,8 +152,12 @@ def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:
     signs = forged(packet, habits(before), opens)
     later = [other for other in packets[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
     name = NAMES[packet.by_client]
-    if packet.flags & RST and before and any(other.flags & ACK and not other.flags & SYN for other in later[:3]):
-        return (*signs, Sign(later[0].number, f"the {name} goes on behind it"))
+    if packet.flags & RST and before and later:
+        then = at_reset(packets, n)
+        behind = (each for each in later if each.flags & ACK and not each.flags & SYN)
+        first = next((each for each in behind if goes_on(each, packet, then)), None)
+        if first is not None:
+            return (*signs, Sign(first.number, f"the {name} goes on behind it"))
     if packet.flags & FIN and packet.end is not None:
         beyond = [other for other in later if other.length and (other.end or 0) > packet.end]
         if beyond:
