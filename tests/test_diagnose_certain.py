@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tempfile import NamedTemporaryFile
+
 import pytest
 
 from kit import capture
-from kit.broken import Connection
+from kit.broken import Connection, message
 from kit.segment import ACK, PSH, RST
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Where
@@ -17,8 +19,10 @@ SAID = HELLO + MAIL + DATA + TEXT
 def diagnosed(*made: Connection, taken: Where | None = None, snaplen: int = capture.SNAPLEN) -> Case:
     """The mail of the first connection."""
     packets = sorted((p for each in made for p in each.packets), key=lambda p: p.time)
-    octets = capture.pcap(capture.records(packets, snaplen=snaplen))
-    cases = diagnose(Asked(octets, taken=taken)).diagnosis.cases
+    with NamedTemporaryFile(suffix=".pcap") as held:
+        held.write(capture.pcap(capture.records(packets, snaplen=snaplen)))
+        held.flush()
+        cases = diagnose(Asked(held.name, taken=taken)).diagnosis.cases
     return next(case for case in cases if case.flow.client == made[0].ends.names()[0])
 
 
@@ -70,3 +74,45 @@ def test_what_echoes_a_packet_behind_the_rst_was_sent_behind_it() -> None:
     answer = after(made, 0.1, ACK).but(time=goes_on.time + 0.03)
     assert told(case_of([*made, reset, goes_on, answer.but(options=stamped(95, 90))]))[2] == "unknown"
     assert told(case_of([*made, reset, goes_on, answer.but(options=stamped(95, 300))]))[2] == "middlebox"
+
+
+# --- large packets that came through in pieces
+
+
+def probed(cut: bytes, before: int = 0) -> Connection:
+    """The line is down for some seconds, so that TCP tries smaller packets; then `cut` is dropped again and again."""
+    made = Connection().envelope()
+    if before:
+        made.say("C", message(3000)[:before], acked=True)
+    at = made.sent["C"]
+    made.say("C", message(3000)[:1460], arrives=False)
+    for n in range(3):
+        made.wait(0.4 * 2**n).again("C", at, 1460)
+    made.wait(4).again("C", at, 700, arrives=True).ack("S").again("C", at + 700, 760, arrives=True).ack("S")
+    at = made.sent["C"]
+    made.say("C", cut, arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, len(cut))
+    return made.wait(2).close("C", answered=False)
+
+
+@pytest.mark.parametrize("made", [probed(b"EVIL" * 10), probed(b"EVIL" * 365, before=1460)], ids=["small", "as large"])
+def test_tcp_makes_packets_smaller_behind_any_loss(made: Connection) -> None:
+    case = diagnosed(made)
+    assert "path-mtu" in {out.cause for out in case.against}
+    assert not [cause.cause for cause in case.causes if cause.confidence in ("certain", "likely")]
+
+
+def test_where_nothing_as_large_came_through_a_narrow_way_is_likely() -> None:
+    first = diagnosed(probed(b"text" * 365)).causes[0]
+    assert (first.cause, first.confidence, first.degree) == ("path-mtu", "likely", "fits")
+
+
+def test_a_sender_that_heeds_the_router_and_is_cut_all_the_same_is_cut_for_something_else() -> None:
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", message(1600)[:1460], arrives=False).icmp("203.0.113.1", 3, 4, 1400)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, 1300)
+    causes = {cause.cause: cause.confidence for cause in diagnosed(made.wait(2).close("C", answered=False)).causes}
+    assert causes.get("path-mtu") not in ("certain", "likely")

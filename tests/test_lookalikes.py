@@ -270,7 +270,7 @@ def meanwhile() -> list[Connection]:
 # name, what is said of it, the capture
 CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("path-mtu", "likely", lambda: text_lost(tail_passes=True)),
-    ("path-mtu", "certain", came_in_pieces),
+    ("path-mtu", "likely", came_in_pieces),
     ("path-mtu", "nothing", acknowledged_too_late),
     ("path-mtu", "certain", told_by_router),
     ("path-mtu", "ruled out", lambda: text_lost(tail_passes=False)),

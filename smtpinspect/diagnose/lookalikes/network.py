@@ -34,10 +34,14 @@ def path_mtu(view: View) -> Said:
         for notice in account.trace.notices:
             large = [p for p in way.lost if size_of(p) > notice.mtu and p.ns <= notice.ns + TOGETHER_NS]
             again = [p for p in way.sent if p.ns > notice.ns and large and p.at == large[0].at]
-            if notice.what == "too-big" and notice.about_client == by_client and again:
+            heeded = again and size_of(again[-1]) <= notice.mtu  # then it is not its size that stops it
+            if notice.what == "too-big" and notice.about_client == by_client and again and not heeded:
                 said = f"{notice.source} says that packets above {notice.mtu:,} bytes are too large"
                 sent = f"one of {size_of(again[-1]):,} bytes is sent again and never acknowledged"
-                return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
+                signs = Sign(notice.number, said), Sign(again[-1].number, sent)
+                if account.merged:  # those on the wire may have been smaller
+                    return Found("likely", signs)
+                return Found("certain", signs, "proved")
     way = account.client
     hole = way.hole
     if not way.lost and hole is None:
@@ -51,11 +55,6 @@ def path_mtu(view: View) -> Said:
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost and not small:
         return None  # what was cut anew by the MSS was acknowledged
-    copy = _smaller_copy(account)
-    if copy is not None:
-        whole, part = copy
-        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
-        return Found("certain", (Sign(part.number, told),), "proved")
     narrow = not lost
     if narrow and max(map(size_of, small)) <= ANY_PATH:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} bytes only", _signs(small[:1]))
@@ -65,6 +64,11 @@ def path_mtu(view: View) -> Said:
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
         text = f"a packet of {size_of(passed):,} bytes was acknowledged, as large as the lost one"
         return Out(text, (Sign(passed.number, text),))
+    copy = None if narrow else _smaller_copy(account)
+    if copy is not None:
+        whole, part = copy
+        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
+        return Found("likely", (Sign(part.number, told),))  # TCP makes them smaller behind any loss (RFC 4821 7.7)
     if way.tries.get(lost[0].at or 0, 0) < 2:
         return None
     through = _smaller_through(view, way, lost[0])
@@ -184,7 +188,7 @@ def loss(view: View) -> Said:
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
     again = {p.number for p in came}
     times = sum(way.tries[at] - 1 for way in ways for at in way.repeated if way.firsts[at].number in again)
-    often = len(came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
+    often = _spells(account, came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
     if (len(came) >= FEW or often) and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
         text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
@@ -200,6 +204,15 @@ def loss(view: View) -> Said:
         return None
     spurious = any(way.spurious(at) for way in ways for at in way.repeated)
     return Out("what was sent again had arrived before (D-SACK)" if spurious else "nothing had to be sent again")
+
+
+def _spells(account: Account, came: list[Packet]) -> int:
+    """How many times something was lost: what was sent before the last of these had come through counts as one."""
+    spells, until = 0, -1
+    for p in sorted(came, key=lambda p: p.ns):
+        spells += p.ns > until
+        until = max(until, *(each.ns for each in account.stream(p.by_client).sent if each.at == p.at))
+    return spells
 
 
 def _unheard(account: Account, p: Packet) -> bool:
