@@ -116,3 +116,49 @@ def test_a_sender_that_heeds_the_router_and_is_cut_all_the_same_is_cut_for_somet
         made.wait(0.4 * 2**n).again("C", at, 1300)
     causes = {cause.cause: cause.confidence for cause in diagnosed(made.wait(2).close("C", answered=False)).causes}
     assert causes.get("path-mtu") not in ("certain", "likely")
+
+
+# --- keep-alives without an answer
+
+
+def kept_alive(octets: int, before: float, *answered: bool, close: bool = True) -> Connection:
+    """All of the text is acknowledged; then one keep-alive after another."""
+    made = Connection().envelope().say("C", message(600), acked=True).wait(before)
+    for each in answered:
+        made.emit("C", ACK, b"\0" * octets, at=made.sent["C"] - 1)
+        if each:
+            made.ack("S")
+        made.wait(5)
+    return made.reset("C") if close else made.emit("C", ACK, at=made.sent["C"] - 1)
+
+
+def judged(case: Case) -> dict[str, str]:
+    out = {against.cause: "ruled out" for against in case.against}
+    return {**out, **{cause.cause: cause.confidence for cause in case.causes}}
+
+
+@pytest.mark.parametrize("octets", [0, 1])
+@pytest.mark.parametrize("close", [True, False])
+def test_keep_alives_without_an_answer_show_that_the_way_was_dead(octets: int, close: bool) -> None:
+    case = diagnosed(kept_alive(octets, 20, False, False, False, close=close))
+    told = judged(case)
+    assert [told.get(name) for name in ("idle-timeout", "outage", "server-gone")] == ["possible"] * 3
+    assert told["slow-scanner"] == "unlikely"
+    assert any("keep-alives of the client had no answer" in sign.text for sign in case.observed.broken.signs)
+
+
+@pytest.mark.parametrize("octets", [0, 1])
+def test_keep_alives_that_are_answered_show_that_it_was_alive(octets: int) -> None:
+    case = diagnosed(kept_alive(octets, 20, True, True, True))
+    told = judged(case)
+    assert told["idle-timeout"] == told["outage"] == "ruled out" and told["slow-scanner"] != "unlikely"
+    assert not any("keep-alive" in sign.text for sign in case.observed.broken.signs)
+
+
+def test_a_connection_that_outlived_such_a_silence_before_was_hardly_forgotten_in_it() -> None:
+    made = Connection().envelope().say("C", message(600), acked=True)
+    for answered in (True, False, False):
+        made.wait(75).emit("C", ACK, b"\0", at=made.sent["C"] - 1)
+        if answered:
+            made.ack("S")
+    assert judged(diagnosed(made.wait(5).reset("C")))["idle-timeout"] == "unlikely"

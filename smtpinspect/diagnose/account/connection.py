@@ -14,6 +14,7 @@ from smtpinspect.diagnose.account.stream import Stream, streams
 from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.script import Script, script_of
 from smtpinspect.source import Input
 
@@ -123,6 +124,16 @@ class Account:
         acked = max((p.acks or 0 for p in self.packets if p.by_client != by_client), default=0)
         fin = any(p.by_client == by_client and p.flags & FIN and p.end == acked - 1 for p in self.packets)
         return max(0, acked - fin)
+
+    @cached_property
+    def unheard(self) -> list[Packet]:
+        """The keep-alives at the end behind which nothing came from the other end: two, or one and a second."""
+        for way, other in (self._streams, self._streams[::-1]):
+            heard = max((p.ns for p in other.own), default=0)
+            last = [p for p in way.probes if p.ns > heard]
+            if last and self.packets[-1].ns - last[0].ns >= SECOND:
+                return last
+        return []
 
     def without(self, made: Packet) -> Account:
         """The same but for what the box that made this packet sent in that end's name."""

@@ -17,7 +17,7 @@ def stopped(view: View) -> Said:
     if view.ended is not None:
         return Out("the end of the connection is in the capture")
     last = account.packets[-1]
-    unheard = [*account.client.lost, *account.server.lost, *([] if account.greeted else account.syns)]
+    unheard = [*account.client.lost, *account.server.lost, *account.unheard, *([] if account.greeted else account.syns)]
     silent = max(view.last_ns, last.ns) - min((p.ns for p in unheard), default=last.ns)
     if silent >= STALLED_NS:  # heard of more shortly before the end, it was not silent
         return Out(f"the capture goes on for {seconds(silent)} after the last answer")

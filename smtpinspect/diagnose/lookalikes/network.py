@@ -232,7 +232,7 @@ def idle(view: View) -> Said:
     """A NAT, a firewall or a balancer forgot the connection while it was silent (RFC 5382 5, REQ-5: 2 h 4 min)."""
     account = view.account
     ways = (account.client, account.server)
-    unheard = [p for way in ways for p in way.lost]
+    unheard = [*(p for way in ways for p in way.lost), *account.unheard]
     for way in ways:
         answered = bool(way.closing) and bool(account.after(way.closing[0].ns, by_client=not way.closing[0].by_client))
         unheard += way.closing[:1] if way.closing and not way.closing[0].flags & RST and not answered else []
@@ -249,16 +249,20 @@ def idle(view: View) -> Said:
     if not first.by_client and view.amid_text:
         return Out("it was the client's turn, amid its text: the silence is what the break looks like here")
     text = f"after {seconds(gap)} without a packet nothing is answered any more"
+    outlived = _gap_before(view, None, first)
+    if outlived >= gap * 0.98:
+        text += f"; against it: it outlived {seconds(outlived)} without a packet before"
+        return Found("unlikely", (Sign(first.number, text),))
     data = first.length > 0
     return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
 
 
-def _gap_before(view: View, p: Packet | None) -> int:
-    """The silence just before this packet; without one, the longest of all."""
+def _gap_before(view: View, p: Packet | None, until: Packet | None = None) -> int:
+    """The silence just before this packet; without one, the longest of all, or of those before `until`."""
     packets = view.account.packets
     gaps = [(b.ns - a.ns, b) for a, b in pairwise(packets)]
     if p is None:
-        return max((gap for gap, _ in gaps), default=0)
+        return max((gap for gap, b in gaps if until is None or b.number < until.number), default=0)
     return next((gap for gap, b in gaps if b.number == p.number), 0)
 
 

@@ -105,6 +105,12 @@ def slow_scanner(view: View) -> Said:
         reply = account.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
+    unheard = account.unheard
+    waited = seconds((view.until_ns if closed is None else closed.ns) - taken.ns)
+    if unheard and unheard[0].by_client:
+        text = f"all of the text is acknowledged, and no reply within {waited}; against it: "
+        text += f"{plural(len(unheard), 'keep-alive')} of the client had no answer either"
+        return Found("unlikely", (Sign(unheard[0].number, text),))
     if closed is None:
         if view.ended is not None:
             return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
@@ -119,7 +125,6 @@ def slow_scanner(view: View) -> Said:
         text += f"{seconds(late[0].ns - closed.ns)} after the client has closed"
         return Found("certain", (Sign(late[0].number, text),), "proved")
     heard = [p for p in view.answers(closed.ns) if not p.flags & RST]
-    waited = seconds(closed.ns - taken.ns)
     if heard:
         text = f"all of the text is acknowledged, no reply within {waited}, and the server's TCP is still there"
         return Found("likely", (Sign(heard[0].number, text),))

@@ -11,6 +11,7 @@ from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.grammar.phrases import count
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
@@ -211,6 +212,10 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(heard.number, "the server still answers, but never sent the reply"))
     elif owed is not None:
         signs.append(Sign(closer.number, "the client gave up; nobody answered that"))
+    probes = account.unheard
+    if probes and beyond is None:
+        told = f"{count(len(probes), 'keep-alive')} of the {NAMES[probes[0].by_client]} had no answer"
+        signs.append(Sign(probes[0].number, told))
     silence = _between(since, closer or account.own[-1])
     return Ending(Break("drop", by, since.number, None, tuple(signs)), place, silence)
 
