@@ -8,9 +8,11 @@ import pytest
 
 from kit import capture
 from kit.broken import Connection, message
-from kit.segment import ACK, PSH, RST
+from kit.segment import ACK, PSH, RST, SYN
+from kit.wire import START, Ends
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Where
+from smtpinspect.diagnose.observe.ending import NOT_TAKEN
 from test_diagnose_outcome import DATA, HELLO, MAIL, TEXT, after, case_of, segments, told
 
 SAID = HELLO + MAIL + DATA + TEXT
@@ -162,3 +164,30 @@ def test_a_connection_that_outlived_such_a_silence_before_was_hardly_forgotten_i
         if answered:
             made.ack("S")
     assert judged(diagnosed(made.wait(5).reset("C")))["idle-timeout"] == "unlikely"
+
+
+# --- SYNs without an answer
+
+
+def knocking(port: int = 25, start: float = 0.0) -> Connection:
+    made = Connection(Ends(client_port=40_900, server_port=port), start=START + start)
+    for n in range(6):
+        made.emit("C", SYN).wait(2**n / 4)
+    return made
+
+
+def test_syns_without_an_answer_do_not_tell_who_dropped_them() -> None:
+    case = diagnosed(knocking(2525))
+    assert case.observed.broken.by == "unknown"
+    assert [sign.text for sign in case.observed.broken.signs] == [f"6 SYNs unanswered: {NOT_TAKEN}"]
+    told = judged(case)
+    names = ("port-filter", "busy", "outage", "server-gone")
+    assert [told.get(name) for name in names] == ["possible"] * len(names)
+    remedies = [each for cause in case.causes if cause.cause == "port-filter" for each in cause.remedies]
+    assert "nc -vz 198.51.100.25 2525" in [command for each in remedies for command in each.commands]
+
+
+@pytest.mark.parametrize(("port", "word"), [(25, "unlikely"), (587, "likely")])
+def test_another_connection_to_that_host_tells_whether_the_port_is_filtered(port: int, word: str) -> None:
+    other = Connection(Ends(client_port=40_901, server_port=port), start=START + 1).delivered()
+    assert judged(diagnosed(knocking(), other))["port-filter"] == word

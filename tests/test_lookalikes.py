@@ -366,7 +366,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("sender-timeout", "likely", lambda: scanned(late=False, after=20)),
     ("sender-timeout", "ruled out", lambda: scanned(late=False, after=600)),
     ("sender-timeout", "ruled out", small_lost),
-    ("port-filter", "likely", lambda: syns(4)),
+    ("port-filter", "possible", lambda: syns(4)),
     ("port-filter", "certain", lambda: syns(1, answer=0x14)),
     ("port-filter", "certain", lambda: syns(1).icmp("203.0.113.1", 3, 13)),
     ("port-filter", "ruled out", small_lost),

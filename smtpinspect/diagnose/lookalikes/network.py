@@ -321,7 +321,25 @@ def port_filter(view: View) -> Said:
         return None
     syns = account.syns
     text = f"{plural(len(syns), 'SYN')} within {seconds(syns[-1].ns - syns[0].ns)}, none answered"
-    return Found("likely" if len(syns) > 2 else "possible", (Sign(syns[0].number, text),))
+    here = answered_beside(view)
+    if here is not None:
+        when = seconds(abs(here.ns - syns[0].ns))
+        text += f"; against it: another connection to this port was answered within {when} of it"
+        return Found("unlikely", (Sign(syns[0].number, text),))
+    there = answered_beside(view, same_port=False) if len(syns) > 2 else None
+    if there is not None:
+        return Found("likely", (Sign(syns[0].number, text), Sign(there.number, "another port of this host answers")))
+    return Found("possible", (Sign(syns[0].number, text),))
+
+
+def answered_beside(view: View, *, same_port: bool = True) -> Packet | None:
+    """The SYN ACK of another connection of this path, at about the same time; to the same port, or to another."""
+    begun, port = view.account.packets[0].ns, view.case.flow.server
+    for case, account in view.accounts:
+        greeted = next(iter(account.greeted), None)
+        if greeted is not None and abs(greeted.ns - begun) < LATER_NS and (case.flow.server == port) == same_port:
+            return greeted
+    return None
 
 
 def one_bad_mx(view: View) -> Said:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.lookalikes.network import answered_beside
 from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
@@ -227,7 +228,15 @@ def filter_refuses(view: View) -> Said:
 
 
 def busy(view: View) -> Said:
-    """Refused for now: too many connections, or too much load."""
+    """Refused for now: too many connections, or too much load; a full queue of connections drops SYNs."""
+    account = view.account
+    if len(account.syns) > 1 and len(account.packets) == len(account.syns):
+        beside = answered_beside(view)
+        text = f"{plural(len(account.syns), 'SYN')} unanswered: so does a server whose queue of connections is full"
+        if beside is None:
+            return Found("possible", (Sign(account.syns[0].number, text),), bare=True)
+        signs = Sign(account.syns[0].number, text), Sign(beside.number, "another connection to this port was answered")
+        return Found("possible", signs)
     return _by_text(view, BUSY)
 
 

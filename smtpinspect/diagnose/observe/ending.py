@@ -17,6 +17,8 @@ from smtpinspect.simulate.clock import SECOND
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
 SAME: Final = "this connection alone does not tell a box that drops from a host that died or a line that was cut"
 
+NOT_TAKEN: Final = "a packet filter on the way or at the server, its full queue, a dead host or line look the same"
+
 
 class Ending(NamedTuple):
     """`place`: None where nothing broke. `silence`: seconds without anything from the side that was waited for."""
@@ -93,8 +95,8 @@ def _no_connection(account: Account, where: Where) -> Ending | None:
     if closer is not None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
         return Ending(Break("rst", "server", closer.number, None, (Sign(closer.number, text),)), place)
-    text = f"{len(syns)} SYN{'s' if len(syns) > 1 else ''} unanswered; a host that is up sends an RST at least"
-    by: By = "middlebox" if len(syns) > 1 else "unknown"
+    text = f"{count(len(syns), 'SYN')} unanswered: {NOT_TAKEN}"
+    by: By = "server" if where == "receiver" and len(syns) > 1 else "unknown"
     broken = Break("drop", by, syns[0].number, None, (Sign(syns[-1].number, text),))
     return Ending(broken, place, _since(syns[0], account))
 
