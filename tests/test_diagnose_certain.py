@@ -191,3 +191,38 @@ def test_syns_without_an_answer_do_not_tell_who_dropped_them() -> None:
 def test_another_connection_to_that_host_tells_whether_the_port_is_filtered(port: int, word: str) -> None:
     other = Connection(Ends(client_port=40_901, server_port=port), start=START + 1).delivered()
     assert judged(diagnosed(knocking(), other))["port-filter"] == word
+
+
+# --- octets that never came, and those that the capture lost
+
+
+def holed(*, got: bool, sack: bool, later: float = 0.0) -> Connection:
+    """At the receiver: a full segment in the middle of the text is not in the capture. `got`: the server has it."""
+    made = Connection(ttl=64, client_ttl=57).envelope()
+    text = message(4000)
+    made.say("C", text[:1460], acked=True).say("C", text[1460:2920], arrives=got, seen=False)
+    made.say("C", text[2920:], arrives=sack)
+    if sack:
+        made.ack("S")
+    return made.wait(later).ack("C").ack("S") if later else made
+
+
+@pytest.mark.parametrize("later", [0.0, 3.0])
+def test_what_the_server_has_not_got_either_was_not_lost_by_the_capture(later: float) -> None:
+    seen = diagnosed(holed(got=False, sack=True, later=later)).observed
+    assert "gap" not in seen.confidence
+    assert "the server has not got them either" in seen.broken.signs[0].text
+    assert (seen.broken.kind, seen.broken.by) == ("drop", "middlebox" if later else "unknown")
+
+
+def test_what_the_server_acknowledges_was_lost_by_the_capture() -> None:
+    seen = diagnosed(holed(got=True, sack=True)).observed
+    assert "gap" in seen.confidence
+    assert not any("never came" in sign.text for sign in seen.broken.signs)
+
+
+def test_before_the_server_says_what_it_has_the_capture_may_have_lost_it() -> None:
+    seen = diagnosed(holed(got=False, sack=False)).observed
+    assert not any("never came" in sign.text for sign in seen.broken.signs)
+    seen = diagnosed(holed(got=False, sack=False, later=3)).observed
+    assert "the server has not got them either" in seen.broken.signs[0].text

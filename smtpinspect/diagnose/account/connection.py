@@ -135,6 +135,19 @@ class Account:
                 return last
         return []
 
+    def missing(self, by_client: bool) -> tuple[int, int, Packet] | None:
+        """A hole in this side's octets, and the packet that showed it, where the other end tells that it has not got
+        them either: it has others behind them (SACK), or much later no more. Else the capture may have lost them."""
+        way, other = self.stream(by_client), self.stream(not by_client)
+        if way.hole is None or way.unseen or self.trace.left_out:
+            return None
+        begin, end = way.hole
+        first = next((p for p in way.own if p.at is not None and p.at >= end and not p.flags & RST), None)
+        if first is None:
+            return None
+        late = any(p.acks == begin and p.ns - first.ns >= SECOND for p in other.own if acknowledges(p))
+        return (begin, end, first) if late or any(left >= end for left, _ in way.sacked) else None
+
     def without(self, made: Packet) -> Account:
         """The same but for what the box that made this packet sent in that end's name."""
         other = Account(self.trace)

@@ -117,6 +117,25 @@ class Stream:
         return (self.acked, start) if start > self.acked and not self.holding(self.acked) else None
 
     @property
+    def unseen(self) -> int:
+        """Octets that the other side told to have and the capture has not."""
+        through, missing = 0, 0
+        for at, p in sorted(self.firsts.items()):
+            if at > through:
+                missing += sum(max(0, min(at, right) - max(through, left)) for left, right in self._told)
+            through = max(through, at + p.length)
+        return missing + max(0, self.acked - 1 - max(through, self.end)) if self.sent else 0
+
+    @property
+    def _told(self) -> list[tuple[int, int]]:
+        """What it has, each octet once."""
+        made = [(0, max(0, self.acked))]
+        for left, right in sorted(self.sacked):
+            if right > made[-1][1]:
+                made.append((max(left, made[-1][1]), right))
+        return made
+
+    @property
     def last(self) -> Packet | None:
         return self.own[-1] if self.own else None
 

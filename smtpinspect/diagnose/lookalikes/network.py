@@ -120,7 +120,10 @@ def _unseen(view: View, way: Stream, hole: tuple[int, int], passed: Packet | Non
     """Seen at the receiver: large packets are missing, what lay behind them came."""
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
-    if octets + 40 <= max(ANY_PATH, largest):
+    if ANY_PATH < octets + 40 <= largest and passed is not None:
+        text = f"a packet of {largest:,} bytes came through, and {octets:,} bytes are missing"
+        return Out(text, (Sign(passed.number, text),))
+    if octets + 40 <= ANY_PATH:
         return Out(f"the {octets:,} bytes that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
     if not behind and way.reach is not None:

@@ -204,6 +204,13 @@ def _silent(account: Account) -> Ending | None:
         return None
     signs: list[Sign] = []
     by: By = "unknown"
+    hole = account.missing(True)
+    if hole is not None:
+        first, upto, behind = hole
+        text = f"the client's bytes {first:,}-{upto - 1:,} never came here, what it sent behind them did; "
+        signs.append(Sign(behind.number, f"{text}the server has not got them either"))
+        if _between(behind, account.client.own[-1]) >= GAVE_UP:
+            by = "middlebox"  # it is still there, and has sent them again
     if beyond is not None:
         by = "middlebox"
         signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
