@@ -226,3 +226,23 @@ def test_before_the_server_says_what_it_has_the_capture_may_have_lost_it() -> No
     assert not any("never came" in sign.text for sign in seen.broken.signs)
     seen = diagnosed(holed(got=False, sack=False, later=3)).observed
     assert "the server has not got them either" in seen.broken.signs[0].text
+
+
+# --- the reply that was waited for in vain
+
+
+def waited_at_rcpt(*, late: bool, arrives: bool = True) -> Connection:
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    made.say("C", b"EHLO out.example.org\r\n", acked=True).say("S", b"250 mx.example.net\r\n", acked=True)
+    made.say("C", b"MAIL FROM:<alice@example.org>\r\n", acked=True).say("S", b"250 Ok\r\n", acked=True)
+    made.say("C", b"RCPT TO:<bob@example.net>\r\n", acked=arrives, arrives=arrives).wait(8).close("C")
+    return made.wait(4).say("S", b"250 Ok\r\n") if late else made
+
+
+@pytest.mark.parametrize(("late", "word"), [(False, "possible"), (True, "likely")])
+def test_a_reply_that_was_waited_for_in_vain_counts_among_the_slow_ones(late: bool, word: str) -> None:
+    assert judged(diagnosed(waited_at_rcpt(late=late)))["tarpit"] == word
+
+
+def test_what_the_server_never_got_it_need_not_answer() -> None:
+    assert judged(diagnosed(waited_at_rcpt(late=False, arrives=False)))["tarpit"] == "ruled out"

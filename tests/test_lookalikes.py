@@ -344,7 +344,8 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("gateway-virus", "possible", lambda: refused(b"552 5.7.0 Message blocked by gateway anti-virus\r\n")),
     ("gateway-virus", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("tarpit", "likely", lambda: slow(6)),
-    ("tarpit", "ruled out", lambda: slow(0.1)),
+    ("tarpit", "nothing", lambda: slow(0.1)),  # the last reply was waited for in vain
+    ("tarpit", "ruled out", small_lost),
     ("idle-timeout", "likely", lambda: silent(90)),
     ("idle-timeout", "possible", lambda: silent(20)),
     ("idle-timeout", "ruled out", lambda: silent(2)),
