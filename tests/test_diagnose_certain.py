@@ -246,3 +246,18 @@ def test_a_reply_that_was_waited_for_in_vain_counts_among_the_slow_ones(late: bo
 
 def test_what_the_server_never_got_it_need_not_answer() -> None:
     assert judged(diagnosed(waited_at_rcpt(late=False, arrives=False)))["tarpit"] == "ruled out"
+
+
+# --- a line of the text that ends with a full stop
+
+
+def sentence(*, more: int = 0, ttl: int = 57) -> Connection:
+    """The server waits on for the end of the text, and closes. `more`: octets of the client that never came here."""
+    made = Connection(ttl=ttl, client_ttl=64 if ttl == 57 else 57).envelope()
+    made.say("C", message(400)[:-3] + b"This is a sentence.\r\n", acked=True).wait(40).say("S", b"421 waited\r\n")
+    return made.emit("C", ACK, at=made.sent["C"] + more).close("S")
+
+
+@pytest.mark.parametrize(("ttl", "more", "word"), [(64, 500, None), (64, 0, "possible"), (57, 0, "possible")])
+def test_a_line_that_ends_with_a_full_stop_is_no_missing_line_end(ttl: int, more: int, word: str | None) -> None:
+    assert judged(diagnosed(sentence(more=more, ttl=ttl))).get("missing-crlf") == word
