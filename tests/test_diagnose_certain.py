@@ -8,7 +8,7 @@ import pytest
 
 from kit import capture
 from kit.broken import Connection, message
-from kit.segment import ACK, PSH, RST, SYN
+from kit.segment import ACK, FIN, PSH, RST, SYN, Segment
 from kit.wire import START, Ends
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Where
@@ -261,3 +261,29 @@ def sentence(*, more: int = 0, ttl: int = 57) -> Connection:
 @pytest.mark.parametrize(("ttl", "more", "word"), [(64, 500, None), (64, 0, "possible"), (57, 0, "possible")])
 def test_a_line_that_ends_with_a_full_stop_is_no_missing_line_end(ttl: int, more: int, word: str | None) -> None:
     assert judged(diagnosed(sentence(more=more, ttl=ttl))).get("missing-crlf") == word
+
+
+# --- another TTL from some packet on
+
+
+def another_ttl(ttl: int, *, back: bool = False, reply: bool = False) -> Case:
+    """The server's FIN, or a 550 of its, has this TTL, and all behind it in its name; before it was 57."""
+    made = segments(HELLO + "C: MAIL FROM:<a@example.org>\n" + ("S: 550 no\n" if reply else "S: 250 ok\n"))
+    if reply:
+        made[-1] = made[-1].but(ttl=ttl)
+    fin = after(made, 0.1, FIN | ACK, ttl=ttl)
+    taken = Segment("C", fin.ack, fin.seq + 1, ACK, time=fin.time + 0.05, ttl=64)
+    last = fin.but(seq=fin.seq + 1, flags=ACK, time=fin.time + 0.1, ttl=57 if back else ttl)
+    return case_of([*made, fin, taken, last])
+
+
+@pytest.mark.parametrize("reply", [True, False], ids=["reply", "fin"])
+@pytest.mark.parametrize(
+    ("ttl", "back", "by"),
+    [(52, False, "unknown"), (62, False, "unknown"), (52, True, "middlebox"), (120, False, "middlebox")],
+    ids=["further away", "nearer", "and back", "another system's"],
+)
+def test_another_ttl_in_all_that_follows_may_be_another_route(ttl: int, back: bool, by: str, reply: bool) -> None:
+    broken = another_ttl(ttl, back=back, reply=reply).observed.broken
+    assert (broken.kind, broken.by) == ("reply" if reply else "fin", by)
+    assert any(str(ttl) in sign.text and "57" in sign.text for sign in broken.signs)

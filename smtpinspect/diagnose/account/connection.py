@@ -173,13 +173,14 @@ def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:
     packet = packets[n]
     before = [other for other in packets[:n] if other.by_client == packet.by_client]
     opens = bool(n) and all(other.flags & SYN and other.by_client != packet.by_client for other in packets[:n])
-    signs = forged(packet, habits(before), opens)
-    later = [other for other in packets[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
+    behind = [other for other in packets[n + 1 :] if other.by_client == packet.by_client]
+    signs = forged(packet, habits(before), opens, behind)
+    later = [other for other in behind if not other.flags & RST]
     name = NAMES[packet.by_client]
     if packet.flags & RST and before and later:
         then = at_reset(packets, n)
-        behind = (each for each in later if each.flags & ACK and not each.flags & SYN)
-        first = next((each for each in behind if goes_on(each, packet, then)), None)
+        plain = (each for each in later if each.flags & ACK and not each.flags & SYN)
+        first = next((each for each in plain if goes_on(each, packet, then)), None)
         if first is not None:
             return (*signs, Sign(first.number, f"the {name} goes on behind it"))
     if packet.flags & FIN and packet.end is not None:

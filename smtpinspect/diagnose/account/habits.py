@@ -12,6 +12,7 @@ from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 TIMESTAMPS: Final = 8  # RFC 7323 3.2
 NEAR: Final = 2_048  # steps of an IP id between two packets of an end that counts
 FIRST: Final = 4  # packets of an end (SYN, greeting, ...) whose TTLs are its own; a box takes over later
+INITIAL: Final = (32, 64, 128, 255)  # TTLs that systems begin with: each router takes one off
 HOPS: Final = 2  # by which the TTLs of one end differ where its packets take several routes (RFC 2991), or a new one
 OVERTAKEN_NS: Final = 1_000_000_000  # packets of an end that overtake each other on the way do so sooner
 QUEUES_NS: Final = 5_000_000  # those of both ends, where the capturing host takes them from several queues
@@ -50,12 +51,15 @@ def habits(packets: Sequence[Packet]) -> Habits:
     )
 
 
-def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[Sign, ...]:
+def forged(
+    packet: Packet, before: Habits, answers_syn: bool = False, behind: Sequence[Packet] = ()
+) -> tuple[Sign, ...]:
     """What tells that another one than this end sent it; empty: nothing does.
 
     An RST may come from a kernel that knows no such connection: without timestamps, its window 0 (RFC 9293 3.10.7.1;
     Linux, the BSDs and Windows alike), its IP id 0. One from the connection itself looks like all its packets. What is
-    neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end.
+    neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end. `behind`: what came in
+    that end's name later.
     """
     strong: list[str] = []
     weak: list[str] = []  # one alone is no proof: a route changes, a busy host's counter leaps, a window opens
@@ -63,7 +67,7 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     bare = bool(packet.flags & RST) and packet.field == 0
     if before.ttls and packet.ttl not in before.ttls:
         seen = " or ".join(str(ttl) for ttl in sorted(before.ttls))
-        near = packet.ttl in before.seen or off_by(packet, before) <= HOPS
+        near = packet.ttl in before.seen or off_by(packet, before) <= HOPS or rerouted(packet, before, behind)
         (weak if near else strong).append(
             f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}"
         )
@@ -80,6 +84,16 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     if not strong and len(weak) < 2:
         return ()
     return tuple(Sign(packet.number, text) for text in (*strong, *weak))
+
+
+def rerouted(packet: Packet, before: Habits, behind: Sequence[Packet]) -> bool:
+    """May its way have become another one? All that came behind it has its TTL, and the system counts from the same."""
+    later = {p.ttl for p in behind if not p.flags & RST}
+    return later == {packet.ttl} and _initial(packet.ttl) in {_initial(ttl) for ttl in before.ttls}
+
+
+def _initial(ttl: int) -> int:
+    return next(each for each in INITIAL if ttl <= each)
 
 
 def off_by(packet: Packet, before: Habits) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed
-from smtpinspect.diagnose.account.habits import anyones, habits, off_by
+from smtpinspect.diagnose.account.habits import HOPS, anyones, habits, off_by
 from smtpinspect.diagnose.account.spoken import NEXT, REFUSES, TEXT
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
@@ -250,10 +251,19 @@ def _closed(account: Account) -> Ending | None:
         return Ending(Break(kind, "unknown", closer.number, place.at, (Sign(closer.number, text),)), place)
     before = [each for each in account.stream(closer.by_client).own if each.number < closer.number]
     hops = off_by(closer, habits(before))
+    if hops > HOPS:
+        return Ending(Break(kind, "unknown", closer.number, place.at, (another_way(closer, before),)), place)
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
     if hops:
         text += f", but for a TTL that differs by {hops}, as another route makes it"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
+
+
+def another_way(packet: Packet, before: Sequence[Packet]) -> Sign:
+    """Of a packet with a TTL that its end had not, as all behind it."""
+    seen = " or ".join(str(ttl) for ttl in sorted(habits(before).ttls))
+    text = f"from here on the TTL in the {NAMES[packet.by_client]}'s name is {packet.ttl}, before it was {seen}: "
+    return Sign(packet.number, text + "another route makes that, or a box")
 
 
 def _idle(account: Account) -> Ending | None:
