@@ -110,6 +110,8 @@ def _became(case: Case) -> Headline:
 def doubted(case: Case) -> bool:
     """May the reply that decided be a box's? A 421 is that of a server that waited."""
     boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
+    if case.observed.broken.kind == "reply" and case.observed.broken.by == "unknown" and not case.observed.by_log:
+        return True
     return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
 
 
