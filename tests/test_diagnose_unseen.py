@@ -158,6 +158,17 @@ def test_with_the_product_named_rules_are_switched_off_to_find_out() -> None:
     assert "goes through" not in told
 
 
+def test_a_hole_amid_the_text_is_of_no_rule_about_commands() -> None:
+    """Seen at the receiver: what lay behind the hole came, the end mark too."""
+    text = b"Subject: two\r\n\r\n" + b"line of text\r\n" * 300 + b".\r\n"
+    one = Connection().envelope().say("C", text[:1460], acked=True)
+    one.say("C", text[1460:2920], arrives=False, seen=False).say("C", text[2920:], acked=True).wait(40).ack("S")
+    case = case_of(one, taken="receiver")
+    rules = {cause.cause for cause in case.causes if cause.kind == "rule"}
+    assert rules
+    assert not {rule for rule in rules if "command" in rule or rule.endswith(("rcpt-count", "sender-length"))}
+
+
 def test_what_was_seen_goes_through_without_its_rule() -> None:
     case = case_of(Connection().cut(EIGHT_BIT))
     assert case.what_if.relax == ("stormshield.smtp-231",)

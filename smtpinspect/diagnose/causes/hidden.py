@@ -165,12 +165,12 @@ def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator
     """The client's octets end, or have a hole, and nothing behind is in the capture."""
     if scene.client.lost and scene.client.hole is None:
         return
-    if scene.side == "sender" or (scene.side == "unknown" and _place(case) == "command"):
+    if scene.side == "sender" or (scene.side == "unknown" and _place(case, scene) == "command"):
         return
     if case.observed.outcome == "accepted":
         return  # all of this mail was answered
     unread = case.transaction is not None and not case.transaction.text and not named(case)
-    for row in _possible(rows, _place(case), scene):
+    for row in _possible(rows, _place(case, scene), scene):
         deep = unread and row.when.kind.name == "Content"
         if not (deep and _too_small(case)):
             yield _made(row, label, scene, False, ASK["client"])._replace(deep=deep)
@@ -226,8 +226,8 @@ def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
 
 
 # Kinds of facts that are born in more than one place, and those of their rules.
-_SHARED: Final = frozenset({"Line", "Count"})
-_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "rate-limit")
+_SHARED: Final = frozenset({"Line", "Count", "EmptyLine"})
+_COMMANDS: Final = ("217.command", "219.command", "cmd-line-length", "rcpt-count", "rate-limit")
 
 
 def _where(row: Rule) -> tuple[str, ...]:
@@ -261,9 +261,12 @@ def _offered(script: Script | None, verb: str) -> bool:
     return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
 
 
-def _place(case: Case) -> str:
-    """Where the client's dialogue stands when its octets end."""
+def _place(case: Case, scene: Scene) -> str:
+    """Where the client's dialogue stands when its octets end, or where their hole begins."""
     mail = case.transaction
+    hole = scene.client.hole
+    if mail is not None and hole is not None and mail.text_at is not None and mail.holds(hole[0]):
+        return "body" if b"\r\n\r\n" in mail.text[: hole[0] - mail.text_at] else "text"
     if mail is None or mail.text_at is None or mail.complete:
         return "command"
     return "body" if b"\r\n\r\n" in mail.text else "text"
