@@ -19,12 +19,14 @@ from dealing import connection
 from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture
 from kit import capture, ip, wire
 from kit.capture import MICRO, NANO, Pcapng, Record
+from kit.broken import Connection, message
 from kit.dialogue import DELIVERY, parse
 from smtpinspect import cli
 from smtpinspect._core.sources import records
 from smtpinspect.diagnose.export import annotate, blocks, cut
 from smtpinspect.diagnose.export.annotate import comments
 from smtpinspect.diagnose.export.blocks import COMMENT, options
+from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Diagnosis, Sign
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
@@ -209,12 +211,20 @@ def test_the_verdict_stands_at_the_packets_that_decide(filled: tuple[Path, Diagn
     said = comments(diagnosis)
     first = diagnosis.cases[0].observed.broken.packet
     assert first is not None and set(said) == {first, 9}
-    proved = "smtpinspect PROVED: the first packet that was never answered, by a box on the way"
+    proved = "smtpinspect PROVED: the first packet that was never answered, lost on the way"
     assert said[first][0].startswith(proved)
     assert any(f"FITS: {RULES[0]} (likely)" in text and "the sender's byte 313" in text for text in said[first])
     assert not any("certain" in text and "FITS" in text for text in said[first])
     assert all(text.isprintable() for texts in said.values() for text in texts)
     assert path.exists()
+
+
+def test_a_silence_alone_is_no_box() -> None:
+    one = Connection().cut(message(400))
+    (case,) = (case for case in diagnose(Asked(capture.frames(one.packets))).diagnosis.cases if case.failed)
+    texts = [text for each in comments(Diagnosis([case])).values() for text in each if "PROVED" in text]
+    assert any("from a host that died" in text for text in texts)
+    assert not any("by a box" in text for text in texts)
 
 
 def test_packets_of_another_point_are_not_those_of_this_capture(filled: tuple[Path, Diagnosis]) -> None:
