@@ -246,6 +246,22 @@ def test_who_refused_is_asked_for_the_reason() -> None:
     assert "time-out" not in " ".join(case.questions)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_recipient_refused_for_good_is_told_beside_one_refused_for_now(order: tuple[int, int]) -> None:
+    replies = b"550 5.1.1 no\r\n", b"451 4.7.1 later\r\n"
+    said = [(b"EHLO out.example.org\r\n", b"250 mx\r\n"), (b"MAIL FROM:<alice@example.org>\r\n", b"250 ok\r\n")]
+    said += [(b"RCPT TO:<r%d@example.net>\r\n" % n, replies[n]) for n in order]
+    made = Connection().open().say("S", GREETING, acked=True)
+    for command, reply in (*said, (b"QUIT\r\n", b"221 Bye\r\n")):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    case = case_of(made.close("S").close("C"))
+    assert str(headline(case)) == "DEFERRED: 1 recipient refused for good, 1 for now"
+    told = next(line for line in words.shown(case) if line.startswith("recipients"))
+    assert {"r0@example.net 550", "r1@example.net 451"} == set(told.partition(": ")[2].split(", "))
+    decided = next(cause for cause in case.causes if cause.cause == "refused").evidence[0].text
+    assert case.observed.reply[:3] in decided
+
+
 def test_a_busy_greeting_is_a_refusal_and_no_crash() -> None:
     made = Connection().open().say("S", b"421 4.3.2 too busy\r\n", acked=True).close("S")
     case = case_of(made)

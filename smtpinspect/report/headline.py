@@ -86,6 +86,10 @@ def _became(case: Case) -> Headline:
     if not has_mail(case):
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
+        for_good, for_now = refusals(case)
+        if for_good and for_now:
+            told = f"{count(for_good, 'recipient')} refused for good, {for_now:,} for now"
+            return Headline("DEFERRED", told, 2)
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         box = _box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
@@ -105,6 +109,14 @@ def _became(case: Case) -> Headline:
         why = SNAPPED if "snaplen" in seen.confidence else "the capture does not show what became of it"
         return Headline("NOT KNOWN", why, 1)
     return Headline("NOT DELIVERED", _how(case, at), 2)
+
+
+def refusals(case: Case) -> tuple[int, int]:
+    """How many recipients were refused for good, and for now (RFC 5321 4.2.1), where that was the end of the mail."""
+    if case.mail is None or case.observed.phase != "rcpt" or case.observed.outcome != "refused":
+        return 0, 0
+    codes = [code or 0 for code in case.mail.rcpt_replies]
+    return sum(code >= 500 for code in codes), sum(400 <= code < 500 for code in codes)
 
 
 def doubted(case: Case) -> bool:
