@@ -18,8 +18,8 @@ import smtpinspect
 from dealing import connection
 from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture
 from kit import capture, ip, wire
-from kit.capture import MICRO, NANO, Pcapng, Record
 from kit.broken import Connection, message
+from kit.capture import MICRO, NANO, Pcapng, Record
 from kit.dialogue import DELIVERY, parse
 from smtpinspect import cli
 from smtpinspect._core.sources import records

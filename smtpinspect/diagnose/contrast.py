@@ -125,8 +125,8 @@ def _refuted(rule: str, trip: Trip, last_cut_ns: int) -> Against:
     text += "" if one else f", the last at {_clock(trip.last_ns)}"
     if trip.first_ns > last_cut_ns:
         text += "; only after the last one failed: a rule that was switched off meanwhile looks the same"
-    signs = tuple(Sign(None, f"the mail of {client} that ended at {_clock(ns)} was accepted") for client, ns in trip.named)
-    return Against(rule, "refuted", text, signs)
+    signs = (Sign(None, f"the mail of {client} that ended at {_clock(ns)} was accepted") for client, ns in trip.named)
+    return Against(rule, "refuted", text, tuple(signs))
 
 
 def _clock(ns: int) -> str:

@@ -142,7 +142,7 @@ def shown(case: Case) -> Iterator[str]:
     if all(refusals(case)) and case.mail is not None:
         told = zip(case.mail.rcpt_to, case.mail.rcpt_replies, strict=False)
         yield f"recipients were answered: {', '.join(f'{to} {code}' for to, code in islice(told, RECIPIENTS))}"
-    if broken.at is not None:
+    if broken.at is not None and case.kept_back is None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
         often = f" left {times} times and" if times > 1 and not broken.signs else ""

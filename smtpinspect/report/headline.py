@@ -101,6 +101,8 @@ def _became(case: Case) -> Headline:
     if too_late(case):
         told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
         return Headline(LATE, told, 1)
+    if case.unlearnt:
+        return Headline(ARRIVED, f"{UNLEARNT}; {_how(case, at)}", 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
@@ -151,6 +153,8 @@ def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
     if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
         return False
+    if case.observed.phase == "dotreply" and case.kept_back is not None:
+        return False
     lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
     return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
 
@@ -193,7 +197,9 @@ def _unheard(case: Case) -> str:
 
 def between(case: Case, before: str = "") -> str:
     """The two points between which something was lost, withheld or put in, "" where that is not known."""
-    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
+    told = [one for one in case.differences if one.kind in ("dropped", "withheld", "injected")]
+    last = [one for one in told if one.kind == "dropped" and one.what in ("FIN", "RST")]  # farewells of ends cut off
+    found = next((one for one in told if one not in last), None) or next(iter(last), None)
     if found is None:
         return ""
     return before + (f"on {found.here}" if found.here else f"between {found.between[0]} and {found.between[1]}")

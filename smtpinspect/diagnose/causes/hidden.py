@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.loaded import rules_of
-from smtpinspect.diagnose.causes.scene import Direction, Scene
+from smtpinspect.diagnose.causes.scene import PATIENT, Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
@@ -102,7 +102,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
-    if case.observed.outcome == "accepted" or _unsaid(case):
+    if case.observed.outcome == "accepted" or _unsaid(case) or _none_elsewhere(case):
         return  # the reply is in the capture, or never was on the way
     lost = next((each for each in case.differences if each.direction == "server" and each.kind in LOST), None)
     for row in _possible(rows, "reply", scene):
@@ -137,6 +137,15 @@ def _unsaid(case: Case) -> bool:
         return False
     behind = (p for p in account.packets if not p.by_client and p.number >= account.ended.number)
     return any(p.at == account.server.end for p in behind)
+
+
+def _none_elsewhere(case: Case) -> bool:
+    """Did the server say no more at another point, nearer to it, whose capture went on long enough?"""
+    account, points = case.account, case.elsewhere.values()
+    if account is None or any(one.direction == "server" and one.kind in LOST for one in case.differences):
+        return False
+    waited = max((p.ns for p in account.client.sent), default=0) + PATIENT
+    return any(0 < each.account.server.end <= account.server.end and each.until_ns >= waited for each in points)
 
 
 def _begun(case: Case, lost: Difference) -> int:
