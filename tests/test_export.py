@@ -337,6 +337,24 @@ def test_evidence_tells_what_can_be_looked_up(filled: tuple[Path, Diagnosis], tm
     assert "default-src 'none'" in html and flow.client in html
 
 
+def test_evidence_holds_icmp_errors_and_tells_its_own_numbers(tmp_path: Path) -> None:
+    """Of two captures at once; where nothing is to be told, how far it came."""
+    one = Connection().envelope().say("C", message(3_000), arrives=False).icmp("192.0.2.1", 3, 4, 1_400)
+    for _ in range(3):
+        one.wait(1).again("C", one.sent["C"] - len(message(3_000)), 1_460)
+    beside = Connection(wire.Ends(client_port=40_999), start=wire.START + 0.0005).envelope()
+    for name, each in (("a", one), ("b", beside)):
+        (tmp_path / f"{name}.pcap").write_bytes(capture.pcap(capture.records(each.packets)))
+    folder, files = tmp_path / "evidence", [str(tmp_path / f"{name}.pcap") for name in "ab"]
+    assert cli.main(["diagnose", *files, "--evidence", str(folder), "-o", str(tmp_path / "out.txt")]) == 0
+    assert len(held(folder / "connection-001.pcapng")) == len(one.packets)
+    text = " ".join((folder / "README.txt").read_text().split())
+    icmp = next(n for n, p in enumerate(one.packets, 1) if p.octets[9] == 1)
+    number = int(re.search(r"1 ICMP error: too-big, the next hop takes 1,400 bytes \(first in packet (\d+)\)", text)[1])
+    assert f"{number} is {icmp} here" in text
+    assert "What the packets show: -" in text and "What the packets show: Our question" not in text
+
+
 def test_sequence_numbers_are_those_of_the_wire(filled: tuple[Path, Diagnosis], tmp_path: Path) -> None:
     from smtpinspect.diagnose.export.evidence import evidence as fill
 
