@@ -56,16 +56,17 @@ def _holds(p: Packet, first: Packet) -> bool:
 
 
 def unanswered(account: Account) -> list[Packet]:
-    """What was sent and never acknowledged; of a connection that never began its SYNs."""
+    """What was sent and never acknowledged, keep-alives too; of a connection that never began its SYNs."""
     if not account.client.sent and not any(not p.by_client for p in account.packets):
         return account.syns
-    return [*account.client.lost, *account.server.lost]
+    return [*account.client.lost, *account.server.lost, *account.unheard]
 
 
 def _waiting(view: View) -> Silence | None:
     """No octets are under way, and whose turn it is says nothing."""
     account = view.account
-    said = [*account.greeted, *(p for p in account.packets if p.length)]
+    octets = {p.number for way in (account.client, account.server) for p in way.sent}  # a keep-alive's is none
+    said = [*account.greeted, *(p for p in account.packets if p.number in octets)]
     if not said:
         return None
     by_client = _owed_a_reply(view, said[-1])
@@ -74,9 +75,12 @@ def _waiting(view: View) -> Silence | None:
         return None
     last, until = said[-1], view.until_ns
     before = [p.ns for p in account.packets if p.by_client != by_client and (ended is None or p.number < ended.number)]
-    if (until if ended is None else ended.ns) - max([last.ns, *before]) < STALLED_NS:
+    over = until if ended is None else ended.ns
+    if over - max([last.ns, *before]) < STALLED_NS:
         return None
     answers = account.after(ended.ns, by_client=not by_client) if ended is not None else []
+    if account.stream(by_client).probes:
+        answers += [p for p in account.after((last.ns + over) // 2, by_client=not by_client) if p.ns < over]
     return Silence(last, until, by_client, next(iter(answers), None))
 
 

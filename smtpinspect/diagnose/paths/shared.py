@@ -93,6 +93,16 @@ def aligned(one: Trace, two: Trace) -> tuple[Trace, Trace, set[bool]]:
     return one, two, known
 
 
+def brought(first: Trace, other: Trace) -> Trace | None:
+    """The other one with the numbers and the clock of the first; None where they have too little in common for that."""
+    near, far, known = aligned(first, other)
+    ways = [way for way in delays(near, far) if way is not None]
+    if near is not first or len(known) < 2 or not ways:
+        return None
+    ahead = int(sum(ways) / len(ways))
+    return far._replace(packets=tuple(p._replace(ns=p.ns - ahead) for p in far.packets))
+
+
 def _shift(one: Trace, two: Trace, by_client: bool) -> int | None:
     """What is to be added to offsets of the second one."""
     sides = Side(one, by_client), Side(two, by_client)
