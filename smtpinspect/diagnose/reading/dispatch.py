@@ -96,6 +96,7 @@ class LogReader:
         self._now = now
         self._local = False  # do its times lack a zone?
         self._programs: dict[str, Layout | None] = {}
+        self.strange = False  # does the last line name a mail's address, and is of a form that is not known?
 
     def feed(self, text: str, *, guess: bool = True, idle: bool = False) -> Iterator[Reading]:
         """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too.
@@ -103,6 +104,7 @@ class LogReader:
         `idle`: also one with the fate "received" where a mail is named for the first time, and with "none" for a line
         of an MTA that tells nothing of a delivery; not of lines that are kept for what comes behind them.
         """
+        self.strange = False
         if not text:
             return
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
@@ -121,6 +123,8 @@ class LogReader:
             for told in anywhere(line, state):
                 found = True
                 yield explained(told, local=self._local)
+        if layout is None and not (found or line.program or text[:1] == "#") and state.notes == notes:
+            self.strange = "@" in line.text
         if not idle or found or layout is None or not _marked(layout, line):
             return
         if state.arrived > arrived or state.notes == notes:

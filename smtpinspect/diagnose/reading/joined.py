@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from calendar import timegm
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.diagnose.reading.lines import NO_YEAR
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
@@ -19,7 +19,6 @@ ZONE: Final = 900.0  # a log without a zone is off by a multiple of a quarter of
 FARTHEST: Final = 14.25 * 3_600
 CLOSE: Final = 5.0  # seconds off the end, of a line in another zone
 FEW: Final = 64  # mails among which a line without an address may find its own
-_NO_YEAR: Final = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:")
 _UNTOLD: Final = ("unknown", "aborted", "encrypted")
 
 
@@ -136,7 +135,7 @@ def _apart(case: Case, reading: Reading) -> float | None:
 def _when(reading: Reading, about: float) -> float:
     """Of a time without a year (RFC 3164 4.1.2), the one that is nearest to the capture."""
     when = reading.when or 0.0
-    if not _NO_YEAR.match(reading.line):
+    if not NO_YEAR.match(reading.line):
         return when
     moment, year = time.gmtime(when), time.gmtime(about).tm_year
     tried = [timegm((each, *moment[1:6])) for each in (year - 1, year, year + 1)]
