@@ -189,6 +189,30 @@ def test_exchange_s_protocol_log_tells_the_phase() -> None:
     assert (told.fate, told.phases, told.recipient) == ("delivered", (), "u@example.net")
 
 
+def test_exchange_s_connector_may_have_a_comma_and_an_attempt_no_connection() -> None:
+    def line(session: str, n: int, event: str, rest: str) -> str:
+        ends = "10.0.0.1:4915,192.0.2.1:25" if event != "*" else ",192.0.2.2:25"
+        return f'2026-11-22T11:00:{n:02d}.000Z,"Internet, outbound",08DE29F4C1A7B35{session},{n},{ends},{event},{rest}'
+
+    rows = [line("5", 0, "+", ","), line("5", 1, "<", '"220 mx, hello",'), line("5", 2, ">", "EHLO a,"),
+            line("5", 3, "-", ",Remote(ConnectionReset)"), line("6", 4, "*", ",attempting to connect")]  # fmt: skip
+    for code, broken in (("10060", ("drop",)), ("10061", ("rst",)), ("10065", ()), ("10050", ("drop", "rst"))):
+        failed = f'"Failed to connect. Winsock error code: {code}, Win32 error code: {code}, Error Message: no, it did"'
+        log = "\n".join([*rows, line("6", 25, "*", f",{failed}")])
+        one, two = reading.read_file(io.BytesIO(f"#Software: Microsoft Exchange Server\n{log}\n".encode()))
+        assert (one.phases, one.broken, one.ip) == (("ehlo",), ("rst",), "192.0.2.1")
+        assert (two.mta, two.phases, two.broken, two.ip) == ("exchange", ("connect",), broken, "192.0.2.2")
+        assert two.seconds == 21
+        queue = (
+            "441 4.4.1 Error encountered while communicating with primary target IP address: \"Failed to connect. "
+            f'Winsock error code: {code}, Win32 error code: {code}." Attempted failover to alternate host, but that '
+            "did not succeed. The last endpoint attempted was 192.0.2.2:25"
+        )
+        for text in (queue, queue.replace('"', '""')):
+            told = reading.read_line(text)
+            assert told is not None and (told.phases, told.broken, told.ip) == (("connect",), broken, "192.0.2.2")
+
+
 # ---- times
 
 

@@ -39,7 +39,8 @@ def _says(case: Case, reading: Reading) -> Iterator[str]:
         if case.observed.by_log and case.observed.silence >= 1 and reading.break_kind == "drop":
             yield f"so it waited {span(case.observed.silence)} in vain; the capture ends before"
         kind = case.observed.broken.kind
-        if agrees(case, reading) and reading.broken and kind in KINDS and kind not in reading.broken:
+        other = reading.broken and kind in KINDS and kind not in reading.broken
+        if agrees(case, reading) and other and seen != "connect":  # a FIN in reply to a SYN is ignored
             yield f"the packets show this place, yet {KINDS[kind]}: it may be of another attempt, or of another side"
         elif agrees(case, reading):
             more = seen is not None and (len(reading.phases) > 1 or said != where)
