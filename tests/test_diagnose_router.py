@@ -1,4 +1,4 @@
-"""A capture taken on a router: what came in and never went out was dropped there, what came out changed changed there."""
+"""A capture taken on a router: what came in and never went out was dropped there, and what came out changed, changed."""
 
 from __future__ import annotations
 
