@@ -230,6 +230,24 @@ class Run:
         self._note()
         return more
 
+    def records(self) -> Iterator[Any]:
+        """What an ObjectSink makes, step after step; who asks closes the run. On Ctrl-C the records of what was read
+        come before KeyboardInterrupt goes on.
+        """
+        assert isinstance(self.sink, ObjectSink)
+        stopped: KeyboardInterrupt | None = None
+        more = True
+        while more:
+            try:
+                more = self.step()
+            except KeyboardInterrupt as error:
+                stopped, more = error, False
+                self.finish()
+            made, self.sink.out = self.sink.out, []
+            yield from made
+        if stopped is not None:
+            raise stopped
+
     def finish(self) -> None:
         """Nothing more is read: what is open ends here."""
         self.replay.finish()

@@ -201,18 +201,11 @@ def transcript(source: Input, *, ports: Sequence[int] = PORTS, secrets: bool = F
     """
     engine = Engine([], ports=ports)
     tape = Tape(secrets)
-    sink = TapeSink(engine.program, mails=False)
-    run = Run(engine, source, sink, tape)
+    run = Run(engine, source, TapeSink(engine.program, mails=False), tape)
     found: list[tuple[int, dict[str, Any]]] = []
     try:
-        more = True
-        while more:
-            more = run.step()
-            for flow in sink.out:
-                found.append(
-                    (flow.first_packet, _object(flow.client, flow.server, tape.finish(flow.first_packet)))
-                )
-            sink.out = []
+        for flow in run.records():
+            found.append((flow.first_packet, _object(flow.client, flow.server, tape.finish(flow.first_packet))))
     finally:
         run.close()
     result = [made for _, made in sorted(found, key=lambda pair: pair[0])]

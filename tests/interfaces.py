@@ -80,11 +80,11 @@ class Cable:
         command = self.words(self.far, sys.executable, "-c", SEND, FAR)
         subprocess.run(command, input=octets, check=True, timeout=SECONDS)
 
-    def sockets(self) -> int:
-        """Packet sockets at the near end that are bound: to all protocols, and running."""
+    def sockets(self) -> frozenset[bytes]:
+        """Inodes of the packet sockets at the near end that are bound: to all protocols, and running."""
         told = subprocess.run(self.words(self.near, "cat", "/proc/net/packet"), capture_output=True, check=True)
         rows = [line.split() for line in told.stdout.splitlines()[1:]]
-        return sum(row[3] == b"0003" for row in rows)
+        return frozenset(row[8] for row in rows if row[3] == b"0003")
 
     @contextmanager
     def reading(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -93,9 +93,14 @@ class Cable:
         process = subprocess.Popen(self.words(self.near, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             end = time.monotonic() + SECONDS
-            while self.sockets() == before and process.poll() is None:
+            opened: frozenset[bytes] = frozenset()
+            while not opened and process.poll() is None:
                 assert time.monotonic() < end, "it opens nothing"
                 time.sleep(0.02)
+                opened = self.sockets() - before
+                if opened and "--filter" in words:  # libpcap opens one, too, while it compiles
+                    time.sleep(0.5)
+                    opened &= self.sockets()
             yield process
         finally:
             if process.poll() is None:

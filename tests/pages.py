@@ -49,11 +49,11 @@ def output(page: Page, folder: Path) -> list[str]:
     for command in (*page.before, page.command):
         program, *words = shlex.split(command)
         assert program == "smtpinspect"
-        told = _on_a_terminal([sys.executable, "-m", "smtpinspect", *words], folder)
+        told = on_a_terminal([sys.executable, "-m", "smtpinspect", *words], folder)
     return [line.rstrip() for line in told.splitlines()]
 
 
-def _on_a_terminal(words: list[str], folder: Path) -> str:
+def on_a_terminal(words: list[str], folder: Path) -> str:
     """What a command prints on a terminal without colours."""
     ours, theirs = pty.openpty()
     env = dict(os.environ, PYTHONPATH=str(ROOT), COLUMNS=str(COLUMNS), NO_COLOR="1", TERM="dumb")

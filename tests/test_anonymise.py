@@ -18,6 +18,7 @@ import leaks
 import mta_runs
 import public
 from kit import capture, ip, mutate, wire
+from kit.broken import Connection
 from kit.dialogue import DELIVERY, parse
 from kit.segment import Segment
 from smtpinspect.cli import main
@@ -26,6 +27,8 @@ from smtpinspect.diagnose.anonymise.face import anonymise, key_of
 from smtpinspect.diagnose.anonymise.files import deflated, file
 from smtpinspect.diagnose.anonymise.streams import Stream
 from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.diagnose.face import Asked, diagnose
+from smtpinspect.grammar import limits
 
 PCAPS = Path(__file__).parents[1] / "pcaps"
 CAPTURES = sorted(PCAPS.glob("*.pcap"))
@@ -194,6 +197,37 @@ def test_comments_names_and_other_protocols_are_gone(tmp_path: Path) -> None:
 # ---- addresses
 
 
+def too_big(about: wire.Packet, mtu: int) -> wire.Packet:
+    """A router's error that quotes the head of the packet, its payload too (RFC 1812 4.3.2.3, RFC 4443 3.2)."""
+    v6 = about.octets[0] >> 4 == 6
+    body = struct.pack(">BBHI" if v6 else ">BBHHH", *((2, 0, 0, mtu) if v6 else (3, 4, 0, 0, mtu))) + about.octets[:500]
+    made = wire.ip6("2001:db8::1", wire.V6.client, body, protocol=58) if v6 else wire.ip4(
+        "192.0.2.1", wire.V4.client, body, protocol=1
+    )  # fmt: skip
+    return wire.Packet(about.time + 0.001, made, "S")
+
+
+@pytest.mark.parametrize("ends", [wire.V4, wire.V6], ids=["v4", "v6"])
+def test_icmp_errors_about_a_connection_stay(ends: wire.Ends, tmp_path: Path) -> None:
+    """They quote its packets: what a path MTU rests on, without the words."""
+    one = Connection(ends).envelope()
+    one.say("C", b"Subject: hunter2\r\n\r\n" + b"a line of text\r\n" * 100, arrives=False)
+    first = next(p for p in one.packets if b"hunter2" in p.octets)
+    one.packets.insert(one.packets.index(first) + 1, too_big(first, 1_400))
+    for _ in range(3):
+        one.wait(1).again("C", one.sent["C"] - len(one.streams["C"]) + one.streams["C"].index(b"Subject"), 1_460)
+    path, out = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    path.write_bytes(capture.pcap(capture.records(one.close("C", answered=False).packets)))
+    made = anonymise(str(path), str(out), key=key_of("k"))
+    assert (made.packets, made.left_out) == (len(one.packets), 0)
+    assert b"hunter2" in path.read_bytes() and b"hunter2" not in out.read_bytes()
+    before, now = (
+        [(one.cause, one.confidence) for case in diagnose(Asked(str(each))).diagnosis.cases for one in case.causes]
+        for each in (path, out)
+    )
+    assert ("path-mtu", "certain") in before and before == now
+
+
 def test_prefixes_stay_common() -> None:
     addresses = Addresses(key_of("a key"))
     one, two, far = (addresses.binary(bytes(each)) for each in ((203, 0, 113, 9), (203, 0, 113, 10), (203, 1, 113, 9)))
@@ -303,6 +337,22 @@ def test_what_tells_a_packer_stays() -> None:
     assert b"UPX0" in made and b".aspack" in made and b"Meier" not in made
     marked = program(b"x")[:200] + b"3.96\0UPX!" + SECRET
     assert file(marked, TEXTS)[200:209] == b"3.96\0UPX!"
+
+
+def test_an_archive_cannot_ask_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kilobytes may inflate to megabytes, in each layer: beyond a limit what lies in them becomes noise."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for n in range(4):
+            archive.writestr(f"{n}.exe", b"MZ" + Random(n).randbytes(50_000))
+
+    def programs() -> list[bool]:
+        made = file(inner.getvalue(), TEXTS)
+        return [each.startswith(b"MZ") for each in opened(made) if len(each) > 20]
+
+    assert programs() == [True] * 4
+    monkeypatch.setattr(limits, "ANONYMISED_INFLATED", 120_000)
+    assert programs() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("n", [5, 6, 100, 65_539, 65_540, 65_541, 65_545, 65_546, 200_000])

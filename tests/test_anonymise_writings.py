@@ -121,7 +121,8 @@ def test_letters_and_numbers_stay_in_their_places_only(line: bytes, kept: bytes)
     assert kept in made
     numbers = re.findall(rb"\d{2,}", line)
     assert not [number for number in numbers if re.search(rb"(?<!\d)%s(?!\d)" % number, made)]
-    assert re.findall(rb"\b[a-z]\b", line)[:6] != re.findall(rb"\b[a-z]\b", made)[:6] or b"Spaced" not in line
+    if b"Spaced" in line:
+        assert re.findall(rb"\b[a-z]\b", line)[:6] != re.findall(rb"\b[a-z]\b", made)[:6]
 
 
 def test_tags_of_signatures_stay() -> None:

@@ -453,7 +453,7 @@ def test_a_signal_ends_it(mail: Path) -> None:
 
 
 def test_on_a_terminal(mail: Path) -> None:
-    from test_cli import COLOUR, on_terminal
+    from called import COLOUR, on_terminal
 
     status, seen = on_terminal("bench", "--runs", "1", mail, columns=60)
     assert status == 0

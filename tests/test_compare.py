@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_a_keyword_that_some_replies_lack_is_not_lost(tmp_path: Path) -> None:
     assert worse(tmp_path, some, [Sent()] * 3) == []
 
 
+def test_a_keyword_is_counted_however_many_there_are(tmp_path: Path) -> None:
+    """Behind one address there may be servers that invent keywords: those that all of them have still count."""
+    odd = [Sent(keywords=(*(f"X{n}-{k}" for k in range(60)), "SIZE 1000", "DSN")) for n in range(8)]
+    lost = [Sent(keywords=("SIZE 1000",))] * 8
+    assert worse(tmp_path, odd, lost) == ["198.51.100.25:25: keyword DSN"]
+
+
 def test_another_server_is_compared_with_nobody(tmp_path: Path) -> None:
     assert worse(tmp_path, [Sent()], [Sent(server="198.51.100.99", greeting=STARRED)]) == []
 
@@ -103,6 +111,18 @@ def test_the_page_of_too_few(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert page.startswith("TOO FEW TO TELL") and "NOT WORSE" not in page
     assert "2 mails in clear before, 1 mail in clear after" in page
     assert "accepted: 2 of 2 (100.0%) → 0 of 1 (0.0%)" in page
+
+
+def test_what_fails_now_is_named(tmp_path: Path) -> None:
+    """Where fewer are accepted than before: some by name, the others counted; no mail of the first capture."""
+    fine, lost = [Sent()], [Sent(reply="550 no")]
+    told = [
+        "\n".join(page(compared(tmp_path, before, after), ("b", "a"), None, Style(False)))
+        for before, after in ((fine, lost), (fine * 9, fine * 4 + lost * 5), (lost, fine), (fine + lost, lost + fine))
+    ]
+    assert [text.count("  fails now: ") for text in told] == [1, 3, 0, 0]
+    assert re.search(r"  fails now: \S+@\S+ to \S+@\S+, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC: refused\n", told[0])
+    assert "  and 2 more mails\n" in told[1] and "more mail" not in told[0]
 
 
 def test_a_narrow_page_has_no_table(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from diagnosed import PCAPS, QUESTION, by_hand, cut_capture, looked_at
 from kit import capture, wire
 from kit.segment import RST, Segment
 from smtpinspect import cli
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.model import Break, By, Cause, Diagnosis, Difference, Sign
-from smtpinspect.diagnose.trace import traces
 from smtpinspect.report.html.document import document
 from smtpinspect.report.html.ladder import rungs
 
@@ -168,7 +168,7 @@ def test_a_forged_reset_comes_from_the_middle(folder: Path, by: By) -> None:
 
 def test_what_is_encrypted_is_one_rung() -> None:
     (case,) = looked_at(PCAPS / "starttls.pcap").cases
-    case.trace = case.trace or traces(str(PCAPS / "starttls.pcap"), [case.flow])[case.flow.flow_id]
+    case.account = case.account or accounts(str(PCAPS / "starttls.pcap"), [case.flow])[case.flow.flow_id]
     (sealed,) = [rung for rung in rungs(case) if rung.label.startswith("TLS: ")]
     assert sealed.side == "note" and not sealed.lines
 

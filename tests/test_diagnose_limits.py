@@ -152,13 +152,13 @@ def test_the_oddest_measure_comes_first() -> None:
 def test_it_says_what_was_measured_and_what_the_product_allows() -> None:
     case = case_of(mail(text(400)))
     assert guesses(case)[HEADER].evidence[0].text == (
-        "longest header line of what was cut: 400 octets; the limit of your box is unknown "
+        "longest header line of what was cut: 400 bytes; the limit of your box is unknown "
         "(stormshield: 64 to 4,096, mailguard: any number): it fits if it is lower"
     )
     told = diagnose(Asked(frames(mail(text(400))))).diagnosis
     lines = "\n".join(page(told, None, Style(False)))
     assert f"possible  {HEADER} or {ASA_HEADER}" in lines
-    assert lines.count("longest header line of what was cut: 400 octets") == 1
+    assert lines.count("longest header line of what was cut: 400 bytes") == 1
 
 
 def test_below_what_the_product_allows_it_is_out() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
+from pathlib import Path
 
 import pytest
 
 from kit import capture, wire
 from kit.segment import ACK, PSH, RST
 from smtpinspect.diagnose.causes.scene import scene_of
-from smtpinspect.diagnose.lookalikes.wire import measure
 from test_diagnose_outcome import DATA, HELLO, MAIL, TEXT, after, case_of, looked_at, segments, told
 
 
@@ -39,19 +38,20 @@ def test_who_acknowledged_what_is_the_same_for_everybody() -> None:
     made = segments(HELLO + MAIL + DATA + TEXT)
     for changes in ({}, {"window": 0}, {"ttl": 64}):
         case = case_of([*made, after(made, 0.1, RST | ACK, **changes)])
-        assert case.trace is not None
+        assert case.account is not None
         scene = scene_of(case)
         assert scene is not None
         seen = case.observed.octets_acknowledged
-        assert (seen, seen) == (scene.client.through, measure(case.trace).client.acked)
+        assert (seen, seen) == (scene.client.through, case.account.client.acked)
 
 
 @pytest.mark.parametrize("snaplen", [82, 96])
-def test_the_replies_tell_of_packets_that_were_cut_when_captured(snaplen: int) -> None:
+def test_the_replies_tell_of_packets_that_were_cut_when_captured(snaplen: int, tmp_path: Path) -> None:
     said = HELLO + 2 * (MAIL + DATA + TEXT + "S: 250 queued\n") + "C: QUIT\nS: 221 bye\n"
     packets = wire.packets(segments(said, close="fin"))
-    octets = capture.pcap(capture.records(packets, snaplen=snaplen))
-    cases = [case for case in looked_at(io.BytesIO(octets)) if case.mail is not None]
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(capture.pcap(capture.records(packets, snaplen=snaplen)))
+    cases = [case for case in looked_at(str(path)) if case.mail is not None]
     assert cases and {case.observed.outcome for case in cases} == {"accepted"}
     assert not any(case.failed for case in cases)
 

@@ -16,10 +16,10 @@ from kit import capture, dialogue, wire
 from kit.link import LINKS
 from kit.segment import ACK, FIN, PSH, RST, Segment
 from mta_runs import ABSENT, FOLDER, Run
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.model import Case, Observed, Where
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.diagnose.trace import traces
 from smtpinspect.source import Input
 
 EMPTY: Final = 24  # octets of a capture without packets
@@ -49,9 +49,9 @@ def looked_at(source: Input, taken: Where | None = None) -> list[Case]:
     for case in cases:
         case.observed = observe(case, taken)
     closer = closer_look(cases)
-    found = traces(source, [case.flow for case in closer])
+    found = accounts(source, [case.flow for case in closer])
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, taken)
     return cases
 
@@ -85,7 +85,9 @@ def expected(run: Run) -> tuple[str | None, str, str]:
     if run.override is not None:
         return OF_OVERRIDE[run.override[0]], "reply", "server"
     phase = "mail" if run.pipelining and run.phase in ("rcpt", "datacmd") else run.phase
-    return SAME.get(run.name, phase), run.kind, "unknown" if run.name in UNTOLD else "middlebox"
+    # SYNs alone do not tell a box from a server that drops them
+    untold = run.name in UNTOLD or (run.phase, run.kind) == ("connect", "drop")
+    return SAME.get(run.name, phase), run.kind, "unknown" if untold else "middlebox"
 
 
 def stage_of(run: Run) -> str | None:
@@ -225,7 +227,7 @@ def test_a_closed_window_is_the_servers() -> None:
     ("syns", "answer", "expected"),
     [
         (1, None, ("connect", "drop", "unknown")),
-        (3, None, ("connect", "drop", "middlebox")),
+        (3, None, ("connect", "drop", "unknown")),
         (1, (RST | ACK, 0), ("connect", "rst", "server")),
         (1, (RST | ACK, 500), ("connect", "rst", "middlebox")),
         (1, (FIN | ACK, 500), ("connect", "fin", "middlebox")),
@@ -465,7 +467,7 @@ def test_a_trace_keeps_its_begin_and_its_end(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_its_packets_a_mail_is_told_by_its_record() -> None:
     made = segments(HELLO + MAIL + "C: DATA\n")
     case = case_of([*made, after(made, 0.1, RST, window=0)])
-    case.trace = None
+    case.account = None
     assert told(Case(case.flow, case.mail, observed=observe(case)))[1:] == ("rst", "server")
 
 

@@ -113,7 +113,7 @@ def test_a_command_stays_on_its_line(found: Diagnosis) -> None:
 def test_many_rules_of_one_rank_are_counted(found: Diagnosis) -> None:
     (case,) = found.cases
     case.causes = [case.causes[0]._replace(cause=f"product.rule-{number}") for number in range(20)]
-    assert "one of 20 rules of product (rule-0, rule-1, rule-2 ...)" in " ".join(text(found, 80).split())
+    assert "one of 20 rules: product rule-0, rule-1, rule-2 ..." in " ".join(text(found, 80).split())
     assert "the same byte fits all 20" in " ".join(text(found, 80).split())
 
 

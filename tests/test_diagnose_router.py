@@ -1,4 +1,4 @@
-"""A capture taken on a router: what came in and never went out was dropped there, and what came out changed, changed."""
+"""A capture taken on a router: what came in and never went out was dropped there, what came out changed was changed."""
 
 from __future__ import annotations
 

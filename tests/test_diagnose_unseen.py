@@ -117,6 +117,29 @@ def test_a_command_that_was_sent_again_may_have_had_its_reply_cut() -> None:
     assert names(case_of(command_lost())) >= OF_REPLIES
 
 
+def places(case: Case) -> dict[str, int]:
+    return {cause.cause: cause.rank for cause in case.causes}
+
+
+@pytest.mark.parametrize("acked", [True, False], ids=["acknowledged", "by the RST alone"])
+def test_an_rst_in_place_of_a_reply_may_be_for_the_reply_as_for_anything(acked: bool) -> None:
+    made = Connection().open().say("S", GREETING, acked=True).say("C", b"EHLO out.example.org\r\n", acked=acked)
+    found = places(case_of(made.reset("S", ttl=250)))
+    assert {found[rule] for rule in OF_REPLIES} == {found["unknown-filter"]} == {0}
+
+
+@pytest.mark.parametrize("octets", [400, 600])
+def test_a_reply_that_stops_amid_a_line_that_is_too_long_names_the_rule_about_length(octets: int) -> None:
+    made = Connection().open().say("S", GREETING, acked=True)
+    made.say("C", b"EHLO out.example.org\r\n", acked=True).say("S", b"250 mx.example.net\r\n", acked=True)
+    made.say("C", b"MAIL FROM:<alice@example.org>\r\n", acked=True)
+    made.say("S", b"250 2.1.0 " + b"o" * octets, acked=True).say("C", b"RCPT TO:<bob@example.net>\r\n", arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", made.sent["C"] - 27, 27)
+    found = places(case_of(made.wait(2).close("C", answered=False)))
+    assert (found.get("stormshield.smtp-217.reply", 99) < found["unknown-filter"]) is (octets > 512)
+
+
 # ---- what would let it pass
 
 
@@ -133,6 +156,17 @@ def test_with_the_product_named_rules_are_switched_off_to_find_out() -> None:
     (told,) = words.what_if(case)
     assert told.startswith("if it is one of these: switch off ")
     assert "goes through" not in told
+
+
+def test_a_hole_amid_the_text_is_of_no_rule_about_commands() -> None:
+    """Seen at the receiver: what lay behind the hole came, the end mark too."""
+    text = b"Subject: two\r\n\r\n" + b"line of text\r\n" * 300 + b".\r\n"
+    one = Connection().envelope().say("C", text[:1460], acked=True)
+    one.say("C", text[1460:2920], arrives=False, seen=False).say("C", text[2920:], acked=True).wait(40).ack("S")
+    case = case_of(one, taken="receiver")
+    rules = {cause.cause for cause in case.causes if cause.kind == "rule"}
+    assert rules
+    assert not {rule for rule in rules if "command" in rule or rule.endswith(("rcpt-count", "sender-length"))}
 
 
 def test_what_was_seen_goes_through_without_its_rule() -> None:
@@ -212,6 +246,22 @@ def test_who_refused_is_asked_for_the_reason() -> None:
     assert "time-out" not in " ".join(case.questions)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_recipient_refused_for_good_is_told_beside_one_refused_for_now(order: tuple[int, int]) -> None:
+    replies = b"550 5.1.1 no\r\n", b"451 4.7.1 later\r\n"
+    said = [(b"EHLO out.example.org\r\n", b"250 mx\r\n"), (b"MAIL FROM:<alice@example.org>\r\n", b"250 ok\r\n")]
+    said += [(b"RCPT TO:<r%d@example.net>\r\n" % n, replies[n]) for n in order]
+    made = Connection().open().say("S", GREETING, acked=True)
+    for command, reply in (*said, (b"QUIT\r\n", b"221 Bye\r\n")):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    case = case_of(made.close("S").close("C"))
+    assert str(headline(case)) == "DEFERRED: 1 recipient refused for good, 1 for now"
+    told = next(line for line in words.shown(case) if line.startswith("recipients"))
+    assert {"r0@example.net 550", "r1@example.net 451"} == set(told.partition(": ")[2].split(", "))
+    decided = next(cause for cause in case.causes if cause.cause == "refused").evidence[0].text
+    assert case.observed.reply[:3] in decided
+
+
 def test_a_busy_greeting_is_a_refusal_and_no_crash() -> None:
     made = Connection().open().say("S", b"421 4.3.2 too busy\r\n", acked=True).close("S")
     case = case_of(made)
@@ -271,7 +321,7 @@ def test_a_number_behind_octets_that_never_came_proves_them_cut() -> None:
     case = case_of(made.say("C", PLAIN, arrives=False, seen=False).ack("C").wait(5).ack("C"))
     seen = case.observed
     assert (seen.phase, seen.broken.kind, seen.broken.by, seen.broken.at) == ("databody", "drop", "middlebox", at)
-    assert f"octets {at:,} to {at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
+    assert f"bytes {at:,}-{at + len(PLAIN) - 1:,}, which never came here" in " ".join(words.proved(case))
 
 
 def test_what_came_within_a_round_trip_does_not_still_send() -> None:
@@ -306,7 +356,7 @@ def test_a_few_rules_are_named_with_their_titles() -> None:
 
 def test_many_rules_are_counted_by_product_and_by_what_they_read() -> None:
     told = heading(place("a.x", "a.y", "a.z", "a.w", "b.x"))
-    assert told == "one of 4 rules of a about headers (x, y, z ...) or b.x"
+    assert told == "one of 5 rules: a x, y, z ... (headers); b x (headers)"
 
 
 def test_the_unknown_filter_is_named_with_those_that_share_its_place() -> None:

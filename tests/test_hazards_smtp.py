@@ -59,7 +59,7 @@ def test_pipelining() -> None:
     assert answers(text)[1:] == [("MAIL", 250), ("RCPT", 250), ("RCPT", 550), ("RCPT", 451), ("DATA", 354)]
     assert messages(text) == [(WHOLE_TEXT, True, 250)]
     (mail,) = running.replay_text(text).mails
-    assert mail.rcpt_to == ["<b@b.example>", "<c@c.example>", "<d@d.example>"] or len(mail.rcpt_to) == 3
+    assert mail.rcpt_to == ["b@b.example", "c@c.example", "d@d.example"]
     assert list(mail.rcpt_replies) == [250, 550, 451]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kit import capture, wire
+from kit.dialogue import parse
 from many import Sent, write
 from smtpinspect.cli import main
 from smtpinspect.diagnose.impact import Profile, Share, domain, impact
@@ -69,6 +71,26 @@ def test_names_are_limited(day: str, monkeypatch: pytest.MonkeyPatch) -> None:
     by = only(day, "stormshield").by
     assert by["destination"].top() == [Share("198.51.100.25", 3, 9), Share("(others)", 1, 1)]
     assert sum(row.lost for row in by["hour"].top()) == 4
+
+
+def test_of_a_connection_with_many_mails_the_first_ones_have_no_mta(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every mail is counted all the same; those that are kept until the connection ends keep their own."""
+    lines = ["S: 220 mx.example.net ESMTP", "C: EHLO mail.example.org", "S: 250 mx.example.net"]
+    for mta in ("Exim 4.97", "Postfix", "Exim 4.97", "Postfix", "Postfix"):
+        lines += ["C: MAIL FROM:<u@shop.example>", "S: 250 Ok", "C: RCPT TO:<bob@example.net>", "S: 250 Ok", "C: DATA"]
+        lines += ["S: 354 go on", f"C: Received: from x by y with esmtp ({mta}) id 1", f"C: Subject: {RAW}"]
+        lines += ["C:", "C: .", "S: 250 2.0.0 Ok"]
+    file = tmp_path / "one.pcap"
+    file.write_bytes(capture.pcap(capture.records(wire.packets(wire.build(parse("\n".join(lines)))))))
+
+    def senders() -> list[Share]:
+        return only(str(file), "stormshield").by["sender's mail server"].top()
+
+    assert senders() == [Share("postfix", 3, 3), Share("exim", 2, 2)]
+    monkeypatch.setattr(limits, "HEARD_MAILS", 2)
+    assert senders() == [Share("(not told)", 3, 3), Share("postfix", 2, 2)]
 
 
 def test_domains() -> None:

@@ -107,8 +107,10 @@ def test_a_block(bench, server, teardown, end):
     # where nothing passes any more, the server does not hear of the client's end, either
     assert session is None if end == "timeout" else (session["end"], session["messages"]) == ("reset", [])
     records = [json.loads(line) for line in out.splitlines()]
-    assert records[0]["alert"]["action"] == "blocked"
-    assert records[0]["smtpinspect"]["rule"] == "stormshield.smtp-231"
+    # of the connection of the test before, the kernel may still send a FIN again
+    (alert,) = [record for record in records if record["event_type"] == "alert"]
+    assert alert["alert"]["action"] == "blocked"
+    assert alert["smtpinspect"]["rule"] == "stormshield.smtp-231"
     assert records[-1]["event_type"] == "stats"
 
 
@@ -149,7 +151,7 @@ def test_the_log_of_the_product_comes_at_once(bench, server):
     box = bench.inline("-i", "mailguard:asa-8", "--format", "asa")
     bench.submit([(b"EHLO me\r\n", 1), (b"MAIL FROM:<a@b>\r\n", 1), (b"RCPT TO:<a|b@c>\r\n", 1)])
     line = box.made.stdout.readline().decode()
-    assert "%ASA-2-108002" in line or "%ASA" in line
+    assert "%ASA-2-108002: SMTP replaced |" in line and "data: RCPT TO:<a|b@c>" in line
     box.stop()
     server.session(1.0)
 

@@ -280,7 +280,7 @@ def test_a_terminal_sees_how_it_goes(cable: Cable) -> None:
     os.close(slave)
     shown = b""
     try:
-        assert waits(20, lambda: cable.sockets() == 1)
+        assert waits(20, lambda: len(cable.sockets()) == 1)
         cable.send(frames(FAKE))
         time.sleep(1.2)
         process.send_signal(signal.SIGINT)

@@ -22,12 +22,12 @@ from kit.breaks import (
 from kit.broken import Connection, message
 from kit.wire import START, V4, Ends, Packet
 from smtpinspect.diagnose import lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.lookalikes.table import NAMES, TABLE
 from smtpinspect.diagnose.model import Against, Case, Cause, Reading
 from smtpinspect.diagnose.observe.outcome import observe
 from smtpinspect.diagnose.reading.means import explained
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.diagnose.trace import traces
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar.words import PHASES
 from smtpinspect.simulate.script import script_of
@@ -42,10 +42,10 @@ def judged(*connections: Connection, snaplen: int = capture.SNAPLEN, cut: int = 
     octets = capture.pcap(capture.records(packets, snaplen=snaplen))
     octets = octets[: len(octets) - cut]
     seen = survey(io.BytesIO(octets), [])
-    found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
+    found = accounts(io.BytesIO(octets), [case.flow for case in seen.cases])
     client = connections[0].ends.names()[0]
     for each in seen.cases:
-        each.trace = found[each.flow.flow_id]
+        each.account = found[each.flow.flow_id]
         with suppress(CaptureError):
             each.script = script_of(io.BytesIO(octets), each.flow.first_packet)
         each.transaction = each.script.mails[-1] if each.script is not None and each.script.mails else None
@@ -270,7 +270,7 @@ def meanwhile() -> list[Connection]:
 # name, what is said of it, the capture
 CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("path-mtu", "likely", lambda: text_lost(tail_passes=True)),
-    ("path-mtu", "certain", came_in_pieces),
+    ("path-mtu", "likely", came_in_pieces),
     ("path-mtu", "nothing", acknowledged_too_late),
     ("path-mtu", "certain", told_by_router),
     ("path-mtu", "ruled out", lambda: text_lost(tail_passes=False)),
@@ -344,7 +344,8 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("gateway-virus", "possible", lambda: refused(b"552 5.7.0 Message blocked by gateway anti-virus\r\n")),
     ("gateway-virus", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("tarpit", "likely", lambda: slow(6)),
-    ("tarpit", "ruled out", lambda: slow(0.1)),
+    ("tarpit", "nothing", lambda: slow(0.1)),  # the last reply was waited for in vain
+    ("tarpit", "ruled out", small_lost),
     ("idle-timeout", "likely", lambda: silent(90)),
     ("idle-timeout", "possible", lambda: silent(20)),
     ("idle-timeout", "ruled out", lambda: silent(2)),
@@ -366,7 +367,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("sender-timeout", "likely", lambda: scanned(late=False, after=20)),
     ("sender-timeout", "ruled out", lambda: scanned(late=False, after=600)),
     ("sender-timeout", "ruled out", small_lost),
-    ("port-filter", "likely", lambda: syns(4)),
+    ("port-filter", "possible", lambda: syns(4)),
     ("port-filter", "certain", lambda: syns(1, answer=0x14)),
     ("port-filter", "certain", lambda: syns(1).icmp("203.0.113.1", 3, 13)),
     ("port-filter", "ruled out", small_lost),
@@ -463,7 +464,14 @@ def test_any_part_of_a_capture_can_be_judged() -> None:
             part: list[Packet] = made.packets[:end]
             octets = capture.pcap(capture.records(part))
             seen = survey(io.BytesIO(octets), [])
-            found = traces(io.BytesIO(octets), [case.flow for case in seen.cases])
+            found = accounts(io.BytesIO(octets), [case.flow for case in seen.cases])
             for case in seen.cases:
-                case.trace = found[case.flow.flow_id]
-                lookalikes.judge(Case(case.flow, case.mail, trace=case.trace), lookalikes.around(seen))
+                case.account = found.get(case.flow.flow_id)
+                lookalikes.judge(Case(case.flow, case.mail, account=case.account), lookalikes.around(seen))
+
+
+def test_octets_that_never_came_behind_segments_that_the_host_joined() -> None:
+    made = Connection(mss=4_000).envelope().say("C", b"Subject: a\r\n" * 250, acked=True)
+    made.say("C", b"text\r\n" * 300, arrives=False, seen=False).wait(5).ack("C")
+    told = judged(made)["path-mtu"]
+    assert isinstance(told, Cause) and "which never came here" in told.evidence[0].text

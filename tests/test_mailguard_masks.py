@@ -139,3 +139,94 @@ def test_every_style_can_be_asked_for() -> None:
     for mask in ("none", "cmap", "first4", "keep20", "per-line"):
         rows = [row for row in Mailguard("pix-6", banner=mask).table() if row.id.endswith("banner-masked")]
         assert [row.action.params["mask"] for row in rows] == [mask] * (mask != "none")
+
+
+# ---- each mask by itself
+
+ONE_LINE = b"220 mail.foobar.com Sendmail 8.6.11 ready at Tue, 17 Jun 1997 1:23:20\r\n"
+TWO_LINES = b"220-Welcome to mail2.example.com\r\n220 ready 2002 10:20:30\r\n"
+
+
+@pytest.mark.parametrize(
+    ("greeting", "mask", "keep_sep", "masked"),
+    [
+        (ONE_LINE, "keep20", True, b"220 " + b"*" * 60 + b"2**20\r\n"),
+        (ONE_LINE, "keep20", False, b"220" + b"*" * 61 + b"2**20\r\n"),
+        (ONE_LINE, "first4", True, b"220 " + b"*" * 65 + b"\r\n"),
+        (ONE_LINE, "per-line", True, b"220 " + b"*" * 65 + b"\r\n"),
+        (ONE_LINE, "none", True, ONE_LINE),
+        (TWO_LINES, "first4", True, b"220-" + b"*" * 28 + b"\r\n" + b"*" * 23 + b"\r\n"),
+        (TWO_LINES, "per-line", True, b"220-" + b"*" * 28 + b"\r\n220 " + b"*" * 19 + b"\r\n"),
+        (
+            TWO_LINES,
+            "keep20",
+            True,
+            b"220-***************2************\r\n220 ******2002**0*20**0\r\n",
+        ),
+    ],
+)
+def test_banner_masks(greeting: bytes, mask: str, keep_sep: bool, masked: bytes) -> None:
+    assert masks.banner(greeting, mask, keep_sep=keep_sep) == masked
+    assert len(masked) == len(greeting)
+
+
+def test_asa_greeting_of_two_lines() -> None:
+    """The look of the nmap fingerprint: 220- and 89 asterisks, 220 and 32."""
+    greeting = b"220-" + b"x" * 89 + b"\r\n220 " + b"2" * 32 + b"\r\n"
+    assert masks.per_line(greeting) == b"220-" + b"*" * 89 + b"\r\n220 " + b"*" * 32 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "masked"),
+    [
+        (
+            b"250-mx.example\r\n250-SIZE 10240000\r\n250-STARTTLS\r\n250-CHUNKING\r\n250 HELP\r\n",
+            b"250-mx.example\r\n250-SIZE 10240000\r\n250-XXXXXXXA\r\n250-XXXXXXXB\r\n250 XXXC\r\n",
+        ),
+        (
+            b"250-mx\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 HELP\r\n",
+            b"250-mx\r\n250-PIPELINING\r\n250-XXXXXXXA\r\n250 XXXB\r\n",
+        ),
+        (
+            b"250-mx\r\n250-AUTH=LOGIN\r\n250-AUTH LOGIN\r\n250-SIZE\r\n250-DSN\r\n250-ETRN\r\n250 HELP\r\n",
+            b"250-mx\r\n250-AUTH=LOGIN\r\n250-AUTH LOGIN\r\n250-SIZE\r\n250-DSN\r\n250-ETRN\r\n250 XXXA\r\n",
+        ),
+        (b"250-mx\r\n250 X-EXPS GSSAPI NTLM\r\n", b"250-mx\r\n250 XXXXXXXXXXXXXXXXXA\r\n"),
+        (b"250 mx\r\n", b"250 mx\r\n"),
+        (b"250-mx\r\n250-\r\n250 X\r\n", b"250-mx\r\n250-\r\n250 A\r\n"),
+        (b"500 no\r\n", b"500 no\r\n"),
+    ],
+)
+def test_ehlo_masks(reply: bytes, masked: bytes) -> None:
+    assert masks.ehlo(reply, NAMED) == masked
+    assert len(masked) == len(reply)
+
+
+def test_letters_start_again_behind_z() -> None:
+    reply = b"250-mx\r\n" + b"".join(b"250-X%d\r\n" % i for i in range(10, 37)) + b"250 HELP\r\n"
+    lines = masks.ehlo(reply, NAMED).splitlines()
+    assert lines[1] == b"250-XXA"
+    assert lines[26] == b"250-XXZ"
+    assert lines[27] == b"250-XXA"
+
+
+@pytest.mark.parametrize(
+    ("line", "noop", "verb", "all_"),
+    [
+        (b"EHLO a.example\r\n", b"NOOP a.example\r\n", b"XXXX a.example\r\n", b"XXXXXXXXXXXXXX\r\n"),
+        (b"TURN\r\n", b"NOOP\r\n", b"XXXX\r\n", b"XXXX\r\n"),
+        (b"EXPN staff\r\n", b"NOOP staff\r\n", b"XXXX staff\r\n", b"XXXXXXXXXX\r\n"),
+        (b"STARTTLS\r\n", b"NOOP    \r\n", b"XXXXTTLS\r\n", b"XXXXXXXX\r\n"),
+        (b"WIZ\r\n", b"XXX\r\n", b"XXX\r\n", b"XXX\r\n"),
+        (b"\r\n", b"\r\n", b"\r\n", b"\r\n"),
+    ],
+)
+def test_command_masks(line: bytes, noop: bytes, verb: bytes, all_: bytes) -> None:
+    assert masks.noop(line) == noop
+    assert masks.xxxx_verb(line) == verb
+    assert masks.xxxx_all(line) == all_
+
+
+def test_space() -> None:
+    line = b'RCPT TO:<"|/bin/sh"@v.example>\r\n'
+    assert masks.space(line, [line.index(b"|")]) == b'RCPT TO:<" /bin/sh"@v.example>\r\n'

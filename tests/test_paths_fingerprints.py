@@ -9,10 +9,10 @@ import pytest
 import pointed
 from kit import capture, wire
 from kit.dialogue import parse
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.model import Case, Fingerprint
 from smtpinspect.diagnose.paths import fingerprints, generations
 from smtpinspect.diagnose.survey import survey
-from smtpinspect.diagnose.trace import traces
 from smtpinspect.enforce import craft
 from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.mailguard.profiles import PROFILES
@@ -35,9 +35,9 @@ S: 221 bye
 
 def cases_of(path: Path) -> list[Case]:
     cases = survey(str(path), []).cases
-    found = traces(str(path), [case.flow for case in cases])
+    found = accounts(str(path), [case.flow for case in cases])
     for case in cases:
-        case.trace = found[case.flow.flow_id]
+        case.account = found[case.flow.flow_id]
         case.script = script_of(str(path), case.flow.first_packet)
     fingerprints.of(cases)
     return cases

@@ -15,7 +15,7 @@ import pytest
 
 from smtpinspect import cli
 from smtpinspect.commands.diagnose import DIAGNOSE_HELP
-from smtpinspect.diagnose import face, lookalikes
+from smtpinspect.diagnose import logs, lookalikes
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Reading
 from smtpinspect.diagnose.reading import read_line
 from smtpinspect.grammar.words import PHASES
@@ -223,12 +223,45 @@ def test_control_c_ends_the_log_and_what_was_read_is_told(
     path = tmp_path / "mail.log"
     path.write_text("x")
 
-    def stopped(log: str) -> Iterator[Reading]:
+    def stopped(*_: object, **__: object) -> Iterator[Reading]:
         told = read_line(LINE)
         assert told is not None
         yield told
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(face, "_readings", stopped)
+    monkeypatch.setattr(logs, "read_file", stopped)
     status, out, err = run(capsys, "--log", str(path))
     assert status == 130 and "SMTP timeout after end of data" in out and "stopped" in err
+
+
+def test_one_log_of_several_that_tells_nothing_is_noted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """In whatever order they are named; alone it is wrong usage."""
+    mail, note = tmp_path / "mail.log", tmp_path / "note.txt"
+    mail.write_text(LINE)
+    note.write_text("How are you?")
+    for order in ((mail, note), (note, mail)):
+        status, out, _ = run(capsys, *(word for log in order for word in ("--log", str(log))))
+        assert status == 0
+        assert f"--log {note}: no line of a mail server" in out and "SMTP timeout after end of data" in out
+    assert run(capsys, "--log", str(note))[0] == 2
+
+
+def test_of_all_that_is_damaged_something_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The first of it last, as always; the rest on the page."""
+    mail, log = tmp_path / "mail.pcap", tmp_path / "mail.log.gz"
+    mail.write_bytes((PCAPS / "subject-8bit.pcap").read_bytes()[:-5])
+    log.write_bytes(gzip.compress((LINE + "\n").encode() * 9)[:-4])
+    status, out, err = run(capsys, str(mail), "--log", str(log))
+    assert status == 3
+    assert f"{mail}: cut off inside record" in err and str(log) not in err
+    assert f"{log}: the gzip data are cut off" in out.replace("\n               ", " ")
+
+
+def test_a_log_that_is_missing_is_told_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smtpinspect.diagnose import face
+
+    monkeypatch.setattr(face, "survey", None)  # a capture may have gigabytes
+    status, out, err = run(capsys, str(PCAPS / "subject-8bit.pcap"), "--log", "nowhere.log")
+    assert (status, out) == (2, "") and "--log nowhere.log: no such file" in err

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
+import subprocess
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -13,6 +16,7 @@ import reading_month
 from smtpinspect.diagnose import reading
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import month
+from smtpinspect.diagnose.reading.means import BROKE_AT, explained
 from smtpinspect.grammar import limits
 from smtpinspect.report import readings_page
 from smtpinspect.report.terminal import Style, wide
@@ -52,6 +56,27 @@ def test_the_numbers_are_those_of_the_log(told: month.Month) -> None:
     assert (mtu.sizes_failed.smallest, mtu.sizes_fine.largest) == (1477, 500)
     later = next(group for group in told.groups if group.destination == "later.example")
     assert (later.never, later.requeued) == (0, 28)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_gets_all_that_a_wide_one_gets(
+    told: month.Month, width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "mail.log"
+    log.write_text("\n".join(reading_month.lines()))
+    monkeypatch.chdir(tmp_path)
+    narrow, whole = (list(readings_page.page((), told, n, PLAIN, [log.name])) for n in (width, None))
+    assert max(wide(line) for line in narrow) <= width
+    begin = next(number for number, line in enumerate(narrow) if line.startswith("Next:"))
+    facts = " ".join(" ".join(whole).partition("Next:")[0].split())
+    assert " ".join(" ".join(narrow[:begin]).split()) == facts
+    commands = [" ".join(line.split()) for line in "\n".join(narrow[begin:]).replace("\\\n", " ").splitlines()]
+    found = [line for line in commands if " | smtpinspect diagnose --log -" in line]
+    assert len(found) == 3
+    for line in found:
+        search, _, then = line.partition("|")
+        printed = subprocess.run(search, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert shlex.split(search)[2] in printed and shlex.split(then) == ["smtpinspect", "diagnose", "--log", "-"]
 
 
 @pytest.mark.parametrize("width", [80, 120, None])
@@ -228,7 +253,7 @@ def test_a_time_without_a_zone_is_not_called_utc() -> None:
 # ---- one line
 
 
-@pytest.mark.parametrize("width", [80, 120, None])
+@pytest.mark.parametrize("width", [60, 80, 120, None])
 def test_a_line_in_full(width: int | None) -> None:
     line = (
         "2026-03-03 10:10:02 1xV5Kf-0001L7-1o == u@example.net R=r1 T=remote_smtp defer (110): Connection timed out "
@@ -238,7 +263,7 @@ def test_a_line_in_full(width: int | None) -> None:
     assert found is not None
     lines = list(readings_page.page([found], month.of([found]), width, PLAIN))
     assert width is None or max(wide(each) for each in lines) <= width
-    text = " ".join(" ".join(lines).split())
+    text = " ".join(" ".join(lines).replace(" \\ ", " ").split())
     for words in (
         "MAY HAVE BEEN DELIVERED; retries make duplicates",
         "its final_timeout, 600 s by default",
@@ -369,3 +394,32 @@ def test_sendmail_s_seconds_exclude_longer_time_outs(took: str, phases: set[str]
     assert ("at default settings: " in text) is early
     assert ("Timeout.datafinal and others would have waited longer" in text) is early
     assert ("NOT DELIVERED at default settings" in text) is early and "MAY HAVE BEEN DELIVERED" in text
+
+
+@pytest.mark.parametrize(("phases", "where"), BROKE_AT)
+def test_a_headline_is_a_sentence(phases: frozenset[str], where: str) -> None:
+    """With a verb, without what explains the place, which stands below."""
+    told = Reading("x", "postfix", tuple(sorted(phases)), ("fin",), fate="deferred", text="xyz")
+    lines = list(readings_page.one(told, None, PLAIN))
+    headline = next(line for line in lines if line.startswith("NOT DELIVERED"))
+    assert re.fullmatch(r"NOT DELIVERED: .*\b(was|did|got|broke|broken)\b[^();]*(; EHLO was not reached)?", headline)
+    log = next(line for line in lines if line.startswith("THE LOG"))
+    assert where in log and ("broken at: " in log) is not (where in headline and phases <= {"connect", "greeting"})
+
+
+@pytest.mark.parametrize(
+    ("broken", "phases", "seconds", "said", "never"),
+    [
+        (("drop",), ("connect",), 30.0, "a port filter that drops it, or no host is there", "nothing listens"),
+        (("rst",), ("connect",), None, "nothing listens there, or a port filter says so", "drops it"),
+        (("rst", "fin"), ("databody", "datamid"), 30.0, "took 30 s", "time-out of connect"),
+        (("drop",), ("connect",), 30.0, "its smtp_connect_timeout, 30 s", "time-out of connect"),
+    ],
+)
+def test_what_is_said_fits_the_place(
+    broken: tuple[str, ...], phases: tuple[str, ...], seconds: float | None, said: str, never: str
+) -> None:
+    """Where nothing listens a refusal comes at once; a time-out of connect is over when the text goes out."""
+    told = explained(Reading("x", "postfix", phases, broken, seconds=seconds, fate="deferred", text="xyz"))
+    text = "\n".join(readings_page.one(told, None, PLAIN))
+    assert said in text and never not in text

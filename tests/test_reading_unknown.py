@@ -124,9 +124,9 @@ KNOWN: Final = [
     (f"{EXIM}** {ROUTE} {PEER} X=TLS1.3:E:256 CV=no DN=\"CN=mx\": SMTP error from remote mail server after pipelined "
      "end of data: 550-5.7.1 no", "dot dotreply", "reply"),
     (f"{EXIM}{PEER}: SMTP timeout after pipelined end of data (2350 bytes written): Connection timed out",
-     "databody datamid dot dotreply", "drop"),
+     "mail rcpt datacmd databody datamid dot dotreply", "drop"),
     (f"{EXIM}{PEER}: Remote host closed connection in response to pipelined end of data",
-     "databody datamid dot dotreply", "rst fin"),
+     "mail rcpt datacmd databody datamid dot dotreply", "rst fin"),
     (f"{EXIM}{PEER}: SMTP timeout after pipelined sending data block (81890 bytes written): Connection timed out",
      "mail rcpt datacmd databody datamid", "drop fin"),
     (f"{EXIM}** {ROUTE} {PEER}: SMTP error from remote mail server after pipelined sending data block: 421 x",

@@ -24,7 +24,6 @@ from smtpinspect.report.transcript_text import lines as ladder
 
 CUT = DELIVERY.replace("Subject: hello", "Subject: Réunion")
 LONG = DELIVERY.replace("Subject: hello", "Subject: {x*999}")
-ODD = DELIVERY.replace("From: ", "From: é")
 TLS = "S: 220 mx\nC: EHLO a\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\nC: \\x16\\x03\\c\n"
 
 

@@ -137,7 +137,7 @@ def test_the_page_puts_the_duplicates_first_and_ends_with_a_command(capsys: pyte
     assert lines[0] == "MAY HAVE BEEN DELIVERED; retries make duplicates"
     assert lines[-1].startswith("Next: smtpinspect simulate --mta postfix --at quit --break drop")
     text = "\n".join(lines)
-    for word in ("TIMELINE", "THE SENDER LOGS", "THE RECEIVER LOGS", "FATE", "drops 32 octets of the server"):
+    for word in ("TIMELINE", "THE SENDER LOGS", "THE RECEIVER LOGS", "FATE", "drops 32 bytes of the server"):
         assert word in text
 
 

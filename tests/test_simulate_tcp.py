@@ -33,11 +33,9 @@ class Program:
         self.read = bytearray()
         self.written = 0
         self.errors: list[tuple[float, Error]] = []
-        self.connected_at = -1.0
         end.program = self
 
     def connected(self) -> None:
-        self.connected_at = self.end.clock.now / SECOND
         self.writable()
 
     def writable(self) -> None:

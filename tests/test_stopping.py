@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ PCAPS = Path(__file__).parent.parent / "pcaps"
 CAPTURE = PCAPS / "clean-delivery.pcap"
 
 
-def stopped(*words: str) -> tuple[str, str, int]:
+def stopped(*words: str, command: Sequence[str] = ("replay",)) -> tuple[str, str, int]:
     """A capture comes through a pipe that stays open; then Ctrl-C. What was printed, and the status."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "smtpinspect", "replay", "-", *words],
+        [sys.executable, "-m", "smtpinspect", *command, "-", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -56,3 +57,10 @@ def test_eve_tells_that_it_was_stopped(threads: str) -> None:
     assert f"stopped after {packets} packets" in errors
     assert sum(record["event_type"] == "smtp" for record in records) == 1
     assert status == 130
+
+
+def test_the_mails_that_were_read_have_their_impact() -> None:
+    out, errors, status = stopped(command=("diagnose", "--impact"))
+    assert status == 130
+    assert "1 mail, 1 accepted" in out
+    assert "stopped; what was read is reported" in errors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from smtpinspect.commands.arguments import inspectors_of, number, parser_of
+from smtpinspect.commands.arguments import PORTS, inspectors_of, parser_of, ports
 from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, unreadable
 from smtpinspect.errors import UsageError
 
@@ -24,7 +24,7 @@ kept:     times, lengths, segment borders, repetitions, ports, sequence numbers,
           imports and entry point of a program)
 replaced: addresses (common prefixes stay common; private, loopback and
           multicast networks stay what they are), every other word and number,
-          by ones of the same length and the same classes of octets (letters,
+          by ones of the same length and the same classes of bytes (letters,
           digits, 8-bit), the same always by the same; in names, addresses,
           subjects and texts every word without exception; also where they are
           written as =53, %53 or &#83;, s p a c e d, in base64 or in UTF-16
@@ -57,9 +57,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("out", metavar="OUT", help="the pcap to write")
     parser.add_argument("--key", metavar="TEXT", help="the same key replaces the same by the same (default: random)")
     inspectors_of(parser)
-    parser.add_argument(
-        "--port", type=number(1, 65_535), action="append", metavar="N", help="server port (25 587 465 2525)"
-    )
+    ports(parser)
     given = parser.parse_intermixed_args(words)
     if given.capture == "-":
         raise UsageError("IN is read several times: a file is wanted, not standard input")
@@ -67,7 +65,6 @@ def run(words: list[str]) -> int:
     overwritten = os.path.exists(given.out)
 
     from smtpinspect.diagnose.anonymise.face import anonymise, key_of
-    from smtpinspect.engine import PORTS
     from smtpinspect.report.anonymise_page import page
 
     done = anonymise(

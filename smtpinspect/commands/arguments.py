@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from smtpinspect.commands.console import PROG, USAGE, columns, complain
@@ -15,6 +16,15 @@ COMMANDS: Final = (
 PORTS: Final = (25, 587, 465, 2525)
 
 
+MEANT: Final[Mapping[str, tuple[str, ...]]] = {  # words of the pages to those of the options
+    "cut": ("break",),
+    "rule": ("alert",),
+    "client": ("sender",),
+    "server": ("receiver",),
+}
+_CHOICE: Final = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")  # argparse's words
+
+
 class Parser(argparse.ArgumentParser):
     """Tells errors as the rest of the program does."""
 
@@ -24,10 +34,16 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and (near := nearest(word, self._option_string_actions)):
                 message += f". Did you mean {near}?"
                 break
+        chosen = _CHOICE.search(message)
+        if chosen is not None:
+            known = [each.strip(" '") for each in chosen[2].split(",")]
+            near = next((each for each in known if each in MEANT.get(chosen[1], ())), "") or nearest(chosen[1], known)
+            message += f". Did you mean {near}?" if near else ""
         raise SystemExit(complain(message, USAGE, f"Help: {self.prog} --help"))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
+    """The option that this may stand for, without its value; "" for none that is near."""
     from smtpinspect.inspectors.settings import nearest
 
     return nearest(word.partition("=")[0], known)
@@ -41,6 +57,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Parser:
+    """A parser that tells its errors as the rest of the program does; `prog` where it is not that of a command."""
     return Parser(
         prog=prog or f"{PROG} {command}",
         description=description,
@@ -51,6 +68,7 @@ def parser_of(command: str, description: str, epilog: str, prog: str = "") -> Pa
 
 
 def sources(parser: Parser, *, secrets: bool = True) -> None:
+    """Captures, and what `outputs` adds."""
     parser.add_argument(
         "captures",
         nargs="+",
@@ -61,9 +79,20 @@ def sources(parser: Parser, *, secrets: bool = True) -> None:
 
 
 def outputs(parser: Parser, *, secrets: bool = True) -> None:
-    parser.add_argument(
-        "-o", dest="out", metavar="FILE", help="write the report there, not to standard output"
-    )
+    """Where the report goes, the server ports; `secrets`: whether what AUTH carries is masked."""
+    output(parser)
+    ports(parser)
+    if secrets:
+        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def output(parser: Parser) -> None:
+    """-o: where the report goes."""
+    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+
+
+def ports(parser: Parser) -> None:
+    """--port: server ports, beside those that are found by their greeting."""
     parser.add_argument(
         "--port",
         type=number(1, 65_535),
@@ -71,11 +100,18 @@ def outputs(parser: Parser, *, secrets: bool = True) -> None:
         metavar="N",
         help="server port, may be repeated (default: 25 587 465 2525; a 220 greeting is found on any port)",
     )
-    if secrets:
-        parser.add_argument("--show-secrets", action="store_true", help="do not mask what AUTH carries")
+
+
+def text_or_json(parser: Parser, told: str = "") -> None:
+    """`told`: what the JSON is."""
+    more = f"; json: {told}" if told else ""
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help=f"text for people (default){more}"
+    )
 
 
 def inspectors_of(parser: Parser) -> None:
+    """-i: which firewalls are emulated."""
     parser.add_argument(
         "-i",
         dest="inspectors",
@@ -86,6 +122,8 @@ def inspectors_of(parser: Parser) -> None:
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
+    """A type of argument: a whole number in these bounds."""
+
     def number(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
             raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:,} to {high:,}")
@@ -103,4 +141,5 @@ def openable(path: str) -> None:
 
 
 def source_of(captures: Sequence[str]) -> str | list[str]:
+    """One capture, or several that are read as one."""
     return captures[0] if len(captures) == 1 else list(captures)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import smtpinspect
 from smtpinspect.commands.arguments import PORTS, inspectors_of, number, openable, parser_of, sources
-from smtpinspect.commands.console import DONE, STOPPED, check_output, complain, text_out, unreadable
+from smtpinspect.commands.console import DONE, STOPPED, check_output, complain, text_out, unreadable, write_json
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar.limits import THREADS
 
@@ -61,6 +61,7 @@ Ctrl-C (what was measured is told)
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect bench` with these words; its exit status."""
     parser = parser_of(
         "bench", "How fast a capture is read, and what each inspector and each rule costs.", BENCH_HELP
     )
@@ -99,11 +100,8 @@ def run(words: list[str]) -> int:
 
         profiles = {label: made.profile for label, made in zip(engine.labels, engine.inspectors, strict=True)}
         if given.json:
-            import json
-
             found = bench_page.record(measured, given.captures, profiles)
-            json.dump({"smtpinspect": smtpinspect.__version__, **found}, out, indent=1)
-            out.write("\n")
+            write_json(out, {"smtpinspect": smtpinspect.__version__, **found})
         elif measured.packets or not status:
             name = given.captures[0] if len(given.captures) == 1 else f"{len(given.captures)} captures"
             name = "standard input" if name == "-" else name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands.arguments import PORTS, Parser, number
-from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
+from smtpinspect.commands.arguments import PORTS, Parser, number, ports
+from smtpinspect.commands.console import DONE, check_output, text_out, unreadable, write_json
 from smtpinspect.errors import CaptureError, UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +46,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--require-auth", action="store_true", help="with --re-enact: the client sends nothing without AUTH"
     )
-    parser.add_argument(
-        "--port", type=number(1, 65_535), action="append", metavar="N", help="server port (default: as replay)"
-    )
+    ports(parser)
 
 
 def check_apart(given: argparse.Namespace) -> None:
@@ -91,7 +89,7 @@ def run(given: argparse.Namespace) -> int:
 
     from smtpinspect.simulate import bench
     from smtpinspect.simulate.captures import Asked, simulate
-    from smtpinspect.source.again import read_again
+    from smtpinspect.source.again import read_again, renamed
 
     asked = Asked(
         capture=given.capture,
@@ -108,22 +106,19 @@ def run(given: argparse.Namespace) -> int:
         require_tls=given.require_tls,
         require_auth=given.require_auth,
     )
-    try:
-        with read_again(asked.capture) as path:
+    with read_again(asked.capture) as path:
+        try:
             told = simulate(asked._replace(capture=str(path)))
-    except CaptureError as error:
-        return unreadable(error)
+        except CaptureError as error:
+            return unreadable(renamed(error, path, asked.capture))
     with text_out(given.out) as (out, width, style):
         if told.story is None:
             print("{}" if given.format == "json" else "no SMTP in this capture. Other server ports: --port N", file=out)
         elif given.format == "json":
-            import json
-
-            json.dump(told.story.record(), out, indent=1)
-            out.write("\n")
+            write_json(out, told.story.record())
         else:
             from smtpinspect.report import story_page
 
             for line in story_page.page(told.story, asked, width, style):
                 print(line, file=out)
-    return DONE if told.fault is None else unreadable(told.fault)
+    return DONE if told.fault is None else unreadable(renamed(told.fault, path, asked.capture))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands.arguments import inspectors_of, parser_of
-from smtpinspect.commands.console import DONE, MATCHED, check_output, interruptible, progress, text_out
+from smtpinspect.commands import folders
+from smtpinspect.commands.arguments import inspectors_of, output, parser_of, text_or_json
+from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, watched
 
 if TYPE_CHECKING:
     from smtpinspect.engine import Engine
 
 CHECK_HELP: Final = """\
-MESSAGE is a message (.eml), an mbox, a Maildir (its cur and new) or - for
+MESSAGE is a message (.eml), an mbox, a Maildir (its cur and new), another
+folder (what is a message in it; the rest is counted and named) or - for
 standard input; packed files are unpacked. Each message goes through the rules
 as a capture of its sending would: LF becomes CR LF, dots are stuffed, an
 mbox's >From is From again. A file whose first line ends in CR LF is taken as
@@ -25,7 +28,7 @@ last one before the firewall holds, or one from the receiver's mailbox.
 --format json prints {messages: [{file, number (in an mbox), subject, alerts:
 [{rule, where, line, octets, action, inspector, detail, breaks}], not_judged:
 [TEXT...]}]}; `line` is that of the file, from 1; `octets` is the evidence,
-escaped, 64 octets at most; 16 alerts of a rule at most.
+escaped, 64 bytes at most; 16 alerts of a rule at most.
 
 examples:
   smtpinspect check invoice.eml
@@ -46,20 +49,23 @@ def run(words: list[str]) -> int:
     parser.add_argument("messages", nargs="+", metavar="MESSAGE", help="a message, an mbox, a Maildir; - reads one")
     inspectors_of(parser)
     parser.add_argument("--smtputf8", action="store_true", help="it is sent with SMTPUTF8 (default: without)")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text for people (default)")
-    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+    text_or_json(parser)
+    output(parser)
     parser.add_argument(
         "--fail-on",
         choices=("alert", "break"),
         help="exit status 1 when a rule fired; when one that breaks the flow did",
     )
     given = parser.parse_intermixed_args(words)
+    given.messages, left = folders.mails(given.messages)
     check_output(given.out, given.messages)
+    for told in left:
+        print(f"smtpinspect: {told}", file=sys.stderr)
 
     from smtpinspect.engine import Engine
 
     engine = Engine(given.inspectors)
-    with progress(engine, given.messages, None), interruptible(engine):
+    with watched(engine, given.messages):
         fired, broke = (_json if given.format == "json" else _text)(engine, given)
     return MATCHED if {"alert": fired, "break": broke, None: False}[given.fail_on] else DONE
 

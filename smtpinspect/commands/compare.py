@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from smtpinspect.commands.arguments import PORTS, outputs, parser_of
-from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, unreadable
+from smtpinspect.commands.arguments import PORTS, outputs, parser_of, text_or_json
+from smtpinspect.commands.console import DONE, MATCHED, check_output, text_out, unreadable, write_json
 from smtpinspect.errors import UsageError
 
 COMPARE_HELP: Final = """\
@@ -44,7 +44,7 @@ def run(words: list[str]) -> int:
     parser.add_argument("before", metavar="BEFORE", help="pcap or pcapng, plain or packed")
     parser.add_argument("after", metavar="AFTER", help="the same after the change")
     parser.add_argument("--fail-on", choices=("worse",), help="exit status 1 when it is worse")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text for people (default)")
+    text_or_json(parser)
     outputs(parser, secrets=False)
     given = parser.parse_intermixed_args(words)
     if given.before == given.after == "-":
@@ -54,10 +54,7 @@ def run(words: list[str]) -> int:
     made = compare(given.before, given.after, ports=given.port or PORTS)
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
-            import json
-
-            json.dump(made.record(), out, indent=1)
-            out.write("\n")
+            write_json(out, made.record())
         else:
             from smtpinspect.report.compare_page import page
 

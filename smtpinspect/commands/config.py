@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from smtpinspect.commands.arguments import parser_of
-from smtpinspect.commands.console import DONE, text_out
+from smtpinspect.commands.arguments import parser_of, text_or_json
+from smtpinspect.commands.console import DONE, text_out, write_json
 from smtpinspect.errors import UsageError
 
 CONFIG_HELP: Final = """\
@@ -38,9 +38,7 @@ def run(words: list[str]) -> int:
         "config", "Reads a firewall's configuration and tells what of SMTP it inspects.", CONFIG_HELP
     )
     parser.add_argument("file", metavar="FILE", help="the configuration as text; - reads standard input")
-    parser.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text for people (default); json: one object"
-    )
+    text_or_json(parser, "one object")
     given = parser.parse_intermixed_args(words)
 
     from smtpinspect.inspectors import registry
@@ -61,11 +59,7 @@ def run(words: list[str]) -> int:
         plain = product(inspector.profile)
     with text_out(None) as (out, width, style):
         if given.format == "json":
-            import json
-
-            record = config_page.record(made, given.file, inspector, plain)
-            json.dump(record, out, ensure_ascii=True, indent=1)
-            out.write("\n")
+            write_json(out, config_page.record(made, given.file, inspector, plain))
             return DONE
         for line in config_page.page(made, given.file, inspector, plain, width, style):
             print(line, file=out)

@@ -41,6 +41,7 @@ def give_up_output() -> None:
 
 
 def unreadable(error: CaptureError) -> int:
+    """Say where a capture, or a log, could not be read on, and what was read before; the status."""
     before = error.record - 1
     those = f"The {error.unit} before it was" if before == 1 else f"The {before:,} {error.unit}s before it were"
     more = [f"{those} processed."] if before > 0 else []
@@ -59,7 +60,7 @@ def columns() -> int:
 
 
 def check_output(out: str | None, inputs: Sequence[str], option: str = "-o") -> None:
-    """Never write over what is to be read: captures, logs, messages."""
+    """Never write over what is to be read: captures, logs, messages. Raises UsageError."""
     for path in inputs:
         if (
             out
@@ -86,6 +87,7 @@ def _stdout() -> TextIO:
 
 @contextmanager
 def binary(path: str | None, option: str = "-o") -> Iterator[BinaryIO]:
+    """Where octets go: a file, else standard output. Raises UsageError for what cannot be written."""
     if path is None:
         out = _stdout()
         buffer = getattr(out, "buffer", out)
@@ -114,6 +116,14 @@ def text_out(path: str | None) -> Iterator[tuple[TextIO, int | None, Style]]:
     yield out, columns() if out.isatty() else None, Style(wants_colour(out))
 
 
+def write_json(out: TextIO, made: object) -> None:
+    """An object of `--format json`, in ASCII; the last line ends, too."""
+    import json
+
+    json.dump(made, out, indent=1)
+    out.write("\n")
+
+
 @contextmanager
 def interruptible(engine: Engine) -> Iterator[None]:
     """Ctrl-C stops the reading, and never the telling of what was read: then it counts before the next reading."""
@@ -132,6 +142,13 @@ def interruptible(engine: Engine) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def watched(engine: Engine, captures: Sequence[str]) -> Iterator[None]:
+    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
+    with progress(engine, captures, None), interruptible(engine):
+        yield
 
 
 def progress(

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from smtpinspect.commands import exports
+from smtpinspect.commands import exports, folders, impact
 from smtpinspect.commands.arguments import PORTS, Parser, inspectors_of, outputs, parser_of, source_of
 from smtpinspect.commands.console import (
     DONE,
     STOPPED,
-    check_output,
     complain,
-    interruptible,
-    progress,
     text_out,
     unreadable,
+    watched,
+    write_json,
 )
 from smtpinspect.commands.kinds import holds_capture, holds_firewall_log, holds_message, sorted_out
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.face import Told
-    from smtpinspect.engine import Engine
     from smtpinspect.report.terminal import Style
+    from smtpinspect.source.again import Place
 
 DIAGNOSE_HELP: Final = """\
 A capture, or several of one point in time order; a log line, a log or a bounce
@@ -65,11 +62,12 @@ def run(words: list[str]) -> int:
     )
     _arguments(parser)
     given = parser.parse_intermixed_args(words)
+    folders.refuse(given.captures)
     given.captures, logs, firewalls = sorted_out(given.captures)
     given.log += logs
     given.firewall_log += firewalls
     if given.impact:
-        return _impact(given)
+        return impact.run(given)
     points = _points(given)
     _check(given, bool(points))
     _apart(given.captures)
@@ -91,7 +89,7 @@ def run(words: list[str]) -> int:
             points=tuple(Point(name, file) for name, file in points),
             firewall_logs=tuple(given.firewall_log),
             sweep=given.sweep,
-            watch=lambda engine: _watched(engine, files),
+            watch=lambda engine: watched(engine, files),
         )
     )
     told.diagnosis.notes += turned
@@ -100,13 +98,6 @@ def run(words: list[str]) -> int:
     if told.diagnosis.stopped:
         return complain("stopped; what was read is reported", STOPPED)
     return DONE if told.fault is None else unreadable(told.fault)
-
-
-@contextmanager
-def _watched(engine: Engine, files: Sequence[str]) -> Iterator[None]:
-    """A line tells how far it is; Ctrl-C ends the reading, and what was read is told."""
-    with progress(engine, files, None), interruptible(engine):
-        yield
 
 
 def _arguments(parser: Parser) -> None:
@@ -147,6 +138,8 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.firewall_log:
         if holds_capture(file):
             raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
+    if [*given.captures, *given.log, *given.firewall_log].count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points and not given.firewall_log:
@@ -213,66 +206,48 @@ def _report(given: argparse.Namespace, told: Told, files: list[str], points: lis
         if given.format == "json":
             from smtpinspect.diagnose.record import record
 
-            json.dump(record(told.diagnosis), out, indent=1)
-            out.write("\n")
+            write_json(out, record(told.diagnosis))
             return
         from smtpinspect.report.terminal import Style, safe
 
+        where = _files(told, [] if points else files)
         if given.format == "html":
             from smtpinspect.report.html.document import document
 
             style = Style(False)
 
-            logs = [*_logs(told, None, style)]
-            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs):
+            logs = [*_logs(told, None, style, given.log)]
+            for line in document(told.diagnosis, files, secrets=given.show_secrets, logs=logs, files=where):
                 print(line, file=out)
             return
         if files:
             from smtpinspect.report import diagnose_page
 
-            for line in diagnose_page.page(told.diagnosis, width, style, files, points):
+            for line in diagnose_page.page(told.diagnosis, width, style, files, points, where):
                 print(line, file=out)
         for note in told.diagnosis.notes if not files else ():
             print(safe(note), file=out)
-        for number, line in enumerate(_logs(told, width, style)):
+        for number, line in enumerate(_logs(told, width, style, given.log)):
             print(end="\n" if files and not number else "", file=out)
             print(line, file=out)
 
 
-def _logs(told: Told, width: int | None, style: Style) -> Iterator[str]:
-    """The page of the logs; of lines that stand with their mail only how many they are."""
+def _files(told: Told, captures: Sequence[str]) -> Mapping[int, Place]:
+    """Where of several captures, read as one, the packets lie that cases are looked up by."""
+    from smtpinspect.report.diagnose_words import folded, packet_of
+    from smtpinspect.source.again import places
+
+    wanted = {packet_of(block.first) for block in folded(told.diagnosis)} if len(captures) > 1 else set()
+    return places(captures, wanted)
+
+
+def _logs(told: Told, width: int | None, style: Style, logs: Sequence[str]) -> Iterator[str]:
+    """The page of the logs; of lines that stand with their mail only how many they are. `logs`: as given."""
     from smtpinspect.report import readings_page
 
     if told.month is None:
         return
     if told.joined:
-        yield from readings_page.joined(told.joined, told.month)
+        yield from readings_page.joined(told.joined, told.month, width)
     if not told.joined or told.month.groups or told.month.receiving:
-        yield from readings_page.page(told.apart, told.month, width, style)
-
-
-def _impact(given: argparse.Namespace) -> int:
-    if not given.captures or given.format == "html":
-        raise UsageError("--impact takes captures, and --format text or json")
-    for option in ("log", "point", "inside", "outside", "firewall_log", "taken", "sweep", "annotate", "evidence"):
-        if getattr(given, option):
-            raise UsageError(f"--impact judges all mails of a capture; leave out --{option.replace('_', '-')}")
-    check_output(given.out, given.captures)
-
-    from smtpinspect.diagnose.impact import impact
-    from smtpinspect.report import impact_page
-    from smtpinspect.report.text import products
-    from smtpinspect.source.again import places
-
-    made = impact(source_of(given.captures), given.inspectors, ports=given.port or PORTS)
-    with text_out(given.out) as (out, width, style):
-        if given.format == "json":
-            json.dump(made.record(), out, indent=1)
-            out.write("\n")
-        else:
-            judged = [one.inspector for one in made.profiles], [one.label for one in made.profiles]
-            columns = products(*judged, given.inspectors or ())
-            found = places(given.captures, impact_page.packets_of(made))
-            for line in impact_page.page(made, columns, given.captures, width, style, found):
-                print(line, file=out)
-    return DONE if made.fault is None else unreadable(made.fault)
+        yield from readings_page.page(told.apart, told.month, width, style, logs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from smtpinspect.commands.arguments import Parser, source_of
 from smtpinspect.commands.console import binary, check_output
+from smtpinspect.commands.kinds import is_pipe
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: Parser) -> None:
+    """What is written beside the report."""
     parser.add_argument(
         "--annotate", metavar="OUT.pcapng", help="write the capture with comments for Wireshark on packets that decide"
     )
@@ -31,7 +33,7 @@ def check(given: argparse.Namespace, files: Sequence[str], inputs: Sequence[str]
     points that of the first; `inputs`: all that is read.
     """
     for option, path in (("--annotate", given.annotate), ("--evidence", given.evidence)):
-        if path and (not files or any(file == "-" or _pipe(file) for file in files)):
+        if path and (not files or any(file == "-" or (os.path.exists(file) and is_pipe(file)) for file in files)):
             raise UsageError(f"{option}: a capture in a file is wanted; it is read once more")
     check_output(given.annotate, inputs, "--annotate")
     check_output(given.out, inputs)
@@ -39,10 +41,6 @@ def check(given: argparse.Namespace, files: Sequence[str], inputs: Sequence[str]
         from smtpinspect.diagnose.export.cut import empty_folder
 
         empty_folder(given.evidence, "--evidence")
-
-
-def _pipe(path: str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def write(given: argparse.Namespace, files: Sequence[str], diagnosis: Diagnosis, point: str = "") -> None:

@@ -40,7 +40,7 @@ rules in OUTPUT do not queue it again. After `local-ok` the two ends count
 differently: where connection tracking drops INVALID packets, set
 net.netfilter.nf_conntrack_tcp_be_liberal=1. The kernel cuts packets that were
 merged (GRO, TSO) before it queues them, so offloads may stay on; of packets
-above 4,016 octets (jumbo frames) the queue gives a part only, and they pass
+above 4,016 bytes (jumbo frames) the queue gives a part only, and they pass
 unread: keep the MTU at 1500.
 
 --at PHASE --break KIND breaks each flow at a phase, instead of -i.
@@ -58,6 +58,7 @@ queue; 130 stopped by a second Ctrl-C
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect inline` with these words; its exit status."""
     from smtpinspect.enforce import inline
 
     parser = parser_of("inline", "Enforces one firewall's rules upon packets of an NFQUEUE.", INLINE_HELP)

@@ -1,4 +1,4 @@
-"""What a file holds, by its first octets: a capture, a message, a mail server's log."""
+"""What a file holds, by its first octets: a capture, a message, the log of a mail server or of a firewall."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import shlex
 from typing import Final, Literal
 
 from smtpinspect.errors import UsageError
+from smtpinspect.grammar.magics import CAPTURES
 
-Kind = Literal["capture", "message", "log", "other"]
+Kind = Literal["capture", "message", "log", "firewall-log", "other"]
 
 PIECE: Final = 4_096  # octets of a file that tell what it is
-MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 # A log line begins with its time: syslog (RFC 3164, RFC 5424), Exim, multilog's TAI64N; Exchange names its fields.
 _LOG: Final = re.compile(
     rb"(<\d{1,3}>1? ?)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|@[0-9a-f]{24} )"
@@ -31,29 +31,42 @@ _BOUNCE: Final = re.compile(rb"report-type=\"?delivery-status|^X-Failed-Recipien
 def kind_of(path: str) -> Kind:
     """What this file, or directory, holds, by its first octets; packed files are looked into."""
     if os.path.isdir(path):
-        whole = any(os.path.isdir(os.path.join(path, name)) for name in ("cur", "new"))
-        return "message" if whole else "other"
-    try:
-        with open(path, "rb") as file:
-            head = file.read(PIECE)
-    except OSError:
-        return "other"  # the reader tells why
-    if head.startswith(MAGICS):
-        return "capture"
-    from smtpinspect.source.unpack import packing_of
-
-    if packing_of(head) is not None:
-        head = _unpacked(path)
-        if head.startswith(MAGICS) or not head:
-            return "capture"
+        return "message" if is_maildir(path) else "other"
+    head = _head(path)
+    if head.startswith(CAPTURES) or _is_damaged(path, head):
+        return "capture"  # the reader tells why
     if _LOG.match(head):
-        return "log"
+        return _log(head) or "log"
     if _MESSAGE.match(head) and _BOUNCE.search(head):
         return "log"  # it quotes one
-    return "message" if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")) else "other"
+    if _MESSAGE.match(head) and (_FIELDS.search(head) or head.startswith(b"From ")):
+        return "message"
+    return _log(head) or "other"
 
 
-def _unpacked(path: str) -> bytes:
+def is_maildir(path: str) -> bool:
+    """https://cr.yp.to/proto/maildir.html: `cur`, `new` and `tmp`. Without `cur` it is a folder like any other."""
+    return os.path.isdir(os.path.join(path, "cur"))
+
+
+def is_mail(path: str) -> bool:
+    """A message, an mbox, or a bounce, which is one, too."""
+    kind = kind_of(path)
+    return kind == "message" or (kind == "log" and _BOUNCE.search(_head(path)) is not None)
+
+
+def _log(head: bytes) -> Kind | None:
+    """Whose log it is, by what its lines say: a mail server's may hold some of a firewall's."""
+    from smtpinspect.diagnose.paths.firewall_log import is_firewall_log
+    from smtpinspect.diagnose.reading import recognise
+
+    if not head.strip():
+        return None
+    return "log" if recognise(head) else "firewall-log" if is_firewall_log(head) else None
+
+
+def _head(path: str) -> bytes:
+    """The first octets, unpacked; none where they cannot be read."""
     from smtpinspect.source.unpack import Damaged, Octets
 
     try:
@@ -63,30 +76,51 @@ def _unpacked(path: str) -> bytes:
         return b""
 
 
+def _is_damaged(path: str, head: bytes) -> bool:
+    """Is it packed, so that nobody can tell what is in it?"""
+    from smtpinspect.source.unpack import LONGEST_MAGIC, packing_of
+
+    if head:
+        return False
+    try:
+        with open(path, "rb") as file:
+            return packing_of(file.read(LONGEST_MAGIC)) is not None
+    except OSError:
+        return False
+
+
 def holds_capture(path: str) -> bool:
     """Does it begin as a capture does, packed or not?"""
-    if is_pipe(path) or kind_of(path) != "capture":
-        return False
-    with open(path, "rb") as file:
-        return file.read(4) in MAGICS or _unpacked(path).startswith(MAGICS)
+    return not is_pipe(path) and _head(path).startswith(CAPTURES)
+
+
+def holds_firewall_log(path: str) -> bool:
+    """A firewall's log, and not a mail server's with some of its lines."""
+    return not is_pipe(path) and kind_of(path) == "firewall-log"
 
 
 def holds_message(path: str) -> bool:
     """A stored message, which quotes no log."""
-    return not is_pipe(path) and kind_of(path) == "message" and not _read_as_log(path)
+    return not is_pipe(path) and kind_of(path) == "message" and not _quotes_log(path)
 
 
 def sorted_out(captures: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Captures, mail servers' logs or lines of them, and firewalls' logs. Raises UsageError for a message."""
     kinds = {file: kind_of(file) for file in captures if os.path.exists(file) and not is_pipe(file)}
-    others = [file for file, kind in kinds.items() if kind != "capture"]
-    firewalls = [file for file in others if holds_firewall_log(file)]
-    logs = [file for file in others if file not in firewalls and (kinds[file] == "log" or _read_as_log(file))]
+    firewalls = [file for file, kind in kinds.items() if kind == "firewall-log"]
+    logs = [file for file, kind in kinds.items() if kind == "log" or (kind == "message" and _quotes_log(file))]
     logs += [word for word in captures if is_line(word)]
     for file, kind in kinds.items():
         if kind == "message" and file not in logs:
             raise UsageError(f"{file} holds a message, no capture: smtpinspect check {shlex.quote(file)}")
     return [file for file in captures if file not in logs and file not in firewalls], logs, firewalls
+
+
+def _quotes_log(path: str) -> bool:
+    """A bounce without a report (RFC 3462) has the look of a message."""
+    from smtpinspect.diagnose.reading import recognise
+
+    return not os.path.isdir(path) and recognise(_head(path))
 
 
 def is_line(word: str) -> bool:
@@ -96,22 +130,6 @@ def is_line(word: str) -> bool:
     from smtpinspect.diagnose.reading import read_line
 
     return read_line(word) is not None
-
-
-def holds_firewall_log(path: str) -> bool:
-    """A firewall's log, and not a mail server's with some of its lines."""
-    if is_pipe(path) or os.path.isdir(path) or kind_of(path) not in ("log", "other"):
-        return False
-    from smtpinspect.diagnose.paths.firewall_log import is_firewall_log
-
-    return is_firewall_log(_unpacked(path)) and not _read_as_log(path)
-
-
-def _read_as_log(path: str) -> bool:
-    """Lines without a time in front, bounces without a report."""
-    from smtpinspect.diagnose.reading import recognise
-
-    return not os.path.isdir(path) and recognise(_unpacked(path))
 
 
 def is_pipe(path: str) -> bool:

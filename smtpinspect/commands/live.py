@@ -80,6 +80,7 @@ second Ctrl-C, while it was ending
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect live` with these words; its exit status."""
     parser = parser_of("live", "Reads what passes an interface and reports; sends nothing.", LIVE_HELP)
     parser.add_argument("interface", metavar="IFACE", help="an interface, or any")
     outputs(parser)

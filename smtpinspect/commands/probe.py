@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import json
 import re
 import sys
 from typing import Final
 
-from smtpinspect.commands.arguments import number, parser_of
-from smtpinspect.commands.console import DONE, MATCHED, UNREADABLE, columns, complain, text_out
+from smtpinspect.commands.arguments import number, output, parser_of, text_or_json
+from smtpinspect.commands.console import DONE, MATCHED, UNREADABLE, columns, complain, text_out, write_json
 from smtpinspect.errors import UsageError
 
 PROBE_HELP: Final = """\
@@ -40,8 +39,8 @@ def run(words: list[str]) -> int:
     parser.add_argument("--wait", type=number(1, 300), default=30, metavar="SECONDS", help="for each reply (30)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
     parser.add_argument("--fail-on", choices=("masked",), help="exit status 1 when a MailGuard is found")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="what to print (text)")
-    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+    text_or_json(parser)
+    output(parser)
     parser.add_argument("--port", help=argparse.SUPPRESS)
     given = parser.parse_intermixed_args(words)
     if given.port is not None:
@@ -77,8 +76,7 @@ def run(words: list[str]) -> int:
             for line in probe_page.page(talked, judged, width or columns(), style):
                 print(line, file=out)
         else:
-            json.dump(probe_page.record(talked, judged), out, indent=1)
-            out.write("\n")
+            write_json(out, probe_page.record(talked, judged))
     return MATCHED if given.fail_on and judged.mailguard == "yes" else DONE
 
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from smtpinspect.engine import Engine
 
 PIECE: Final = 512  # octets of a file that tell what it is
-MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 
 REPLAY_HELP: Final = """\
 INSPECTOR is NAME[:PROFILE][,key=value]...
@@ -68,7 +67,7 @@ observed, in the capture:
   encrypted  TLS                   unknown the capture does not show it
 
 verdict, what the emulated firewall would do, weakest first:
-  pass, alarm, detach (looks no further), rewrite (octets overwritten),
+  pass, alarm, detach (looks no further), rewrite (bytes overwritten),
   answer (replies in the server's place), drop (this packet), drop-flow
   (nothing passes any more), reset. From drop on the flow breaks without an
   SMTP code.
@@ -98,6 +97,7 @@ reported); 130 stopped by Ctrl-C (likewise)
 
 
 def run(words: list[str], prog: str = "") -> int:
+    """Run `smtpinspect replay` with these words; its exit status. `prog`: how it was called."""
     parser = parser_of(
         "replay",
         "Reads captures and reports; sends nothing. Several captures are one stream.",
@@ -165,6 +165,7 @@ class Captures(Job):
 
 def _look_at(captures: Sequence[str]) -> None:
     """`smtpinspect FILE...`: what is it? Anything but a capture is told by its name."""
+    from smtpinspect.grammar.magics import CAPTURES, looks_like
     from smtpinspect.source.unpack import packing_of
 
     for path in captures:
@@ -181,9 +182,7 @@ def _look_at(captures: Sequence[str]) -> None:
                 head = file.read(PIECE)
         except OSError:
             continue  # the reader tells why
-        if not head.startswith(MAGICS) and packing_of(head) is None:
-            from smtpinspect.grammar.magics import looks_like
-
+        if not head.startswith(CAPTURES) and packing_of(head) is None:
             why = f"{path}: not a capture: {looks_like(head)}."
             more = "Read are captures (pcap and pcapng), messages and mail logs, plain or packed, each kind by itself."
             if title := _configuration(path):

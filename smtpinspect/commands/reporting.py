@@ -51,6 +51,7 @@ class Job:
 
 
 def formats(parser: Parser, records: Iterable[str] = RECORDS) -> None:
+    """Inspectors, the format of the report, and which records it has."""
     inspectors_of(parser)
     parser.add_argument(
         "--format",
@@ -69,6 +70,7 @@ def formats(parser: Parser, records: Iterable[str] = RECORDS) -> None:
 
 
 def endings(parser: Parser, long: str = "a long capture") -> None:
+    """--fail-on, and how many threads share `long`."""
     parser.add_argument(
         "--fail-on",
         choices=("alert", "break"),
@@ -92,6 +94,7 @@ def _records(text: str) -> frozenset[str]:
 
 
 def engine_of(given: argparse.Namespace) -> Engine:
+    """The engine that these arguments ask for. Raises UsageError for an inspector that is not known."""
     from smtpinspect.engine import Engine
 
     inspectors = given.inspectors
@@ -103,6 +106,7 @@ def engine_of(given: argparse.Namespace) -> Engine:
 
 
 def report_eve(engine: Engine, given: argparse.Namespace, job: Job) -> int:
+    """Run the job, its records as EVE; the exit status."""
     status = DONE
     stats: Stats | None = None
     with binary(given.out) as out, job.line(engine, out):
@@ -119,6 +123,7 @@ def report_eve(engine: Engine, given: argparse.Namespace, job: Job) -> int:
 
 
 def report_log(engine: Engine, given: argparse.Namespace, job: Job) -> int:
+    """Run the job, its alerts as the lines that the product would log; the exit status."""
     from smtpinspect.engine import Stats
     from smtpinspect.report.vendor_logs import VendorLog
 
@@ -152,12 +157,14 @@ def report_log(engine: Engine, given: argparse.Namespace, job: Job) -> int:
 
 
 def summary_of(engine: Engine, given: argparse.Namespace, *, each: bool = False) -> Summary:
+    """A summary without records yet; `each`: one for each capture."""
     from smtpinspect.report.summary import Summary
 
     return Summary(engine.labels, each=each, records=given.records, looks_at=engine.looks_at)
 
 
 def feed(engine: Engine, job: Job, summary: Summary) -> int:
+    """Run the job into a summary; the exit status."""
     from smtpinspect.engine import Stats
 
     try:
@@ -176,6 +183,7 @@ def feed(engine: Engine, job: Job, summary: Summary) -> int:
 
 
 def print_page(engine: Engine, given: argparse.Namespace, summary: Summary) -> None:
+    """The summary as text for people."""
     from smtpinspect.report.text import Text, products
 
     columns = products(engine.inspectors, engine.labels, given.inspectors or ())
@@ -186,10 +194,12 @@ def print_page(engine: Engine, given: argparse.Namespace, summary: Summary) -> N
 
 
 def matched_page(summary: Summary, fail_on: str | None) -> int:
+    """The status that --fail-on asks for, by what a page has counted."""
     return MATCHED if {"alert": summary.alerts, "break": summary.breaks, None: 0}[fail_on] else DONE
 
 
 def matched(engine: Engine, stats: Stats | None, fail_on: str | None) -> int:
+    """The status that --fail-on asks for, by the counts of a run; `stats` None: it did not end."""
     if not fail_on or stats is None:
         return DONE
     if fail_on == "alert":

@@ -21,6 +21,7 @@ examples:
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect rules` with these words; its exit status."""
     parser = parser_of("rules", "The rules of the emulated firewalls; one of them on a screen.", RULES_HELP)
     parser.add_argument("rules", nargs="*", metavar="RULE", help="tell all about this rule")
     parser.add_argument(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smtpinspect.commands import captured
-from smtpinspect.commands.arguments import Parser, number, parser_of
-from smtpinspect.commands.console import DONE, text_out
+from smtpinspect.commands.arguments import Parser, number, output, parser_of, text_or_json
+from smtpinspect.commands.console import DONE, text_out, write_json
 from smtpinspect.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIMULATE_HELP: Final = """\
 MTA is the sender: exim postfix sendmail opensmtpd qmail exchange rfc5321.
 PHASE is where the flow breaks: connect greeting ehlo mail rcpt datacmd
-reply354 databody datamid (20,000 octets into the body, half of a smaller one)
+reply354 databody datamid (20,000 bytes into the body, half of a smaller one)
 dot dotreply quit.
 BREAK is how:
   drop          nothing passes any more, either way; nobody is told
@@ -81,10 +81,8 @@ def _arguments(parser: Parser) -> None:
     )
     parser.add_argument("--write-client", metavar="FILE", help="write what the client's network card sees, a pcap")
     parser.add_argument("--write-server", metavar="FILE", help="the same of the server's")
-    parser.add_argument(
-        "--format", choices=("text", "json"), default="text", help="text for people (default); json: one object"
-    )
-    parser.add_argument("-o", dest="out", metavar="FILE", help="write the report there, not to standard output")
+    text_or_json(parser, "one object")
+    output(parser)
 
 
 def _without_capture(given: argparse.Namespace) -> int:
@@ -106,10 +104,7 @@ def _without_capture(given: argparse.Namespace) -> int:
     _write(tried.attempt, given)
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
-            import json
-
-            json.dump(tried.result.record(), out, indent=1)
-            out.write("\n")
+            write_json(out, tried.result.record())
         else:
             from smtpinspect.report import simulate_page
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from smtpinspect.commands.arguments import PORTS, parser_of, source_of, sources
-from smtpinspect.commands.console import DONE, check_output, text_out, unreadable
+from smtpinspect.commands.arguments import PORTS, parser_of, source_of, sources, text_or_json
+from smtpinspect.commands.console import DONE, check_output, text_out, unreadable, write_json
 from smtpinspect.errors import CaptureError
 
 TRANSCRIPT_HELP: Final = """\
@@ -19,18 +19,14 @@ or is none (what was read has been reported)
 
 
 def run(words: list[str]) -> int:
+    """Run `smtpinspect transcript` with these words; its exit status."""
     parser = parser_of(
         "transcript",
         "Dialogues of captures: commands with their replies, messages, their parts.",
         TRANSCRIPT_HELP,
     )
     sources(parser)
-    parser.add_argument(
-        "--format",
-        choices=("text", "json"),
-        default="text",
-        help="text for people (default); json: one array, one object per connection",
-    )
+    text_or_json(parser, "one array, one object per connection")
     given = parser.parse_intermixed_args(words)
     check_output(given.out, given.captures)
 
@@ -44,10 +40,7 @@ def run(words: list[str]) -> int:
         talks = getattr(error, "partial", None) or []
     with text_out(given.out) as (out, width, style):
         if given.format == "json":
-            import json
-
-            json.dump(talks, out, ensure_ascii=True, indent=1)
-            out.write("\n")
+            write_json(out, talks)
             return status
         from smtpinspect.report.transcript_text import lines
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from math import comb, erfc, sqrt
 from typing import Any, Final, NamedTuple
 
-from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.heads import Sent, Talk, talks
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.engine import PORTS, Stats
@@ -21,6 +22,7 @@ from smtpinspect.grammar.words import BROKEN
 from smtpinspect.source import Input
 
 CHANCE: Final = 0.01  # a difference that comes by chance less often is one; divided among the properties
+NAMED: Final = 3  # mails that failed, and recipients of each, that are told by name
 EXACT: Final = 2_000  # mails of both captures up to which chance is counted, not estimated
 WORSE: Final = (
     "a server's greeting is starred now and was not",
@@ -39,6 +41,7 @@ class Sum:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: str) -> None:
+        """Count a mail."""
         self.outcomes[outcome] += 1
 
     @property
@@ -65,15 +68,25 @@ class Server:
     keywords: Counter[str] = field(default_factory=Counter)
 
 
+class Failed(NamedTuple):
+    """A mail that did not get through; `start_ns` is capture time."""
+
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    outcome: str
+    start_ns: int
+
+
 @dataclass(slots=True)
 class Side:
-    """One of the two captures."""
+    """One of the two captures. `failed`: the first mails that broke or were refused."""
 
     connections: int = 0
     encrypted: int = 0
     all: Sum = field(default_factory=Sum)
-    having: dict[str, Sum] = field(default_factory=lambda: {one.name: Sum() for one in COMPARED})
+    having: dict[str, Sum] = field(default_factory=lambda: {one.mails: Sum() for one in COMPARED})
     servers: dict[str, Server] = field(default_factory=dict)
+    failed: list[Failed] = field(default_factory=list)
     stats: Stats | None = None
     fault: CaptureError | None = None
 
@@ -124,6 +137,13 @@ class Comparison(NamedTuple):
         before, after = self.before.all.mails, self.after.all.mails
         return not self.worse and chance(0, before, after, after) >= CHANCE
 
+    @property
+    def fail_now(self) -> Sequence[Failed]:
+        """Mails that fail, where a smaller share is accepted than before."""
+        before, after = self.before.all, self.after.all
+        fewer = after.outcomes["accepted"] * before.mails < before.outcomes["accepted"] * after.mails
+        return self.after.failed if fewer else ()
+
     def record(self) -> dict[str, Any]:
         """The object of `--format json`."""
         return {
@@ -151,32 +171,40 @@ def side(source: Input, ports: Sequence[int]) -> Side:
             made.stats = told
         elif isinstance(told, CaptureError):
             made.fault = told
+        elif isinstance(told, Sent):
+            _add_mail(made, told.mail)
         else:
-            _add(made, told)
+            _add_talk(made, told)
     return made
 
 
-def _add(made: Side, talk: Talk) -> None:
+def _add_mail(made: Side, mail: Mail) -> None:
+    if mail.outcome == "encrypted":
+        return
+    made.all.add(mail.outcome)
+    if mail.outcome in (*BROKEN, "refused") and len(made.failed) < NAMED:
+        to = tuple(mail.rcpt_to[:NAMED])
+        made.failed.append(Failed(mail.mail_from or "<>", to, mail.outcome, mail.start_ns))
+    for one in COMPARED:
+        if one.has(mail):
+            made.having[one.mails].add(mail.outcome)
+
+
+def _add_talk(made: Side, talk: Talk) -> None:
     made.connections += 1
-    made.encrypted += talk.starttls or any(mail.outcome == "encrypted" for mail in talk.mails)
-    for mail in talk.mails:
-        if mail.outcome == "encrypted":
-            continue
-        made.all.add(mail.outcome)
-        for one in COMPARED:
-            if one.has(mail):
-                made.having[one.name].add(mail.outcome)
+    made.encrypted += talk.encrypted
     name = talk.flow.server
     if name not in made.servers and len(made.servers) >= limits.COUNTED_KEYS:
         name = "(others)"
     server = made.servers.setdefault(name, Server())
     server.connections += 1
     server.starred += generations.starred(talk.greeting)
-    if talk.greeting and len(server.greetings) < 4:
+    if talk.greeting and len(server.greetings) < limits.SERVER_GREETINGS:
         server.greetings.add(talk.greeting)
-    if talk.keywords:
-        server.replies += 1
-        server.keywords.update(set(talk.keywords[:64]) if len(server.keywords) < 256 else ())
+    server.replies += bool(talk.keywords)
+    for word in dict.fromkeys(talk.keywords):
+        if word in server.keywords or len(server.keywords) < limits.SERVER_KEYWORDS:
+            server.keywords[word] += 1
 
 
 def _servers(first: Side, second: Side) -> Iterator[Change]:

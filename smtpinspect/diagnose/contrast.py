@@ -9,11 +9,10 @@ from smtpinspect.diagnose.measures import Measure, Seen, measured
 from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sign, path_of
 from smtpinspect.diagnose.properties import SEEN
 from smtpinspect.diagnose.tally import PathMails, Tally, Trip
-from smtpinspect.diagnose.trace import source_of
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
 from smtpinspect.mta.words import iso
 from smtpinspect.simulate.clock import SECOND
-from smtpinspect.simulate.script import script_of
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -54,7 +53,9 @@ class Contrasts:
     def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
         """Rules that accepted mails of its path trip under the same settings, by inspector's label and full id."""
         group = self.tally.paths.get(case.path)
-        return {key: _refuted(key[1], trip) for key, trip in group.trips.items()} if group is not None else {}
+        if group is None:
+            return {}
+        return {key: _refuted(key[1], trip, group.last_cut_ns) for key, trip in group.trips.items()}
 
     def refutes(self, case: Case, cause: Cause) -> Against | None:
         """Is it a rule that accepted mails of the same path trip under the same settings?"""
@@ -97,9 +98,9 @@ def _measured(cases: Sequence[Case], group: PathMails | None) -> Seen:
             made.word("address", _octets(address))
         for address in case.mail.rcpt_to[: limits.MEASURED_WORDS]:
             made.word("domain", _octets(address.rpartition("@")[2]))
-    for case in [each for each in cases if each.trace is not None][: limits.MEASURED_MAILS]:
-        assert case.trace is not None and case.mail is not None
-        script = script_of(source_of(case.trace), 1, ports=(int(case.flow.server.rpartition(":")[2]),))
+    for case in [each for each in cases if each.account is not None][: limits.MEASURED_MAILS]:
+        assert case.account is not None and case.mail is not None
+        script = case.account.read()
         if script is not None and case.mail.tx_id < len(script.mails):
             end = script.mails[case.mail.tx_id].ends
             made.merge(measured(script, end, end)[0])
@@ -116,19 +117,20 @@ def _sharpness(one: Contrast) -> float:
     return one.cut / having - base - 0.5 / (having + 1) * (one.cut / having - base)
 
 
-def _refuted(rule: str, trip: Trip) -> Against:
+def _refuted(rule: str, trip: Trip, last_cut_ns: int) -> Against:
     one = trip.mails == 1
     at = f" at limit {trip.limit:,}" if trip.limit is not None else ""
-    text = f"{_named(trip.numbers, trip.mails)} trip{'s' * one} it{at} and {'was' if one else 'were'} accepted here"
-    signs = tuple(Sign(None, f"mail {number:,} of the capture was accepted") for number in trip.numbers)
-    return Against(rule, "refuted", f"{text}, the last at {iso(trip.last_ns / SECOND)} UTC", signs)
+    text = f"{count(trip.mails, 'mail')} that trip{'s' * one} it{at} {'was' if one else 'were'} accepted here"
+    text += f", {'at' if one else 'the first at'} {_clock(trip.first_ns)}"
+    text += "" if one else f", the last at {_clock(trip.last_ns)}"
+    if trip.first_ns > last_cut_ns:
+        text += "; only after the last one failed: a rule that was switched off meanwhile looks the same"
+    signs = (Sign(None, f"the mail of {client} that ended at {_clock(ns)} was accepted") for client, ns in trip.named)
+    return Against(rule, "refuted", text, tuple(signs))
 
 
-def _named(numbers: tuple[int, ...], mails: int) -> str:
-    told = ", ".join(f"{number:,}" for number in numbers)
-    if mails == 1:
-        return f"mail {told}"
-    return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
+def _clock(ns: int) -> str:
+    return f"{iso(ns / SECOND)} UTC"
 
 
 def _octets(text: str | None) -> bytes:

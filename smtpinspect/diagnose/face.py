@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from smtpinspect.diagnose import contrast, lookalikes
+from smtpinspect.diagnose import contrast, logs, lookalikes
+from smtpinspect.diagnose.account import accounts
 from smtpinspect.diagnose.causes import questions, rank, sweep, what_if
 from smtpinspect.diagnose.model import Case, Diagnosis, Reading, Where
+from smtpinspect.diagnose.observe.logged import logged
 from smtpinspect.diagnose.observe.outcome import closer_look, observe
 from smtpinspect.diagnose.paths import fingerprints, firewall_log, machine, points, proof
 from smtpinspect.diagnose.paths.points import Point
-from smtpinspect.diagnose.reading import NO_LINE, read_file, read_text
-from smtpinspect.diagnose.reading.joined import Joiner
-from smtpinspect.diagnose.reading.month import Counting, Month
+from smtpinspect.diagnose.reading.month import Month
 from smtpinspect.diagnose.survey import Survey, Watch, survey
-from smtpinspect.diagnose.trace import source_at, source_of, traces
+from smtpinspect.diagnose.trace import source_at
 from smtpinspect.engine import PORTS
-from smtpinspect.errors import CaptureError, UsageError
+from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.script import script_of
 from smtpinspect.source import Input
-from smtpinspect.source.again import read_again
+from smtpinspect.source.again import read_again, renamed
+
+Explain = Callable[[Case], None]
 
 
 class Asked(NamedTuple):
@@ -40,8 +40,8 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """`fault`: why a capture or a log was not read to its end; `month`: what the logs tell in sum of what is
-    not told with a mail, None without.
+    """`fault`: why a capture or a log was not read to its end, the first one where several were not (notes tell of the
+    others); `month`: what the logs tell in sum of what is not told with a mail, None without.
     """
 
     diagnosis: Diagnosis
@@ -54,63 +54,79 @@ class Told(NamedTuple):
 def diagnose(asked: Asked) -> Told:
     """Raises UsageError for what cannot be opened or is not known."""
     made = Diagnosis()
-    fault = None
+    lines = logs.opened(asked.logs)
+    faults: list[CaptureError] = []
+    explain: Explain | None = None
     if asked.source is not None:
         with read_again(asked.source) as source:
-            fault = _captures(made, asked, source)
-    if not asked.logs:
-        return Told(made, fault)
-    month, unread, apart, with_mail = _logs(made, asked.logs)
-    if any(case.failed for case in made.cases) and not any(case.log_lines for case in made.cases):
-        made.unmatched.append("--log: no line is about a failed mail of the capture")
-    return Told(made, unread or fault, month, tuple(apart), with_mail)
+            found, explain = _captures(made, asked, source)
+            faults += [renamed(fault, source, asked.source) for fault in found]
+    told = logs.read(made, lines) if lines else None
+    faults += told.faults if told is not None else ()
+    for case in made.cases if told is not None else ():
+        seen = logged(case) if case.failed else None
+        if seen is not None and explain is not None:
+            case.observed = seen
+            explain(case)
+    for fault in map(str, faults[1:]):
+        made.notes += [] if any(fault in note for note in made.notes) else [fault]
+    first = faults[0] if faults else None
+    return Told(made, first) if told is None else Told(made, first, told.month, told.apart, told.joined)
 
 
-def _captures(made: Diagnosis, asked: Asked, source: Input) -> CaptureError | None:
-    """The steps of a diagnosis from packets; why the capture could not be read to its end."""
+def _captures(made: Diagnosis, asked: Asked, source: Input) -> tuple[list[CaptureError], Explain]:
+    """The steps of a diagnosis from packets; why captures, and logs of firewalls, could not be read to their end, and
+    the last of these steps, for a case of which more has become known."""
     seen = survey(source, asked.inspectors, ports=asked.ports, watch=asked.watch)
     if seen.stopped:
         made.notes.append(f"stopped after {seen.stopped:,} packets: what lies behind was not read")
         made.stopped = True
     for case in seen.cases:
         case.observed = observe(case, asked.taken)
-    fault: CaptureError | None = None
+    faults = [seen.fault]
     if seen.fault is not None and asked.points:
         made.notes.append(f"{asked.points[0].name}: {seen.fault}")
     closer = closer_look(seen.cases)
     flows = {case.flow.flow_id: case.flow for case in closer}
     made.notes += _left_out(seen, len(flows))
-    found = traces(source, flows.values())
+    found = accounts(source, flows.values())
     for case in closer:
-        case.trace = found.get(case.flow.flow_id)
+        case.account = found.get(case.flow.flow_id)
         case.observed = observe(case, asked.taken)
     if not asked.points:
         closer = _both_sides(made, asked, source, seen.cases, closer)
     # whether a client gave up for what a box did is told by its dialogue only
     failed = [case for case in closer if case.failed or case.observed.outcome == "aborted"]
     for case in failed:
-        _read(case, asked.ports)
+        _read(case)
     fingerprints.of(seen.cases)
     if len(asked.points) > 1:
         compared = points.compare(seen.cases, asked.points, ports=asked.ports)
         made.notes += compared.notes
         made.unmatched += compared.unmatched
-        fault = compared.fault
+        faults.append(compared.fault)
     proof.of(seen.cases)
-    logged = firewall_log.join(seen.cases, asked.firewall_logs)
-    made.notes += logged.notes
-    made.unmatched += logged.unmatched
+    confirmed = firewall_log.join(seen.cases, asked.firewall_logs)
+    made.notes += confirmed.notes
+    made.unmatched += confirmed.unmatched
+    faults.append(confirmed.fault)
     told, beside = contrast.of(seen), lookalikes.around(seen)
-    for case in failed:
+
+    def explain(case: Case) -> None:
         alike, out = lookalikes.judge(case, beside)
-        rank(case, told, ([*alike, *logged.causes(case)], out))
+        rank(case, told, ([*alike, *confirmed.causes(case)], out))
         proof.firm(case, proof.causes(case))
         case.what_if = what_if(case, ports=asked.ports)
         case.questions = questions(case)
+
+    for case in failed:
+        explain(case)
+    if len(asked.points) > 1:
+        _named(seen.cases, asked.points[0].name)
     made.cases, made.left_out = seen.cases, seen.left_out
     if asked.sweep:
         made.sweep = sweep(source, asked.sweep, ports=asked.ports)
-    return seen.fault or fault or logged.fault
+    return [fault for fault in faults if fault is not None], explain
 
 
 def _both_sides(
@@ -133,6 +149,13 @@ def _both_sides(
             if before.outcome == "accepted" and case.observed.phase == "dotreply":  # the client never learnt
                 case.observed = case.observed._replace(outcome="accepted", accepted=before.accepted)
     return [case for case in closer if id(case) not in again]
+
+
+def _named(cases: Sequence[Case], point: str) -> None:
+    """Where the packets lie that are told of."""
+    for case in cases:
+        taken = case.observed.vantage._replace(point=point)
+        case.observed = case.observed._replace(vantage=taken)
 
 
 def _read_again(case: Case, asked: Asked) -> None:
@@ -158,72 +181,8 @@ def _left_out(seen: Survey, flows: int) -> Iterator[str]:
         yield f"of {flows:,} connections the packets of {limits.TRACES:,} were looked at; the others have no cause here"
 
 
-def _logs(made: Diagnosis, logs: Sequence[str]) -> tuple[Month, CaptureError | None, list[Reading], int]:
-    """Lines, and files of them. What is told with a mail is kept, then failures as far as there is room, then
-    deliveries; the sums count all but the first ones.
-    """
-    tally, joiner = Counting(), Joiner(made.cases)
-    with_mail: list[tuple[int, Reading]] = []
-    attempts = 0
-    fault: CaptureError | None = None
-    kept: dict[bool | None, list[tuple[int, Reading]]] = {True: [], False: [], None: []}  # by: has it failed?
-    room = limits.DIAGNOSED_READINGS
-    number = 0
-    try:
-        for log in logs:
-            before = number
-            try:
-                for told in _readings(log):
-                    number += 1
-                    if joiner.take(told):
-                        attempts += told.failed
-                        if len(with_mail) < room:
-                            with_mail.append((number, told))
-                        continue
-                    tally.add(told)
-                    some = kept[None if told.fate in ("received", "none") else told.failed]
-                    if len(some) < room:
-                        some.append((number, told))
-            except CaptureError as error:
-                fault = error
-            if number == before and fault is None:
-                _nothing(made, log)
-    except KeyboardInterrupt:
-        made.notes.append("stopped while the log was read: what lies behind is not counted")
-        made.stopped = True
-    joiner.fill()
-    chosen = [*kept[True], *kept[False], *kept[None]][: room - len(with_mail)]
-    made.readings = [told for _, told in sorted([*with_mail, *chosen], key=lambda each: each[0])]
-    return tally.month(), fault, [told for _, told in sorted(chosen, key=lambda each: each[0])], attempts
-
-
-def _nothing(made: Diagnosis, log: str) -> None:
-    """A file without a line of a mail server: an error, unless there is something else to tell, or it is empty."""
-    empty = log != "-" and os.path.isfile(log) and not os.path.getsize(log)
-    told = f"{log}: it is empty" if empty else f"--log {log}: {NO_LINE}"
-    if not empty and not made.cases and not made.readings:
-        raise UsageError(told)
-    made.notes.append(told)
-
-
-def _readings(log: str) -> Iterator[Reading]:
-    if log == "-" or os.path.exists(log):
-        yield from read_file(log, idle=True)
-        return
-    if " " not in log and (os.sep in log or log.endswith((".log", ".gz", ".txt"))):
-        raise UsageError(f"--log {log}: no such file")
-    told = read_text(log)
-    if not told:
-        shown = log[:60].encode("unicode_escape").decode() + ("..." if len(log) > 60 else "")
-        raise UsageError(f"--log '{shown}' is no file, and {NO_LINE}")
-    yield from told
-
-
-def _read(case: Case, ports: Sequence[int]) -> None:
+def _read(case: Case) -> None:
     """Its dialogue, from the packets of its connection."""
-    if case.trace is None or not case.trace.packets:
-        return
-    script = script_of(source_of(case.trace), 1, ports=(*ports, int(case.flow.server.rpartition(":")[2])))
-    case.script = script
-    if script is not None and case.mail is not None and case.mail.tx_id < len(script.mails):
-        case.transaction = script.mails[case.mail.tx_id]
+    case.script = case.account.script if case.account is not None else None
+    if case.script is not None and case.mail is not None and case.mail.tx_id < len(case.script.mails):
+        case.transaction = case.script.mails[case.mail.tx_id]

@@ -1,12 +1,15 @@
 """Beside the records of a pass, what the dialogues begin with: greetings, keywords, the head of each mail's text.
 
-Memory is bounded: a few thousand octets for each connection that is open.
+Memory is bounded: for each connection that is open a few thousand octets, and so many mails.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
 from smtpinspect.engine import PORTS, Engine, Run, Stats
@@ -16,19 +19,54 @@ from smtpinspect.inspectors.base import Inspector
 from smtpinspect.simulate.guess import RECEIVED, RECEIVED_HEAD, received
 from smtpinspect.source import Input
 
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.survey import Watch
+
 SERVER: Final = 1
 
 
+class Sent(NamedTuple):
+    """A mail that is over. `mta` has put the first Received field on it, "": it is not told. `broken`: what breaks the
+    flow of its connection, one alert for each rule of each inspector.
+    """
+
+    mail: Mail
+    mta: str
+    broken: tuple[Alert, ...]
+
+
 class Talk(NamedTuple):
-    """A connection that is over. `senders` tells the MTA that put the first Received field on each mail with a text."""
+    """A connection that is over, behind its mails. `encrypted`: with STARTTLS, or from the start."""
 
     flow: Flow
-    mails: tuple[Mail, ...]
-    senders: tuple[str, ...]
     greeting: str  # its first line without code
     keywords: tuple[str, ...]  # of the first reply to EHLO
-    starttls: bool
-    broken: tuple[Alert, ...] = ()  # what breaks the flow, once for each rule of each inspector
+    encrypted: bool
+
+
+@dataclass(slots=True)
+class _Records:
+    """Those of a connection, until it is over."""
+
+    mails: deque[Mail] = field(default_factory=deque)
+    broken: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    texts: int = 0  # of mails that have been told already
+    encrypted: bool = False
+
+    def add(self, mail: Mail) -> Iterator[Sent]:
+        """Of too many mails the first ones are told at once: whose text is whose shows in the end only."""
+        self.encrypted = self.encrypted or mail.outcome == "encrypted"
+        self.mails.append(mail)
+        if len(self.mails) > limits.HEARD_MAILS:
+            first = self.mails.popleft()
+            self.texts += bool(first.octets)
+            yield Sent(first, "", tuple(self.broken.values()))
+
+    def sent(self, senders: Sequence[str]) -> Iterator[Sent]:
+        """Texts and mails come in the same order; a mail without octets has no text."""
+        told, broken = iter(senders[self.texts :]), tuple(self.broken.values())
+        for mail in self.mails:
+            yield Sent(mail, next(told, "") if mail.octets else "", broken)
 
 
 class _Open:
@@ -96,6 +134,7 @@ class _Tape:
             talk.text = None
 
     def finish(self, conn: int) -> _Open:
+        """What was heard of a connection that is over; it is forgotten here."""
         talk = self.open.pop(conn, None) or _Open()
         self._close(talk)
         return talk
@@ -106,40 +145,49 @@ def _nothing(*_: Any) -> None:
 
 
 def talks(
-    source: Input, inspectors: Sequence[str | Inspector] | None, *, ports: Sequence[int] = PORTS
-) -> Iterator[Talk | Stats | CaptureError]:
-    """Each connection when it is over, the sums, and why the capture could not be read to its end, where so.
-
-    Raises UsageError like Engine.run.
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
+) -> Iterator[Sent | Talk | Stats | CaptureError]:
+    """The mails of each connection when it is over, and the connection; then the sums, and why the capture could not
+    be read to its end, where so. On Ctrl-C that of what was read comes before KeyboardInterrupt goes on. Raises
+    UsageError like Engine.run.
     """
     engine = Engine(inspectors, ports=ports)
     tape = _Tape()
-    sink = ObjectSink(engine.program, alerts=True, mails=True, flows=True)
-    run = Run(engine, source, sink, tape)
-    mails: dict[int, list[Mail]] = {}
-    broken: dict[int, dict[tuple[str, str], Alert]] = {}
+    run = Run(engine, source, ObjectSink(engine.program, alerts=True, mails=True, flows=True), tape)
+    known: dict[int, _Records] = {}
+    stopped: KeyboardInterrupt | None = None
     try:
-        more = True
-        while more:
-            more = run.step()
-            for record in sink.out:
-                if isinstance(record, Alert):
-                    if record.breaks:
-                        broken.setdefault(record.flow_id, {}).setdefault((record.inspector, record.rule), record)
-                elif isinstance(record, Mail):
-                    mails.setdefault(record.flow_id, []).append(record)
-                elif isinstance(record, Flow):
-                    heard = tape.finish(record.first_packet)
-                    greeting, keywords = _said(bytes(heard.server), heard.verbs)
-                    told = tuple(mails.pop(record.flow_id, ()))
-                    cut = tuple(broken.pop(record.flow_id, {}).values())
-                    yield Talk(record, told, tuple(heard.senders), greeting, keywords, heard.starttls, cut)
-            sink.out = []
-        yield run.stats()
+        with watch(engine) if watch is not None else nullcontext():
+            try:
+                for record in run.records():
+                    yield from _told(record, known, tape)
+            except KeyboardInterrupt as error:
+                stopped = error
+        yield run.stats(stopped is not None)
+        if stopped is not None:
+            raise stopped
         if run.replay.fault is not None:
             yield run.replay.fault
     finally:
         run.close()
+
+
+def _told(record: Alert | Mail | Flow, known: dict[int, _Records], tape: _Tape) -> Iterator[Sent | Talk]:
+    if isinstance(record, Alert):
+        if record.breaks:
+            broken = known.setdefault(record.flow_id, _Records()).broken
+            broken.setdefault((record.inspector, record.rule), record)
+    elif isinstance(record, Mail):
+        yield from known.setdefault(record.flow_id, _Records()).add(record)
+    else:
+        heard, mine = tape.finish(record.first_packet), known.pop(record.flow_id, None) or _Records()
+        yield from mine.sent(heard.senders)
+        greeting, keywords = _said(bytes(heard.server), heard.verbs)
+        yield Talk(record, greeting, keywords, heard.starttls or mine.encrypted)
 
 
 def _sender(text: bytes) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from smtpinspect._core.views import Alert, Mail
+from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.effect import refuses
-from smtpinspect.diagnose.heads import Talk, talks
+from smtpinspect.diagnose.heads import Sent, talks
 from smtpinspect.engine import PORTS, Engine, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors.base import Inspector
 from smtpinspect.source import Input
+
+if TYPE_CHECKING:
+    from smtpinspect.diagnose.survey import Watch
 
 BY: Final = ("rule", "destination", "sender domain", "sender's mail server", "hour")
 REST: Final = "(others)"
@@ -35,6 +38,7 @@ class Sums:
     of: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, name: str, lost: bool) -> None:
+        """Count a mail of this name."""
         row = self.of.get(name)
         if row is None:
             name = name if len(self.of) < limits.COUNTED_KEYS else REST
@@ -69,6 +73,7 @@ class Profile:
 
     @property
     def lost(self) -> int:
+        """Mails that would not arrive."""
         return self.cut + self.refused
 
 
@@ -82,6 +87,7 @@ class Impact:
     encrypted: int = 0
     stats: Stats | None = None
     fault: CaptureError | None = None
+    stopped: bool = False  # by Ctrl-C; what was read counts
 
     def record(self) -> dict[str, Any]:
         """The object of `--format json`."""
@@ -106,38 +112,40 @@ class Impact:
 
 
 def impact(
-    source: Input, inspectors: Sequence[str | Inspector] | None = None, *, ports: Sequence[int] = PORTS
+    source: Input,
+    inspectors: Sequence[str | Inspector] | None = None,
+    *,
+    ports: Sequence[int] = PORTS,
+    watch: Watch | None = None,
 ) -> Impact:
-    """One pass over a capture; memory does not grow with it. Raises UsageError like Engine.run."""
+    """One pass over a capture; memory does not grow with it. On Ctrl-C what was read counts. Raises UsageError like
+    Engine.run.
+    """
     engine = Engine(inspectors, ports=ports)
     made = Impact([Profile(*pair) for pair in zip(engine.labels, engine.inspectors, strict=True)])
-    for told in talks(source, engine.inspectors, ports=ports):
-        if isinstance(told, Stats):
-            made.stats = told
-        elif isinstance(told, CaptureError):
-            made.fault = told
-        else:
-            for mail, mta in _with_senders(told):
-                made.mails += mail.outcome != "encrypted"
-                made.encrypted += mail.outcome == "encrypted"
-                if mail.outcome == "accepted":
+    try:
+        for told in talks(source, engine.inspectors, ports=ports, watch=watch):
+            if isinstance(told, Stats):
+                made.stats = told
+            elif isinstance(told, CaptureError):
+                made.fault = told
+            elif isinstance(told, Sent):
+                made.mails += told.mail.outcome != "encrypted"
+                made.encrypted += told.mail.outcome == "encrypted"
+                if told.mail.outcome == "accepted":
                     made.accepted += 1
-                    _count(made.profiles, mail, mta, told.broken)
+                    _count(made.profiles, told)
+    except KeyboardInterrupt:
+        made.stopped = True
     return made
 
 
-def _with_senders(talk: Talk) -> Iterator[tuple[Mail, str]]:
-    """Texts and mails come in the same order; a mail without octets has no text."""
-    senders: Iterable[str] = iter(talk.senders)
-    for mail in talk.mails:
-        yield mail, (next(iter(senders), "") if mail.octets else "")
-
-
-def _count(profiles: Sequence[Profile], mail: Mail, mta: str, broken: Sequence[Alert]) -> None:
+def _count(profiles: Sequence[Profile], sent: Sent) -> None:
+    mail = sent.mail
     names = {
         "destination": mail.server.removesuffix(":25"),
         "sender domain": domain(mail.mail_from),
-        "sender's mail server": mta or "(not told)",
+        "sender's mail server": sent.mta or "(not told)",
         "hour": f"{datetime.fromtimestamp(mail.start_ns // 1_000_000_000, UTC):%H} UTC",
     }
     for one in profiles:
@@ -152,7 +160,7 @@ def _count(profiles: Sequence[Profile], mail: Mail, mta: str, broken: Sequence[A
             one.by["rule"].add(lost, True)
             if lost not in one.first:
                 # what broke the flow before the mail began is none of its alerts
-                fired = (*mail.alerts, *broken)
+                fired = (*mail.alerts, *sent.broken)
                 alert = next((a for a in fired if a.rule == lost and a.inspector == one.label), None)
                 packet, octets = (alert.packet, alert.octets) if alert else (0, b"")
                 one.first[lost] = First(mail.mail_from or "<>", packet, octets)

@@ -53,10 +53,12 @@ class Seen:
     words: dict[Measure, dict[bytes, None]] = field(default_factory=dict)
 
     def number(self, measure: Measure, number: int) -> None:
+        """What counts is the largest."""
         if number > self.most.get(measure, 0):
             self.most[measure] = number
 
     def word(self, measure: Measure, word: bytes) -> None:
+        """One that was seen; of too many no more are kept."""
         known = self.words.setdefault(measure, {})
         if word and len(known) < limits.MEASURED_WORDS:
             known[word.upper() if measure == "verb" else word.lower()] = None
@@ -68,6 +70,7 @@ class Seen:
             self.word(item.measure, item.word)
 
     def merge(self, other: Seen) -> None:
+        """With all that the other has seen."""
         for measure, number in other.most.items():
             self.number(measure, number)
         for measure, words in other.words.items():

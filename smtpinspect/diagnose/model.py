@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail
+from smtpinspect.diagnose.trace import Sign as Sign
+from smtpinspect.diagnose.trace import Trace
 
 if TYPE_CHECKING:
-    from smtpinspect.diagnose.trace import Trace
+    from smtpinspect.diagnose.account import Account
     from smtpinspect.inspectors.base import Inspector
     from smtpinspect.simulate.script import Script, Transaction
 
@@ -44,14 +46,6 @@ def path_of(record: Flow | Mail) -> Path:
     return record.client.rpartition(":")[0].strip("[]"), record.server.rpartition(":")[0].strip("[]")
 
 
-class Sign(NamedTuple):
-    """Something that was seen: in which packet (1-based, None: in none or in many), at which point of capture."""
-
-    packet: int | None
-    text: str
-    point: str = ""
-
-
 class Break(NamedTuple):
     """How the flow of a mail ended. `packet`: the one that ended it (of a drop: the first that was not answered).
 
@@ -77,11 +71,12 @@ class Moment(NamedTuple):
 
 
 class Vantage(NamedTuple):
-    """Where the capture was taken, and whether somebody said so."""
+    """Where the capture was taken, and whether somebody said so. `point`: of several captures the one that counts."""
 
     where: Where = "unknown"
     told: bool = False
     signs: tuple[Sign, ...] = ()
+    point: str = ""
 
 
 class Observed(NamedTuple):
@@ -89,7 +84,8 @@ class Observed(NamedTuple):
 
     `accepted` of `recipients` were taken; `reply` decided it ("" for none). `octets_acknowledged` counts octets of
     the client's stream from its ISN + 1, `text_acknowledged` those of the mail's text among them (None: no text).
-    `silence` is in seconds.
+    `silence` is in seconds. `by_log`: how it ended, and how long the silence was, a mail server's log tells, not the
+    capture, which ends before.
     """
 
     outcome: str = "unknown"
@@ -105,6 +101,7 @@ class Observed(NamedTuple):
     timeline: tuple[Moment, ...] = ()
     vantage: Vantage = Vantage()
     confidence: tuple[str, ...] = ()
+    by_log: bool = False
 
 
 class Fingerprint(NamedTuple):
@@ -144,6 +141,14 @@ class Difference(NamedTuple):
     ns: tuple[int, int] = (0, 0)
 
 
+class Elsewhere(NamedTuple):
+    """A connection at another point of its path, with the stream offsets and the clock of the first one. `until_ns`:
+    when that capture ends."""
+
+    account: Account
+    until_ns: int
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -173,6 +178,7 @@ class Cause(NamedTuple):
     inspector: str = ""  # of a rule: the spec under which it fires
     product: str = ""
     unseen: str = ""  # of a rule whose deciding octets no capture shows: what they would be part of ("headers")
+    bare: bool = False  # of a look-alike: that nothing came back any more is all that tells of it
 
 
 class Against(NamedTuple):
@@ -230,12 +236,13 @@ class Case:
     flow: Flow
     mail: Mail | None
     alerts: tuple[Alert, ...] = ()  # of emulated rules: its own, and the earlier ones of its connection
-    trace: Trace | None = None  # its packets; None where nobody looks closer
+    account: Account | None = None  # of its connection; None where nobody looks closer, or there are no packets
     script: Script | None = None  # its connection's dialogue
     transaction: Transaction | None = None  # its part of that
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
     differences: tuple[Difference, ...] = ()  # between points of its path
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)  # by point: those behind the first, in path order
     other: Flow | None = None  # the same connection in this capture, behind a machine that gives it other addresses
     proved: tuple[Sign, ...] = ()  # what these prove, in words
     logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
@@ -250,6 +257,40 @@ class Case:
     @property
     def path(self) -> Path:
         return path_of(self.flow)
+
+    @property
+    def trace(self) -> Trace | None:
+        """The packets of its connection."""
+        return self.account.trace if self.account is not None else None
+
+    @property
+    def reply_lost(self) -> bool:
+        """Do the points of its path show that octets of the server were lost, and none of the client? Then what the
+        client said had arrived, though nobody acknowledged it where its reply did not come."""
+        gone = (one for one in self.differences if one.kind in ("dropped", "withheld"))
+        lost = [one for one in gone if one.what not in ("FIN", "RST")]
+        said = any(one.direction == "server" and one.what == "octets" for one in lost)
+        return said and not any(one.direction == "client" for one in lost)
+
+    @property
+    def kept_back(self) -> Difference | None:
+        """Octets of the client, from where it broke on, that were acknowledged and never came to another point."""
+        at = self.observed.broken.at
+        kept = (one for one in self.differences if one.kind == "withheld" and one.direction == "client")
+        return next((one for one in kept if at is not None and one.at <= at < one.at + one.length), None)
+
+    @property
+    def answer_lost(self) -> Difference | None:
+        """Octets of the server that never came to the client, where none of the client's were lost: what it waited
+        for, as the point has it where they left."""
+        lost = (one for one in self.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+        return next((one for one in lost if one.what == "octets"), None) if self.reply_lost else None
+
+    @property
+    def unlearnt(self) -> bool:
+        """Does another point show that the server took the mail, by an answer that the client never got?"""
+        lost = self.answer_lost
+        return lost is not None and self.observed.phase == "dotreply" and lost.before[:1] == b"2"
 
     @property
     def failed(self) -> bool:

@@ -30,6 +30,7 @@ class Tap(NamedTuple):
 
 
 def tap(link: int, frame: bytes) -> Tap:
+    """Where a frame of this link type was seen, as far as its link header tells."""
     if link == SLL2 and len(frame) >= 20:
         return Tap(frame[10] != OUTGOING, int.from_bytes(frame[4:8], "big"))
     if link == SLL and len(frame) >= 16:

@@ -72,6 +72,14 @@ class Trace(NamedTuple):
     sides: tuple[str, ...] = ()
 
 
+class Sign(NamedTuple):
+    """Something that was seen: in which packet (1-based, None: in none or in many), at which point of capture."""
+
+    packet: int | None
+    text: str
+    point: str = ""
+
+
 class _Row(NamedTuple):
     number: int
     ns: int
@@ -227,6 +235,12 @@ def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: b
         if not opens and ns - flow.end_ns <= BEHIND_NS and (before is None or before[0].end_ns < flow.end_ns):
             before = flow, by_client
     return before
+
+
+def sequence(ip: bytes, *, acknowledged: bool) -> int | None:
+    """The sequence number as it stands in an IP packet, or the acknowledgement number."""
+    at = ((ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40) + (8 if acknowledged else 4)
+    return int.from_bytes(ip[at : at + 4], "big") if len(ip) >= at + 4 else None
 
 
 def source_at(trace: Trace) -> Source:

@@ -69,7 +69,7 @@ class AtPhase(Inspector):
         if kind not in KINDS:
             raise unknown("break", kind, KINDS)
         if octets < 0:
-            raise UsageError(f"{octets} octets before the break: 0 or more")
+            raise UsageError(f"{octets} bytes before the break: 0 or more")
         self.phase: Final = phase
         self.kind: Final = kind
         self.octets: Final = octets

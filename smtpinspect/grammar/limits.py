@@ -103,6 +103,8 @@ CONTRAST_PATHS: Final = 20_000  # of which accepted and cut mails are compared; 
 CONTRAST_RULES: Final = 256  # of a path, that accepted mails trip
 CONTRAST_NAMED: Final = 3  # of these mails, that a page names
 PATH_CASES: Final = 2_000  # of one path, with which a broken mail is compared
+BOUNCE_PARTS: Final = 100  # of one bounce that are looked at; a report has three
+BOUNCE_QUOTED: Final = 1_000  # characters of a reply, or of a Message-ID, that it quotes; a line has 998 (RFC 5322)
 BOUNCE_RECIPIENTS: Final = 1_000  # of one bounce that are read
 PATH_SIGNS: Final = 8  # of a kind that are kept for a path
 DIFFERENCE_OCTETS: Final = 2_048  # of a difference between two points that are kept
@@ -121,8 +123,12 @@ MEASURED_HEADER: Final = 65_536  # octets of a header whose fields are read; MTA
 MEASURED_MAILS: Final = 16  # accepted mails of a path whose octets are measured
 # --- diagnose (octets, counts) ---------------------------------------------------------------------
 DIALOGUE_HEAD: Final = 8_192  # octets of a server in which its greeting and its keywords are looked for
+HEARD_MAILS: Final = 1_000  # of one connection, kept until it is over; of the ones before the MTA is not told
+SERVER_GREETINGS: Final = 4  # of one server that are compared: it says the same, but for the time
+SERVER_KEYWORDS: Final = 256  # of one server that are counted: none has as many
 COUNTED_KEYS: Final = 10_000  # destinations, domains, hours that a sum tells apart; the rest is one
 MESSAGE_PIECE: Final = 65_536  # of a stored message that are read at once; a longer line comes in parts
+ANONYMISED_INFLATED: Final = 256 << 20  # inflated from one such file, in all layers: two seconds
 ANONYMISED_FILE: Final = 16 << 20  # of base64 that are replaced as one file; what follows is one by itself
 
 # --- a firewall's configuration --------------------------------------------------------------------
@@ -148,6 +154,7 @@ POINT_LINES: Final = 512  # lines of a connection by which it is found at anothe
 LOG_JOINED: Final = 4_096  # lines of a firewall's log about one connection
 # --- a mail server's log (characters, counts) ---------------------------------------------------------
 MAIL_LOG_LINE: Final = 4_096  # of a line that are read; syslog daemons cut at 1 to 8 KiB, phrases stand before
+PASTED: Final = 1 << 20  # characters of lines that are given as such; a command line has no more
 MAIL_LOG_HEAD: Final = 16_384  # octets of a file that tell whether it is a log
 MAIL_LOG_MAILS: Final = 100_000  # mails of which size and sender are remembered, the latest ones
 MAIL_LOG_PENDING: Final = 10_000  # attempts whose last line has not come

@@ -1,9 +1,11 @@
-"""What begins with which octets, when it is no capture that is read."""
+"""What begins with which octets: a capture that is read, and what is none."""
 
 from __future__ import annotations
 
 from typing import Final
 
+# pcap in both byte orders, with microseconds and with nanoseconds (draft-ietf-opsawg-pcap 4); pcapng
+CAPTURES: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 FOREIGN: Final = {
     b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz",
     b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,6 +12,22 @@ _SECOND: Final = 1_000_000_000  # ns
 def count(n: int, word: str, plural: str = "") -> str:
     """`1 mail`, `2,000 mails`."""
     return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
+def alike(name: str, names: Iterable[str]) -> str:
+    """The file's name that may have been meant, "" for none; what all end in (.pcap) tells nothing."""
+    import difflib  # wanted only for what somebody misspelt
+
+    best, found = 0.7, ""
+    stem, _, ending = name.lower().rpartition(".")
+    for other in names:
+        told = other.lower()
+        same = not stem or told.endswith(f".{ending}")
+        pair = (stem or ending, told.rpartition(".")[0] or told) if same else (name.lower(), told)
+        score = difflib.SequenceMatcher(None, *pair).ratio()
+        if score > best:
+            best, found = score, other
+    return found
 
 
 def clock(ns: int) -> str:

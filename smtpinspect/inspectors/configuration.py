@@ -147,7 +147,7 @@ def decoded(file: BinaryIO, name: str) -> str:
         if octets.startswith(mark):
             return octets[len(mark) :].decode(encoding, "replace")
     if b"\0" in octets:
-        raise UsageError(f"{name}: binary octets, no text; a configuration is what the firewall prints")
+        raise UsageError(f"{name}: binary bytes, no text; a configuration is what the firewall prints")
     try:
         return octets.decode()
     except UnicodeDecodeError:
@@ -169,11 +169,11 @@ def reader(package: str) -> Callable[[str], Configuration | None] | None:
 
 
 def _nearest(path: str) -> str:
+    from smtpinspect.grammar.phrases import alike
+
     folder, name = os.path.split(path)
     try:
-        import difflib
-
-        near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+        near = alike(name, os.listdir(folder or "."))
     except OSError:
         return ""
-    return f"; did you mean {os.path.join(folder, near[0])}?" if near else ""
+    return f"; did you mean {os.path.join(folder, near)}?" if near else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, 
 from smtpinspect.report.text import Product
 from smtpinspect.report.words import DOES
 
+NEXT: Final = ("  tcpdump -U -i any -s0 -w m.pcap 'port 25' &", "  # when it has failed again:")
 SHOWN: Final = 40  # messages that trip something and are printed; the rest is counted
 REPEATED: Final = 3  # alerts of one rule in one message that are printed
 _NAMED: Final = 60  # characters of a subject
@@ -61,7 +61,8 @@ class CheckPage:
         number = f" #{checked.stored.number}" if checked.stored.number else ""
         subject = f'  "{cut(safe(checked.subject), _NAMED)}"' if checked.subject else ""
         inside = ", the mail that came back in it:" if checked.stored.returned else ""
-        yield self.style(f"{safe(checked.stored.file)}{number}{inside}{subject}", "bold")
+        head = f"{safe(checked.stored.file)}{number}{inside}{subject}"
+        yield from (self.style(line, "bold") for line in wrapped(head, self.width))
         if checked.stored.bare:
             bare = "none of its first lines is a header field (RFC 5322 2.2): is it a whole message?"
             yield from wrapped(bare, self.width, "  ")
@@ -114,11 +115,14 @@ class CheckPage:
         if self.first:
             yield f"Next: {program()} rules {self.first}"
         else:
-            yield f"Next: {program()} diagnose --log {shlex.quote('the line in the log of the sending server')}"
+            yield "Next, on the sending server: the next attempt, as it goes over the wire"
+            yield from NEXT
+            yield f"  kill %1; {program()} diagnose m.pcap"
 
     def _total(self) -> str:
         if not self.messages:
             return "no message in there."
         if not self.tripped:
             return f"{count(self.messages, 'message')}: none trips a content rule."
-        return f"{count(self.messages, 'message')}: {self.tripped:,} trip a rule, {self.cut:,} would be cut."
+        trip = "trips" if self.tripped == 1 else "trip"
+        return f"{count(self.messages, 'message')}: {self.tripped:,} {trip} a rule, {self.cut:,} would be cut."

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.compare import Change, Comparison, Side, share
-from smtpinspect.diagnose.properties import COMPARED
-from smtpinspect.report.terminal import Style, count, padded, program, safe, wide, wrapped
+from smtpinspect.report.terminal import Style, clock, count, padded, program, safe, wide, wrapped
 
 SHOWN: Final = 30  # differences of each sort
 
@@ -33,6 +32,8 @@ def page(made: Comparison, names: tuple[str, str], width: int | None, style: Sty
     else:
         yield style("WORSE" if worse else "NOT WORSE", "red" if worse else "green") + "  (what that means: --help)"
     yield from _listed(worse, width)
+    for told in _failed(made):
+        yield from wrapped(told, width, "  ")
     if other:
         yield style("OTHERWISE DIFFERENT", "bold")
         yield from _listed(other, width)
@@ -40,6 +41,15 @@ def page(made: Comparison, names: tuple[str, str], width: int | None, style: Sty
     yield from _sums(made.before, made.after, width)
     yield ""
     yield f"Next: {_next(made, names)}"
+
+
+def _failed(made: Comparison) -> Iterator[str]:
+    for mail in made.fail_now:
+        to = " and ".join(mail.rcpt_to) or "nobody yet"
+        yield f"fails now: {safe(f'{mail.mail_from} to {to}')}, {clock(mail.start_ns)} UTC: {mail.outcome}"
+    left = made.after.all.broken + made.after.all.refused - len(made.fail_now)
+    if made.fail_now and left:
+        yield f"and {count(left, 'more mail')}"
 
 
 def _accepted(one: Side) -> str:
@@ -74,14 +84,15 @@ def _sums(before: Side, after: Side, width: int | None) -> Iterator[str]:
     for word in sorted({*before.all.outcomes, *after.all.outcomes}):
         was, now = before.all.outcomes[word], after.all.outcomes[word]
         rows.append((f"  {word}", share(was, before.all.mails), share(now, after.all.mails)))
-    for one in COMPARED:
-        old, new = before.having[one.name], after.having[one.name]
+    for name, old in before.having.items():
+        new = after.having[name]
         if old.mails or new.mails:
-            rows.append((f"  broken: {one.name}", share(old.broken, old.mails), share(new.broken, new.mails)))
+            rows.append((f"  broken: {name}", share(old.broken, old.mails), share(new.broken, new.mails)))
     widths = [max(wide(row[n]) for row in rows) for n in range(3)]
     narrow = width is not None and sum(widths) + 4 > width
     for row in rows[narrow:]:
         if narrow:
-            yield from wrapped(f"{row[0]}: {row[1]} → {row[2]}", width, "")
+            name = row[0].lstrip()
+            yield from wrapped(f"{name}: {row[1]} → {row[2]}", width, " " * (len(row[0]) - len(name)))
             continue
         yield f"{padded(row[0], widths[0])}  {padded(row[1], widths[1])}  {row[2]}".rstrip()

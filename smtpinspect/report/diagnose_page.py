@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Diagnosis, Remedy
@@ -13,6 +14,7 @@ from smtpinspect.report.diagnose_places import Place, heading, places
 from smtpinspect.report.diagnose_words import Block
 from smtpinspect.report.headline import headline, tls
 from smtpinspect.report.terminal import Style, clock, count, cut, padded, program, safe, wide, wrapped
+from smtpinspect.source.again import Place as FilePlace
 
 LABEL: Final = 13  # columns of PROVED, FITS, ...
 RICH: Final = 110  # columns from which on there is room for the timeline and for more evidence
@@ -30,30 +32,37 @@ def page(
     style: Style,
     captures: Sequence[str] = (),
     points: Sequence[str] = (),
+    files: Mapping[int, FilePlace] = MappingProxyType({}),
 ) -> Iterator[str]:
     """The lines of the page; `width` None: as wide as they are, and with all there is to tell.
 
-    `captures`, and `points` as NAME=FILE, are those of the command, for the next one.
+    `captures`, and `points` as NAME=FILE, are those of the command, for the next one; `files`: where of several
+    captures packets lie.
     """
     blocks = words.folded(diagnosis)
     if len(diagnosis.cases) > 1:
         yield style(words.sums(diagnosis), "bold")
         yield ""
-    for told in diagnosis.unmatched:
-        yield from (style(line, "yellow") for line in wrapped(f"NOT MATCHED: {safe(told)}", width))
-    for block in blocks[:WHOLE]:
-        yield from _Page(block.first, width, style).lines(block)
+    unmatched = [f"NOT MATCHED: {safe(told)}" for told in diagnosis.unmatched]
+    if not blocks:
+        yield from (style(line, "yellow") for told in unmatched for line in wrapped(told, width))
+    for number, block in enumerate(blocks[:WHOLE]):
+        given = words.Given([] if number else unmatched, _own(captures, points), files)
+        yield from _Page(block.first, width, style, given).lines(block)
         yield ""
     yield from _brief(blocks[WHOLE:], width)
     yield from words.sweep(diagnosis)
     yield from (line for told in words.partly(diagnosis) for line in wrapped(safe(told), width))
     yield from (line for note in diagnosis.notes for line in wrapped(safe(note), width))
-    if blocks and len(captures) > 1 and not points:
-        yield from wrapped(f"packets are numbered through all {len(captures):,} captures", width)
     if not blocks:
         yield safe(words.nothing(diagnosis))
     if diagnosis.cases:
         yield from wrapped(f"Next: {next_command(blocks, captures, points)}", None)
+
+
+def _own(captures: Sequence[str], points: Sequence[str]) -> str:
+    """The capture that the packets are those of, as a shell takes it."""
+    return shlex.quote(captures[0]) if captures and (points or len(captures) == 1) else "CAPTURE"
 
 
 def _brief(blocks: Sequence[Block], width: int | None) -> Iterator[str]:
@@ -83,8 +92,9 @@ def next_command(blocks: Sequence[Block], captures: Sequence[str], points: Seque
 class _Page:
     """One block; what its labels stand before is wrapped behind them."""
 
-    def __init__(self, case: Case, width: int | None, style: Style) -> None:
+    def __init__(self, case: Case, width: int | None, style: Style, given: words.Given) -> None:
         self.case = case
+        self.given = given
         self.width = width
         self.style = style
         self.rich = width is None or width >= RICH
@@ -93,7 +103,7 @@ class _Page:
         case = self.case
         yield from self._head(block)
         yield from self._told("PROVED", words.proved(case))
-        yield from self._told("NOTE", words.notes(case))
+        yield from self._told("NOTE", [*words.notes(case), *words.numbered(case, self.given.files)])
         yield from self._told("TIMELINE", self._timeline() if self.rich else self._hidden())
         yield from self._told("CONFIRMED", self._causes("confirmed"))
         yield from self._told("ITS LOG", (words.placed(sign) for sign in words.other_lines(case)))
@@ -102,7 +112,7 @@ class _Page:
         yield from self._told("CONTRAST", words.contrasts(case))
         yield from self._told("REFUTED", self._against("refuted"))
         yield from self._told("RULED OUT", self._against("ruled-out"))
-        yield from self._told("WHAT IF", words.what_if(case))
+        yield from self._told("WHAT IF", words.what_if(case, self.given.capture))
         yield from self._told("DO", self._remedies())
         yield from self._told("ASK THEM", _some(case.questions))
 
@@ -123,6 +133,7 @@ class _Page:
         head = headline(case)
         for line in wrapped(safe(str(head)), self.width):
             yield self.style(line, COLOURS[head.bad])
+        yield from (self.style(line, "yellow") for told in self.given.unmatched for line in wrapped(told, self.width))
 
     def _flowed(self, parts: Iterable[str]) -> Iterator[str]:
         """Parts side by side with three blanks, as many on a line as there is room for."""

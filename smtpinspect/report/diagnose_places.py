@@ -18,23 +18,25 @@ class Place(NamedTuple):
         each product's are counted."""
         rules = list(dict.fromkeys(cause.cause for cause in self.causes if cause.kind != "unknown-filter"))
         nobody = [cause.title for cause in self.causes if cause.kind == "unknown-filter"][:1] if rules else []
-        return " or ".join([*nobody, *(rules if len(rules) <= most else _families(self.causes, most))])
+        if len(rules) <= most:
+            return " or ".join([*nobody, *rules])
+        told = f"one of {len(rules)} rules: {'; '.join(_families(self.causes, most))}"
+        return ", or ".join([*nobody, told])
 
 
 def _families(causes: Sequence[Cause], most: int) -> Iterator[str]:
-    found: dict[tuple[str, str], list[str]] = {}
+    """The rules of each product, what they are about behind those of one topic."""
+    found: dict[str, dict[str, dict[str, None]]] = {}
     for cause in causes:
         if cause.kind != "unknown-filter":
-            found.setdefault((cause.cause.partition(".")[0], cause.unseen), []).append(cause.cause)
-    for (product, about), names in found.items():
-        once = list(dict.fromkeys(names))
-        if len(once) == 1:
-            yield once[0]
-            continue
-        short = [name.removeprefix(f"{product}.") for name in once]
-        more = " ..." if len(short) > most else ""
-        topic = f" about {about}" if about else ""
-        yield f"one of {len(once)} rules of {product}{topic} ({', '.join(short[:most])}{more})"
+            product, _, short = cause.cause.partition(".")
+            found.setdefault(product, {}).setdefault(cause.unseen, {})[short or product] = None
+    for product, topics in found.items():
+        told = []
+        for about, names in topics.items():
+            more = " ..." if len(names) > most else ""
+            told.append(", ".join(list(names)[:most]) + more + (f" ({about})" if about else ""))
+        yield f"{product} {', '.join(told)}"
 
 
 def places(causes: Sequence[Cause], degree: str) -> list[Place]:

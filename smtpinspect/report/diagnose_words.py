@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
@@ -10,10 +12,11 @@ from smtpinspect.diagnose import copies
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.headline import SIDES, box, doubted, headline, tls, too_late
+from smtpinspect.report.headline import SIDES, box, doubted, headline, refusals, tls, too_late
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
+from smtpinspect.source.again import Place as FilePlace
 
 TAKEN: Final[dict[Where, str]] = {
     "sender": "taken on the sender's side",
@@ -28,7 +31,13 @@ PLACES: Final = {
     "network": "in the network",
 }
 _DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
+GOES_ON: Final = (
+    "how it went on is in the log only, for the capture ends before: who fell silent, or closed, it cannot show. A "
+    "capture until the sender gives up tells it, best on both sides of the firewall (--outside, --inside): "
+    "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25'"
+)
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
+RECIPIENTS: Final = 8  # whose answers stand in a line
 LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
 
 
@@ -40,6 +49,15 @@ class Block(NamedTuple):
     @property
     def first(self) -> Case:
         return self.cases[0]
+
+
+class Given(NamedTuple):
+    """What the command was given, as far as it is told with a block: what is not matched, the capture
+    as a shell takes it, where of several captures packets lie."""
+
+    unmatched: Sequence[str]
+    capture: str
+    files: Mapping[int, FilePlace]
 
 
 def folded(diagnosis: Diagnosis) -> list[Block]:
@@ -112,16 +130,19 @@ def placed(sign: Sign) -> str:
 def proved(case: Case) -> Iterator[str]:
     """What the packets themselves show; nothing here is an opinion."""
     yield from shown(case)
-    yield from (f"{cause.title}: {why}" for cause in case.causes if cause.degree == "proved" for why in _why(cause))
+    yield from (f"{cause.title}: {'; '.join(_why(cause))}" for cause in case.causes if cause.degree == "proved")
     yield from (f"{print_.text} ({_pointed(print_.signs)})" for print_ in case.fingerprints if print_.signs)
 
 def shown(case: Case) -> Iterator[str]:
     """The course of the connection, without a word on any product."""
     seen, broken = case.observed, case.observed.broken
-    if seen.reply:
+    if seen.reply and not (seen.by_log and broken.kind == "reply"):
         which = "that came too late" if too_late(case) else "that decided"
         yield f'the answer {which}: "{_reply(case)}"'
-    if broken.at is not None:
+    if all(refusals(case)) and case.mail is not None:
+        told = zip(case.mail.rcpt_to, case.mail.rcpt_replies, strict=False)
+        yield f"recipients were answered: {', '.join(f'{to} {code}' for to, code in islice(told, RECIPIENTS))}"
+    if broken.at is not None and case.kept_back is None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
         often = f" left {times} times and" if times > 1 and not broken.signs else ""
@@ -138,7 +159,7 @@ def shown(case: Case) -> Iterator[str]:
         who = "the server, or a box in its name," if doubted(case) else "the server"
         who = f"{box(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
-    if seen.silence >= 1:
+    if seen.silence >= 1 and not seen.by_log:
         yield f"silence at the end: {span(seen.silence)}"
     if seen.recipients > 1 and seen.accepted:
         yield f"{seen.accepted} of {seen.recipients} recipients were accepted"
@@ -171,6 +192,8 @@ def vantage(case: Case) -> str:
         one, two = case.trace.sides
         which = "" if "side" in one else f": {one} is the client's, {two} the server's"
         return f"the capture shows both sides of a machine on the way{which}"
+    if taken.point and taken.where != "receiver":
+        return f"packets and bytes are those of {taken.point}, of these captures the one nearest to the sender"
     why = "; ".join(sign.text for sign in taken.signs)
     if taken.where == "unknown":
         return f"{TAKEN['unknown']}: {why}" if why else TAKEN["unknown"]
@@ -179,12 +202,8 @@ def vantage(case: Case) -> str:
 
 def _sent_again(case: Case, at: int) -> tuple[int, int]:
     """How often the octet at this offset was sent, and where its first segment ends; (0, 0): not known."""
-    times, end = 0, 0
-    for packet in case.trace.packets if case.trace else ():
-        if packet.by_client and packet.length and packet.at is not None and packet.at <= at < packet.at + packet.length:
-            times += 1
-            end = end or packet.at + packet.length
-    return times, end
+    copies = case.account.client.holding(at) if case.account is not None else []
+    return len(copies), (copies[0].end or 0) if copies else 0
 
 
 def told(place: Place, shown: int = 3) -> Iterator[str]:
@@ -218,8 +237,8 @@ def contrasts(case: Case) -> Iterator[str]:
         yield f"on this path {here}"
 
 
-def what_if(case: Case) -> Iterator[str]:
-    """What would let it pass, as far as that is known."""
+def what_if(case: Case, capture: str = "CAPTURE") -> Iterator[str]:
+    """What would let it pass, as far as that is known. `capture`: its file, as a shell takes it."""
     one = case.what_if
     rules = " and ".join(one.relax)
     if not one.relax:
@@ -233,7 +252,7 @@ def what_if(case: Case) -> Iterator[str]:
         yield f"{rules} on pass: this mail is still cut"
     elif one.doubt == "altered":
         spec = f"-i '{one.spec}' " if one.spec else ""
-        then = f"{program()} simulate CAPTURE {spec}--re-enact"
+        then = f"{program()} simulate {capture} {spec}--re-enact"
         yield f"{rules} on pass: nothing of what was seen would be cut; what the altered dialogue leads to: {then}"
     elif one.doubt == "unanswered":
         yield f"{rules} on pass: it would not be cut there; whether it arrives is not known, nothing answers any more"
@@ -266,10 +285,12 @@ def remedies(case: Case) -> list[Remedy]:
 def notes(case: Case) -> Iterator[str]:
     """What this capture cannot tell, and what would; what is a guess only, or was told by the user."""
     seen = case.observed
-    if seen.vantage.where != "unknown" or seen.vantage.signs:
+    if seen.vantage.where != "unknown" or seen.vantage.signs or seen.vantage.point:
         yield vantage(case)
     if seen.vantage.where == "receiver" and seen.broken.kind != "reply" and seen.outcome != "accepted" and case.mail:
         yield BEHIND
+    if seen.by_log:
+        yield GOES_ON.format(case.path[1])
     if tls(case) == "TLS":
         begins = _tls_packet(case)
         from_packet = f" from packet {begins:,}" if begins else ""
@@ -285,12 +306,27 @@ def notes(case: Case) -> Iterator[str]:
             yield DOUBTS.get(doubt, doubt)
 
 
+def packet_of(case: Case) -> int:
+    """The one that this case is looked up by: what broke it, or its connection's first."""
+    return case.observed.broken.packet or case.flow.first_packet
+
+
+def numbered(case: Case, places: Mapping[int, FilePlace]) -> Iterator[str]:
+    """Of several captures read as one: where to look its packet up."""
+    number = packet_of(case)
+    if number in places:
+        path, own = places[number]
+        yield (
+            f"packets are numbered through all captures: packet {number:,} is packet {own:,} of "
+            f"{os.path.basename(path)}"
+        )
+
+
 def _tls_packet(case: Case) -> int | None:
-    if case.script is None or case.script.tls_at is None or case.trace is None:
+    if case.script is None or case.script.tls_at is None or case.account is None:
         return None
-    return next(
-        (p.number for p in case.trace.packets if p.by_client and p.length and p.at == case.script.tls_at), None
-    )
+    first = case.account.client.firsts.get(case.script.tls_at)
+    return first.number if first is not None else None
 
 
 def sums(diagnosis: Diagnosis) -> str:

@@ -15,7 +15,8 @@ WIDTH: Final = 79
 INTRODUCTION: Final = (
     "These mails did not get through, or may not have. Each capture holds one TCP connection as it was recorded, "
     "nothing altered; any tool that reads pcapng shows it (Wireshark, tcpdump, tshark). All times are UTC. Sequence "
-    "numbers are those on the wire. A capture holds what was sent: the mail's text, and passwords where AUTH was not "
+    "numbers are those on the wire; bytes are counted from 0, first and last, in all that this side sent. A capture "
+    "holds what was sent: the mail's text, and passwords where AUTH was not "
     "encrypted. Handle it accordingly."
 )
 CHECK: Final = f"To check that nothing was altered since: sha256sum -c {SUMS}"
@@ -48,6 +49,11 @@ def _text(exhibits: Sequence[Exhibit]) -> Iterator[str]:
         yield "What the packets show:"
         for fact in exhibit.facts:
             yield from _wrapped(fact, "- ", "  ")
+        for head, lines in exhibit.logs.items():
+            yield ""
+            yield f"{head}:"
+            for line in lines:
+                yield from _wrapped(line, "- ", "  ")
         yield ""
         yield "Our question:"
         for line in exhibit.question.split("\n"):
@@ -69,6 +75,9 @@ def _html(exhibits: Sequence[Exhibit]) -> Iterator[str]:
             yield f"<dt>{html.escape(name)}</dt><dd>{html.escape(safe(value))}</dd>"
         yield "</dl></div><section><h3>What the packets show</h3><ul class=\"plain\">"
         yield from (f"<li>{html.escape(safe(fact))}</li>" for fact in exhibit.facts)
+        for head, told in exhibit.logs.items():
+            yield f'</ul></section><section><h3>{html.escape(head)}</h3><ul class="plain">'
+            yield from (f"<li><code>{html.escape(safe(line))}</code></li>" for line in told)
         lines = "\n".join(html.escape(safe(line)) for line in exhibit.question.split("\n"))
         yield "</ul></section><section><h3>Our question</h3>"
         yield f'<div class="copy"><pre>{lines}</pre></div></section></article>'

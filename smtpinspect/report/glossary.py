@@ -10,14 +10,21 @@ HEADLINES: Final[Mapping[str, str]] = {
     "DELIVERED": "the server took it, for all recipients or for so many",
     "NOT DELIVERED": "the end of the text never reached the server",
     "MAY HAVE BEEN DELIVERED": "it broke behind the end of the text; the server may have it: retries make duplicates",
+    "ACCEPTED, TOO LATE": "the server took it when the sender had given up: it is sent again, and comes twice",
     "REJECTED, DEFERRED": "a 5xx, or a 4xx, came back: from the server or from a box in its name",
     "NOT KNOWN": "the capture does not show what became of it",
     "NO MAIL SEEN": "a connection in which no mail can be seen (TLS), or that ended before one",
     "NOT RECEIVED": "a receiver's log: before the text had come; BROKEN OFF: later, or not known where",
 }
+BYTES: Final = (
+    "the first and the last one, counted from 0: in all that this side sent, or in the message, final dot and all"
+)
+SENDER: Final = "who opened the connection and sends the mail; the server is to take it"
 LABELS: Final[Mapping[str, str]] = {
-    "TIMELINE": "each phase: when it began, how long it took, which packet",
+    "TIMELINE": "each phase, or command: when it began, how long it took, which packet",
     "ITS LOG, MAIL LOG": "lines of the firewall's log, of a mail server's log, about this very mail",
+    "sender, client": SENDER,
+    "bytes 125-465": BYTES,
     "CONTRAST": "mails that were accepted are the control group: a property crossed with what became of the mails",
     "REFUTED": "a rule that an accepted mail on the same path trips, too",
     "RULED OUT": "a look-alike that the packets exclude, and why (names below)",

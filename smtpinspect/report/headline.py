@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.diagnose.model import Case
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.report.simulate_page import DUPLICATES, span
 from smtpinspect.report.terminal import count
 from smtpinspect.simulate.clock import SECOND
@@ -87,6 +86,10 @@ def _became(case: Case) -> Headline:
     if not has_mail(case):
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
+        for_good, for_now = refusals(case)
+        if for_good and for_now:
+            told = f"{count(for_good, 'recipient')} refused for good, {for_now:,} for now"
+            return Headline("DEFERRED", told, 2)
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         name = box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
@@ -96,7 +99,10 @@ def _became(case: Case) -> Headline:
         who = f"{name}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
-        return Headline(LATE, f"the server took it{_behind(case)}; the sender does not know, and sends it again", 1)
+        told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
+        return Headline(LATE, told, 1)
+    if case.unlearnt:
+        return Headline(ARRIVED, f"{UNLEARNT}; {_how(case, at)}", 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
@@ -107,9 +113,19 @@ def _became(case: Case) -> Headline:
     return Headline("NOT DELIVERED", _how(case, at), 2)
 
 
+def refusals(case: Case) -> tuple[int, int]:
+    """How many recipients were refused for good, and for now (RFC 5321 4.2.1), where that was the end of the mail."""
+    if case.mail is None or case.observed.phase != "rcpt" or case.observed.outcome != "refused":
+        return 0, 0
+    codes = [code or 0 for code in case.mail.rcpt_replies]
+    return sum(code >= 500 for code in codes), sum(400 <= code < 500 for code in codes)
+
+
 def doubted(case: Case) -> bool:
     """May the reply that decided be a box's? A 421 is that of a server that waited."""
     boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
+    if case.observed.broken.kind == "reply" and case.observed.broken.by == "unknown" and not case.observed.by_log:
+        return True
     return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
 
 
@@ -137,7 +153,12 @@ def has_mail(case: Case) -> bool:
 
 def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
-    return case.observed.phase in ("dot", "dotreply") and case.observed.outcome not in ("accepted", "refused")
+    if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
+        return False
+    if case.observed.phase == "dotreply" and case.kept_back is not None:
+        return False
+    lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+    return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
 
 
 def _how(case: Case, at: str) -> str:
@@ -167,8 +188,10 @@ def _unheard(case: Case) -> str:
         return f"silent {hidden}{between(case, ': cut ')}: {span(seen.silence)} without an answer"
     if seen.broken.by == "middlebox" or seen.broken.at is not None or seen.phase not in AWAITED:
         return ""
-    gave_up = any(p.by_client and p.flags & (FIN | RST) for p in case.trace.packets) if case.trace else False
-    if not gave_up and seen.silence < 1:
+    if seen.by_log:
+        return f"{AWAITED[seen.phase]}; by its log the sender gave up after {span(seen.silence)}"
+    gave_up = case.account is not None and bool(case.account.client.closing)
+    if seen.silence < 1:
         return f"{AWAITED[seen.phase]} before the capture ends"
     then = "the sender closed after" if gave_up else "the capture ends after"
     return f"{AWAITED[seen.phase]}; {then} {span(seen.silence)}"
@@ -176,7 +199,9 @@ def _unheard(case: Case) -> str:
 
 def between(case: Case, before: str = "") -> str:
     """The two points between which something was lost, withheld or put in, "" where that is not known."""
-    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
+    told = [one for one in case.differences if one.kind in ("dropped", "withheld", "injected")]
+    last = [one for one in told if one.kind == "dropped" and one.what in ("FIN", "RST")]  # farewells of ends cut off
+    found = next((one for one in told if one not in last), None) or next(iter(last), None)
     if found is None:
         return ""
     return before + (f"on {found.here}" if found.here else f"between {found.between[0]} and {found.between[1]}")

@@ -64,7 +64,8 @@ def _profile(
     parts = [f"{one.cut:,} would be cut"] if one.cut else []
     parts += [f"{one.refused:,} would be refused by the box"] if one.refused else []
     if not parts:
-        yield f"  none of the {accepted:,} accepted mails would be lost"
+        which = "the accepted mail" if accepted == 1 else f"none of the {accepted:,} accepted mails"
+        yield f"  {which} would {'not ' if accepted == 1 else ''}be lost"
         return
     share = f"{100 * one.lost / accepted:.1f}%"
     told = f"of {count(accepted, 'accepted mail')}: {', '.join(parts)} ({share})"

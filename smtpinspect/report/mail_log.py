@@ -34,6 +34,8 @@ def _says(case: Case, reading: Reading) -> Iterator[str]:
     if where:
         how = HOW.get(reading.broken, "").partition(":")[0]
         yield f"it says: {where}{f'; {how}' if how else ''}"
+        if case.observed.by_log and case.observed.silence >= 1 and reading.break_kind == "drop":
+            yield f"so it waited {span(case.observed.silence)} in vain; the capture ends before"
         if seen is None or seen in reading.phases:
             more = len(reading.phases) > 1 and seen is not None
             yield "the packets agree, and tell the place closer" if more else "the packets agree"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,13 @@ from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta.registry import RECEIVERS, SENDERS
 from smtpinspect.mta.words import iso
 from smtpinspect.report.simulate_page import DUPLICATES, SCOPES, span
-from smtpinspect.report.terminal import Style, count, padded, program, safe, wrapped
+from smtpinspect.report.terminal import Style, count, padded, pasted, program, safe, wide, wrapped
 
 # So many failures are told one by one; of more, the month.
 FULL: Final = 3
 GROUPS: Final = 20
 NEXT: Final = 3  # destinations for which the next commands are given
+FINDS: Final[Mapping[str, str]] = {".gz": "zgrep", ".bz2": "bzgrep", ".xz": "xzgrep", ".zst": "zstdgrep"}
 PASTED: Final = 600  # characters of a line that the next command repeats
 FATES: Final[Mapping[str, str]] = {
     "deferred": "deferred",
@@ -49,14 +51,17 @@ _LABEL: Final = 13
 _WIDE: Final = 17
 
 
-def page(readings: Sequence[Reading], month: Month, width: int | None, style: Style) -> Iterator[str]:
-    """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all."""
+def page(
+    readings: Sequence[Reading], month: Month, width: int | None, style: Style, logs: Sequence[str] = ()
+) -> Iterator[str]:
+    """The lines of the page; `width` None: as wide as they are. `readings`: failures, perhaps not all. `logs`: what
+    was given as such."""
     failures = [each for each in readings if each.failed and (each.phases or not each.waiting)]
     if not failures and not month.groups:
         yield from _nothing(month, readings, width)
         return
     if month.groups and sum(group.attempts for group in month.groups) > FULL:
-        yield from groups(month, width, style)
+        yield from groups(month, width, style, logs)
         return
     mails: dict[tuple[str, str, str], list[Reading]] = {}
     for told in failures:
@@ -68,7 +73,7 @@ def page(readings: Sequence[Reading], month: Month, width: int | None, style: St
         yield from one(tries[-1], width, style, tries[:-1], _delivered(tries[-1], readings))
 
 
-def joined(attempts: int, month: Month) -> Iterator[str]:
+def joined(attempts: int, month: Month, width: int | None = None) -> Iterator[str]:
     """So many failed attempts of the log were told with their mails: what else is in it."""
     others = sum(group.attempts for group in month.groups)
     beside = [count(others, "failed attempt")] * bool(others) + [f"{count(month.delivered, 'mail')} delivered"] * bool(
@@ -78,7 +83,8 @@ def joined(attempts: int, month: Month) -> Iterator[str]:
         which = "1 failed attempt is told with its mail" if attempts == 1 else (
             f"{attempts:,} failed attempts are told with their mails"
         )
-        yield f"The log: {which} above; beside it {' and '.join(beside)}{'.' if not others else ':'}"
+        told = f"The log: {which} above; beside it {' and '.join(beside)}{'.' if not others else ':'}"
+        yield from wrapped(told, width)
         if others:
             yield ""
 
@@ -96,12 +102,12 @@ def _nothing(month: Month, readings: Sequence[Reading], width: int | None) -> It
     if month.delivered:
         received = f"{count(month.received, 'mail')} received, {month.delivered:,}" if month.received else ""
         failed = f"{_waiting(month)}, none other failed." if month.waiting else "none failed."
-        yield f"{received or count(month.delivered, 'mail')} delivered, {failed}"
+        yield from wrapped(f"{received or count(month.delivered, 'mail')} delivered, {failed}", width)
         listed = [told for told in readings if told.fate == "delivered"]
         for told in listed if len(listed) <= FULL else ():
             yield from wrapped(f"{'  '.join(_head(told))}: delivered to {safe(told.recipient)}", width, "  ")
     elif month.waiting:
-        yield f"{_waiting(month)}."
+        yield from wrapped(f"{_waiting(month)}.", width)
     elif month.received:
         yield f"{count(month.received, 'mail')} received, none failed."
     elif month.readings or month.idle:
@@ -157,7 +163,7 @@ def one(
         commands = [each.replace("smtpinspect ", f"{program()} ", 1) for each in told.commands]
         yield style("Next:", "bold")
         for command in commands:
-            yield f"  {safe(command)}"
+            yield from pasted(safe(command), width)
 
 
 def _when(told: Reading) -> str:
@@ -204,10 +210,17 @@ def _headline(told: Reading) -> str:
 
 
 def _off(told: Reading, where: str) -> str:
-    """The place as a sentence; those before EHLO are one."""
-    if set(told.phases) <= {"connect", "greeting"}:
+    """The place as a sentence, without what explains it; those before EHLO are one."""
+    if _whole(told):
         return where
-    return f"it {'may have broken' if where.startswith('any') else 'broke'} off at {where}"
+    at = where.partition(" (")[0].partition(";")[0].replace("anything", "any point")
+    preposition = "in" if at.startswith("the text") else "at"
+    return f"it {'may have broken' if at.startswith('any') else 'broke'} off {preposition} {at}"
+
+
+def _whole(told: Reading) -> bool:
+    """Is the place told by a whole sentence?"""
+    return bool(told.phases) and set(told.phases) <= {"connect", "greeting"}
 
 
 def _peer(told: Reading) -> str:
@@ -221,7 +234,7 @@ def _facts(told: Reading, width: int | None, style: Style) -> Iterator[str]:
     lines = []
     where = place(told.phases)
     if told.phases:
-        lines.append(f"broken at: {where or ', '.join(told.phases)}")
+        lines.append(where if _whole(told) else f"broken at: {where or ', '.join(told.phases)}")
         if told.usual:
             longer = told.assumes[-1] + (" and others" if len(told.assumes) > 1 else "")
             usual = place(told.usual) or " or ".join(told.usual)
@@ -288,16 +301,17 @@ def _labelled(
         yield from (lead + each for each in rest)
 
 
-def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
+def groups(month: Month, width: int | None, style: Style, logs: Sequence[str] = ()) -> Iterator[str]:
     """A month by destination, the worst first."""
     never = sum(group.never for group in month.groups)
-    yield style(f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered", "bold")
+    told = f"{count(never, 'mail')} never delivered, {month.delivered:,} delivered"
+    yield from (style(line, "bold") for line in wrapped(told, width))
     if month.begin is not None and month.end is not None:
-        yield f"{iso(month.begin)} to {iso(month.end)}{_zone(month.local)}"
+        yield from wrapped(f"{iso(month.begin)} to {iso(month.end)}{_zone(month.local)}", width)
     doubtful = sum(group.doubtful for group in month.groups)
     if doubtful:
         told = f"{count(doubtful, 'mail')} of these {DUPLICATES}"
-        yield style(told, "red")
+        yield from (style(line, "red") for line in wrapped(told, width))
     yield ""
     for group in month.groups[:GROUPS]:
         yield from _group(group, width, style)
@@ -305,36 +319,51 @@ def groups(month: Month, width: int | None, style: Style) -> Iterator[str]:
     left = month.groups[GROUPS:]
     if left:
         some = sum(group.never for group in left)
-        yield f"and {count(len(left), 'destination')} more with {count(some, 'mail')} never delivered"
+        more = f"and {count(len(left), 'destination')} more with {count(some, 'mail')} never delivered"
+        yield from wrapped(more, width)
     if month.waiting:
-        yield f"and {_waiting(month)}"
+        yield from wrapped(f"and {_waiting(month)}", width)
     if month.fine:
         yield f"{count(month.fine, 'destination')} without a failure"
     if month.receiving:
         yield from _received(month, width, style)
-    yield from _next(month, style)
+    yield from _next(month, width, style, logs)
 
 
-def _next(month: Month, style: Style) -> Iterator[str]:
+def _next(month: Month, width: int | None, style: Style, logs: Sequence[str]) -> Iterator[str]:
     """For the first destinations one mail each that failed: what explains it, and what captures its next attempt."""
     found = [
         (group, example) for group in month.groups[:GROUPS]
         if group.never and (example := next(iter(group.examples.values()), None)) is not None
     ]  # fmt: skip
     if not found:
-        yield f"Next: {program()} diagnose --log LINE   for one line of these"
+        yield from wrapped(f"Next: {program()} diagnose --log LINE   for one line of these", width)
         return
-    yield style("Next:", "bold") + "  a mail that failed, of each of the first destinations"
+    head, *rest = wrapped("Next:  a mail that failed, of each of the first destinations", width)
+    yield head.replace("Next:", style("Next:", "bold"), 1)
+    yield from rest
     for group, example in found[:NEXT]:
         yield f"  {style(safe(group.destination), 'bold')}"
-        if _pasted(example.line):
-            yield f"    {program()} diagnose --log {shlex.quote(example.line)}"
-        elif example.queue_id:
-            yield f"    grep {shlex.quote(example.queue_id)} LOG"
+        yield from _explained(example, width, logs)
         for command in example.commands:
-            yield f"    {safe(command.replace('smtpinspect ', f'{program()} ', 1))}"
+            yield from pasted(safe(command.replace("smtpinspect ", f"{program()} ", 1)), width, "    ")
         for question in example.ask:
-            yield f"    # ask them: {safe(question)}"
+            yield from pasted(f"# ask them: {safe(question)}", width, "    ")
+
+
+def _explained(example: Reading, width: int | None, logs: Sequence[str]) -> Iterator[str]:
+    """What tells of this line alone; where it is too wide for that, of all that the log has of its mail."""
+    whole = f"    {program()} diagnose --log {shlex.quote(example.line)}"
+    files = [log for log in logs if os.path.isfile(log)]
+    named = " ".join(map(shlex.quote, files)) or "LOG"
+    finds = {FINDS.get(os.path.splitext(log)[1], "grep") for log in files}
+    search = f"{finds.pop() if len(finds) == 1 else 'grep'} -h {shlex.quote(example.queue_id)} {named}"
+    if example.queue_id and files and not finds and width is not None and len(whole) > width:
+        yield from pasted(f"{search} | {program()} diagnose --log -", width, "    ")
+    elif _pasted(example.line):
+        yield whole
+    elif example.queue_id:
+        yield from pasted(search, width, "    ")
 
 
 def _pasted(line: str) -> bool:
@@ -347,10 +376,15 @@ def _pasted(line: str) -> bool:
 
 def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
     fine = group.delivered + group.requeued
-    lead = style(padded(safe(group.destination), 24), "bold")
-    yield f"{lead}  {group.never:,} never delivered, {fine:,} fine" + (
-        f" ({group.requeued:,} of them later)" if group.requeued else ""
-    )
+    name = safe(group.destination)
+    told = f"{group.never:,} never delivered, {fine:,} fine"
+    told += f" ({group.requeued:,} of them later)" if group.requeued else ""
+    lead = f"{padded(name, 24)}  "
+    if width is not None and wide(lead + told) > width:
+        yield style(name, "bold")
+        yield from wrapped(told, width, "  ")
+    else:
+        yield style(padded(name, 24), "bold") + f"  {told}"
     held = f", which held connections for {span(group.seconds)} in all" if group.seconds >= 1 else ""
     details = [f"{count(group.attempts, 'failed attempt')}{held}"]
     if group.returned:
@@ -374,8 +408,8 @@ def _group(group: Group, width: int | None, style: Style) -> Iterator[str]:
         yield from _row("seen", "its greeting is masked: a Cisco PIX, FWSM or ASA inspects SMTP there", width)
     for conclusion in group.conclusions:
         lines = [safe(conclusion.text)]
-        told = _labelled(KINDS[conclusion.kind], lines, width and width - 2, style, _WIDE)
-        yield from (f"  {line}" for line in told)
+        labelled = _labelled(KINDS[conclusion.kind], lines, width and width - 2, style, _WIDE)
+        yield from (f"  {line}" for line in labelled)
 
 
 def _row(label: str, text: str, width: int | None) -> Iterator[str]:

@@ -107,6 +107,7 @@ def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[
 
 
 def log_lines(lines: Sequence[str], width: int | None, indent: str = "  ") -> Iterator[str]:
+    """Lines of a log, wrapped."""
     for line in lines:
         yield from wrapped(safe(line), width, indent)
 
@@ -119,7 +120,7 @@ def _fate(result: Result) -> Iterator[str]:
         yield f"returned to its sender at once: {SCOPES[result.scope]}"
         return
     yield f"deferred: {SCOPES[result.scope]}"
-    yield f"this attempt held a delivery slot for {span(result.seconds)}"
+    yield f"this attempt keeps a delivery process busy for {span(result.seconds)}"
     tries = [span(t) for t in result.retries[:6]]
     if tries:
         more = ", …" if len(result.retries) > len(tries) else ""
@@ -129,7 +130,7 @@ def _fate(result: Result) -> Iterator[str]:
         burnt = span(attempts * result.seconds)
         yield (
             f"returned after {span(result.gives_up_after)}, if nothing changes; about {count(attempts, 'attempt')}, "
-            f"{burnt} of delivery slots in all"
+            f"which keep a delivery process busy for {burnt} in all"
         )
 
 

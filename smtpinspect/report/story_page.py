@@ -32,10 +32,10 @@ def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterato
         yield style("the sender cannot know whether it was delivered (it was not)", "yellow")
     yield from (style(line, "bold") for line in wrapped(_title(story), width))
     yield ""
-    lead = style("OBSERVED", "bold")
-    yield f"{lead}  in the capture: {safe(story.observed)}   ({mail.why})"
-    doubts = ", ".join(_doubts(story, asked))
-    yield f"{style('WOULD HAPPEN', 'bold')} behind {safe(story.inspector)}   ({doubts})"
+    told = f"  in the capture: {safe(story.observed)}   (looked at: {mail.why})"
+    yield from _headed("OBSERVED", told, width, style)
+    told = f" behind {safe(story.inspector)}   ({', '.join(_doubts(story, asked))})"
+    yield from _headed("WOULD HAPPEN", told, width, style)
     for line in _verdict(story):
         yield from wrapped(line, width, "  ")
     yield ""
@@ -62,6 +62,12 @@ def page(story: Story, asked: Asked, width: int | None, style: Style) -> Iterato
     for path, side, packets in _views(story, asked):
         yield f"written: {safe(path)}, {count(packets, 'packet')} as the {side} sees them"
     yield f"Next: {_next(story, asked)}"
+
+
+def _headed(head: str, told: str, width: int | None, style: Style) -> Iterator[str]:
+    first, *rest = wrapped(f"{head}{told}", width)
+    yield first.replace(head, style(head, "bold"), 1)
+    yield from rest
 
 
 def _doubts(story: Story, asked: Asked) -> Iterator[str]:
@@ -119,7 +125,8 @@ def _fate(story: Story) -> Iterator[str]:
         attempts = count(days.attempts, "attempt")
         slots = span(days.slots)
         after = span(result.gives_up_after)
-        yield f"returned after {after}, if nothing changes; about {attempts}, {slots} of delivery slots in all"
+        busy = f"which keep a delivery process busy for {slots} in all"
+        yield f"returned after {after}, if nothing changes; about {attempts}, {busy}"
     if days.copies > 1:
         yield f"the server takes the mail each time: the recipient gets it {days.copies:,} times"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Final, TextIO
 from smtpinspect.grammar.phrases import clock as clock
 from smtpinspect.grammar.phrases import count as count
 from smtpinspect.grammar.phrases import took as took
+
+_WORD: Final = re.compile(r"""(?:[^\s'"]|'[^']*'|"(?:[^"\\]|\\.)*"|['"])+""")  # of a shell
 
 
 class Style:
@@ -77,6 +80,24 @@ def wrapped(text: str, width: int | None, indent: str = "") -> Iterator[str]:
             line = more
         line += word if line in (indent, more) else f" {word}"
     yield line.rstrip()
+
+
+def pasted(command: str, width: int | None, indent: str = "  ") -> Iterator[str]:
+    """A shell command. Where it is too wide it goes on behind a backslash, or behind a further `#`: pasted, it is the
+    same."""
+    if width is None or wide(command) + len(indent) <= width:
+        yield indent + command
+        return
+    remark = command.startswith("#")
+    lead, more, end = indent, f"{indent}# " if remark else f"{indent}  ", "" if remark else " \\"
+    line = ""
+    for word in command.split(" ") if remark else _WORD.findall(command):
+        if line and wide(f"{lead}{line} {word}{end}") > width:
+            yield f"{lead}{line}{end}"
+            lead, line = more, word
+        else:
+            line = f"{line} {word}" if line else word
+    yield lead + line
 
 
 def program() -> str:

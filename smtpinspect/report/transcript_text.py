@@ -34,7 +34,7 @@ def _talk(talk: Mapping[str, Any], width: int | None, style: Style) -> Iterator[
     yield f"  client sent {sent}, server {count(talk['server_bytes'], 'byte')}"
     for gap in talk["gaps"]:
         last = gap["offset"] + gap["length"] - 1
-        yield f"  gap: {gap['direction']}'s bytes {gap['offset']:,} to {last:,} are not in the capture"
+        yield f"  gap: {gap['direction']}'s bytes {gap['offset']:,}-{last:,} are not in the capture"
     commands = talk["commands"]
     codes = talk["reply_codes"]
     to_command = {reply["command"]: reply["text"] for reply in talk["replies"]}

@@ -45,7 +45,7 @@ class _Log:
         self.lines.append(Happened((self.clock.now - self.start) / SECOND, actor, event))
 
     def stack(self, actor: str, event: Event, seq: int, n: int) -> None:
-        what = f"{n:,} octets" if n else "its FIN"
+        what = f"{n:,} bytes" if n else "its FIN"
         words = {
             "syn": f"kernel sends its SYN again (number {n + 1})",
             "probe": f"kernel sends {what} again (tail loss probe)",
@@ -64,7 +64,7 @@ class _Log:
         if segment is None:
             return
         n = len(segment.payload)
-        what = f"{n:,} octets" if n else "the SYN" if segment.flags & SYN else "a packet without octets"
+        what = f"{n:,} bytes" if n else "the SYN" if segment.flags & SYN else "a packet without bytes"
         if fate.kind == "drop":
             self.blocked += 1
             if self.blocked == 1:
@@ -99,16 +99,17 @@ def attempt(
     stack: Stack = LINUX,
     start: int = 0,
     host: str = HOST,
+    port: int = PORT,
     client_kind: Callable[..., Client] = Client,
     server_kind: Callable[..., Server] = Server,
 ) -> Attempt:
     """Send the letter once. `overrides`: replies by step in place of the receiver's own. `timeouts` by the words of
-    `--timeouts`. `start`: the clock then, in ns. `host`: what the server calls itself."""
+    `--timeouts`. `start`: the clock then, in ns. `host`: what the server calls itself. `port`: the client's."""
     clock = Clock(start)
     log = _Log(clock)
     wire = Wire(clock, box, DELAY, log.crossing)
     envelope = letter.envelope
-    near, far = (envelope.source, PORT), (envelope.ip, envelope.port)
+    near, far = (envelope.source, port), (envelope.ip, envelope.port)
     ends = {
         "client": Endpoint(clock, near, far, wire.from_client, stack, 1_000_000),
         "server": Endpoint(clock, far, near, wire.from_server, stack, 5_000_000),

@@ -76,7 +76,7 @@ def question(
     if receiver and receiver not in RECEIVERS:
         raise unknown("receiving mail server", receiver, tuple(RECEIVERS))
     if not SIZES[0] <= size <= SIZES[1]:
-        raise UsageError(f"--size {size}: from {SIZES[0]:,} to {SIZES[1]:,} octets")
+        raise UsageError(f"--size {size}: from {SIZES[0]:,} to {SIZES[1]:,} bytes")
     return Question(mta, phase, broken, size, pipelining, dict(timeouts or {}), receiver)
 
 

@@ -36,10 +36,10 @@ DEFAULT_RECEIVER: Final = "postfix"
 
 WHY: Final = {
     "asked": "the mail that was asked for",
-    "breaks": "the first mail that breaks",
-    "alters": "nothing breaks; the first mail that is altered",
-    "first": "nothing fires that changes anything; the first mail",
-    "no-mail": "no mail in the capture; the first connection",
+    "breaks": "the first mail that would break",
+    "alters": "the first mail that would be altered; none would break",
+    "first": "the first mail; nothing fires that changes anything",
+    "no-mail": "the first connection; no mail is in the capture",
 }
 
 
@@ -221,7 +221,7 @@ def _enacted(
             f"and end {'in the same way' if later.cause == ending.cause else 'otherwise'}"
         )
     if mail is not None and mail.holes:
-        notes.append(f"{mail.holes:,} octets of the text are missing in the capture: sent as zeros")
+        notes.append(f"{mail.holes:,} bytes of the text are missing in the capture: sent as zeros")
     if mail is not None and mail.text_at is not None and not mail.complete:
         notes.append("the capture does not hold the end of the text: it is sent as far as it goes")
     return Story(
@@ -267,7 +267,7 @@ def _notes(asked: Asked, script: Script, mail: Transaction | None, played: Playe
         notes.append("no rule fires on this connection: both sides see what the capture shows")
     elif not played.parted and played.edited:
         notes.append(
-            "octets are rewritten and the flow goes on; what client and server would make of them is not in the "
+            "bytes are rewritten and the flow goes on; what client and server would make of them is not in the "
             "capture: --re-enact sends the mail anew"
         )
     if script.tls_at is not None:
@@ -281,7 +281,7 @@ def _notes(asked: Asked, script: Script, mail: Transaction | None, played: Playe
     if "one-direction" in script.confidence:
         notes.append("the capture holds one direction only: what the other side said is not known")
     if any(side == 0 for side, _, _ in script.gaps):
-        notes.append("octets of the client are missing in the capture: sent again, they are zeros")
+        notes.append("bytes of the client are missing in the capture: sent again, they are zeros")
     if script.cut:
         notes.append("the connection is too long to be kept whole: its end is not simulated")
     return notes

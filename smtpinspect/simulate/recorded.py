@@ -325,7 +325,7 @@ def _loud(ip: bytes) -> bool:
 def _injected(ip: bytes) -> str:
     segment = parse(ip)
     if segment is None:
-        return f"{len(ip):,} octets"
+        return f"{len(ip):,} bytes"
     if segment.flags & RST:
         return "RST"
     if segment.payload:

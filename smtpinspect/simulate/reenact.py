@@ -137,6 +137,7 @@ def enact(
             timeouts=timeouts,
             start=int(started * SECOND),
             host=script.host or letter.envelope.host,
+            port=int(script.client.rpartition(":")[2]),
             client_kind=client,
             server_kind=partial(Mirror, script, mail),
         )

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
-from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
@@ -101,6 +100,10 @@ class Transaction(NamedTuple):
         """Bare, in the order of their commands."""
         return tuple(each.path.removeprefix("<").removesuffix(">") for each in self.rcpts)
 
+    def holds(self, at: int) -> bool:
+        """Is this octet of the client's stream one of its text, or of its end mark?"""
+        return self.text_at is not None and self.text_at <= at and (self.text_end is None or at < self.text_end)
+
     @property
     def begins(self) -> int:
         return self.mail.at
@@ -167,10 +170,6 @@ class Script(NamedTuple):
     def pipelined(self) -> bool:
         """Did the client send a command before the reply to the one before it?"""
         return any(each.behind for each in self.commands)
-
-    @property
-    def authenticates(self) -> bool:
-        return any(each.verb == "AUTH" for each in self.commands)
 
 
 @dataclass(slots=True)
@@ -247,7 +246,7 @@ class _Listener:
         end += 2 if here.octets[end : end + 2] == b"\r\n" else int(here.octets[end : end + 1] == b"\n")
         here.read = end
         words = line.split(None, 1)
-        verb = "" if kind or not words else words[0].decode("latin-1").upper()
+        verb = "" if kind or not words else words[0].upper().decode("latin-1")
         self.commands.append(Command(verb, line, at, end, None, len(self.waiting), bool(kind)))
         if ordinal is not None:
             self.ordinals[ordinal] = len(self.commands) - 1
@@ -383,19 +382,9 @@ def script_of(source: Input, first_packet: int, *, ports: Sequence[int] = PORTS)
     """
     engine = Engine([], ports=ports)
     heard = _Listener(first_packet)
-    sink = TapeSink(engine.program, mails=False)
-    run = Run(engine, source, sink, heard)
-    found = None
+    run = Run(engine, source, TapeSink(engine.program, mails=False), heard)
     try:
-        more = True
-        while more and found is None:
-            try:
-                more = run.step()
-            except CaptureError:
-                run.finish()
-                more = False
-            found = next((flow for flow in sink.out if flow.first_packet == first_packet), None)
-            sink.out = []
+        found = next((flow for flow in run.records() if flow.first_packet == first_packet), None)
     finally:
         run.close()
     if found is None:

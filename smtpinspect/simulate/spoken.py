@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smtpinspect.grammar.phrases import count
 from smtpinspect.simulate.adopt import Side
 from smtpinspect.simulate.script import Command, Script, Transaction
 
@@ -9,6 +10,7 @@ SHOWN = 72  # characters of a command or a reply
 
 
 def shown(command: Command) -> str:
+    """A command on a line, without what AUTH carries."""
     if command.answer:
         return "(answer in the AUTH dialogue)"
     if command.verb in ("AUTH", "X-EXPS"):
@@ -17,6 +19,7 @@ def shown(command: Command) -> str:
 
 
 def cut(text: str) -> str:
+    """As much of a text as a line has room for, control characters spelled out."""
     text = text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
@@ -26,7 +29,7 @@ def spoken(script: Script, side: Side, at: int, n: int) -> str:
     if n <= 0:
         return ""
     words = _of_server(script, at, at + n) if side == "server" else _of_client(script, at, at + n)
-    return ", ".join(words) or f"{n:,} octets"
+    return ", ".join(words) or f"{n:,} bytes"
 
 
 def _of_server(script: Script, at: int, end: int) -> list[str]:
@@ -62,7 +65,21 @@ def _of_text(mail: Transaction, at: int, end: int) -> str:
         return ""
     begin = low - mail.text_at
     dot = mail.complete and mail.text_end == high and not mail.chunks
-    size = high - low - (3 if dot else 0)
-    if dot and size <= 0:
-        return "the dot"
-    return f"text, octets {begin:,} to {begin + size - 1:,}{', and the dot' if dot else ''}"
+    if dot and high - low <= 3:
+        return "the final dot"
+    return f"text, bytes {begin:,}-{high - mail.text_at - 1:,}{' with the final dot' if dot else ''}"
+
+
+def in_message(script: Script | None, mail: Transaction, at: int, n: int) -> str:
+    """Which bytes of the message these octets of the client's stream are, first and last, counted from 0, its final
+    dot with it; and what of them is behind that."""
+    assert mail.text_at is not None
+    last = max(at + max(n, 1) - 1, at)
+    end = mail.text_end
+    behind = ""
+    if end is not None and at < end <= last:
+        told = script.commands if script is not None else ()
+        verbs = " ".join(one.verb for one in told if end <= one.at <= last and one.verb)
+        behind = f", and {verbs or count(last - end + 1, 'byte')} behind it"
+        last = end - 1
+    return f"bytes {at - mail.text_at:,}-{last - mail.text_at:,}{behind}"

@@ -144,11 +144,11 @@ def _head(fd: int) -> bytes:
 
 
 def _nearest(path: str) -> str:
+    from smtpinspect.grammar.phrases import alike
+
     folder, name = os.path.split(path)
     try:
-        import difflib
-
-        names = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+        near = alike(name, os.listdir(folder or "."))
     except OSError:
         return f" ({folder} is no directory that can be read)"
-    return f"; did you mean {os.path.join(folder, names[0])}?" if names else ""
+    return f"; did you mean {os.path.join(folder, near)}?" if near else ""

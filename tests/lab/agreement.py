@@ -13,6 +13,7 @@ from rows import PHASES, Row
 TITLES = {
     "matrix": "Senders: real log against prediction, agreeing of all",
     "receivers": "Receivers: real log against prediction, agreeing of all",
+    "chunks": "Exim with CHUNKING: what its log says of the break, and what its packets show",
     "rules": "Rules at work",
     "culprits": "Culprits: mails that each rule broke or refused, of all",
     "relaxed": "The same mails with the rules off that diagnose names: arrived, of all",
@@ -52,7 +53,12 @@ def write(judgements: Iterable[Judgement], file: Path) -> None:
 
 def _by_phase(done: list[Judgement]) -> str:
     """By phase and MTA."""
-    return _table(done, "phase", PHASES, lambda row: (row.phase, row.client if row.group == "matrix" else row.server))
+    return _table(done, "phase", PHASES, lambda row: (row.phase, _mta(row)))
+
+
+def _mta(row: Row) -> str:
+    """Whose log it is."""
+    return row.server if row.group == "receivers" else row.client
 
 
 def _by_rule(done: list[Judgement]) -> str:
@@ -60,7 +66,7 @@ def _by_rule(done: list[Judgement]) -> str:
     return _table(done, "rule", sorted({each.row.fires for each in done}), lambda row: (row.fires, row.client))
 
 
-_TABLES = {"matrix": _by_phase, "receivers": _by_phase, "culprits": _by_rule, "relaxed": _by_rule}
+_TABLES = {"matrix": _by_phase, "receivers": _by_phase, "chunks": _by_phase, "culprits": _by_rule, "relaxed": _by_rule}
 
 
 def _table(

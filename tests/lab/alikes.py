@@ -9,26 +9,23 @@ Exit status: 0 each is found at or near the top and no rule is more than possibl
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "pcaps" / "recipe"), str(ROOT)]
 
 import alike_scenes  # noqa: E402
-import driver  # noqa: E402
-import needs  # noqa: E402
+import namespaces  # noqa: E402
 import network  # noqa: E402
 import play  # noqa: E402
 from alike_scenes import CONTRAST, SCENES, Lab, Scene  # noqa: E402
-from network import Host  # noqa: E402
 from rows import TIMEOUTS  # noqa: E402
 from senders import SENDERS  # noqa: E402
 from smtpinspect.diagnose.face import Asked, diagnose  # noqa: E402
@@ -47,12 +44,9 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [scene for scene in (*SCENES, CONTRAST) if re.search(options.only, scene.name)]
     if not options.judge:
-        if lacking := needs.missing():
-            print("\n".join(["The laboratory cannot be built here. Missing:", *lacking]), file=sys.stderr)
+        if namespaces.lacking():
             return 3
-        if "LAB_BASES" not in os.environ:
-            driver._enter()
-        driver._mount()
+        namespaces.enter()
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(_played, chosen))
     lines = [line for scene in chosen for line in judged(scene)]
@@ -67,16 +61,7 @@ def main() -> int:
 
 def _played(scene: Scene) -> None:
     folder = BUILD / scene.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    command = [*driver.NAMESPACES, sys.executable, __file__, "--one", scene.name, str(folder)]
-    paths = os.pathsep.join([str(driver.HERE), str(driver.RECIPE), str(ROOT)])
-    own = os.environ | {"PYTHONPATH": paths, "LAB_IPTABLES": str(needs.iptables())}
-    with (folder / "play.log").open("wb") as log:
-        try:
-            subprocess.run(command, env=own, stdout=log, stderr=log, timeout=LONGEST, check=False)
-        except subprocess.TimeoutExpired:
-            log.write(b"took too long\n")
+    namespaces.alone(folder, Path(__file__), ["--one", scene.name, str(folder)], LONGEST)
 
 
 def one(scene: Scene, folder: Path) -> None:
@@ -98,8 +83,8 @@ def one(scene: Scene, folder: Path) -> None:
         if scene.prepare is not None:
             scene.prepare(lab)
         for host in (client, server):
-            stack.enter_context(recorded(host, folder))
-        stack.enter_context(capturing([], "any", folder / "router.pcap"))
+            stack.enter_context(play.recorded(host, folder, what="tcp or icmp"))
+        stack.enter_context(play.capturing([], "any", folder / "router.pcap", length=2000, what="tcp or icmp"))
         beside = threading.Thread(target=scene.meanwhile, args=(lab,), daemon=True) if scene.meanwhile else None
         if beside:
             beside.start()
@@ -125,29 +110,6 @@ def _send(scene: Scene, lab: Lab, number: int) -> None:
     relay = scene.letters[number][1] if scene.letters else play.SERVER
     sender.deliver(lab.client, relay, [mail], settings, user="root")
     network.wait_until(lambda: sender.is_over(lab.client, ""), "the attempt ends", 90)
-
-
-@contextmanager
-def recorded(host: Host, folder: Path) -> Iterator[None]:
-    """What this host sends and gets, what routers tell it included."""
-    with capturing(host.tool(), "eth0", folder / f"{host.namespace}.pcap"):
-        yield
-
-
-@contextmanager
-def capturing(where: list[str], interface: str, file: Path) -> Iterator[None]:
-    """`where`: a command that enters a namespace. No frame is longer: a buffer for the longest ones holds but a few."""
-    options = f"-i {interface} -s 2000 -U --immediate-mode -Z root -w {file}".split()
-    process = subprocess.Popen([*where, "tcpdump", *options, "tcp or icmp"], stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    while b"listening on" not in (line := process.stderr.readline()):
-        if not line:
-            raise RuntimeError("tcpdump did not start")
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def judged(scene: Scene) -> Iterator[tuple[str, bool]]:

@@ -6,41 +6,33 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
-from pathlib import Path
 
 import agreement
 import culprits
 import judge
+import namespaces
 import needs
 import ranks
-import roots
 from explained import EXPLAINED
-from rows import MATRIX, RECEIVERS, SELECTION, Row
+from namespaces import BUILD
+from rows import CHUNKED, MATRIX, RECEIVERS, SELECTION, Row
 from scenes import SCENES
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-RECIPE = ROOT / "pcaps" / "recipe"
-BUILD = ROOT / "build" / "lab"
-NAMESPACES = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-EVERYTHING = [*MATRIX, *RECEIVERS, *SCENES]
+EVERYTHING = [*MATRIX, *RECEIVERS, *CHUNKED, *SCENES]
 AGAIN = 40  # runs that are played again at most; more would be no accident
 LONGEST = 600  # seconds after which a run is ended
 
 
 def main() -> int:
     options = _arguments()
-    if options.install and not _inside():
+    if options.install and not namespaces.inside():
         needs.install()
-    if lacking := needs.missing():
-        lines = ["The laboratory cannot be built here. Missing:", *(f"  {what}" for what in lacking)]
-        print("\n".join([*lines, "On Debian 12, as root, `make lab LAB=--install` installs it."]), file=sys.stderr)
+    if namespaces.lacking("On Debian 12, as root, `make lab LAB=--install` installs it."):
         return 3
     rows = EVERYTHING if options.full else [*SELECTION, *SCENES, *culprits.FEW]
     rows = culprits.DIAGNOSED if options.culprits else rows
@@ -48,9 +40,7 @@ def main() -> int:
     rows += [row for row in SCENES if row.name in {row.twin for row in rows} - {row.name for row in rows}]
     begin = time.monotonic()
     if not options.judge:
-        if not _inside():
-            _enter()
-        _mount()
+        namespaces.enter()
         print(f"{len(rows)} runs, {options.jobs} at a time ...", flush=True)
     play = (lambda chosen: None) if options.judge else functools.partial(_play, jobs=options.jobs)
     found, relaxed = _two_acts(rows, play)
@@ -123,25 +113,6 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _inside() -> bool:
-    return "LAB_BASES" in os.environ
-
-
-def _enter() -> None:
-    """Go on in a mount namespace of our own, where the roots of the MTAs can be mounted once for all runs."""
-    bases = BUILD / "bases"
-    bases.mkdir(parents=True, exist_ok=True)
-    own = os.environ | {"LAB_BASES": str(bases)}
-    os.execvpe("unshare", ["unshare", "--mount", sys.executable, *sys.argv], own)
-
-
-def _mount() -> None:
-    bases = Path(os.environ["LAB_BASES"])
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(bases)], check=True)
-    for package in needs.MTAS:
-        roots.base(package, bases)
-
-
 def _play(rows: Sequence[Row], jobs: int) -> None:
     """Play the rows, those that wait for minutes beside the others."""
     slow = [row for row in rows if row.slow]
@@ -157,14 +128,5 @@ def _play(rows: Sequence[Row], jobs: int) -> None:
 
 def _one(row: Row) -> None:
     folder = BUILD / row.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    arguments = [json.dumps(asdict(row)), str(folder), os.environ["LAB_BASES"]]
-    command = [*NAMESPACES, sys.executable, str(HERE / "play.py"), *arguments]
-    paths = os.pathsep.join([str(HERE), str(RECIPE), str(ROOT)])
-    own = os.environ | {"PYTHONPATH": paths, "LAB_IPTABLES": str(needs.iptables())}
-    with (folder / "play.log").open("wb") as log:
-        try:
-            subprocess.run(command, env=own, stdout=log, stderr=log, timeout=LONGEST, check=False)
-        except subprocess.TimeoutExpired:
-            log.write(b"took too long\n")
+    words = [json.dumps(asdict(row)), str(folder), os.environ["LAB_BASES"]]
+    namespaces.alone(folder, namespaces.HERE / "play.py", words, LONGEST)

@@ -59,6 +59,17 @@ def _receiver(row: Row, folder: Path) -> Judgement:
     return _compared(row, folder, lines, predicted, predict.receiver_mask(row.server))
 
 
+def _read(row: Row, folder: Path) -> Judgement:
+    """The sender's log, read back, holds the phase and the kind of break that the capture of its side shows."""
+    log = _sent_log(row, folder)
+    told = _diagnose("--log", "\n".join(log))["logs"][-1]
+    seen = _diagnose(str(folder / "client.pcap"))["mails"][0]
+    phase, kind = seen["phase"], seen["break"]["kind"]
+    real, read = f"{phase} {kind}", f"{' '.join(told['phases'])}: {' '.join(told['breaks'])}"
+    wrong = "" if phase in told["phases"] and kind in told["breaks"] else "the log and the packets differ"
+    return Judgement(row, wrong, [real], [read], log, _result(folder)["seconds"])
+
+
 def _stopped(row: Row, folder: Path) -> Judgement:
     """The sender's log is what the rule was predicted to lead to, and the mail has not arrived."""
     lines = _sent_log(row, folder)
@@ -132,10 +143,15 @@ def _contrast(row: Row, folder: Path) -> Judgement:
 
 
 def _diagnosed(capture: Path, spec: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "smtpinspect", "diagnose", str(capture), "-i", spec, "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    mails: list[dict[str, Any]] = json.loads(done.stdout)["mails"]
+    mails: list[dict[str, Any]] = _diagnose(str(capture), "-i", spec)["mails"]
     return mails
+
+
+def _diagnose(*words: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "smtpinspect", "diagnose", *words, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def _first(mail: dict[str, Any]) -> list[str]:
@@ -191,6 +207,7 @@ def _fired(row: Row, folder: Path) -> str:
 JUDGES: dict[str, Callable[[Row, Path], Judgement]] = {
     "sender": _sender,
     "receiver": _receiver,
+    "read": _read,
     "stopped": _stopped,
     "arrives": _arrives,
     "typed": _typed,

@@ -52,7 +52,8 @@ def main() -> None:
     try:
         serve(row, server, mails)
         stand_between(row)
-        with recorded(row, client, folder), recorded(row, server, folder):
+        kept = 400 if row.size >= LARGE else 0  # of a large mail without most of its text
+        with recorded(client, folder, length=kept), recorded(server, folder, length=kept):
             begin = time.monotonic()
             said = send(row, client, folder)
             seconds = time.monotonic() - begin
@@ -137,12 +138,17 @@ def stand_between(row: Row) -> None:
 
 
 @contextmanager
-def recorded(row: Row, host: Host, folder: Path) -> Iterator[None]:
-    """What this host sends and gets; of a large mail without most of its text."""
-    file = folder / f"{host.namespace}.pcap"
-    length = "400" if row.size >= LARGE else "0"
-    options = f"-i eth0 -s {length} -U --immediate-mode -Z root -w {file} tcp".split()
-    process = subprocess.Popen(host.tool("tcpdump", *options), stderr=subprocess.PIPE)
+def recorded(host: Host, folder: Path, *, length: int = 0, what: str = "tcp") -> Iterator[None]:
+    """What this host sends and gets; so many octets of each packet (0: all), of the packets that tcpdump takes so."""
+    with capturing(host.tool(), "eth0", folder / f"{host.namespace}.pcap", length=length, what=what):
+        yield
+
+
+@contextmanager
+def capturing(where: list[str], interface: str, file: Path, *, length: int = 0, what: str = "tcp") -> Iterator[None]:
+    """`where`: a command that enters a namespace. `any` wants a length: its buffer holds few of the longest frames."""
+    options = f"-i {interface} -s {length} -U --immediate-mode -Z root -w {file}".split()
+    process = subprocess.Popen([*where, "tcpdump", *options, what], stderr=subprocess.PIPE)
     assert process.stderr is not None
     while b"listening on" not in (line := process.stderr.readline()):
         if not line:

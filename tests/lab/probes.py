@@ -18,8 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "pcaps" / "recipe"), str(ROOT)]
 
-import driver  # noqa: E402
-import needs  # noqa: E402
+import namespaces  # noqa: E402
 import network  # noqa: E402
 import play  # noqa: E402
 from rows import TYPED, Row  # noqa: E402
@@ -27,6 +26,7 @@ from smtpinspect.inspectors.mailguard.profiles import PROFILES  # noqa: E402
 
 BUILD = ROOT / "build" / "lab" / "probes"
 KEY = "/etc/server.pem"
+LONGEST = 180  # seconds
 TLS = {
     "postfix": {"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": KEY},
     "exim": {"tls_advertise_hosts": "*", "tls_certificate": KEY},
@@ -64,12 +64,9 @@ def main() -> int:
     parser.add_argument("--only", metavar="PATTERN", default="")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1))
     options = parser.parse_args()
-    if lacking := needs.missing():
-        print("\n".join(["The laboratory cannot be built here. Missing:", *lacking]), file=sys.stderr)
+    if namespaces.lacking():
         return 3
-    if "LAB_BASES" not in os.environ:
-        driver._enter()
-    driver._mount()
+    namespaces.enter()
     chosen = [row for row in rows() if re.search(options.only, row.name)]
     with ThreadPoolExecutor(options.jobs) as pool:
         lines = list(pool.map(_line, chosen))
@@ -83,13 +80,7 @@ def main() -> int:
 
 def _line(row: Row) -> tuple[str, bool]:
     folder = BUILD / row.name
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
-    folder.mkdir(parents=True)
-    command = [*driver.NAMESPACES, sys.executable, __file__, "--one", json.dumps(asdict(row)), str(folder)]
-    paths = os.pathsep.join([str(driver.HERE), str(driver.RECIPE), str(ROOT)])
-    own = os.environ | {"PYTHONPATH": paths, "LAB_IPTABLES": str(needs.iptables())}
-    with (folder / "play.log").open("wb") as log:
-        subprocess.run(command, env=own, stdout=log, stderr=log, timeout=180, check=False)
+    namespaces.alone(folder, Path(__file__), ["--one", json.dumps(asdict(row)), str(folder)], LONGEST)
     try:
         told = json.loads((folder / "probe.json").read_text())
     except (OSError, ValueError):

@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -106,17 +106,21 @@ def text(found: Sequence[Rank]) -> str:
 
 
 def wrong(found: Iterable[Rank]) -> list[str]:
-    """What is not as it should be, for a capture of the sender's side and a firewall that is known."""
-    judged = [each for each in found if each.told and each.vantage == "sender"]
-    lines = [
-        f"{each.row.name}: {each.row.fires} is not among the first three: {each.causes[:4] or each.error}"
-        for each in judged
-        if each.place is None or each.place > THREE
-    ]
+    """What is not as it should be, for a capture of the sender's side and a firewall that is known, or as shipped."""
+    at_sender = [each for each in found if each.vantage == "sender"]
+    known = [each for each in at_sender if each.told]
+    as_shipped = [each for each in at_sender if not each.told and shipped(each.row)]
+    return [*_wrong("with -i", known), *_wrong("without -i, as shipped", as_shipped)]
+
+
+def _wrong(what: str, judged: Sequence[Rank]) -> Iterator[str]:
+    for each in judged:
+        if each.place is None or each.place > THREE:
+            named = each.causes[:4] or each.error
+            yield f"{each.row.name}, {what}: {each.row.fires} is not among the first three: {named}"
     first = sum(each.place == FIRST for each in judged)
     if first < SHARE * len(judged):
-        lines.append(f"the true rule is first in {first} of {len(judged)} only")
-    return lines
+        yield f"{what}: the true rule is first in {first} of {len(judged)} only"
 
 
 def shipped(row: Row) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 CLIENTS = ("exim", "postfix", "sendmail", "opensmtpd")
 PHASES = (
@@ -105,6 +105,20 @@ RECEIVERS = [
     for server, phase, kind in itertools.product(CLIENTS, HEARD, KINDS)
 ]
 
+# Where the server offers CHUNKING, Exim's text goes out in chunks, with PIPELINING in one segment with MAIL and RCPT:
+# one for a small mail; for a larger one the headers come first, and are waited for.
+CHUNKED = [
+    replace(
+        broken("chunks", "exim", phase, kind, pipelining=pipelining, size=size),
+        name=f"chunk-{phase}-{kind}-{size}{'-pipelining' * pipelining}", judged="read", offers=("CHUNKING",),
+    )
+    for (phase, size), kind, pipelining in itertools.product(
+        (("mail", SMALL), ("datacmd", SMALL), ("datacmd", 100_000), ("datamid", 100_000), ("datamid", LARGE),
+         ("dotreply", SMALL), ("dotreply", 100_000)),
+        KINDS, (False, True),
+    )
+]  # fmt: skip
+
 _FEW = {
     "exim": ("connect-drop", "greeting-fin", "mail-drop-pipelining", "rcpt-rst", "databody-drop", "datamid-drop",
              "dotreply-rst-pipelining"),
@@ -127,3 +141,6 @@ def few(rows: Iterable[Row], names: Iterable[str]) -> list[Row]:
 
 SELECTION = few(MATRIX, (f"{client}-{name}" for client, names in _FEW.items() for name in names))
 SELECTION += few(RECEIVERS, (f"exim-to-{name}" for name in _FEW_HEARD))
+SELECTION += few(CHUNKED, (
+    "chunk-mail-drop-2000-pipelining", "chunk-datamid-rst-3000000", "chunk-dotreply-drop-100000-pipelining",
+))  # fmt: skip

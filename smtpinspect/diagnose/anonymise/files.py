@@ -19,15 +19,27 @@ from smtpinspect.grammar import limits
 _LOCAL, _CENTRAL, _END, _BEHIND = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x07\x08"
 _RECORD: Final = re.compile(rb"PK(?:\x07\x08|\x03\x04|\x01\x02)")  # a member without a size ends there
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OPENED: Final = (_LOCAL, _OLE, b"MZ")  # what scanners look into
 _EXTRAS: Final = frozenset((0x0001, 0x9901))  # ZIP64, and AES (WinZip), by which encryption is told
 _OFFICE: Final = re.compile(rb"(?:word|xl|ppt|docProps|customXml|_rels|\[Content_Types\])[/.]")
 _BLOCK: Final = 65_535  # octets of a stored block (RFC 1951 3.2.4)
 
 
-def file(octets: bytes, texts: Texts, depth: int = 0) -> bytes:
+class _Opened:
+    """Archives that are open in each other, and how many octets may still be inflated from the outermost one."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.room = limits.ANONYMISED_INFLATED
+
+
+def file(octets: bytes, texts: Texts, opened: _Opened | None = None) -> bytes:
     """The octets of a file replaced; as many."""
-    if octets.startswith(_LOCAL) and depth <= limits.ARCHIVE_DEPTH:
-        made = _zip(octets, texts, depth)
+    opened = opened or _Opened()
+    if octets.startswith(_LOCAL) and opened.depth <= limits.ARCHIVE_DEPTH:
+        opened.depth += 1
+        made = _zip(octets, texts, opened)
+        opened.depth -= 1
     elif octets.startswith(_OLE):
         made = _compound(octets, texts)
     elif octets.startswith(b"MZ"):
@@ -72,13 +84,13 @@ def _gzip(octets: bytes, texts: Texts) -> bytes:
     return octets[:10] + deflated(octets[10:-8], texts) + texts.random(octets[-8:-4], 4) + octets[-4:]
 
 
-def _zip(octets: bytes, texts: Texts, depth: int) -> bytes:
+def _zip(octets: bytes, texts: Texts, opened: _Opened) -> bytes:
     out = bytearray()
     at = 0
     while at < len(octets):
         mark = octets[at : at + 4]
         if mark == _LOCAL and at + 30 <= len(octets):
-            at = _member(octets, at, out, texts, depth)
+            at = _member(octets, at, out, texts, opened)
         elif mark == _CENTRAL and at + 46 <= len(octets):
             n, extra, comment = struct.unpack_from("<HHH", octets, at + 28)
             out += _without_sum(octets[at : at + 46], 16, texts)
@@ -112,7 +124,7 @@ def _named(name: bytes, texts: Texts) -> bytes:
     return texts.line(name) if _OFFICE.match(name) else texts.file_name(name)
 
 
-def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) -> int:
+def _member(octets: bytes, at: int, out: bytearray, texts: Texts, opened: _Opened) -> int:
     flags, method = struct.unpack_from("<HH", octets, at + 6)
     size, _, n, extra = struct.unpack_from("<IIHH", octets, at + 18)
     out += _without_sum(octets[at : at + 30], 14, texts)
@@ -128,9 +140,9 @@ def _member(octets: bytes, at: int, out: bytearray, texts: Texts, depth: int) ->
     if flags & 1:
         out += texts.noise(data, len(data))
     elif method == 0:
-        out += file(data, texts, depth + 1) if data else b""
+        out += file(data, texts, opened) if data else b""
     elif method == 8:
-        out += _again(data, texts, depth) or deflated(data, texts)
+        out += _again(data, texts, opened) or deflated(data, texts)
     else:
         out += texts.noise(data, len(data))
     return end
@@ -146,17 +158,22 @@ class _Zeros(Texts):
         return bytes(max(n, 0))
 
 
-def _again(data: bytes, texts: Texts, depth: int) -> bytes:
-    """A deflated file of a kind that scanners open, replaced and deflated to as many octets; nothing of any other."""
+def _again(data: bytes, texts: Texts, opened: _Opened) -> bytes:
+    """A deflated file of a kind that scanners open, replaced and deflated to as many octets; nothing of any other, and
+    nothing where no more may be inflated."""
     unpacker = zlib.decompressobj(-15)
     try:
-        octets = unpacker.decompress(data, limits.ANONYMISED_FILE)
+        octets = unpacker.decompress(data, len(_OLE))
+        if not octets.startswith(_OPENED) or opened.room <= 0:
+            return b""
+        octets += unpacker.decompress(unpacker.unconsumed_tail, min(limits.ANONYMISED_FILE, opened.room))
     except zlib.error:
         return b""
-    if not unpacker.eof or unpacker.unused_data or not octets.startswith((_LOCAL, _OLE, b"MZ")):
+    opened.room -= len(octets)
+    if not unpacker.eof or unpacker.unused_data:
         return b""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    made = packer.compress(file(octets, _Zeros(texts), depth + 1)) + packer.flush(zlib.Z_FULL_FLUSH)
+    made = packer.compress(file(octets, _Zeros(texts), opened)) + packer.flush(zlib.Z_FULL_FLUSH)
     left = len(data) - len(made)
     # Empty blocks fill it up: a stored one has 5 octets, one behind an empty block of fixed codes 6 (RFC 1951 3.2).
     sixes = left % 5

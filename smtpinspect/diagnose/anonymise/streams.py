@@ -59,6 +59,7 @@ class Stream:
         self._tls: _Records | None = None
 
     def feed(self, at: int, octets: bytes) -> None:
+        """The next octets of the stream, at this offset; what came before is left out, what is missing is a gap."""
         if at < self.have:
             octets = octets[self.have - at :]
         elif at > self.have:
@@ -109,6 +110,7 @@ class Stream:
             self._inside, self._chunk = False, 0
 
     def gap(self, at: int, n: int) -> None:
+        """So many octets at this offset are missing."""
         self.flush()
         self._places.gap()
         self._inside = False
@@ -125,6 +127,7 @@ class Stream:
             self._put(octets, self._tls.emptied(octets))
 
     def flush(self) -> None:
+        """Nothing more comes: what waits goes as it is."""
         if self._buffer:
             self._line(bytes(self._buffer))
             self._buffer.clear()
@@ -214,6 +217,7 @@ class _Records:
         self._lost = False
 
     def emptied(self, octets: bytes) -> bytes:
+        """These octets, in the order of the stream: all but the heads of records are zeros."""
         out = bytearray(len(octets))
         at = 0
         while at < len(octets) and not self._lost:
@@ -250,6 +254,7 @@ class Spool:
         self._new.close()
 
     def add(self, conn: int, side: int, at: int, octets: bytes, made: bytes) -> None:
+        """Octets of one side (0 client, 1 server) of a connection, at this stream offset, and what stands for them."""
         self._old.write(octets)
         self._new.write(made)
         rows = self._index.setdefault((conn, side), array("Q"))
@@ -346,17 +351,12 @@ def lay(source: Input, texts: Texts, ports: Sequence[int]) -> Laid:
     engine = Engine([], ports=ports)
     spool = Spool()
     tape = _Tape(texts, spool)
-    sink = TapeSink(engine.program, mails=False)
-    run = Run(engine, source, sink, tape)
+    run = Run(engine, source, TapeSink(engine.program, mails=False), tape)
     flows: list[Flow] = []
     try:
-        more = True
-        while more:
-            more = run.step()
-            for flow in sink.out:
-                tape.finish(flow.first_packet)
-                flows.append(flow)
-            sink.out = []
+        for flow in run.records():
+            tape.finish(flow.first_packet)
+            flows.append(flow)
     finally:
         run.close()
     tape.finish_all()

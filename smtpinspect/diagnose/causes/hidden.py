@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.loaded import rules_of
-from smtpinspect.diagnose.causes.scene import Direction, Scene
+from smtpinspect.diagnose.causes.scene import PATIENT, Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.simulate.script import Script
 
@@ -28,12 +27,14 @@ FACTS_AT: Final[Mapping[str, frozenset[str]]] = {
 }
 _ENDLESS: Final = re.compile(rb"220-[^\n]*\*{4}")
 _SIZE: Final = re.compile(rb" SIZE=(\d{1,9})\b", re.I)
+REPLY_LINE: Final = 512  # octets that a reply's line may have (RFC 5321 4.5.3.1.5)
 ATTACHED: Final = 512  # octets that no mail with an archive or a program is below: headers of the mail and of its parts
 # Verbs that a server need not know: 500 and 502 are likely replies (RFC 5321 4.2.4).
 END: Final = "the end of data"
+LOST: Final = ("dropped", "withheld")  # between points of the path
 CORE: Final = frozenset({END, "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT"})
 ASK: Final[Mapping[Direction, str]] = {
-    "client": "the octets that would decide are not in this capture: get the sender's, or the message",
+    "client": "the bytes that would decide are not in this capture: get the sender's, or the message",
     "server": "the reply that would decide is not in this capture: get the receiver's",
 }
 
@@ -92,13 +93,18 @@ def _greeting(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Ite
 
 
 def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator[Hidden]:
-    """A command waits for its reply, which the box may have cut."""
+    """A command waits for its reply, which the box may have cut, or for the rest of it."""
+    begun = _amid_line(case)
+    if begun > REPLY_LINE and scene.side != "receiver":
+        text = f"the server's bytes end {begun:,} bytes into a line of a reply; its rest is not in this capture"
+        lines = (row for row in _possible(rows, "reply", scene) if row.when.kind.name == "Line")
+        yield from (_made(row, label, scene, True, text)._replace(about="") for row in lines)
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
-    if case.observed.outcome == "accepted" or _unsaid(case, scene):
+    if case.observed.outcome == "accepted" or _unsaid(case) or _none_elsewhere(case):
         return  # the reply is in the capture, or never was on the way
-    lost = next((each for each in case.differences if each.kind == "dropped" and each.direction == "server"), None)
+    lost = next((each for each in case.differences if each.direction == "server" and each.kind in LOST), None)
     for row in _possible(rows, "reply", scene):
         if lost is not None and lost.what == "octets" and row.when.kind.name != "Count":
             # another point of the path shows it
@@ -112,20 +118,34 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
         yield _made(row, label, scene, strong, text + ASK["server"])._replace(reply=True)
 
 
+def _amid_line(case: Case) -> int:
+    """Octets of the line amid which the server's octets end."""
+    said = case.script.streams[1] if case.script is not None else b""
+    return len(said) - said.rfind(b"\n") - 1
+
+
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
     its reply may have carried the acknowledgement."""
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
-def _unsaid(case: Case, scene: Scene) -> bool:
+def _unsaid(case: Case) -> bool:
     """Does the server, when it or the client closes, count no more octets than came by? Then it had not replied."""
-    broken = case.observed.broken
-    if broken.by != "server" or case.trace is None:
+    account = case.account
+    if case.observed.broken.by != "server" or account is None or account.ended is None:
         return False
-    closers = [p.number for p in case.trace.packets if p.flags & (FIN | RST)]
-    told = (p.at for p in case.trace.packets if not p.by_client and p.number >= min(closers, default=p.number + 1))
-    return scene.server.sent in told
+    behind = (p for p in account.packets if not p.by_client and p.number >= account.ended.number)
+    return any(p.at == account.server.end for p in behind)
+
+
+def _none_elsewhere(case: Case) -> bool:
+    """Did the server say no more at another point, nearer to it, whose capture went on long enough?"""
+    account, points = case.account, case.elsewhere.values()
+    if account is None or any(one.direction == "server" and one.kind in LOST for one in case.differences):
+        return False
+    waited = max((p.ns for p in account.client.sent), default=0) + PATIENT
+    return any(0 < each.account.server.end <= account.server.end and each.until_ns >= waited for each in points)
 
 
 def _begun(case: Case, lost: Difference) -> int:
@@ -154,12 +174,12 @@ def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator
     """The client's octets end, or have a hole, and nothing behind is in the capture."""
     if scene.client.lost and scene.client.hole is None:
         return
-    if scene.side == "sender" or (scene.side == "unknown" and _place(case) == "command"):
+    if scene.side == "sender" or (scene.side == "unknown" and _place(case, scene) == "command"):
         return
     if case.observed.outcome == "accepted":
         return  # all of this mail was answered
     unread = case.transaction is not None and not case.transaction.text and not named(case)
-    for row in _possible(rows, _place(case), scene):
+    for row in _possible(rows, _place(case, scene), scene):
         deep = unread and row.when.kind.name == "Content"
         if not (deep and _too_small(case)):
             yield _made(row, label, scene, False, ASK["client"])._replace(deep=deep)
@@ -215,8 +235,8 @@ def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
 
 
 # Kinds of facts that are born in more than one place, and those of their rules.
-_SHARED: Final = frozenset({"Line", "Count"})
-_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "rate-limit")
+_SHARED: Final = frozenset({"Line", "Count", "EmptyLine"})
+_COMMANDS: Final = ("217.command", "219.command", "cmd-line-length", "rcpt-count", "rate-limit")
 
 
 def _where(row: Rule) -> tuple[str, ...]:
@@ -250,9 +270,12 @@ def _offered(script: Script | None, verb: str) -> bool:
     return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
 
 
-def _place(case: Case) -> str:
-    """Where the client's dialogue stands when its octets end."""
+def _place(case: Case, scene: Scene) -> str:
+    """Where the client's dialogue stands when its octets end, or where their hole begins."""
     mail = case.transaction
+    hole = scene.client.hole
+    if mail is not None and hole is not None and mail.text_at is not None and mail.holds(hole[0]):
+        return "body" if b"\r\n\r\n" in mail.text[: hole[0] - mail.text_at] else "text"
     if mail is None or mail.text_at is None or mail.complete:
         return "command"
     return "body" if b"\r\n\r\n" in mail.text else "text"

@@ -57,7 +57,7 @@ class Telling(NamedTuple):
     least: int
     usual: int
     most: int
-    unit: str = "octets"
+    unit: str = "bytes"
 
 
 def _map(words: str) -> tuple[str, ...]:

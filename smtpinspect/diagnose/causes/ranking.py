@@ -24,8 +24,9 @@ PASSED: Final = 8  # rules whose octet came through that a case tells of
 HIDDEN: Final = 16  # rules whose octet is in no capture
 
 # Among causes of one confidence: what was proved, rules whose octet fits, or is likely, rules of the product that the
-# user named, look-alikes, what nobody knows, and rules whose octet nobody has seen.
-PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS = range(6)
+# user named, look-alikes, what nobody knows, rules whose octet nobody has seen, and what the silence alone tells of:
+# that it came just then is chance.
+PROVED, OCTET, NAMED, LOOKALIKE, NOBODY, GUESS, BARE = range(7)
 
 
 def rank(
@@ -60,7 +61,7 @@ def rank(
         more = [each for each in absent.hidden(case, scene, out) if each.rule not in known]
         more = [each for each in more if each.strong or not fitting][:HIDDEN]
         guess = NAMED if absent.named(case) else GUESS
-        rules += [(*_class(case, each, guess), _hidden(each)) for each in more]
+        rules += [(*_class(case, scene, each, guess), _hidden(each)) for each in more]
     confirmed = [each for each in alike if each.degree == "confirmed"]
     # a log that says only that the inspection ended it does not tell by which rule
     products = {each.cause for each in confirmed if each.kind == "rule" and "." not in each.cause}
@@ -90,9 +91,9 @@ def rank(
     placed += [(0, PROVED, 0, _confirmed(case, cause, rules)) for cause in confirmed]
     told = any(each.confidence == "certain" for each in confirmed)
     for cause in alike:
-        if told and cause.degree == "fits":
+        if (told and cause.degree == "fits") or (sure and cause.bare):
             cause = cause._replace(confidence="unlikely")
-        sort = PROVED if cause.degree == "proved" else LOOKALIKE
+        sort = PROVED if cause.degree == "proved" else BARE if cause.bare else LOOKALIKE
         placed.append((WORDS.index(cause.confidence), sort, 0, cause))
     nobody = _unknown(case, scene, sure)
     placed.insert(0, (WORDS.index(nobody.confidence), NOBODY, 0, nobody))  # of those that share its place the first
@@ -109,21 +110,22 @@ def _ranked(placed: Sequence[tuple[int, int, int, Cause]]) -> list[Cause]:
     made: list[Cause] = []
     before: tuple[int, int, int] | None = None
     for confidence, sort, place, cause in placed:
-        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, NOBODY, GUESS)
+        same = before == (confidence, sort, place) and sort in (OCTET, NAMED, NOBODY, GUESS, BARE)
         number = 0 if not made else made[-1].rank if same else len(made)
         before = (confidence, sort, place)
         made.append(cause._replace(rank=number))
     return made
 
 
-def _class(case: Case, one: absent.Hidden, guess: int) -> tuple[int, int]:
+def _class(case: Case, scene: Scene, one: absent.Hidden, guess: int) -> tuple[int, int]:
     """Class and place. Of a reply that never came, what the defaults of a product would cut is as likely as what nobody
-    knows, unless the path shows another product."""
+    knows, unless the path shows another product; under any setting where the client's octets all came through, and
+    behind an RST, which comes whose octets ever were the reason."""
     if one.strong:
         return OCTET, not one.default
     if one.deep or foreign(case, one.rule.partition(".")[0]):
         return guess, limits.LAST
-    if one.reply and one.default and guess == GUESS:
+    if one.reply and guess == GUESS and (one.default or scene.kind == "rst" or not scene.client.lost):
         return NOBODY, 0
     return guess, limits.UNUSUAL if one.default else limits.USUAL
 
@@ -216,7 +218,7 @@ def _unknown(case: Case, scene: Scene | None, sure: bool) -> Cause:
         how = "were under way when it was reset" if scene.kind == "rst" else _gone(case, "client")
         text = f"the sender's bytes {scene.client.through:,}-{scene.client.sent - 1:,} {how}"
     elif scene is not None and scene.server.lost and scene.side == "receiver" and case.observed.outcome != "accepted":
-        text = f"no octets of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
+        text = f"no bytes of the client, and no acknowledgement of the server's from {scene.server.through:,} on, "
         text += "came any more: either direction may be cut"
     elif scene is not None and scene.server.lost:
         how = _gone(case, "server")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import Account, Stream
+from smtpinspect.diagnose.account.spoken import CLOSES, REFUSES
 from smtpinspect.diagnose.model import BreakKind, Case
-from smtpinspect.diagnose.observe.origin import Parted, parted
-from smtpinspect.diagnose.observe.spoken import CLOSES
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
@@ -17,7 +15,6 @@ from smtpinspect.grammar.words import IN_TEXT
 Side = Literal["sender", "receiver", "unknown"]
 Direction = Literal["client", "server"]
 PATIENT: Final = limits.STALL_NS  # servers wait minutes (RFC 5321 4.5.3.2.7: at least 5), a busy one says so at once
-_REFUSAL: Final = re.compile(rb"[45]\d\d[ -]")
 SPAN: Final = 1_000_000_000  # ns before an RST in which its cause was sent: longer than a round trip
 
 
@@ -30,6 +27,7 @@ class Half(NamedTuple):
     first: int
     again: int  # how often the octet at `through` was sent again
     hole: tuple[int, int] | None = None  # octets that others came behind and the capture does not hold
+    kept: bool = False  # a box acknowledged what lies behind `through`, and kept it back
 
     @property
     def lost(self) -> bool:
@@ -54,35 +52,31 @@ class Scene(NamedTuple):
 
 def scene_of(case: Case) -> Scene | None:
     """None without packets: nobody looked closer."""
-    trace = case.trace
-    if trace is None or not trace.packets:
+    account = case.account
+    if account is None:
         return None
-    packets = trace.packets
-    reset = _reset(packets)
-    ends = parted(packets)
-    client, server = _half(packets, True, ends), _half(packets, False, ends)
+    reset = account.reset
+    client, server = _half(account.client), _half(account.server)
     side = _side(case, client, server, reset)
     # what is in the capture on the far side of the box has come through it, acknowledged or not
     client, server = (_passed(client), server) if side == "receiver" else (client, _passed(server, side))
-    packet = next((p.number for p in packets if p.by_client and p.length and p.end and p.end > client.through), None)
-    if packet is None:
-        packet = next(
-            (p.number for p in packets if not p.by_client and p.length and p.end and p.end > server.through), None
-        )
-    kind = _kind(case, packets, reset, client)
-    if kind == "reply" and (side == "receiver" or server.again) and _undelivered(packets, server):
+    if case.kept_back is not None and case.observed.broken.at is not None:
+        client = client._replace(through=case.observed.broken.at, first=client.sent, hole=None, kept=True)
+    lost = [p.number for p in account.client.sent if (p.end or 0) > client.through]
+    lost += [p.number for p in account.server.sent if (p.end or 0) > server.through]
+    kind = _kind(case, account, client)
+    if kind == "reply" and (side == "receiver" or server.again) and _undelivered(account, server):
         kind = "drop" if reset is None else "rst"
-    return Scene(client, server, side, kind, packet, _goes_on(packets, client, kind))
+    client = _passed(client) if case.reply_lost else client
+    return Scene(client, server, side, kind, next(iter(lost), None), _goes_on(account, client, kind))
 
 
-def _goes_on(packets: Sequence[Packet], client: Half, kind: BreakKind) -> bool | None:
+def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
     """Does the server still get something behind what was lost? It would acknowledge again what it has."""
-    if not client.lost or client.hole is not None or kind not in ("drop", "fin"):
+    if not client.lost or client.kept or client.hole is not None or kind not in ("drop", "fin"):
         return None
-    lost = [p for p in packets if p.by_client and p.at is not None and p.length and p.at + p.length > client.through]
-    if not lost:
-        return None
-    behind = [p for p in packets if not p.by_client and p.number > lost[0].number]
+    lost = [p for p in account.client.sent if (p.end or 0) > client.through]
+    behind = [p for p in account.packets if not p.by_client and p.number > lost[0].number]
     if any(p.length or p.flags & FIN for p in behind):
         return True
     flight = {p.at for p in lost}
@@ -91,37 +85,11 @@ def _goes_on(packets: Sequence[Packet], client: Half, kind: BreakKind) -> bool |
     return sum(1 for p in behind if p.acks == client.through and not p.flags & RST) > 1
 
 
-def _reset(packets: Sequence[Packet]) -> Packet | None:
-    """The RST that ended it: not the one that answers a FIN, or what came behind that."""
-    for packet in packets:
-        if packet.flags & FIN and not packet.flags & RST:
-            return None
-        if packet.flags & RST:
-            return packet
-    return None
-
-
-def _half(packets: Sequence[Packet], by_client: bool, ends: Parted) -> Half:
-    sent = again = 0
-    through = ends.acknowledged(by_client)
-    top: int | None = None
-    spans: list[tuple[int, int]] = []
-    for packet in packets:
-        if not packet.flags & RST and packet.by_client == by_client:
-            if packet.at is not None and packet.length:
-                spans.append((packet.at, packet.at + packet.length))
-                sent = max(sent, packet.at + packet.length)
-            if packet.flags & FIN and packet.end is not None:
-                top = packet.end
-    if top is not None and through == top + 1:
-        through = top  # a FIN counts one
-    first = min((end for begin, end in spans if begin <= through < end), default=through)
-    again = max(0, sum(1 for begin, end in spans if begin <= through < end) - 1)
-    hole = None
-    if spans and not any(begin <= through < end for begin, end in spans):
-        behind = [begin for begin, _ in spans if begin > through]
-        hole = (through, min(behind)) if behind else None
-    return Half(through, sent, first, again, hole)
+def _half(stream: Stream) -> Half:
+    through = stream.acknowledged
+    copies = stream.holding(through)
+    first = min((p.end or 0 for p in copies), default=through)
+    return Half(through, stream.end, first, max(0, len(copies) - 1), stream.hole)
 
 
 def _passed(half: Half, side: Side = "sender") -> Half:
@@ -145,36 +113,38 @@ def _side(case: Case, client: Half, server: Half, reset: Packet | None) -> Side:
     return "unknown"
 
 
-def _undelivered(packets: Sequence[Packet], server: Half) -> bool:
+def _undelivered(account: Account, server: Half) -> bool:
     """Did the client never acknowledge the server's last refusal?"""
-    said = [p for p in packets if not p.by_client and p.length and _REFUSAL.match(p.payload)]
-    return bool(said) and said[-1].at is not None and said[-1].at >= server.through
+    said = [each for each in account.said.replies if (each.code or 0) >= REFUSES]
+    return bool(said) and said[-1].at >= server.through
 
 
-def _refuses(packets: Sequence[Packet]) -> bool:
+def _refuses(account: Account) -> bool:
     """Are the server's last octets a refusal, amid a text too?"""
-    said = [p.payload for p in packets if not p.by_client and p.length]
-    last = next((octets for octets in reversed(said) if not octets.startswith(b"2")), b"")
-    return bool(_REFUSAL.match(last)) and not last.startswith(b"%d" % CLOSES)
+    codes = (each.code or 0 for each in reversed(account.said.replies))
+    last = next((code for code in codes if not 200 <= code < 300), 0)
+    return last >= REFUSES and last != CLOSES
 
 
-def _spoken(packets: Sequence[Packet]) -> bool:
+def _spoken(account: Account) -> bool:
     """Did the client say more behind the server's last octets?"""
-    return next((p.by_client for p in reversed(packets) if p.length), False)
+    last = [*account.client.sent[-1:], *account.server.sent[-1:]]
+    return bool(last) and max(last, key=lambda p: p.number).by_client
 
 
-def _waited(packets: Sequence[Packet]) -> bool:
+def _waited(account: Account) -> bool:
     """Did the server's last octets come behind a long silence of the client?"""
-    last = next((p for p in reversed(packets) if not p.by_client and p.length), None)
-    heard = [p.ns for p in packets if p.by_client and p.length and last is not None and p.number < last.number]
+    last = next(iter(account.server.sent[-1:]), None)
+    heard = [p.ns for p in account.client.sent if last is not None and p.number < last.number]
     return last is not None and bool(heard) and last.ns - heard[-1] > PATIENT
 
 
-def _kind(case: Case, packets: Sequence[Packet], reset: Packet | None, client: Half) -> BreakKind:
-    if case.mail is not None and case.mail.reply == CLOSES and (client.lost or _waited(packets)):
+def _kind(case: Case, account: Account, client: Half) -> BreakKind:
+    reset = account.reset
+    if case.mail is not None and case.mail.reply == CLOSES and (client.lost or _waited(account)):
         return "drop"  # the server waited for what was lost, and told so
     text = case.mail is not None and case.mail.phase in IN_TEXT
-    if not (client.lost and client.again) and _refuses(packets) and (reset is None or text or not _spoken(packets)):
+    if not (client.lost and client.again) and _refuses(account) and (reset is None or text or not _spoken(account)):
         return "reply"
     told = case.observed.broken.kind
     if told != "none":
@@ -182,7 +152,7 @@ def _kind(case: Case, packets: Sequence[Packet], reset: Packet | None, client: H
     if case.mail is not None and case.mail.outcome == "refused":
         return "reply"
     if reset is not None:
-        before = [p for p in packets if p.number < reset.number]
+        before = [p for p in account.packets if p.number < reset.number]
         if before and reset.ns - before[-1].ns < SPAN:
             return "rst"
     return "drop"

@@ -25,11 +25,11 @@ class Change(NamedTuple):
 _ENCODE: Final = Change(
     "encode the field: =?UTF-8?Q?...?= (RFC 2047)",
     loses="nothing: every mail program shows the encoded words as text",
-    check="no octet above 127 in the headers of the message as sent",
+    check="no byte above 127 in the headers of the message as sent",
     undo="nothing to undo",
 )
 _FOLD: Final = Change(
-    "fold the header line: at most 998 octets, better 78 (RFC 5322 2.1.1); drop old entries of References",
+    "fold the header line: at most 998 bytes, better 78 (RFC 5322 2.1.1); drop old entries of References",
     {"postfix": ("header_checks: /^References:/ IGNORE",), "exim": ("headers_remove = References",)},
     loses="without References, threads fall apart at the receiver",
     check="awk 'length > 998' message.eml prints nothing",
@@ -121,7 +121,7 @@ CHANGES: Final[Mapping[str, Change]] = {
     "stormshield.smtp-231": _ENCODE._replace(title="encode the Subject: =?UTF-8?Q?...?= (RFC 2047)"),
     "stormshield.smtp-217.header": _FOLD,
     "mailguard.header-line-length": _FOLD,
-    "mailguard.body-line-length": Change("send the body as quoted-printable (RFC 2045 6.7): lines of 76 octets"),
+    "mailguard.body-line-length": Change("send the body as quoted-printable (RFC 2045 6.7): lines of 76 bytes"),
     "stormshield.smtp-217.command": _NO_AUTH,
     "stormshield.smtp-217.bdat": _NO_BDAT,
     "stormshield.filter-chunking": _NO_BDAT,

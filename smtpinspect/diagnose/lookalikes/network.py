@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+from smtpinspect.diagnose.account import Account, Stream, size_of
+from smtpinspect.diagnose.lookalikes.silence import dead, unanswered
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, listed, plural, seconds
-from smtpinspect.diagnose.lookalikes.wire import Way, Wire, size_of
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import ACK, FIN, RST
@@ -27,20 +29,24 @@ LATER_NS: Final = 600 * SECOND  # behind an outage, the connections that count f
 
 def path_mtu(view: View) -> Said:
     """Packets above a size never arrive, smaller ones do, and no ICMP tells the sender (RFC 2923 2.1)."""
-    wire = view.wire
-    for by_client, way in ((True, wire.client), (False, wire.server)):
-        for notice in wire.notices:
+    account = view.account
+    for by_client, way in ((True, account.client), (False, account.server)):
+        for notice in account.trace.notices:
             large = [p for p in way.lost if size_of(p) > notice.mtu and p.ns <= notice.ns + TOGETHER_NS]
             again = [p for p in way.sent if p.ns > notice.ns and large and p.at == large[0].at]
-            if notice.what == "too-big" and notice.about_client == by_client and again:
-                said = f"{notice.source} says that packets above {notice.mtu:,} octets are too large"
-                sent = f"one of {size_of(again[-1]):,} octets is sent again and never acknowledged"
-                return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
-    way = wire.client
-    hole = _hole(way)
+            heeded = again and size_of(again[-1]) <= notice.mtu  # then it is not its size that stops it
+            if notice.what == "too-big" and notice.about_client == by_client and again and not heeded:
+                said = f"{notice.source} says that packets above {notice.mtu:,} bytes are too large"
+                sent = f"one of {size_of(again[-1]):,} bytes is sent again and never acknowledged"
+                signs = Sign(notice.number, said), Sign(again[-1].number, sent)
+                if account.merged:  # those on the wire may have been smaller
+                    return Found("likely", signs)
+                return Found("certain", signs, "proved")
+    way = account.client
+    hole = way.hole
     if not way.lost and hole is None:
         return _all_came(view, way) if way.sent else None
-    if wire.merged:
+    if account.merged:
         way = _unmerged(way)
     passed = max((p for p in way.firsts.values() if _first_try(way, p)), key=size_of, default=None)
     if hole is not None:
@@ -49,32 +55,32 @@ def path_mtu(view: View) -> Said:
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost and not small:
         return None  # what was cut anew by the MSS was acknowledged
-    copy = _smaller_copy(wire)
-    if copy is not None:
-        whole, part = copy
-        told = f"what did not come through in packets of {size_of(whole):,} octets did in one of {size_of(part):,}"
-        return Found("certain", (Sign(part.number, told),), "proved")
     narrow = not lost
     if narrow and max(map(size_of, small)) <= ANY_PATH:
-        return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} octets only", _signs(small[:1]))
+        return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} bytes only", _signs(small[:1]))
     if narrow:
         lost = [p for p in small if size_of(p) > ANY_PATH]
         small = [p for p in small if size_of(p) <= ANY_PATH]
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
-        text = f"a packet of {size_of(passed):,} octets was acknowledged, as large as the lost one"
+        text = f"a packet of {size_of(passed):,} bytes was acknowledged, as large as the lost one"
         return Out(text, (Sign(passed.number, text),))
+    copy = None if narrow else _smaller_copy(account)
+    if copy is not None:
+        whole, part = copy
+        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
+        return Found("likely", (Sign(part.number, told),))  # TCP makes them smaller behind any loss (RFC 4821 7.7)
     if way.tries.get(lost[0].at or 0, 0) < 2:
         return None
     through = _smaller_through(view, way, lost[0])
     if through is None:
-        behind = [p for p in (*small, *wire.client.closing) if p.ns > lost[0].ns]
+        behind = [p for p in (*small, *account.client.closing) if p.ns > lost[0].ns]
         if behind:
-            text = f"a packet of {size_of(behind[0]):,} octets behind it was not answered either"
+            text = f"a packet of {size_of(behind[0]):,} bytes behind it was not answered either"
             return Out(text, (Sign(behind[0].number, text),))
-    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} octets or more never acknowledged, "
+    told = f"{plural(len(lost), 'packet')} of {min(map(size_of, lost)):,} bytes or more never acknowledged, "
     told += f"the first sent {way.tries[lost[0].at or 0]} times"
     if narrow:
-        told += f"; against it: nearly every way carries {EVERY_PATH:,} octets"
+        told += f"; against it: nearly every way carries {EVERY_PATH:,} bytes"
         return Found("unlikely", (Sign(lost[0].number, told), *([through] if through is not None else [])))
     if through is None:
         return Found("possible", (Sign(lost[0].number, told),))
@@ -83,36 +89,24 @@ def path_mtu(view: View) -> Said:
     return Found("likely" if several else "possible", signs)
 
 
-def _first_try(way: Way, p: Packet) -> bool:
+def _first_try(way: Stream, p: Packet) -> bool:
     at = p.at or 0
     return at not in way.repeated and way.has(at, at + p.length)
 
 
-def _unmerged(way: Way) -> Way:
+def _unmerged(way: Stream) -> Stream:
     """Segments that the host joined are taken for full ones of the wire: 1,500 octets."""
-    return Way(
-        way.sent, way.closing, way.end, way.acked, way.sacked,
-        {at: p._replace(length=min(p.length, WIRE_SEGMENT - len(p.options))) for at, p in way.firsts.items()},
-        way.tries, way.repeated,
-    )  # fmt: skip
+    cut = {at: p._replace(length=min(p.length, WIRE_SEGMENT - len(p.options))) for at, p in way.firsts.items()}
+    return replace(way, firsts=cut)
 
 
-def _hole(way: Way) -> tuple[int, int] | None:
-    """Octets that the capture does not hold and the receiver did not get, with something behind them that it did."""
-    later = [p.at for p in (*way.sent, *way.closing) if p.at is not None and p.at > way.acked >= 0]
-    if not later and way.reach is not None and way.reach.at is not None and way.reach.at > way.end == way.acked:
-        return way.acked, way.reach.at
-    start = min(later, default=-1)
-    return (way.acked, start) if start > way.acked and way.acked not in way.firsts else None
-
-
-def _all_came(view: View, way: Way) -> Said:
+def _all_came(view: View, way: Stream) -> Said:
     """Nothing that was seen of the client was lost. Behind the place where large packets die nobody sees that there
     were any: there its FIN, or the end of its text, shows that nothing is missing."""
     closed = view.closed_by_client
     if closed is not None and view.waited_ns >= STALLED_NS:
-        before = [p.acks or 0 for p in view.wire.packets if not p.by_client and p.number < closed.number]
-        if max(before, default=0) < way.end:
+        taken = view.account.acknowledging(True, way.end)
+        if taken is None or taken.number > closed.number:
             return None  # it had given up before that came
     if view.case.observed.vantage.where == "sender":
         return Out("every packet that the client sent was acknowledged")
@@ -122,50 +116,55 @@ def _all_came(view: View, way: Way) -> Said:
     return None
 
 
-def _unseen(view: View, way: Way, hole: tuple[int, int], passed: Packet | None) -> Said:
+def _unseen(view: View, way: Stream, hole: tuple[int, int], passed: Packet | None) -> Said:
     """Seen at the receiver: large packets are missing, what lay behind them came."""
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
-    if octets + 40 <= max(ANY_PATH, largest):
-        return Out(f"the {octets:,} octets that are missing are not many", ())
+    if ANY_PATH < octets + 40 <= largest and passed is not None:
+        text = f"a packet of {largest:,} bytes came through, and {octets:,} bytes are missing"
+        return Out(text, (Sign(passed.number, text),))
+    if octets + 40 <= ANY_PATH:
+        return Out(f"the {octets:,} bytes that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
     if not behind and way.reach is not None:
-        told = f"by this packet the client had sent octets {hole[0]:,} to {hole[1] - 1:,}, which never came here"
+        told = f"by this packet the client had sent bytes {hole[0]:,}-{hole[1] - 1:,}, which never came here"
         return Found("possible" if octets + 40 > EVERY_PATH else "unlikely", (Sign(way.reach.number, told),))
     if octets + 40 <= EVERY_PATH:
-        return Out(f"the {octets:,} octets that are missing are not many", ())
+        return Out(f"the {octets:,} bytes that are missing are not many", ())
     wide = max((size_of(p) for p in behind), default=0)
     if wide > min(octets + 40, 1280):
-        return Out(f"a packet of {wide:,} octets came through behind the missing ones", ())
-    text = f"octets {hole[0]:,} to {hole[1] - 1:,} of the client never came; smaller packets behind them did"
+        return Out(f"a packet of {wide:,} bytes came through behind the missing ones", ())
+    text = f"bytes {hole[0]:,}-{hole[1] - 1:,} of the client never came; smaller packets behind them did"
     several = octets > WIRE_SEGMENT or _only_large_fail(view, octets)
     return Found("likely" if several else "possible", (Sign(behind[0].number, text),))
 
 
-def _smaller_copy(wire: Wire) -> tuple[Packet, Packet] | None:
+def _smaller_copy(account: Account) -> tuple[Packet, Packet] | None:
     """A large packet that was sent several times, and came through only in pieces: its size told."""
-    way = wire.client
+    way = account.client
     for at, whole in way.firsts.items():
-        if wire.merged or size_of(whole) <= EVERY_PATH or not way.has(at, at + whole.length):
+        if account.merged or size_of(whole) <= EVERY_PATH or not way.has(at, at + whole.length):
             continue
         same = [p for p in way.sent if p.at == at and p.length == whole.length]
         part = next((p for p in way.sent if p.at == at and p.length < whole.length and p.ns > same[-1].ns), None)
-        heard = (p.acks or 0 for p in wire.packets if not p.by_client and part is not None and p.ns < part.ns)
-        if part is not None and len(same) > 1 and max(heard, default=0) <= at:
+        if part is None or len(same) < 2:
+            continue
+        heard = account.acknowledging(True, at + 1)
+        if heard is None or heard.ns >= part.ns:
             return whole, part
     return None
 
 
-def _smaller_through(view: View, way: Way, lost: Packet) -> Sign | None:
+def _smaller_through(view: View, way: Stream, lost: Packet) -> Sign | None:
     """A smaller packet behind the lost one that reached the other end."""
     for p in way.firsts.values():
         at = p.at or 0
         if at > (lost.at or 0) and way.has(at, at + p.length) and size_of(p) < size_of(lost):
-            return Sign(p.number, f"one of {size_of(p):,} octets, sent behind it, arrived (SACK)")
+            return Sign(p.number, f"one of {size_of(p):,} bytes, sent behind it, arrived (SACK)")
     for p in (*(p for p in way.lost if size_of(p) < size_of(lost)), *way.closing):
         said = [each for each in view.answers(p.ns) if each.acks == way.acked and not each.flags & RST]
         if p.ns > lost.ns and said:
-            text = f"the server answers a smaller one ({size_of(p):,} octets, packet {p.number:,})"
+            text = f"the server answers a smaller one ({size_of(p):,} bytes, packet {p.number:,})"
             return Sign(said[0].number, text)
     return None
 
@@ -177,14 +176,14 @@ def _only_large_fail(view: View, size: int) -> bool:
 
 
 def _signs(packets: list[Packet]) -> tuple[Sign, ...]:
-    return tuple(Sign(p.number, f"{size_of(p):,} octets") for p in packets)
+    return tuple(Sign(p.number, f"{size_of(p):,} bytes") for p in packets)
 
 
 def loss(view: View) -> Said:
     """Packets get lost at random: others than the last one too, and what was lost comes through later."""
-    wire = view.wire
-    ways = (wire.client, wire.server)
-    came = [p for way in ways for p in way.recovered if not _unheard(wire, p)]
+    account = view.account
+    ways = (account.client, account.server)
+    came = [p for way in ways for p in way.recovered if not _unheard(account, p)]
     sent = sum(len(way.sent) for way in ways)
     lost = [p for way in ways for p in way.lost]
     if not sent:
@@ -192,7 +191,7 @@ def loss(view: View) -> Said:
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
     again = {p.number for p in came}
     times = sum(way.tries[at] - 1 for way in ways for at in way.repeated if way.firsts[at].number in again)
-    often = len(came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
+    often = _spells(account, came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
     if (len(came) >= FEW or often) and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
         text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
@@ -210,30 +209,39 @@ def loss(view: View) -> Said:
     return Out("what was sent again had arrived before (D-SACK)" if spurious else "nothing had to be sent again")
 
 
-def _unheard(wire: Wire, p: Packet) -> bool:
+def _spells(account: Account, came: list[Packet]) -> int:
+    """How many times something was lost: what was sent before the last of these had come through counts as one."""
+    spells, until = 0, -1
+    for p in sorted(came, key=lambda p: p.ns):
+        spells += p.ns > until
+        until = max(until, *(each.ns for each in account.stream(p.by_client).sent if each.at == p.at))
+    return spells
+
+
+def _unheard(account: Account, p: Packet) -> bool:
     """Was it sent again since its acknowledgement rode on a segment that never came through?"""
-    behind = (each for each in wire.packets if each.number > p.number)
+    behind = (each for each in account.packets if each.number > p.number)
     for each in behind:
         if each.by_client == p.by_client:
             if each.at == p.at and each.length:
                 return False  # before anybody said to have it
         elif each.acks is not None and p.end is not None and each.acks >= p.end:
-            lost = wire.way(each.by_client).lost
+            lost = account.stream(each.by_client).lost
             return each.length > 0 and any(each.number == one.number for one in lost)
     return False
 
 
 def idle(view: View) -> Said:
     """A NAT, a firewall or a balancer forgot the connection while it was silent (RFC 5382 5, REQ-5: 2 h 4 min)."""
-    wire = view.wire
-    ways = (wire.client, wire.server)
-    unheard = [p for way in ways for p in way.lost]
+    account = view.account
+    ways = (account.client, account.server)
+    unheard = [*(p for way in ways for p in way.lost), *account.unheard]
     for way in ways:
-        answered = bool(way.closing) and bool(wire.after(way.closing[0].ns, by_client=not way.closing[0].by_client))
+        answered = bool(way.closing) and bool(account.after(way.closing[0].ns, by_client=not way.closing[0].by_client))
         unheard += way.closing[:1] if way.closing and not way.closing[0].flags & RST and not answered else []
     longest = _gap_before(view, None)
     if not unheard:
-        return Out("no packet stayed without an answer") if wire.packets else None
+        return Out("no packet stayed without an answer")
     first = min(unheard, key=lambda p: p.number)
     gap = _gap_before(view, first)
     if gap < IDLE_LEAST_NS:
@@ -244,33 +252,36 @@ def idle(view: View) -> Said:
     if not first.by_client and view.amid_text:
         return Out("it was the client's turn, amid its text: the silence is what the break looks like here")
     text = f"after {seconds(gap)} without a packet nothing is answered any more"
+    outlived = _gap_before(view, None, first)
+    if outlived >= gap * 0.98:
+        text += f"; against it: it outlived {seconds(outlived)} without a packet before"
+        return Found("unlikely", (Sign(first.number, text),))
     data = first.length > 0
     return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
 
 
-def _gap_before(view: View, p: Packet | None) -> int:
-    """The silence just before this packet; without one, the longest of all."""
-    packets = view.wire.packets
+def _gap_before(view: View, p: Packet | None, until: Packet | None = None) -> int:
+    """The silence just before this packet; without one, the longest of all, or of those before `until`."""
+    packets = view.account.packets
     gaps = [(b.ns - a.ns, b) for a, b in pairwise(packets)]
     if p is None:
-        return max((gap for gap, _ in gaps), default=0)
+        return max((gap for gap, b in gaps if until is None or b.number < until.number), default=0)
     return next((gap for gap, b in gaps if b.number == p.number), 0)
 
 
 def outage(view: View) -> Said:
     """The line or a router was down, or the server's host: other connections of the path fell silent with it, or got
-    no answer behind it."""
-    wire = view.wire
-    unheard = _unanswered(wire)
-    if not unheard:
-        return Out("packets came through to the end") if wire.packets else None
-    began, until = min(p.ns for p in unheard), wire.packets[-1].ns
-    for case in view.others:
-        other = case.mail
-        if other is not None and other.outcome == "accepted" and began + SECOND < other.end_ns < until:
-            return Out(f"another mail was accepted on this path {seconds(other.end_ns - began)} later")
-    fell = [each for _, each in view.wires if _fell(each, began)]
-    syns = [each for _, each in view.wires if each not in fell and _refused_silently(each, began)]
+    no answer behind it. Without any of them nothing tells it from a box that drops."""
+    account = view.account
+    unheard = unanswered(account)
+    said = dead(view, host=False)
+    if not unheard and said is None:
+        return Out("packets came through to the end") if account.packets else None
+    if not unheard or isinstance(said, Out):
+        return said
+    began = min(p.ns for p in unheard)
+    fell = [each for _, each in view.accounts if _fell(each, began)]
+    syns = [each for _, each in view.accounts if each not in fell and _refused_silently(each, began)]
     texts = []
     if fell:
         told = f"{plural(len(fell), 'other connection')} of this path fell silent within {seconds(TOGETHER_NS)} of it"
@@ -279,58 +290,70 @@ def outage(view: View) -> Said:
         told = f"{plural(len(syns), 'later connection')} of this path got no answer to the SYN"
         texts.append(Sign(syns[0].syns[0].number, told))
     if not texts:
-        return None
+        return said
     several = len(fell) + len(syns) > 1 or any(len(each.syns) >= FEW for each in syns)
     return Found("likely" if several else "possible", tuple(texts))
 
 
-def _unanswered(wire: Wire) -> list[Packet]:
-    """What nobody acknowledged; of a connection that never began its SYNs."""
-    if not wire.client.sent and not any(not p.by_client for p in wire.packets):
-        return wire.syns
-    return [*wire.client.lost, *wire.server.lost]
-
-
-def _fell(wire: Wire, began: int) -> bool:
-    lost = _unanswered(wire)
+def _fell(account: Account, began: int) -> bool:
+    lost = unanswered(account)
     return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
 
 
-def _refused_silently(wire: Wire, began: int) -> bool:
+def _refused_silently(account: Account, began: int) -> bool:
     """Was it begun behind that, again and again, and never answered?"""
-    lost = _unanswered(wire)
-    return lost == wire.syns and len(lost) > 1 and began < lost[0].ns < began + LATER_NS
+    lost = unanswered(account)
+    return lost == account.syns and len(lost) > 1 and began < lost[0].ns < began + LATER_NS
 
 
 def port_filter(view: View) -> Said:
     """SYNs are dropped or refused: a packet filter, or no host."""
-    wire = view.wire
-    if wire.greeted or wire.client.sent:
+    account = view.account
+    if account.greeted or account.client.sent:
         return Out("the handshake was completed")
-    if not wire.syns:
+    if not account.syns:
         return None
-    for notice in wire.notices:
+    for notice in account.trace.notices:
         text = f"{notice.source} answers the SYN with ICMP {notice.what}"
         return Found("certain", (Sign(notice.number, text),), "proved")
-    refused = [p for p in wire.packets if not p.by_client and p.flags & RST]
+    refused = [p for p in account.packets if not p.by_client and p.flags & RST]
     if refused:
         text = "the SYN is answered with RST: connection refused"
         return Found("certain", (Sign(refused[0].number, text),), "proved")
-    if any(not p.by_client for p in wire.packets) or ("one-direction" in view.doubts and len(wire.syns) == 1):
+    if any(not p.by_client for p in account.packets) or ("one-direction" in view.doubts and len(account.syns) == 1):
         return None
-    text = f"{plural(len(wire.syns), 'SYN')} within {seconds(wire.syns[-1].ns - wire.syns[0].ns)}, none answered"
-    return Found("likely" if len(wire.syns) > 2 else "possible", (Sign(wire.syns[0].number, text),))
+    syns = account.syns
+    text = f"{plural(len(syns), 'SYN')} within {seconds(syns[-1].ns - syns[0].ns)}, none answered"
+    here = answered_beside(view)
+    if here is not None:
+        when = seconds(abs(here.ns - syns[0].ns))
+        text += f"; against it: another connection to this port was answered within {when} of it"
+        return Found("unlikely", (Sign(syns[0].number, text),))
+    there = answered_beside(view, same_port=False) if len(syns) > 2 else None
+    if there is not None:
+        return Found("likely", (Sign(syns[0].number, text), Sign(there.number, "another port of this host answers")))
+    return Found("possible", (Sign(syns[0].number, text),))
+
+
+def answered_beside(view: View, *, same_port: bool = True) -> Packet | None:
+    """The SYN ACK of another connection of this path, at about the same time; to the same port, or to another."""
+    begun, port = view.account.packets[0].ns, view.case.flow.server
+    for case, account in view.accounts:
+        greeted = next(iter(account.greeted), None)
+        if greeted is not None and abs(greeted.ns - begun) < LATER_NS and (case.flow.server == port) == same_port:
+            return greeted
+    return None
 
 
 def one_bad_mx(view: View) -> Said:
     """Behind one address stand several servers, and one of them is ill: it has another TTL, options, banner."""
-    mine = _signature(view.wire.greeted, view)
+    mine = _signature(view.account)
     if mine is None:
         return None
     good: list[tuple[Case, tuple[str, ...]]] = []
     bad: list[tuple[Case, tuple[str, ...]]] = []
-    for case, wire in view.wires:
-        theirs = _signature(wire.greeted, View(case, wire, (), (), 0))
+    for case, account in view.accounts:
+        theirs = _signature(account)
         if theirs is not None and case.flow.server == view.case.flow.server and case.mail is not None:
             accepted = case.mail.outcome == "accepted"
             broke = case.mail.outcome in BROKEN
@@ -345,18 +368,19 @@ def one_bad_mx(view: View) -> Said:
     text = f"{plural(len(good) - len(alike), 'accepted mail')} of this path met another server: {differs}"
     if alike:
         text += "; against it: another was accepted by one that shows the same"
-        return Found("unlikely", (Sign(view.wire.greeted[0].number, text),))
+        return Found("unlikely", (Sign(view.account.greeted[0].number, text),))
     strong = len(good) > 1 and len(bad) > 0
-    return Found("likely" if strong else "possible", (Sign(view.wire.greeted[0].number, text),))
+    return Found("likely" if strong else "possible", (Sign(view.account.greeted[0].number, text),))
 
 
-def _signature(greeted: list[Packet], view: View) -> tuple[str, ...] | None:
+def _signature(account: Account) -> tuple[str, ...] | None:
     """What tells one server from another: TTL, kinds and sizes of TCP options, window, the name in the greeting."""
-    if not greeted:
+    if not account.greeted:
         return None
-    p = greeted[0]
-    said = next((each.payload for each in view.wire.server.sent if each.at == 0), b"")
-    name = said[4:].split(b" ")[0].split(b"\r")[0].decode("latin-1") if said[:3] == b"220" else ""
+    p = account.greeted[0]
+    greeting = account.said.greeting
+    words = greeting.line[4:].split() if greeting is not None and greeting.code == 220 else []
+    name = words[0].decode("latin-1") if words else ""
     kinds = p.options.hex()
     if p.flags & ACK and b"\x08\x0a" in p.options:  # timestamps differ each time
         at = p.options.index(b"\x08\x0a")

@@ -6,6 +6,9 @@ import re
 from itertools import pairwise
 from typing import Final
 
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.lookalikes.network import answered_beside
+from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
@@ -63,14 +66,14 @@ SAID: Final = (FULL, MILTER, FILTER, BUSY, GREY, BOX, CLOSING, WAITED)  # what h
 
 def zero_window(view: View) -> Said:
     """The server says that it has no room, and the client may not send (RFC 9293 3.8.6)."""
-    wire = view.wire
-    told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
+    account = view.account
+    told = view.windows
     if not told:
         return None
     shut = [view.shut(p) for p in told]
     if shut[-1]:
         run = told[len(told) - next((n for n, each in enumerate(reversed(shut)) if not each), len(told)) :]
-        first, lasted = run[0], wire.packets[-1].ns - run[0].ns
+        first, lasted = run[0], account.packets[-1].ns - run[0].ns
         if lasted >= STALLED_NS and view.phase not in ("", "quit"):
             zero = told[-1].window == 0
             text = f"the server's window is {told[-1].window} from here to the end ({seconds(lasted)}, "
@@ -78,7 +81,7 @@ def zero_window(view: View) -> Said:
             return Found("certain" if zero else "likely", (Sign(first.number, text),), "proved" if zero else "fits")
     least = min(told, key=lambda p: p.window)
     if not any(shut):
-        return Out(f"the server's window was never below {least.window:,} octets") if wire.scaled else None
+        return Out(f"the server's window was never below {least.window:,} bytes") if account.scaled else None
     closed = sum(b.ns - a.ns for (a, b), each in zip(pairwise(told), shut, strict=False) if each)
     if closed >= LONG_NS:
         text = f"the server's window was nearly closed for {seconds(closed)}"
@@ -88,23 +91,31 @@ def zero_window(view: View) -> Said:
 
 def slow_scanner(view: View) -> Said:
     """It takes the text, looks at it for longer than the sender waits, and answers too late."""
-    wire, end = view.wire, view.text_end
+    account, end = view.account, view.text_end
     if view.phase not in IN_TEXT:
         return None
-    if end is None or wire.client.acked < end:
+    if end is None and view.phase == "dotreply" and view.tail(5) is None:
+        end = account.client.end  # its last octets are not in the capture, and were sent
+    taken = account.acknowledging(True, end) if end is not None else None
+    if taken is None:
         return Out("the server never acknowledged the end of the text")
-    taken = next(p for p in wire.packets if not p.by_client and p.acks is not None and p.acks >= end)
     closed = view.gave_up
     if closed is None and view.case.observed.broken.kind == "reply":
         return Out("a reply came")
-    if wire.server.lost and (closed is None or wire.server.lost[0].ns < closed.ns):
-        reply = wire.server.lost[0]
+    if account.server.lost and (closed is None or account.server.lost[0].ns < closed.ns):
+        reply = account.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
+    unheard = account.unheard
+    waited = seconds((view.until_ns if closed is None else closed.ns) - taken.ns)
+    if unheard and unheard[0].by_client:
+        text = f"all of the text is acknowledged, and no reply within {waited}; against it: "
+        text += f"{plural(len(unheard), 'keep-alive')} of the client had no answer either"
+        return Found("unlikely", (Sign(unheard[0].number, text),))
     if closed is None:
-        if wire.ended is not None:
-            return None if wire.ended.by_client else Out("the connection was closed before the sender gave up")
-        silent = wire.packets[-1].ns - taken.ns
+        if account.closed is not None:
+            return None if account.closed.by_client else Out("the connection was closed before the sender gave up")
+        silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
     if closed.ns - taken.ns < STALLED_NS:
@@ -115,38 +126,36 @@ def slow_scanner(view: View) -> Said:
         text += f"{seconds(late[0].ns - closed.ns)} after the client has closed"
         return Found("certain", (Sign(late[0].number, text),), "proved")
     heard = [p for p in view.answers(closed.ns) if not p.flags & RST]
-    waited = seconds(closed.ns - taken.ns)
     if heard:
         text = f"all of the text is acknowledged, no reply within {waited}, and the server's TCP is still there"
         return Found("likely", (Sign(heard[0].number, text),))
-    if sum(p.flags & FIN for p in wire.client.closing) > 1:
+    if sum(p.flags & FIN for p in account.client.closing) > 1:
         return Out("the server's TCP did not answer the client's FIN either: the path was dead")
     return Found("possible", (Sign(taken.number, f"all of the text is acknowledged, and no reply within {waited}"),))
 
 
 def server_gone(view: View) -> Said:
     """The server's program or machine ends in the middle: RST or FIN of its own, or refused connections behind it."""
-    wire, seen = view.wire, view.case.observed
-    if not wire.packets:
-        return None
+    account, seen = view.account, view.case.observed
     words = _reply(view)
     if _says(CLOSING, words):
         return Found("likely", (Sign(_said_in(view, words), f"the server says so: {words[:80]}"),))
     if seen.broken.kind == "reply":
         return Out("a reply ended it")
-    ended = wire.ended
+    ended = account.ended
     if ended is None or ended.by_client:
         return _silent(view)
-    if not wire.greeted:
+    if not account.greeted:
         return None
     if ended.flags & FIN and seen.broken.packet != ended.number and seen.broken.kind == "drop":
         return Out("it closed when it had waited")
-    if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(view, ended)):
+    if seen.broken.by != "server" and (seen.broken.by == "middlebox" or _foreign(account, ended)):
         why = seen.broken.signs or (Sign(ended.number, f"its TTL is {ended.ttl}, unlike the server's"),)
         return Out("the packet that ended it is not the server's", why)
     refused = _refused_soon(view, ended.ns)
     what = "RST" if ended.flags & RST else "FIN"
-    signs = [Sign(ended.number, f"{what} in the server's name in the middle of the mail")]
+    where = "behind the text, before the reply to it" if view.phase in ("dot", "dotreply") else "before the mail's end"
+    signs = [Sign(ended.number, f"{what} in the server's name {where}")]
     if refused is not None:
         return Found("likely", (*signs, refused))
     return Found("possible", tuple(signs))
@@ -154,36 +163,30 @@ def server_gone(view: View) -> Said:
 
 def _silent(view: View) -> Said:
     """Nothing from the server: a machine that has gone does not answer, one that comes back says RST."""
-    wire = view.wire
+    account = view.account
     closed = view.closed_by_client
     if closed is not None and any(not p.flags & RST for p in view.answers(closed.ns)):
         return Out("the server's TCP answered to the end")
-    resets = [p for p in wire.packets if not p.by_client and p.flags & RST and not p.flags & ACK]
-    if resets and wire.client.lost and not _foreign(view, resets[0]):
+    resets = [p for p in account.packets if not p.by_client and p.flags & RST and not p.flags & ACK]
+    if resets and account.client.lost and not _foreign(account, resets[0]):
         text = "after a silence the server's machine no longer knows the connection: it has been started anew"
         return Found("likely", (Sign(resets[0].number, text),))
-    if not wire.client.lost:
-        return None
-    began = min(p.ns for p in wire.client.lost)
-    for case in view.others:
-        if case.mail is not None and case.mail.outcome == "accepted" and began < case.mail.end_ns < wire.packets[-1].ns:
-            return Out("the server accepted another mail meanwhile")
-    refused = _refused_soon(view, began)
-    if refused is not None:
-        return Found("likely", (refused,))
-    return None
+    said = dead(view, host=True)
+    if isinstance(said, Out) or said is None:
+        return said
+    refused = _refused_soon(view, min((p.ns for p in account.client.lost), default=account.packets[-1].ns))
+    return Found("likely", (refused,)) if refused is not None else said
 
 
-def _foreign(view: View, p: Packet) -> bool:
-    """Does its TTL differ from all that the server sent before?"""
-    ttls = {each.ttl for each in view.wire.packets if not each.by_client and each.number < p.number}
-    return bool(ttls) and p.ttl not in ttls
+def _foreign(account: Account, p: Packet) -> bool:
+    """Did a box send it?"""
+    return all(p.number != each.number for each in account.own)
 
 
 def _refused_soon(view: View, ns: int) -> Sign | None:
-    for case, wire in view.wires:
-        for p in wire.packets:
-            if not p.by_client and p.flags & RST and not wire.greeted and 0 < p.ns - ns < SOON_NS:
+    for case, account in view.accounts:
+        for p in account.packets:
+            if not p.by_client and p.flags & RST and not account.greeted and 0 < p.ns - ns < SOON_NS:
                 text = f"{seconds(p.ns - ns)} later the server refuses a new connection ({case.flow.client})"
                 return Sign(p.number, text)
     return None
@@ -225,7 +228,15 @@ def filter_refuses(view: View) -> Said:
 
 
 def busy(view: View) -> Said:
-    """Refused for now: too many connections, or too much load."""
+    """Refused for now: too many connections, or too much load; a full queue of connections drops SYNs."""
+    account = view.account
+    if len(account.syns) > 1 and len(account.packets) == len(account.syns):
+        beside = answered_beside(view)
+        text = f"{plural(len(account.syns), 'SYN')} unanswered: so does a server whose queue of connections is full"
+        if beside is None:
+            return Found("possible", (Sign(account.syns[0].number, text),), bare=True)
+        signs = Sign(account.syns[0].number, text), Sign(beside.number, "another connection to this port was answered")
+        return Found("possible", signs)
     return _by_text(view, BUSY)
 
 
@@ -238,7 +249,7 @@ def _by_text(view: View, words: re.Pattern[str]) -> Said:
     """What the server says; a 4xx without words that any row knows leaves open what it means."""
     reply = _reply(view)
     if not reply:
-        return Out("the server never said 4xx or 5xx") if view.wire.packets else None
+        return Out("the server never said 4xx or 5xx")
     if _says(BOX, reply):
         return None
     if _says(words, reply):
@@ -263,28 +274,28 @@ def gateway(view: View) -> Said:
     """A firewall that reads along answers in the server's name, by its words."""
     reply = _reply(view)
     if not reply:
-        return Out("the server never said 4xx or 5xx") if view.wire.packets else None
+        return Out("the server never said 4xx or 5xx")
     if not _says(GATEWAY, reply):
         return Out(f"the reply says something else: {reply[:60]}")
     return Found("possible", (Sign(_said_in(view, reply), f"the reply's words are a gateway's: {reply[:80]}"),))
 
 
 def _said_in(view: View, reply: str) -> int | None:
-    head = reply[:3].encode("latin-1", "replace")
-    return next((p.number for p in reversed(view.wire.server.sent) if p.payload[:3] == head), None)
+    told = reversed(view.account.said.replies)
+    return next((each.packet.number for each in told if str(each.code) == reply[:3]), None)
 
 
 def tarpit(view: View) -> Said:
     """It answers slowly on purpose, or is too busy: a late greeting, or every reply late."""
-    wire = view.wire
-    if not wire.greeted:
+    account = view.account
+    if not account.greeted:
         return None
     took = _delays(view)
     slow = [each for each in took if each[0] >= SLOW_NS]
     closed = view.gave_up
-    if not wire.server.sent:
-        if closed is not None and view.answers(closed.ns) and closed.ns - wire.greeted[0].ns >= STALLED_NS:
-            text = f"no greeting within {seconds(closed.ns - wire.greeted[0].ns)}, though the server's TCP answers"
+    if not account.server.sent:
+        if closed is not None and view.answers(closed.ns) and closed.ns - account.greeted[0].ns >= STALLED_NS:
+            text = f"no greeting within {seconds(closed.ns - account.greeted[0].ns)}, though the server's TCP answers"
             return Found("likely", (Sign(closed.number, text),))
         return None
     if took and 2 * len(slow) >= len(took) and (len(slow) > 1 or slow[0][1].at == 0):
@@ -292,23 +303,49 @@ def tarpit(view: View) -> Said:
         text = f"{len(slow)} of {len(took)} replies took {seconds(SLOW_NS)} or longer, "
         text += f"the slowest {seconds(longest[0])}"
         return Found("likely" if closed is not None else "possible", (Sign(longest[1].number, text),))
-    if not took:
+    late = [each for each in took if closed is not None and each[1].ns > closed.ns and each[0] >= SLOW_NS]
+    if late:
+        text = f"the reply that was waited for came {seconds(late[0][0])} after it was asked for"
+        return Found("likely", (Sign(late[0][1].number, text),))
+    vain = _in_vain(view)
+    if vain is not None:
+        asked, waited = vain
+        alive = [p for p in account.after(asked.ns + waited, by_client=False) if not p.flags & RST]
+        if not alive or view.phase in IN_TEXT:
+            return None
+        text = f"the reply that was waited for did not come within {seconds(waited)}, though the server's TCP answers"
+        return Found("possible", (Sign(asked.number, text),))
+    if not took or slow:
         return None
     return Out(f"the server's replies took {seconds(max(took, key=lambda each: each[0])[0])} at most")
+
+
+def _in_vain(view: View) -> tuple[Packet, int] | None:
+    """What has all come to the server and got no reply, and how long its sender waited for that."""
+    way, closed = view.account.client, view.closed_by_client
+    if not view.waiting or way.lost or way.hole is not None or view.amid_text:
+        return None
+    last = view.waiting[-1]
+    until = closed.ns if closed is not None else view.until_ns
+    heard = any(last.ns < p.ns <= until for p in view.account.server.sent)
+    return (last, until - last.ns) if not heard and until - last.ns >= STALLED_NS else None
 
 
 def _delays(view: View) -> list[tuple[int, Packet]]:
     """How long each reply was waited for; the greeting counts from the handshake."""
     made: list[tuple[int, Packet]] = []
     asked: int | None = None
-    for p in view.wire.packets:
+    octets = {p.number for way in (view.account.client, view.account.server) for p in way.sent}  # no keep-alives
+    for p in view.account.packets:
         if p.flags & SYN:
             asked = p.ns if p.flags & ACK else asked
-        elif p.by_client and p.length:
+        elif p.number not in octets:
+            continue
+        elif p.by_client:
             asked = p.ns if asked is None else asked
         elif p.payload[:3] == b"421":
             asked = None  # no reply: it has waited
-        elif p.length and asked is not None:
+        elif asked is not None:
             made.append((p.ns - asked, p))
             asked = None
     return made

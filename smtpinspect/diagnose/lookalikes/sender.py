@@ -8,7 +8,8 @@ from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
-from smtpinspect.enforce.craft import ACK, RST, SYN
+from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND
@@ -21,7 +22,7 @@ OTHER_MARKS: Final = re.compile(rb"(?:\r?\n|\r)\.(?:\r?\n|\r)\Z")
 
 def _waits(view: View) -> bool:
     """Is the server alive, does it have everything, and does the client wait for its reply?"""
-    way = view.wire.client
+    way = view.account.client
     return view.phase in IN_TEXT and all(way.has(p.at or 0, p.end or 0) for p in view.waiting)
 
 
@@ -51,22 +52,31 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
         return None
     alone = last.payload in (b".\r\n", b".\n", b".\r")
     proved = tail[-3:] != b".\r\n" or tail[-4:-3] == b"\n" or alone
+    if not proved and not _said_all(view, last):
+        return None  # many a line of a text ends with a full stop; what lay behind it may have been cut off
     text = told.format(tail=ascii(tail)[2:-1]) + f"; all is acknowledged, {seconds(until - last.ns)} of silence"
-    return Found("certain" if proved else "likely", (Sign(last.number, text),), "proved" if proved else "fits")
+    return Found("certain" if proved else "possible", (Sign(last.number, text),), "proved" if proved else "fits")
+
+
+def _said_all(view: View, last: Packet) -> bool:
+    """Is this the last that the client sent? It was seen at its side, or the client numbers later packets so."""
+    if view.case.observed.vantage.where == "sender":
+        return True
+    later = [p for p in view.account.client.own if p.ns - last.ns >= STALLED_NS and not p.flags & RST and not p.length]
+    return bool(later) and all(p.at == last.end for p in later)
 
 
 def sender_stopped(view: View) -> Said:
     """Amid its text the sender says nothing more, though all is acknowledged: seen at its own side only."""
-    wire = view.wire
-    if not view.amid_text or not wire.client.sent or view.case.observed.vantage.where != "sender":
+    account = view.account
+    if not view.amid_text or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
-    if wire.client.lost or wire.client.reach is not None:
+    if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
-    told = [p for p in wire.packets if not p.by_client and p.flags & ACK and not p.flags & (SYN | RST)]
-    if told and view.shut(told[-1]):
+    if view.windows and view.shut(view.windows[-1]):
         return Out("the server had no room for more")
-    last = wire.client.sent[-1]
-    quiet = (view.last_word if view.last_word.ns > last.ns else wire.packets[-1]).ns - last.ns
+    last = account.client.sent[-1]
+    quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
     if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
@@ -78,16 +88,20 @@ def sender_timeout(view: View) -> Said:
     """The sender gives up though the path is alive: its time-out is shorter than RFC 5321 4.5.3.2 asks."""
     closed = view.closed_by_client
     step = STEPS.get(view.phase) if view.phase != "quit" else None
-    if closed is None:
-        return Out("it was not the client who closed") if view.wire.ended is not None else None
+    by_log = view.case.observed.by_log and view.case.observed.broken.kind == "drop"
+    if closed is None and not by_log:
+        return Out("it was not the client who closed") if view.account.closed is not None else None
     if step is None:
         return None
-    waited = view.waited_ns
+    waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)
     if waited < STALLED_NS:
         return Out(f"the client closed {seconds(waited)} after it had last heard of the server: no time-out")
     timer = next(each for each in registry.SENDERS["rfc5321"].timers if step in each.steps)
     if waited >= timer.seconds * SECOND * 0.98:
         return Out(f"the sender waited {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s")
+    if closed is None:
+        text = f"by its log the sender gave up after {seconds(waited)}; RFC 5321 4.5.3.2 asks for {timer.seconds} s"
+        return Found("possible", (Sign(None, text),), bare=True)
     heard = view.answers(closed.ns)
     alive = [p for p in heard if not p.flags & RST]
     if not alive:

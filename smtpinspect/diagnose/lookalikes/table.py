@@ -10,15 +10,17 @@ from smtpinspect.diagnose.model import Remedy
 
 _LONGER: Final = Remedy(
     "sender", "wait as long as RFC 5321 4.5.3.2 asks: 600 s for the reply to the end of the text",
-    ("postconf -e smtp_data_done_timeout=600s", "Exim, transport smtp: final_timeout = 10m"),
+    ("postconf -e smtp_data_done_timeout=600s", "# Exim, transport smtp: final_timeout = 10m"),
     loses="a delivery process is busy for longer", check="the next attempt's seconds in the log",
     undo="the value that was there before",
 )  # fmt: skip
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
-    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
-    check="smtpinspect transcript mail.pcap tells every octet of the mail",
+    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port PORT'",),
+    check="smtpinspect transcript mail.pcap tells every byte of the mail",
 )  # fmt: skip
+_LOG: Final = "journalctl -u 'postfix*' -u exim4 --since 'TIME'"  # Debian's: the instance is postfix@-
+_DROPS: Final = "ethtool -S $(ip route get SERVER | grep -Eo 'dev [^ ]+' | cut -c5-)"
 _ICMP: Final = "let ICMP type 3 code 4 (IPv6: type 2) through, from every router on the path to the sender"
 
 TABLE: Final = (
@@ -42,7 +44,7 @@ TABLE: Final = (
     LookAlike(
         "zero-window", "the server's window stays closed", receiver.zero_window,
         (Remedy("receiver", "find out why the server does not read: disk, milter, memory, a stopped process",
-                ("ss -tin sport = :25", "ps -eo pid,stat,wchan,cmd | grep smtp"),
+                ("ss -tin sport = :PORT", "ps -eo pid,stat,wchan,cmd | grep smtp"),
                 check="Recv-Q of the connection goes to 0"),),
         "the server's window was open",
         "RFC 9293 3.8.6.1",
@@ -62,9 +64,10 @@ TABLE: Final = (
     LookAlike(
         "server-gone", "the server ended or was started anew", receiver.server_gone,
         (Remedy("receiver", "read the server's log of that second",
-                ("journalctl -u postfix -u exim4 --since 'TIME'", "dmesg -T | grep -i 'out of memory'"),
+                (_LOG, "dmesg -T | grep -i 'out of memory'"),
                 check="the next attempt is accepted"),),
-        "the server's TCP answered to the end, or the end was forged by another",
+        "the server's TCP answered to the end, or another connection meanwhile; the same mail stalled at the same "
+        "byte again; the end was forged by another",
         "RFC 9293 3.5.2, 3.10.7.1; RFC 5321 3.8",
     ),
     LookAlike(
@@ -93,11 +96,12 @@ TABLE: Final = (
     LookAlike(
         "busy", "the server refuses for now: load, or too many connections", receiver.busy,
         (Remedy("sender", "nothing: it is tried again; fewer connections at once to this server",
-                ("postconf -e smtp_destination_concurrency_limit=2", "Exim, transport smtp: connection_max_messages"),
+                ("postconf -e smtp_destination_concurrency_limit=2", "# Exim, transport smtp: connection_max_messages"),
                 check="the next attempt is accepted"),
          Remedy("receiver", "more connections for this sender, or less load",
-                ("postconf smtpd_client_connection_count_limit", "postconf default_process_limit"))),
-        "no reply says so",
+                ("postconf smtpd_client_connection_count_limit", "postconf default_process_limit",
+                 "ss -ltn sport = :PORT  # Recv-Q above Send-Q: its queue is full"))),
+        "no reply says so, and the connection was answered",
         "RFC 5321 3.8, 4.2.1; Postfix smtpd_client_connection_count_limit",
     ),
     LookAlike(
@@ -132,8 +136,8 @@ TABLE: Final = (
     LookAlike(
         "idle-timeout", "a NAT, a balancer or a firewall forgot the connection", network.idle,
         (
-            Remedy("network", "a longer idle time for port 25 than the sender's longest wait: 600 s",
-                   ("conntrack: sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=7200",),
+            Remedy("network", "a longer idle time for port PORT than the sender's longest wait: 600 s",
+                   ("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=7200",),
                    loses="memory for idle connections", check="a session that is silent for 10 minutes goes on"),
             Remedy("receiver", "answer sooner: less time for the scanner"),
         ),
@@ -143,14 +147,15 @@ TABLE: Final = (
     LookAlike(
         "loss", "packets are lost on the way", network.loss,
         (Remedy("network", "find where packets are lost: cable, duplex, radio, a full queue",
-                ("mtr -T -P 25 SERVER", "ethtool -S eth0"), check="segments sent again, in a new capture"),),
+                ("mtr -T -P PORT SERVER", _DROPS), check="segments sent again, in a new capture"),),
         "nothing else had to be sent again",
         "RFC 9293 3.8.1; RFC 6298",
     ),
     LookAlike(
         "outage", "the line was down", network.outage,
         (Remedy("network", "nothing in the mail; the next attempt", check="other connections at that time"),),
-        "another mail was accepted on this path meanwhile",
+        "packets came through to the end, or on another connection meanwhile; the same mail stalled at the same byte "
+        "again",
         "RFC 9293 3.8.3",
     ),
     LookAlike(
@@ -177,7 +182,7 @@ TABLE: Final = (
     LookAlike(
         "sender-stopped", "the sender stopped amid its text", sender.sender_stopped,
         (Remedy("sender", "read the sender's log of that second: its program or machine ended, or hangs",
-                ("journalctl -u postfix -u exim4 --since 'TIME'",), check="the next attempt goes on to the end"),),
+                (_LOG,), check="the next attempt goes on to the end"),),
         "the text went on, or was waited for on the way",
         "RFC 5321 4.5.3.2.5",
     ),
@@ -190,8 +195,8 @@ TABLE: Final = (
     ),
     LookAlike(
         "port-filter", "the port is filtered or closed", network.port_filter,
-        (Remedy("network", "let TCP to port 25 through, from this address",
-                ("nc -vz SERVER 25", "traceroute -T -p 25 SERVER"), check="nc -vz SERVER 25"),
+        (Remedy("network", "let TCP to port PORT through, from this address",
+                ("nc -vz SERVER PORT", "traceroute -T -p PORT SERVER"), check="nc -vz SERVER PORT"),
          Remedy("sender", "where the provider blocks port 25: its relay on port 587", loses="its limits apply")),
         "the handshake was completed",
         "RFC 9293 3.10.7.1; RFC 1812 5.2.7.1",
@@ -206,7 +211,7 @@ TABLE: Final = (
     ),
     LookAlike(
         "capture-gaps", "the capture lost packets", captured.gaps, (_WHOLE,),
-        "every octet that was acknowledged is there", "tcpdump(1), 'packets dropped by kernel'",
+        "every byte that was acknowledged is there", "tcpdump(1), 'packets dropped by kernel'",
     ),
 )  # fmt: skip
 NAMES: Final = tuple(row.name for row in TABLE)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.lookalikes.wire import Wire
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.model import Case, Confidence, Degree, Remedy, Sign
 from smtpinspect.diagnose.trace import Packet
+from smtpinspect.enforce.craft import ACK, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.phrases import seconds as seconds
+from smtpinspect.simulate.clock import SECOND
 
 plural: Final = count
 END_MARK: Final = b"\r\n.\r\n"  # RFC 5321 4.1.1.4
@@ -21,11 +24,12 @@ SMALL_WINDOW: Final = 536  # octets, RFC 9293 3.7.1: the segment that everybody 
 
 
 class Found(NamedTuple):
-    """It may be so. `degree` is `proved` where the packets themselves show it."""
+    """It may be so. `degree`: `proved` where the packets themselves show it; `bare`: nothing but the silence tells."""
 
     confidence: Confidence
     signs: tuple[Sign, ...]
     degree: Degree = "fits"
+    bare: bool = False
 
 
 class Out(NamedTuple):
@@ -40,12 +44,12 @@ Said = Found | Out | None  # None: this capture cannot tell
 
 @dataclass(slots=True)
 class View:
-    """A case with what its packets tell. `others`: those of the same path, `wires` of these where they were traced."""
+    """A case with what its packets tell. `others`: those of the same path, `accounts` of these that were traced."""
 
     case: Case
-    wire: Wire
+    account: Account
     others: Sequence[Case]
-    wires: Sequence[tuple[Case, Wire]]
+    accounts: Sequence[tuple[Case, Account]]
     last_ns: int  # of the captures: the end of the connection that lasted longest
     damaged: bool = False  # the capture could not be read to its end
 
@@ -55,17 +59,17 @@ class View:
         return self.case.observed.phase or (mail.phase if mail is not None else None) or ""
 
     @property
-    def left_out(self) -> int:
-        """Packets of its middle that are too many to keep."""
-        return self.case.trace.left_out if self.case.trace is not None else 0
-
-    @property
     def doubts(self) -> tuple[str, ...]:
         return self.case.observed.confidence or tuple(self.case.flow.confidence)
 
     def shut(self, p: Packet) -> bool:
         """Does it tell that there is no room? Of a window whose scale is not known only 0 tells anything."""
-        return p.window < SMALL_WINDOW if self.wire.scaled else p.window == 0
+        return p.window < SMALL_WINDOW if self.account.scaled else p.window == 0
+
+    @property
+    def windows(self) -> list[Packet]:
+        """The server's packets that tell of its window."""
+        return [p for p in self.account.server.own if p.flags & ACK and not p.flags & (SYN | RST)]
 
     @property
     def text_end(self) -> int | None:
@@ -73,7 +77,7 @@ class View:
         mail = self.case.transaction
         if mail is not None:
             return mail.text_end if mail.complete else None
-        return self.wire.client.end if self.tail(5) == END_MARK else None
+        return self.account.client.end if self.tail(5) == END_MARK else None
 
     @property
     def amid_text(self) -> bool:
@@ -84,15 +88,16 @@ class View:
     @property
     def last_word(self) -> Packet:
         """What ended the client's wait: the first FIN or RST, or a 421; else the last packet."""
-        ends = [*self.wire.client.closing[:1], *self.wire.server.closing[:1]]
-        ends += [p for p in self.wire.server.sent if p.payload[:3] == b"421"]
-        return min(ends, key=lambda p: p.number, default=self.wire.packets[-1])
+        ended = self.account.ended
+        ends = [ended] if ended is not None else []
+        ends += [each.packet for each in self.account.said.replies if each.code == CLOSES]
+        return min(ends, key=lambda p: p.number, default=self.account.packets[-1])
 
     @property
     def waiting(self) -> list[Packet]:
         """What the client sent before that, with octets."""
         until = self.last_word.number
-        return [p for p in self.wire.client.sent if p.number <= until]
+        return [p for p in self.account.client.sent if p.number <= until]
 
     def tail(self, octets: int) -> bytes | None:
         """The last octets that the client sent before it waited; None: not all are in the capture."""
@@ -107,9 +112,16 @@ class View:
         return made[-octets:] if len(made) >= octets else None
 
     @property
+    def until_ns(self) -> int:
+        """When its packets end; where a log tells how long the client waited on, that."""
+        seen, last = self.case.observed, self.account.packets[-1].ns
+        heard = max((p.ns for p in self.account.packets if not p.by_client), default=self.account.packets[0].ns)
+        return max(last, heard + int(seen.silence * SECOND)) if seen.by_log else last
+
+    @property
     def closed_by_client(self) -> Packet | None:
         """The FIN or RST of the client, where it was the first to close."""
-        first = self.wire.ended
+        first = self.account.closed
         return first if first is not None and first.by_client else None
 
     @property
@@ -120,15 +132,16 @@ class View:
 
     def answers(self, ns: int) -> list[Packet]:
         """What the server sent later than that."""
-        return self.wire.after(ns, by_client=False)
+        return self.account.after(ns, by_client=False)
 
     @property
     def waited_ns(self) -> int:
         """How long the client had got nothing when it closed, or when its packets end."""
         closed = self.closed_by_client
-        until = closed.ns if closed is not None else self.wire.packets[-1].ns if self.wire.packets else 0
-        heard = [p.ns for p in self.wire.packets if not p.by_client and p.ns <= until and (p.length or p.flags & 2)]
-        return until - (heard[-1] if heard else self.wire.packets[0].ns) if self.wire.packets else 0
+        packets = self.account.packets
+        until = (closed or packets[-1]).ns
+        heard = [p.ns for p in packets if not p.by_client and p.ns <= until and (p.length or p.flags & SYN)]
+        return until - (heard[-1] if heard else packets[0].ns)
 
 
 Test = Callable[[View], Said]

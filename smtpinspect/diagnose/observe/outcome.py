@@ -8,15 +8,18 @@ from itertools import islice, takewhile
 from typing import Final
 
 from smtpinspect._core.views import Mail
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.habits import HOPS, forged, habits, off_by
+from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
-from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, ending
-from smtpinspect.diagnose.observe.habits import forged, genuine, habits
+from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, another_way, ending
 from smtpinspect.diagnose.observe.place import Place, stage
-from smtpinspect.diagnose.observe.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step, dialogue
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.enforce.craft import RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
+from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
@@ -45,16 +48,11 @@ def closer_look(cases: Sequence[Case]) -> list[Case]:
 
 def _beside(failed: Sequence[Case], cases: Sequence[Case]) -> Iterator[Case]:
     """The first delivered ones of the paths of these, each path's a few; those that are slow come by themselves."""
-    wanted = Counter({_path(case): BESIDE for case in failed})
+    wanted = Counter({case.path: BESIDE for case in failed})
     for case in cases:
-        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[_path(case)] > 0:
-            wanted[_path(case)] -= 1
+        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[case.path] > 0:
+            wanted[case.path] -= 1
             yield case
-
-
-def _path(case: Case) -> tuple[str, str]:
-    """Addresses of client and server."""
-    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def _slow(mail: Mail | None) -> bool:
@@ -68,28 +66,30 @@ def _is_last(case: Case) -> bool:
 
 def observe(case: Case, taken: Where | None = None) -> Observed:
     """From the mail's record and, where there is one, the trace of its connection. `taken`: where that was captured."""
-    if case.trace is None or not case.trace.packets:
+    account = case.account
+    if account is None:
         return _recorded(case)
-    packets = case.trace.packets
-    said = dialogue(packets)
-    where = vantage(packets, taken)
+    packets, said = account.packets, account.said
+    where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
+    if account.missing(True) is not None or account.missing(False) is not None:  # it is not the capture that lost it
+        base = base._replace(confidence=tuple(each for each in base.confidence if each != "gap"))
     base = _answered(base, steps, case.mail)
-    refused = _refused(case, said, steps, packets)
+    refused = _refused(case, account, steps)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
-    found = ending(packets, said, where.where) if open_ended else None
+    found = ending(account, where.where) if open_ended else None
     if refused is not None and not (found is not None and _earlier(found, refused, said)):
         if case.mail is None:
             base = base._replace(reply=_line(said, refused))
         return _with_text(base, refused, steps)
-    late = _late(base, steps, packets) if case.mail is not None else _late_greeting(said, packets)
+    late = _late(base, steps, account) if case.mail is not None else _late_greeting(account)
     if late is not None:
         return _with_text(base._replace(outcome="stalled"), late, steps)
     if found is None:
         return base
     if said.tls_at is not None:
-        return _encrypted(base, found, said)
+        return _encrypted(base, found, account)
     if case.mail is not None:
         base, found = _taken_behind(base, found, steps, case.mail)
     if base.outcome in GOOD and case.mail is not None and not _behind(found):
@@ -97,9 +97,9 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     return _with_text(base, found, steps, case)
 
 
-def _encrypted(base: Observed, found: Ending, said: Dialogue) -> Observed:
+def _encrypted(base: Observed, found: Ending, account: Account) -> Observed:
     """What lies behind STARTTLS has no phases, but octets that were lost, or an RST that was forged."""
-    lost = found.acked < said.sent[0] or found.heard < said.sent[1]
+    lost = found.acked < account.client.end or found.heard < account.server.end
     made = base._replace(octets_acknowledged=found.acked, phase=None, stage=None)
     if found.broken.by != "middlebox" or (found.broken.kind == "drop" and not lost):
         return made._replace(broken=Break())
@@ -160,32 +160,31 @@ def _earlier(found: Ending, refused: Ending, said: Dialogue) -> bool:
     return found.broken.kind != "drop" and broken is not None and reply is not None and broken < reply
 
 
-def _late(base: Observed, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
+def _late(base: Observed, steps: Sequence[Step], account: Account) -> Ending | None:
     """The server took the mail when its client had given up, who does not know of it and sends it again."""
     text = next((step for step in steps if step.verb == TEXT and step.last and step.answer), None)
-    closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
+    closed = next(iter(account.client.closing), None)
     if base.outcome != "accepted" or text is None or text.answer is None or closed is None:
         return None
-    said = max((p.ns for p in packets if p.by_client and p.length and p.number <= closed.number), default=closed.ns)
+    said = max((p.ns for p in account.client.sent if p.number <= closed.number), default=closed.ns)
     if text.answer.packet.number < closed.number or closed.ns - said < GAVE_UP * SECOND:
         return None  # whoever closes with the last octets still listens
-    acked = max((p.acks or 0 for p in packets if not p.by_client), default=0)
     sign = Sign(text.answer.packet.number, "the reply comes after the client has closed")
     broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
-    heard = [p.ns for p in packets if not p.by_client and p.number < closed.number]
+    heard = [p.ns for p in account.packets if not p.by_client and p.number < closed.number]
     silence = (closed.ns - max(heard, default=text.packet.ns)) / SECOND
-    return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(acked, text.end))
+    return Ending(broken, Place("dotreply", stage("dotreply")), silence, min(account.client.acknowledged, text.end))
 
 
-def _late_greeting(said: Dialogue, packets: Sequence[Packet]) -> Ending | None:
+def _late_greeting(account: Account) -> Ending | None:
     """The server greets a client that has given up."""
-    closed = next((p for p in packets if p.by_client and p.flags & (FIN | RST)), None)
-    if closed is None or said.greeting is None or said.greeting.packet.number < closed.number:
+    closed, greeting = next(iter(account.client.closing), None), account.said.greeting
+    if closed is None or greeting is None or greeting.packet.number < closed.number:
         return None
-    silence = (closed.ns - packets[0].ns) / SECOND
+    silence = (closed.ns - account.packets[0].ns) / SECOND
     if silence < GAVE_UP:
         return None
-    sign = Sign(said.greeting.packet.number, "the greeting comes after the client has closed")
+    sign = Sign(greeting.packet.number, "the greeting comes after the client has closed")
     broken = Break("rst" if closed.flags & RST else "fin", "client", closed.number, None, (sign,))
     return Ending(broken, Place("greeting", stage("greeting")), silence, 0)
 
@@ -240,7 +239,7 @@ def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case 
     return made._replace(phase=found.place.phase, stage=found.place.stage, outcome=outcome)
 
 
-def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) -> Ending | None:
+def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | None:
     """A 4xx or 5xx that decided it."""
     if case.mail is not None:
         if case.mail.outcome != "refused":
@@ -249,28 +248,27 @@ def _refused(case: Case, said: Dialogue, steps: Sequence[Step], packets: Sequenc
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
     else:
         tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
-        answers = [("greeting", said.greeting), *((each.phase, each.answer) for each in tried)]
+        answers = [("greeting", account.said.greeting), *((each.phase, each.answer) for each in tried)]
         told = [(at, reply) for at, reply in answers if reply is not None and reply.code is not None]
         if not told or (told[-1][1].code or 0) < 400:
             return None
         phase, answer = told[-1]
-    by: By = "server"
-    signs: tuple[Sign, ...] = ()
-    if answer is not None:
-        before = [p for p in packets if not p.by_client and p.number < answer.packet.number]
-        signs = forged(answer.packet, habits(before)) if before else ()
-        by = "middlebox" if signs else "server"
-    number = answer.packet.number if answer is not None else None
-    own = genuine(packets, answer.packet) if answer is not None and signs else packets
-    acked = min(max([0, *(p.acks or 0 for p in own if not p.by_client)]), said.sent[0])
-    heard = answer.at if answer is not None else -1
-    return Ending(Break("reply", by, number, None, signs), Place(phase, stage(phase)), 0.0, acked, heard)
+    place = Place(phase, stage(phase))
+    if answer is None:
+        return Ending(Break("reply", "server"), place, 0.0, account.client.acknowledged, -1)
+    before = [p for p in account.packets if not p.by_client and p.number < answer.packet.number]
+    behind = [p for p in account.packets if not p.by_client and p.number > answer.packet.number]
+    signs = forged(answer.packet, habits(before), behind=behind) if before else ()
+    by: By = "middlebox" if signs else "server"
+    acked = (account.without(answer.packet) if signs else account).client.acknowledged
+    if before and not signs and off_by(answer.packet, habits(before)) > HOPS:
+        by, signs = "unknown", (another_way(answer.packet, before),)
+    return Ending(Break("reply", by, answer.packet.number, None, signs), place, 0.0, acked, answer.at)
 
 
 def _line(said: Dialogue, refused: Ending) -> str:
     """The reply that decided, as it stands in the dialogue."""
-    answers = (said.greeting, *(step.answer for step in said.steps))
-    found = next((one for one in answers if one is not None and one.packet.number == refused.broken.packet), None)
+    found = next((one for one in said.replies if one.packet.number == refused.broken.packet), None)
     return found.line.rstrip(b"\r\n").decode("latin-1") if found is not None else ""
 
 
@@ -284,9 +282,24 @@ def _timeline(said: Dialogue, steps: Sequence[Step], packets: Sequence[Packet]) 
     made = [_moment("connect", first, ack, "handshake")]
     if said.greeting is not None:
         made.append(_moment("greeting", said.greeting.packet, said.greeting.packet, _short(said.greeting), ack.ns))
-    for step in told:
-        made.append(_moment(step.phase, step.packet, step.answer.packet if step.answer else last, _told(step)))
+    begun = 0 if any(packet.flags & SYN for packet in packets) else _amid(told)
+    if begun:
+        lines = f"{count(begun, 'line')} of what began before the capture"
+        made = [_moment("?", told[0].packet, told[begun - 1].packet, lines)]
+    for step in told[begun:]:
+        made.append(_moment(_row(step), step.packet, step.answer.packet if step.answer else last, _told(step)))
     return tuple(made)
+
+
+def _amid(steps: Sequence[Step]) -> int:
+    """Of a capture that begins in the middle: how many of its first lines are no commands."""
+    return sum(1 for _ in takewhile(lambda step: step.verb.encode("latin-1") not in NUMBER, steps))
+
+
+def _row(step: Step) -> str:
+    """Its phase; of a command that may come in any the command."""
+    own = step.verb not in (*PHASES, *AUTHS) and step.verb.encode("latin-1") in NUMBER
+    return step.verb.lower() if own else step.phase
 
 
 def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | None = None) -> Moment:
@@ -296,7 +309,8 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
-        text = f"{step.end - step.at:,} octets of text"
+        dot = " with the final dot" if step.sure and not step.line else ""
+        text = f"{step.end - step.at:,} bytes of text{dot}"
     elif step.verb in AUTHS:
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.observe.spoken import NEXT, TEXT, Dialogue, Step
-from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import RST
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.spoken import NEXT, TEXT, Dialogue, Step
 from smtpinspect.grammar import limits
 
 _END_MARK: Final = 5  # CRLF.CRLF
@@ -27,31 +25,31 @@ class Place(NamedTuple):
     step: Step | None = None
 
 
-def cut(packets: Sequence[Packet], at: int, mss: int) -> tuple[int, int]:
+def cut(account: Account, at: int) -> tuple[int, int]:
     """The segment, as it was on the wire, that holds this octet of the client: where it begins and ends.
 
     Packets of a sender's own capture may be longer than those on the wire: they are parted at the MSS.
     """
-    for packet in packets:
-        begin = packet.at
-        if not packet.by_client or begin is None or packet.flags & RST or not begin <= at < begin + packet.length:
-            continue
-        begin += (at - begin) // mss * mss
-        return begin, min(begin + mss, packet.at + packet.length if packet.at is not None else begin)
-    return at, at + 1
+    packet = account.client.carrier(at)
+    if packet is None or packet.at is None:
+        return at, at + 1
+    mss = account.said.mss
+    begin = packet.at + (at - packet.at) // mss * mss
+    return begin, min(begin + mss, packet.at + packet.length)
 
 
-def at_octet(said: Dialogue, packets: Sequence[Packet], at: int) -> Place:
+def at_octet(account: Account, at: int) -> Place:
     """The break when everything before this octet of the client got through, and it did not."""
+    said = account.said
     for step in said.steps:
         if at >= step.end:
             continue
         if step.verb != TEXT:
             return Place(step.phase, stage(step.phase), at, step)
-        begin, end = cut(packets, at, said.mss)
+        begin, end = cut(account, at)
         if begin <= step.at:
             phase = "databody"
-        elif step.sure and (end >= step.end or at > step.end - _END_MARK):
+        elif step.sure and step.last and (end >= step.end or at > step.end - _END_MARK):
             phase = "dot"
         else:
             phase = "datamid"
@@ -74,7 +72,7 @@ def unanswered(said: Dialogue) -> Place:
     for step in said.steps:
         if step.answer is None or step.answer.code is None:
             if step.verb == TEXT:
-                phase = "dotreply" if step.sure else "datamid"
+                phase = "dotreply" if step.sure and step.last else "datamid"  # of a chunk more is to come
             else:
                 phase = "reply354" if step.verb == "DATA" else step.phase
             return Place(phase, stage(phase), None, step)

@@ -10,7 +10,7 @@ from smtpinspect.grammar import limits
 
 
 def of(cases: Sequence[Case]) -> None:
-    """Fill `fingerprints` of every case, from those of which there is a script or a trace."""
+    """Fill `fingerprints` of every case, from those of which there is a script or an account."""
     found: dict[Path, list[Fingerprint]] = {}
     offered: dict[str, dict[Path, tuple[set[str], Case]]] = {}
     seen: set[int] = set()
@@ -18,7 +18,7 @@ def of(cases: Sequence[Case]) -> None:
         if case.flow.flow_id in seen:
             continue
         mine = list(of_connection(case))
-        if case.script is not None or case.trace is not None:
+        if case.script is not None or case.account is not None:
             seen.add(case.flow.flow_id)
             found.setdefault(case.path, []).extend(mine)
         if case.script is not None and case.script.keywords:
@@ -35,10 +35,10 @@ def of(cases: Sequence[Case]) -> None:
 def of_connection(case: Case) -> Iterable[Fingerprint]:
     """The signs in one connection."""
     if case.script is not None:
-        yield from signs.of_dialogue(case.script, case.trace)
-        yield from signs.of_replies(case.script, case.trace)
-    if case.trace is not None:
-        yield from signs.of_packets(case.trace)
+        yield from signs.of_dialogue(case.script, case.account)
+        yield from signs.of_replies(case.script, case.account)
+    if case.account is not None:
+        yield from signs.of_packets(case.account)
 
 
 def together(found: Iterable[Fingerprint]) -> tuple[Fingerprint, ...]:
@@ -65,6 +65,6 @@ def _removed(server: dict[Path, tuple[set[str], Case]]) -> Iterable[tuple[Path, 
         hello = case.script.hello if case.script else None
         if "STARTTLS" in words or hello is None or hello.reply is None or hello.verb != "EHLO":
             continue
-        sign = signs.sign(case.trace, False, hello.reply.at, "the reply to EHLO has no STARTTLS")
+        sign = signs.sign(case.account, False, hello.reply.at, "the reply to EHLO has no STARTTLS")
         text = "this server offers STARTTLS to others, and not on this path"
         yield path, Fingerprint("", "starttls-removed", text, (), (sign,))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose import taps
-from smtpinspect.diagnose.model import Case, Difference
+from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.model import Case, Difference, Elsewhere
 from smtpinspect.diagnose.paths.points import differences
 from smtpinspect.diagnose.paths.shared import Span, base
 from smtpinspect.diagnose.paths.streams import Side
@@ -100,9 +101,11 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
     )
     if not seen.whole:
         return False
-    case.trace = both.client._replace(
+    client = both.client._replace(
         sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
     )
+    case.account = Account(client)
+    case.elsewhere = {both.sides.names[1]: Elsewhere(Account(both.server), span.end_ns)}
     other = any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
     unheard = any(each.kind == "dropped" and each.direction == "server" for each in found)
     return other or unheard or any(base(both.client, each) != base(both.server, each) for each in (True, False))

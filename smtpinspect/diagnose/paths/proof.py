@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
-from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Moment, Sign
+from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Moment, Observed, Sign
+from smtpinspect.diagnose.observe.place import at_octet, stage
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
+from smtpinspect.simulate.spoken import in_message
 
 SHOWN: Final = 48  # octets of a difference that a line shows
 _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
@@ -23,9 +26,14 @@ _AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
 def of(cases: Iterable[Case]) -> None:
     """Fill `proved`, the break and the fingerprints of cases that have differences."""
     for case in cases:
+        behind = _came_through(case)
+        if behind is not None:
+            case.proved = (behind,)
+            by = "unknown" if case.observed.broken.by == "middlebox" else case.observed.broken.by
+            case.observed = case.observed._replace(broken=case.observed.broken._replace(by=by))
         if not case.differences:
             continue
-        case.proved = tuple(_sign(case, each) for each in told(case))
+        case.proved = case.proved + tuple(_sign(case, each) for each in told(case))
         timeline = sorted([*case.observed.timeline, *_moments(case)], key=lambda moment: moment.begin_ns)
         case.observed = case.observed._replace(timeline=tuple(timeline))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
@@ -41,7 +49,57 @@ def of(cases: Iterable[Case]) -> None:
                 ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = case.observed._replace(broken=broken, reply=_unheard(case) or case.observed.reply)
+            case.observed = _replied(case)._replace(broken=broken, reply=_unheard(case) or case.observed.reply)
+            case.observed = _kept_back(case)
+
+
+def _came_through(case: Case) -> Sign | None:
+    """Where what nobody answered came to the last point, and nothing answered it there: then it was not lost between
+    these points, and neither were answers."""
+    here, broken = case.account, case.observed.broken
+    if not case.failed or broken.kind != "drop" or here is None or not case.elsewhere:
+        return None
+    if any(each.kind != "rewritten" and each.what not in ("FIN", "RST") for each in case.differences):
+        return None
+    point, there = [*case.elsewhere.items()][-1]
+    if not here.client.sent and not any(not p.by_client for p in here.packets):
+        came, sent = there.account.syns, [p for p in here.syns if p.ns <= there.until_ns]
+        if not sent or len(came) < len(sent) or any(not p.by_client for p in there.account.packets):
+            return None
+        what = f"all {count(len(came), 'SYN')}" if len(came) > 1 else "the SYN"
+    else:
+        owed = here.client.owed
+        if owed is None or not owed.repeated or not owed.copies[0].length:
+            return None
+        came = there.account.client.holding(owed.at)
+        sent = [p for p in owed.copies if p.ns <= there.until_ns and p.at == owed.copies[0].at]
+        if not sent or len(came) < len(sent) or there.account.client.acked > owed.at:
+            return None
+        what = f"the sender's bytes from {owed.at:,} on"
+    text = f"{what} came to {point} too, and nothing answered there: what stops them lies behind {point}, or is the "
+    text += "server itself (a full queue, a packet filter of its own, a host that died)"
+    return Sign(came[0].number, text, point)
+
+
+def _kept_back(case: Case) -> Observed:
+    """Where octets of the client were kept back it broke there, acknowledged though they are."""
+    seen, account = case.observed, case.account
+    at = seen.broken.at
+    if at is None or account is None or at >= account.client.acknowledged:
+        return seen
+    place = at_octet(account, at)
+    return seen._replace(phase=place.phase, stage=place.stage)
+
+
+def _replied(case: Case) -> Observed:
+    """Where it is the reply that was lost: seen from before the box it took the acknowledgement of the command with it,
+    or of the text, which had come through."""
+    seen, mail = case.observed, case.transaction
+    if not case.reply_lost:
+        return seen
+    whole = mail is not None and mail.complete and seen.phase in ("databody", "datamid", "dot")
+    phase = "dotreply" if whole else "reply354" if seen.phase == "datacmd" else seen.phase
+    return seen if phase == seen.phase else seen._replace(phase=phase, stage=stage(phase or ""))
 
 
 def _refusal(case: Case) -> Difference | None:
@@ -59,8 +117,7 @@ def _refusal(case: Case) -> Difference | None:
 def _goes_on(case: Case, reply: Difference) -> bool:
     """Does the server say more behind this reply? Then it was one to a command that a box kept back."""
     end = reply.at + reply.length
-    packets = case.trace.packets if case.trace else ()
-    return any(not p.by_client and p.length and p.at is not None and p.at >= end for p in packets)
+    return case.account is not None and any((p.at or 0) >= end for p in case.account.server.sent)
 
 
 def _unheard(case: Case) -> str:
@@ -120,9 +177,8 @@ def _here(each: Difference, packet: int | None) -> tuple[Sign, ...]:
 
 def _ends(case: Case, withheld: Difference) -> bool:
     """Was it the last of its side that came so far? A command that a box answers itself breaks nothing."""
-    trace = case.trace
-    mine = [p for p in (trace.packets if trace else ()) if p.by_client == (withheld.direction == "client")]
-    return not any(p.at is not None and p.length and p.at >= withheld.at + withheld.length for p in mine)
+    mine = case.account.stream(withheld.direction == "client").sent if case.account is not None else ()
+    return not any((p.at or 0) >= withheld.at + withheld.length for p in mine)
 
 
 # --- words
@@ -140,7 +196,7 @@ def _moments(case: Case) -> Iterator[Moment]:
         text = {
             "dropped": f"{came}{_often(each)} and {never}",
             "withheld": f"{came} and was kept back",
-            "rewritten": f"{came}, {went} with other octets",
+            "rewritten": f"{came}, {went} with other bytes",
             "injected": f"{went}, and had not come in on {each.between[0]}",
             "lost": f"{each.length:,} that {came} {never}",
         }[each.kind]
@@ -227,15 +283,10 @@ _LINES: Final = {
 def _octets(case: Case, each: Difference, length: int) -> str:
     """Which octets: counted in the text where they are part of it."""
     mail = case.transaction
-    if each.direction == "client" and mail is not None and mail.text_at is not None and each.at >= mail.text_at:
-        at = each.at - mail.text_at
-        last = at + max(length, 1) - 1
-        ends = last if mail.text_end is None else mail.text_end - mail.text_at - 1  # of the final dot
-        told = case.script.commands if case.script is not None and at <= ends < last else ()
-        behind = " ".join(one.verb for one in told if mail.text_at + ends < one.at <= mail.text_at + last)
-        span = f"(bytes {at:,}-{ends if at <= ends < last else last:,}{f', and {behind} behind it' if behind else ''})"
-        segment = "the first segment of the message" if at == 0 else "a segment of the message"
-        return f"{segment if each.kind == 'dropped' else 'octets of the message'} {span}"
+    if each.direction == "client" and mail is not None and mail.holds(each.at):
+        span = in_message(case.script, mail, each.at, length)
+        segment = "the first segment of the message" if each.at == mail.text_at else "a segment of the message"
+        return f"{segment if each.kind == 'dropped' else 'bytes of the message'} ({span})"
     return f"the {each.direction}'s bytes {each.at:,}-{each.at + max(length, 1) - 1:,}"
 
 

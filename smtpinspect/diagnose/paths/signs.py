@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect._core.views import excerpt
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Fingerprint, Sign
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
-from smtpinspect.diagnose.trace import Packet, Trace
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.simulate.script import Command, Script, Transaction
@@ -25,19 +25,19 @@ _BARE_OK: Final = re.compile(r"(?:250 )?(?:2\.0\.0 )?OK\.?", re.I)
 _STARTTLS: Final = "STARTTLS"
 
 
-def of_dialogue(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
-    """What the dialogue of a connection tells; packets where its trace is at hand."""
-    yield from _greeting(script, trace)
-    yield from _keywords(script, trace)
+def of_dialogue(script: Script, account: Account | None) -> Iterator[Fingerprint]:
+    """What the dialogue of a connection tells; packets where these are at hand."""
+    yield from _greeting(script, account)
+    yield from _keywords(script, account)
     for command in script.commands:
         if not command.answer:
-            yield from _command(script, command, trace)
+            yield from _command(script, command, account)
 
 
-def of_packets(trace: Trace) -> Iterator[Fingerprint]:
+def of_packets(account: Account) -> Iterator[Fingerprint]:
     """What the packets of a connection tell beside their octets (hops, RFC 791 3.2)."""
     for by_client in (True, False):
-        mine = [packet for packet in trace.packets if packet.by_client == by_client]
+        mine = [packet for packet in account.packets if packet.by_client == by_client]
         usual = Counter(packet.ttl for packet in mine).most_common(1)
         if not usual or usual[0][1] < 2:
             continue
@@ -49,7 +49,8 @@ def of_packets(trace: Trace) -> Iterator[Fingerprint]:
             ("ttl-step", "a packet in the name of the", [p for p in others if not p.flags & RST]),
         ):
             if found:
-                seen = tuple(Sign(p.number, f"TTL {p.ttl}, its other packets {ttl}", trace.point) for p in found[:8])
+                point = account.trace.point
+                seen = tuple(Sign(p.number, f"TTL {p.ttl}, its other packets {ttl}", point) for p in found[:8])
                 yield Fingerprint("", what, f"{text} {who} came with another TTL", (), seen)
 
 
@@ -58,22 +59,13 @@ def shown(line: bytes) -> str:
     return excerpt(line[:4]) + " (masked)" if line[:4].upper() == b"AUTH" else excerpt(line[:40])
 
 
-def sign(trace: Trace | None, by_client: bool, at: int, text: str) -> Sign:
-    """With the packet that first carried this octet of a side."""
-    return Sign(packet_of(trace, by_client, at), text, trace.point if trace else "")
+def sign(account: Account | None, by_client: bool, at: int, text: str) -> Sign:
+    """With the packet that first carried this octet of a side, where that is known."""
+    first = account.stream(by_client).carrier(at) if account is not None else None
+    return Sign(first.number if first is not None else None, text, account.trace.point if account is not None else "")
 
 
-def packet_of(trace: Trace | None, by_client: bool, at: int) -> int | None:
-    """The frame in which this octet of a side first came; None where that is not known."""
-    first = next((p for p in (trace.packets if trace else ()) if _holds(p, by_client, at)), None)
-    return None if first is None else first.number
-
-
-def _holds(packet: Packet, by_client: bool, at: int) -> bool:
-    return packet.by_client == by_client and packet.at is not None and packet.at <= at < packet.at + packet.length
-
-
-def _greeting(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+def _greeting(script: Script, account: Account | None) -> Iterator[Fingerprint]:
     octets = script.greeting.octets if script.greeting else b""
     if not octets:  # first4 takes the code of the last line away, and no greeting ends
         until = script.replies[0].at if script.replies and script.replies[0].at else GREETING
@@ -81,11 +73,11 @@ def _greeting(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
     styles = generations.styles_of(octets)
     if styles:
         text = "the greeting is masked with stars" if b"*" in octets else "the greeting is masked with underscores"
-        seen = sign(trace, False, 0, excerpt(octets[:64]))
+        seen = sign(account, False, 0, excerpt(octets[:64]))
         yield Fingerprint(PRODUCT, "banner-starred", text, generations.greeting_of(styles), (seen,))
 
 
-def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+def _keywords(script: Script, account: Account | None) -> Iterator[Fingerprint]:
     for command in script.commands:
         reply = command.reply
         if command.verb != "EHLO" or reply is None or reply.code != 250:
@@ -97,9 +89,10 @@ def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
             profiles = generations.masking_keywords(clear)
             text = "EHLO keywords are masked with X and a letter"
             text += "; STARTTLS is in clear" if clear else ""
-            yield Fingerprint(PRODUCT, "keyword-xed", text, profiles, (sign(trace, False, reply.at, " ".join(masked)),))
+            seen = sign(account, False, reply.at, " ".join(masked))
+            yield Fingerprint(PRODUCT, "keyword-xed", text, profiles, (seen,))
         elif len(reply.text.split("\n")) == 1 and _BARE_OK.fullmatch(reply.text):
-            seen = sign(trace, False, reply.at, f"{command.verb} got {reply.text}")
+            seen = sign(account, False, reply.at, f"{command.verb} got {reply.text}")
             text = "EHLO got the reply to NOOP, without the server's name"
             # a server made for a test may say no more; one that calls itself ESMTP says its name (RFC 5321 4.1.1.1)
             sure = script.greeting is not None and b"ESMTP" in script.greeting.octets.upper()
@@ -107,9 +100,9 @@ def _keywords(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
             yield Fingerprint(PRODUCT if sure else "", "ehlo-as-noop", text, profiles, (seen,))
 
 
-def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[Fingerprint]:
+def _command(script: Script, command: Command, account: Account | None) -> Iterator[Fingerprint]:
     line, reply = command.line, command.reply
-    seen = sign(trace, True, command.at, shown(line))
+    seen = sign(account, True, command.at, shown(line))
     if _CROSSED.fullmatch(line):
         text = "a whole command was overwritten with X (this side is behind the box)"
         yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying("xxxx-all"), (seen,))
@@ -121,7 +114,7 @@ def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[
         yield Fingerprint(PRODUCT, "verb-nooped", text, generations.denying("noop"), (seen,))
     if reply is None:
         return
-    told = sign(trace, False, reply.at, f"{shown(line)} got {excerpt(reply.octets[:64].rstrip())}")
+    told = sign(account, False, reply.at, f"{shown(line)} got {excerpt(reply.octets[:64].rstrip())}")
     crossed = re.search(r"X{4,}(?:\s+\S)?", reply.text)
     if (reply.code or 0) >= 500 and crossed and b"XXXX" not in line.upper():
         run, _, argument = crossed[0].partition(" ")
@@ -138,22 +131,22 @@ def _command(script: Script, command: Command, trace: Trace | None) -> Iterator[
         yield Fingerprint(PRODUCT, "ok-to-nonsense", text, generations.denying(*styles), (told,))
 
 
-def of_replies(script: Script, trace: Trace | None) -> Iterator[Fingerprint]:
+def of_replies(script: Script, account: Account | None) -> Iterator[Fingerprint]:
     """A 552 before the text is whole: a server answers its end (RFC 5321 4.1.1.4), SonicWall's gateway anti-virus
     what it finds in it. Its words are in no source."""
     for mail in script.mails:
         if mail.text_at is None:
             continue
         for reply in script.replies:
-            if reply.code == 552 and _early(reply.at, mail, trace):
+            if reply.code == 552 and _early(reply.at, mail, account):
                 text = "552 in the server's name, before the end of the text had come there"
-                seen = sign(trace, False, reply.at, excerpt(reply.octets[:64].rstrip()))
+                seen = sign(account, False, reply.at, excerpt(reply.octets[:64].rstrip()))
                 yield Fingerprint("sonicwall", "answer-552", text, (), (seen,))
 
 
-def _early(at: int, mail: Transaction, trace: Trace | None) -> bool:
+def _early(at: int, mail: Transaction, account: Account | None) -> bool:
     """Did this octet of the server come before it had the end of the text?"""
-    packet = next((p for p in (trace.packets if trace else ()) if _holds(p, False, at)), None)
+    packet = account.server.carrier(at) if account is not None else None
     if packet is None or packet.acks is None or mail.text_at is None:
         return not mail.complete and mail.reply is None
     return mail.text_at <= packet.acks < (mail.text_end if mail.complete and mail.text_end else packet.acks + 1)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.trace import Trace
-from smtpinspect.enforce.craft import FIN
 from smtpinspect.grammar import limits
 
 LINES: Final = 64  # lines that are compared to find out how a difference goes on
@@ -40,23 +40,15 @@ class Side:
         self.octets = bytearray()
         self.seen: list[tuple[int, int]] = []  # known octets as [from, to), sorted, apart from each other
         self.segments: list[Segment] = []
-        self.acked = 0  # up to where the other side acknowledged
+        self.acked = Account(trace).claimed(by_client)
         self.top = 0  # behind the last octet that was sent, captured or not
         self.cut = False
-        ends = set()  # behind which a FIN counts as one octet
         for packet in trace.packets:
-            if packet.by_client != by_client:
-                if packet.acks is not None:
-                    self.acked = max(self.acked, packet.acks)
-                continue
-            if packet.flags & FIN and packet.end is not None:
-                ends.add(packet.end)
-            if packet.at is None or not packet.length or packet.at + packet.length <= 0:
+            if packet.by_client != by_client or packet.at is None or not packet.length or (packet.end or 0) <= 0:
                 continue
             self.segments.append(Segment(packet.at, packet.at + packet.length, packet.number, packet.ns))
             self.top = max(self.top, packet.at + packet.length)
             self._write(packet.at, packet.payload)
-        self.acked -= self.acked - 1 in ends
 
     def _write(self, at: int, payload: bytes) -> None:
         if at < 0:

@@ -49,6 +49,7 @@ class Heard(NamedTuple):
 
     @property
     def answer(self) -> Answer:
+        """The first one; silence where none came."""
         return self.answers[0] if self.answers else Answer(ended="silence")
 
 

@@ -35,12 +35,14 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> int | None:
+        """The last line's, None where it has none."""
         lines = self.octets.splitlines()
         found = _CODED.match(lines[-1]) if lines else None
         return int(found[1]) if found else None
 
     @property
     def text(self) -> str:
+        """Its lines without their ends; octets of 128 and more as Latin-1."""
         return "\n".join(line.decode("latin-1") for line in self.octets.splitlines())
 
 

@@ -33,7 +33,7 @@ def read_line(text: str) -> Reading | None:
 
 def read_text(text: str) -> list[Reading]:
     """All that pasted lines tell, one or several, folded or quoted; also of those that are of no delivery."""
-    return pasted.readings(text[: 1 << 20].splitlines() or [text])
+    return pasted.readings(text[:limits.PASTED].splitlines() or [text])
 
 
 def read_file(source: files.LogInput, *, now: float | None = None, idle: bool = False) -> Iterator[Reading]:

@@ -59,7 +59,7 @@ _ANY: Final[tuple[Step, ...]] = ("greeting", "ehlo", "mail", "rcpt", "datacmd", 
 def is_message(head: bytes) -> bool:
     """Does it begin as a message (RFC 5322) does?"""
     begins = head.lstrip(b"\r\n \t")
-    return bool(_HEADER.match(begins)) and bool(_FIELD.search(begins[:8192]))
+    return bool(_HEADER.match(begins)) and bool(_FIELD.search(begins[:limits.MAIL_LOG_HEAD]))
 
 
 def is_bounce(head: bytes) -> bool:
@@ -78,7 +78,7 @@ def read_bounce(message: bytes | str, file: str = "bounce.eml") -> list[Reading]
         parts = _parts(parsed)
     except (ValueError, LookupError, RecursionError, TypeError, AttributeError, IndexError):
         return []
-    head = octets[:limits.BOUNCE_OCTETS].decode("utf-8", "backslashreplace")
+    head = octets.decode("utf-8", "backslashreplace")
     writer = next((name for name, words in _WRITERS if words.search(head)), "")
     notes = [part for part in parts if part.get_content_type() == "message/delivery-status"]
     texts = [_text(part) for part in parts if part.get_content_type() == "text/plain"]
@@ -111,11 +111,11 @@ def _parts(parsed: Message) -> list[Message]:
     if not parsed.is_multipart() or parsed.get_content_type() == "message/delivery-status":
         return [parsed]
     found: list[Message] = []
-    for part in list(parsed.get_payload())[:100]:
+    for part in list(parsed.get_payload())[:limits.BOUNCE_PARTS]:
         if not isinstance(part, Message):
             continue
         if part.get_content_maintype() == "multipart":
-            inner = list(part.get_payload())[:100]
+            inner = list(part.get_payload())[:limits.BOUNCE_PARTS]
             found += [each for each in inner if isinstance(each, Message)]
         else:
             found.append(part)
@@ -178,14 +178,13 @@ def _sensed(texts: list[str], writer: str, quoted: str) -> Reading | None:
         reply = _REPLY.search(text)
         if reply is None:
             continue
+        line, said = Line(_head(quoted or text), None, "", ""), reply[1][:limits.BOUNCE_QUOTED]
         if sendmail.NO_TLS.search(reply[1]):
-            line = Line(_head(quoted or text), None, "", "")
-            return reading(line, "sendmail", Sense((Meant("starttls", "unreachable"),), reply[1][:1_000], {}))
+            return reading(line, "sendmail", Sense((Meant("starttls", "unreachable"),), said, {}))
         asked = next((match for each in texts if (match := _IN_REPLY.search(each))), None)
         step = _STEPS.get(next((word for word in asked.groups() if word), "")) if asked else None
         meant = tuple(Meant(each, "reply") for each in ((step,) if step else _ANY))
-        line = Line(_head(quoted or text), None, "", "")
-        return reading(line, writer, Sense(meant, reply[1][:1_000], {"reply": reply[1][:1_000]}))
+        return reading(line, writer, Sense(meant, said, {"reply": said}))
     return None
 
 
@@ -214,7 +213,7 @@ def _returned(parts: list[Message]) -> tuple[str, str]:
             continue
         if isinstance(inner, Message):
             number = str(inner.get("Message-ID") or "").strip("<> \r\n\t")
-            return number[:998], email.utils.parseaddr(str(inner.get("From") or ""))[1]
+            return number[:limits.BOUNCE_QUOTED], email.utils.parseaddr(str(inner.get("From") or ""))[1]
     return "", ""
 
 

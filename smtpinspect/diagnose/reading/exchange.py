@@ -61,6 +61,8 @@ ERRORS: Final = (
     _row(r"Cannot achieve Exchange Server authentication", ("auth", "ehlo"), "lacking"),
 )
 _REPLY: Final = re.compile(r"[245]\d\d[ -](?:.*)")
+_GOOD: Final = re.compile(r"2\d\d[ -]")
+_PATH: Final = re.compile(r"<([^>]*)>")
 # A line of a protocol log.
 _CSV: Final = re.compile(
     r"(?:(?P<connector>[^,]*),)(?P<session>[0-9A-F]{12,16}),(?P<sequence>\d+),(?P<local>[^,]*),(?P<remote>[^,]*),"
@@ -151,10 +153,10 @@ def _event(line: Line, match: re.Match[str], state: State) -> Iterator[Reading]:
     if event == "+":
         session = Session(begun=line.when)
     elif event in "<>":
-        if not known and event == ">" and re.match(r"2\d\d[ -]", data):
+        if not known and event == ">" and _GOOD.match(data):
             session = session._replace(server=True)
         replied = (event == "<") != session.server
-        if replied and session.texted and re.match(r"2\d\d ", data):
+        if replied and session.texted and _GOOD.match(data) and data[3] == " ":
             found = Sense((Meant("dot", "sent"),), data, {"reply": data})
             yield _of_session(line, match, session, found)
         session = _replied(session, data) if replied else _commanded(session, data)
@@ -187,7 +189,7 @@ def _commanded(session: Session, data: str) -> Session:
         return session
     waits = (*(each for each in session.waits if each != "greeting"), step)[-100:]
     told = session._replace(waits=waits, settled=session.settled and step in ("quit", "rset"), refused="")
-    address = re.search(r"<([^>]*)>", rest)
+    address = _PATH.search(rest)
     if step == "mail" and address:
         return told._replace(sender=address[1])
     if step == "rcpt" and address:

@@ -54,9 +54,11 @@ class Log:
 
     @property
     def octets_read(self) -> int:
+        """Of the file as it lies there, packed or not."""
         return self._octets.octets_read
 
     def close(self) -> None:
+        """A stream that somebody else has opened stays open."""
         self._octets.close()
 
 

@@ -31,6 +31,12 @@ _PROGRAM: Final = re.compile(
     r"(?P<program>[A-Za-z][\w./-]*?)(?:\[(?P<pid>\d+)\])?: (?:\[ID \d+ [\w.]+\] )?"
 )
 _PROGRAM_5424: Final = re.compile(r"(?P<host>\S+) (?P<program>[A-Za-z][\w./-]*) (?P<pid>\d+|-) \S+ (?:-|\[.*?\]) ")
+_PRIORITY: Final = re.compile(r"^<\d{1,3}>")
+# Of durations: days and a clock, seconds, numbers with their units.
+_CLOCKED: Final = re.compile(r"(?:(\d{1,9})\+)?(\d\d):(\d\d):(\d\d)")
+_PLAIN: Final = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+_PARTS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(w|d|h|ms|m|s)")
+_UNITS: Final = {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _ZONE: Final = re.compile(r"(?:Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))$")
 
 
@@ -55,7 +61,7 @@ def line_of(whole: str, now: float | None = None) -> Line:
     if match:
         when, rest = _when(match, now), whole[match.end() :]
     elif whole[:1] == "<":
-        rest = re.sub(r"^<\d{1,3}>", "", whole)
+        rest = _PRIORITY.sub("", whole)
     local = when is not None and bool(match and (match["bsd"] or (match["iso"] and not _ZONE.search(match["iso"]))))
     named = _PROGRAM_5424.match(rest) if match and match["iso"] else None
     named = named or _PROGRAM.match(rest)
@@ -133,14 +139,15 @@ def _clock(text: str) -> int:
 
 
 def duration(text: str) -> float | None:
-    """`5m`, `1h2m3s`, `0.123s` of Exim and OpenSMTPD; `1+02:03:04` of Sendmail; `0.02` of Postfix."""
-    if match := re.fullmatch(r"(?:(\d{1,9})\+)?(\d\d):(\d\d):(\d\d)", text):
+    """In seconds: `5m`, `1h2m3s`, `0.123s` of Exim and OpenSMTPD; `1+02:03:04` of Sendmail; `0.02` of Postfix. None
+    for what is none.
+    """
+    if match := _CLOCKED.fullmatch(text):
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return float(days * _DAY + hours * 3600 + minutes * 60 + seconds)
-    if re.fullmatch(r"\d{1,12}(?:\.\d{1,9})?", text):
+    if _PLAIN.fullmatch(text):
         return float(text)
-    parts = re.findall(r"(\d{1,9}(?:\.\d{1,9})?)(w|d|h|ms|m|s)", text)
+    parts = _PARTS.findall(text)
     if not parts or "".join(a + b for a, b in parts) != text:
         return None
-    unit = {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
-    return float(sum(float(number) * unit[letter] for number, letter in parts))
+    return float(sum(float(number) * _UNITS[letter] for number, letter in parts))

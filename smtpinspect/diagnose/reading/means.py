@@ -41,7 +41,7 @@ BROKE_AT: Final[tuple[tuple[frozenset[str], str], ...]] = tuple(
         ("rcpt datacmd databody datamid dot dotreply",
          "RCPT or its reply; with CHUNKING also the text, which goes out before that reply is read"),
         ("rcpt datacmd", "RCPT or DATA (they travel in one segment)"),
-        ("databody datamid", "the text of the mail; more was to come"),
+        ("databody datamid", "the text of the mail, before its end"),
         ("datacmd reply354 databody datamid", "DATA, the 354, or the text"),
         ("dot dotreply", "the end of the mail, or the reply to it"),
         ("databody datamid dot dotreply", "the text of the mail, its end mark, or the reply to it"),
@@ -66,19 +66,22 @@ HOW: Final[Mapping[tuple[str, ...], str]] = {
     ("none",): "",
 }
 KINDS: Final[Mapping[str, str]] = {"drop": "silence", "rst": "a reset", "fin": "a close", "reply": "a reply"}
-# What elapsed time tells with default settings (mta.md, section 11: rule of thumb), up to so many seconds.
+# What elapsed time tells with default settings (mta.md, section 11: rule of thumb), up to so many seconds, where the
+# flow may have broken in one of these phases (all: in any).
+_ALL: Final = ""
+_SET_UP: Final = "connect"
 _TIMES: Final = (
-    (2.0, "at once: an answer, a reset or a close, not a time-out"),
-    (30.0, "30 s: Postfix's time-out of connect"),
-    (60.0, "60 s: qmail's time-out of connect"),
-    (120.0, "120 s: Postfix's time-out of DATA"),
-    (131.0, "127 to 131 s: Linux gives up a SYN"),
-    (180.0, "180 s: Postfix's time-out of a stalled text"),
-    (300.0, "300 s: the usual time-out of a command, Exim's of a stalled text, all of OpenSMTPD's"),
-    (600.0, "600 s: Exim's and Postfix's wait for the last reply, Sendmail's for MAIL, Exchange's idle time"),
-    (943.0, "about 925 to 960 s: Linux gives up a connection whose octets nobody acknowledges"),
-    (1200.0, "1,200 s: qmail's time-out"),
-    (3600.0, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
+    (2.0, _ALL, "at once: an answer, a reset or a close, not a time-out"),
+    (30.0, _SET_UP, "30 s: Postfix's time-out of connect"),
+    (60.0, _SET_UP, "60 s: qmail's time-out of connect"),
+    (120.0, "datacmd reply354", "120 s: Postfix's time-out of DATA"),
+    (131.0, _SET_UP, "127 to 131 s: Linux gives up a SYN"),
+    (180.0, "databody datamid dot", "180 s: Postfix's time-out of a stalled text"),
+    (300.0, _ALL, "300 s: the usual time-out of a command, Exim's of a stalled text, all of OpenSMTPD's"),
+    (600.0, _ALL, "600 s: Exim's and Postfix's wait for the last reply, Sendmail's for MAIL, Exchange's idle time"),
+    (943.0, _ALL, "about 925 to 960 s: Linux gives up a connection whose bytes nobody acknowledges"),
+    (1200.0, _ALL, "1,200 s: qmail's time-out"),
+    (3600.0, _ALL, "3,600 s: Sendmail's time-out of RCPT and of the last reply"),
 )
 _SMALL: Final = 1_000  # octets of a mail that fit any packet, with what its header gains
 _SLACK: Final = 0.03  # of the time, 3 s at least
@@ -106,7 +109,9 @@ def elapsed(told: Reading) -> str:
     if own:
         names = " or ".join(dict.fromkeys(timer.setting or "time-out" for timer in own))
         return f"its {names}, {own[0].seconds:,} s by default"
-    for limit, words in _TIMES if told.broken != ("reply",) else _TIMES[:1]:
+    for limit, places, words in _TIMES if told.broken != ("reply",) else _TIMES[:1]:
+        if told.phases and places and not set(places.split()) & set(told.phases):
+            continue
         slack = 2.0 if limit < 10 else 20.0 if limit == 943.0 else max(3.0, limit * _SLACK)
         if abs(seconds - limit) <= slack:
             return words
@@ -179,8 +184,8 @@ _MASKED: Final = _cause(
     "mailguard.banner-masked", "rule", "the greeting is masked with asterisks: Cisco MailGuard", product="mailguard"
 )
 CONTENT: Final = (
-    _cause("stormshield.smtp-231", "rule", "raw 8-bit octets in Subject", product="stormshield"),
-    _cause("stormshield.smtp-122", "rule", "octets that a header may not hold", product="stormshield"),
+    _cause("stormshield.smtp-231", "rule", "raw 8-bit bytes in Subject", product="stormshield"),
+    _cause("stormshield.smtp-122", "rule", "bytes that a header may not hold", product="stormshield"),
     _cause("stormshield.smtp-217", "rule", "a header line longer than the box allows", product="stormshield"),
     _cause("mailguard.header-line-length", "rule", "a header line longer than the map allows", product="mailguard"),
     _cause("mailguard.mime-filename-length", "rule", "a long name of an attachment", product="mailguard"),
@@ -236,7 +241,10 @@ _UNKNOWN_COMMAND: Final = ("500", "502")  # what a box that lets no such command
 # What looks alike, seen by the sender. A receiver that waited for text, or saw the other side go, was neither slow nor
 # down: of these it has its own.
 _LOOKS: Final[tuple[tuple[Callable[[frozenset[str], tuple[str, ...]], bool], Cause], ...]] = (
-    (lambda at, how: "connect" in at, _cause("port-filter", "look-alike", "a port filter, or nothing listens there")),
+    (lambda at, how: "connect" in at and "drop" in how,
+     _cause("port-filter", "look-alike", "a port filter that drops it, or no host is there")),
+    (lambda at, how: "connect" in at and "drop" not in how,
+     _cause("port-filter", "look-alike", "nothing listens there, or a port filter says so")),
     (lambda at, how: "greeting" in at and "drop" in how,
      _cause("tarpit", "look-alike", "a delayed greeting: tarpit, or a slow look-up of the client's name")),
     (lambda at, how: bool(at & _TEXT) and "drop" in how,
@@ -353,6 +361,15 @@ REQUEUE: Final[Mapping[str, str]] = {
 }
 
 
+# The same for all that waits for its domain, where the text has no id; {domain} as above.
+RESEND: Final[Mapping[str, str]] = {
+    "exim": "exim -Rf {domain}",
+    "postfix": "postqueue -f",
+    "sendmail": "sendmail -qR{domain} -v",
+    "opensmtpd": "smtpctl schedule all",
+}
+
+
 def commands(told: Reading, file: str) -> tuple[str, ...]:
     """To look into the mail that came back, to capture the next attempt, and to bring it about."""
     peer = told.ip or ("" if told.host.startswith("[") else told.host)
@@ -374,5 +391,6 @@ def requeue(told: Reading) -> str:
     again = REQUEUE.get(told.mta, "")
     domain = told.recipient.rpartition("@")[2].strip("<>")
     if "{id}" in again and not told.queue_id:
-        again = again.replace("{id}", "QUEUE-ID")
-    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", domain.replace("'", ""))
+        again = RESEND.get(told.mta, "") if domain or "{domain}" not in RESEND.get(told.mta, "") else ""
+    name = domain.replace("'", "") if told.mta == "exchange" else shlex.quote(domain)
+    return again.replace("{id}", shlex.quote(told.queue_id)).replace("{domain}", name)

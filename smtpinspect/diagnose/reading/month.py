@@ -129,6 +129,7 @@ class Counting:
         self._waiting: set[tuple[str, str]] = set()
 
     def add(self, told: Reading) -> None:
+        """Count a reading; it is not kept."""
         if told.fate in ("received", "none"):
             self._received += told.fate == "received"
             self._idle[told.mta] += told.fate == "none"
@@ -139,8 +140,9 @@ class Counting:
             self._begin = told.when if self._begin is None else min(self._begin, told.when)
             self._end = told.when if self._end is None else max(self._end, told.when)
         if told.side == "receiver":
-            if len(self._receiving) < limits.MONTH_HOSTS:
-                self._receiving[told.mta, told.phases] += 1
+            ended = told.mta, told.phases
+            if ended in self._receiving or len(self._receiving) < limits.MONTH_HOSTS:
+                self._receiving[ended] += 1
             return
         destination = self._destination(told)
         group = self._group(destination)

@@ -89,6 +89,7 @@ class Sense(NamedTuple):
 
     @property
     def reply(self) -> str:
+        """The server's reply that it quotes, "" for none."""
         return self.held.get("reply", "")
 
 
@@ -123,8 +124,12 @@ def _sense(name: str, text: str, anywhere: int) -> Sense | None:
                 break
     if best is None:
         return None
-    held = {key: value for key, value in best[1].groupdict().items() if value is not None}
-    return Sense(best[0].meant, best[1][0].strip(), held)
+    return Sense(best[0].meant, best[1][0].strip(), held_by(best[1]))
+
+
+def held_by(match: re.Match[str]) -> dict[str, str]:
+    """What its groups hold, but for those that did not take part."""
+    return {key: value for key, value in match.groupdict().items() if value is not None}
 
 
 def phases(meant: Iterable[Meant]) -> tuple[str, ...]:

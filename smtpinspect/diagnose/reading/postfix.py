@@ -90,8 +90,7 @@ def refined(found: Sense, text: str) -> Sense:
 def _begun(text: str) -> Sense | None:
     for pattern, meant in _BEGUN:
         if match := pattern.fullmatch(text):
-            held = {key: value for key, value in match.groupdict().items() if value is not None}
-            return Sense((meant,), text, held)
+            return Sense((meant,), text, phrases.held_by(match))
     return None
 
 
@@ -119,12 +118,7 @@ def read(line: Line, state: State) -> Iterator[Reading]:
         told = reading(line, NAME, queue_id=queue_id, host=host, ip=ip, masked=True, text=rest)
         yield from state.hold(f"masked {queue_id}", told)
     elif (found := sense(rest)) is not None:  # another server of this domain is left
-        yield reading(line, NAME, found, queue_id=queue_id, **_known(queue_id, state))
-
-
-def _known(queue_id: str, state: State) -> dict[str, Any]:
-    mail = state.mail(queue_id)
-    return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
+        yield reading(line, NAME, found, queue_id=queue_id, **state.known(queue_id))
 
 
 def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Reading]:
@@ -141,7 +135,7 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
         "recipient": match["rcpt"],
         "queue_id": queue_id,
         "masked": masked,
-        **_known(queue_id, state),
+        **state.known(queue_id),
     }
     if fate == "delivered":
         if relay:

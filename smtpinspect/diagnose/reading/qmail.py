@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 from smtpinspect.diagnose.model import Reading
@@ -48,12 +49,17 @@ def _blanks(report: str) -> str:
 def _begun(text: str) -> Sense | None:
     """A report whose further lines are missing."""
     first = text.split("\n")[0].strip()
-    for phrase in phrases.phrases_of(NAME):
-        told = phrase.pattern.pattern.partition("\\\n")[0]
-        if told and (match := re.fullmatch(told, first)):
-            held = {key: value for key, value in match.groupdict().items() if value is not None}
-            return Sense(phrase.meant, first, held)
+    for pattern, meant in _beginnings():
+        if match := pattern.fullmatch(first):
+            return Sense(meant, first, phrases.held_by(match))
     return None
+
+
+@cache
+def _beginnings() -> tuple[tuple[re.Pattern[str], tuple[Meant, ...]], ...]:
+    """The first line of each phrase."""
+    told = ((phrase.pattern.pattern.partition("\\\n")[0], phrase.meant) for phrase in phrases.phrases_of(NAME))
+    return tuple((re.compile(pattern), meant) for pattern, meant in told if pattern)
 
 
 def read(line: Line, state: State) -> Iterator[Reading]:
@@ -72,14 +78,12 @@ def read(line: Line, state: State) -> Iterator[Reading]:
             yield reading(line, NAME, found)
         return
     message, recipient, started = state.sessions.pop(f"delivery {ended['number']}", ("", "", None))
-    mail = state.mail(f"qmail {message}")
     fate = _FATES[ended["word"]]
     common: dict[str, Any] = {
         "fate": fate,
         "recipient": recipient,
         "queue_id": message,
-        "size": mail.size,
-        "sender": mail.sender,
+        **state.known(f"qmail {message}"),
         "seconds": max(0.0, line.when - started) if started is not None and line.when is not None else None,
     }
     found = sense(ended["report"])

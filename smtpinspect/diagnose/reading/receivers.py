@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading.lines import Line, duration
-from smtpinspect.diagnose.reading.phrases import ordered
+from smtpinspect.diagnose.reading.phrases import held_by, ordered
 from smtpinspect.diagnose.reading.state import STAGES, State, narrowed
 
 _COMMANDS: Final = ("greeting", "ehlo", "mail", "rcpt", "datacmd", "dot", "dotreply", "quit")
@@ -129,7 +129,7 @@ def _joined(made: Reading, state: State) -> Iterator[Reading]:
 
 
 def _made(line: Line, row: _Row, match: re.Match[str], number: str, state: State) -> Reading:
-    held: dict[str, Any] = {key: value for key, value in match.groupdict().items() if value is not None}
+    held = held_by(match)
     octets = int(held["n"]) if "n" in held else None
     phases, broken, where = row.phases, row.broken, held.get("where", "").upper()
     if where:

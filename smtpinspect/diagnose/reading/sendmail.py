@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from smtpinspect.diagnose.model import Reading
@@ -29,6 +29,8 @@ _STATUS: Final = re.compile(
 )
 _RELAY: Final = re.compile(r"(?P<host>\S+?)\.? \[(?:IPv6:)?(?P<ip>[0-9a-fA-F.:]+)\]")
 # Of another order of fields.
+_RELAYED: Final = re.compile(rf"\brelay={_RELAY.pattern}")
+_TAKEN: Final = re.compile(r"\bxdelay=([\d:+]+)")
 _FAILED: Final = re.compile(r"to=(?P<rcpt>.*?), .*?\bdsn=(?P<dsn>[45]\.[\d.]+), .*?\bstat=(?P<stat>.*)", re.DOTALL)
 # Its own code for a STARTTLS that has failed, by the ruleset tls_server (cf/m4/proto.m4): no reply of the server.
 _NO_ROUTE: Final = re.compile(r"Deferred: \S+: (?:No route to host|Network is (?:unreachable|down)|Host is down)")
@@ -36,6 +38,7 @@ NO_TLS: Final = re.compile(r"\b403 (?:4\.7\.0 )?TLS handshake\b")
 _NOTICE: Final = re.compile(r"timeout waiting for input from (?P<host>\S+) during (?P<phase>.+)")
 _WRITING: Final = re.compile(r"(?:SYSERR\(.*?\): )?timeout writing message to (?P<host>.*?): (?P<why>.*)")
 _LATE: Final = re.compile(r".*: return to sender: (?:Cannot send message (?:for|within) .*)")
+_ROOT: Final = re.compile(r"\.(?=$|:)")  # a host's name ends in a dot
 _LOCAL: Final = ("local", "prog", "*file*", "*include*", "cyrus", "cyrusv2", "procmail")
 _CLOSED: Final = "421 4.4.1 Connection reset by "
 # From so many seconds on the kernel may have given up, whatever Sendmail waits for (tcp_retries2 of Linux, 925 s).
@@ -107,15 +110,14 @@ def _status(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     held = state.take(queue_id)
     seconds = duration(match["xdelay"]) if match["xdelay"] else None
     usual, assumes = ((), ()) if held else _by_time(found, seconds)
-    mail = state.mail(queue_id)
     relay = _RELAY.match(match["relay"] or "")
     host, ip = (relay["host"], relay["ip"]) if relay else (found.held.get("host", ""), "")
     delivered = all(each.cause == "sent" for each in found.meant)
     told = reading(
         line, NAME, found,
         fate="delivered" if delivered else "bounced" if match["dsn"].startswith("5") else "deferred",
-        recipient=_names(match["rcpt"]), host=host, ip=ip, queue_id=queue_id, sender=mail.sender, size=mail.size,
-        message_id=mail.message_id, seconds=seconds, scope=_scope(found), usual=usual, assumes=assumes,
+        recipient=_names(match["rcpt"]), host=host, ip=ip, queue_id=queue_id, seconds=seconds, scope=_scope(found),
+        usual=usual, assumes=assumes, **state.known(queue_id),
     )  # fmt: skip
     yield _noticed(told, held[-1]) if held and not delivered and not told.reply else told
 
@@ -131,12 +133,11 @@ def _failed(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Read
     if match is None or match["stat"].startswith(("queued", "Sent")):
         return
     held = state.take(queue_id)
-    mail, relay = state.mail(queue_id), re.search(rf"\brelay={_RELAY.pattern}", rest)
-    taken = re.search(r"\bxdelay=([\d:+]+)", rest)
+    relay, taken = _RELAYED.search(rest), _TAKEN.search(rest)
     told = reading(
         line, NAME, fate="bounced" if match["dsn"].startswith("5") else "deferred", recipient=_names(match["rcpt"]),
         host=relay["host"] if relay else "", ip=relay["ip"] if relay else "", queue_id=queue_id, text=match["stat"],
-        seconds=duration(taken[1]) if taken else None, sender=mail.sender, size=mail.size, message_id=mail.message_id,
+        seconds=duration(taken[1]) if taken else None, **state.known(queue_id),
     )  # fmt: skip
     yield _noticed(told, held[-1]) if held else told
 
@@ -149,14 +150,14 @@ def _noticed(told: Reading, notice: Reading) -> Reading:
     )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=4_096)  # a receiver's words hold its queue id: they are never all known
 def _sense(stat: str, dsn: str, reply: str) -> Sense | None:
     # "unreachable" is of no kind: how it was broken is not told
     if stat.startswith("Deferred: 403") and NO_TLS.search(stat):
         return Sense((Meant("starttls", "unreachable"),), stat, {})
     if _NO_ROUTE.fullmatch(stat):
         return Sense((Meant("connect", "unreachable"),), stat, {})
-    found = phrases.sense(NAME, re.sub(r"\.(?=$|:)", "", stat))
+    found = phrases.sense(NAME, _ROOT.sub("", stat))
     if found is None:
         if stat.startswith("Sent"):
             return Sense((Meant("dot", "sent"),), stat, {})

@@ -30,14 +30,17 @@ class Sizes:
 
     @property
     def number(self) -> int:
+        """How many were counted."""
         return sum(count for count, _, _ in self.classes.values())
 
     @property
     def smallest(self) -> int | None:
+        """In octets; None of none."""
         return min((least for _, least, _ in self.classes.values()), default=None)
 
     @property
     def largest(self) -> int | None:
+        """In octets; None of none."""
         return max((most for _, _, most in self.classes.values()), default=None)
 
     def next_to(self, size: int) -> int | None:

@@ -20,6 +20,7 @@ STAGES: Final = {
 }
 # What the kernel takes from a sender at most before anything is acknowledged: tcp_wmem[2] of Linux.
 SEND_BUFFER: Final = 4 << 20
+_TRIES: Final = 100  # readings kept of one mail: no domain has as many servers
 
 
 class Mail(NamedTuple):
@@ -37,14 +38,22 @@ class State:
     def __init__(self) -> None:
         self.mails: dict[str, Mail] = {}
         self.pending: dict[str, list[Reading]] = {}
+        self._held = 0  # readings in there
         self.sessions: dict[str, Any] = {}  # an MTA's own notes, by session
         self.notes = 0  # how often something was kept: a line was understood
         self.arrived = 0  # mails that were named for the first time
 
     def mail(self, queue_id: str) -> Mail:
+        """What is known of it; nothing of one that no line has named."""
         return self.mails.get(queue_id) or Mail()
 
+    def known(self, queue_id: str) -> dict[str, Any]:
+        """The fields of a Reading that earlier lines have told."""
+        mail = self.mail(queue_id)
+        return {"sender": mail.sender, "size": mail.size, "message_id": mail.message_id}
+
     def know(self, queue_id: str, **told: Any) -> None:
+        """A line has told this of a mail in the queue; of too many the one that was named longest ago is forgotten."""
         self.notes += 1
         self.arrived += queue_id not in self.mails and "note" not in told
         known = self.mails.pop(queue_id, None) or Mail()  # the latest stands last
@@ -53,6 +62,7 @@ class State:
             del self.mails[next(iter(self.mails))]
 
     def session(self, key: str, notes: Any) -> None:
+        """Keep an MTA's own notes under this key; of too many the oldest are forgotten."""
         self.notes += 1
         self.sessions.pop(key, None)
         self.sessions[key] = notes
@@ -63,16 +73,21 @@ class State:
         """Keep it until more is told; what is given back has waited too long."""
         self.notes += 1
         self.pending.setdefault(key, []).append(reading)
-        if len(self.pending) <= limits.MAIL_LOG_PENDING and len(self.pending[key]) <= 100:
-            return []
-        return self.pending.pop(next(iter(self.pending)) if len(self.pending) > limits.MAIL_LOG_PENDING else key)
+        self._held += 1
+        if len(self.pending[key]) > _TRIES:
+            return self.take(key)
+        return self.take(next(iter(self.pending))) if self._held > limits.MAIL_LOG_PENDING else []
 
     def take(self, key: str) -> list[Reading]:
-        return self.pending.pop(key, [])
+        """What was kept under this key; it is forgotten."""
+        found = self.pending.pop(key, [])
+        self._held -= len(found)
+        return found
 
     def rest(self) -> Iterator[Reading]:
+        """All that is still kept."""
         while self.pending:
-            yield from self.pending.pop(next(iter(self.pending)))
+            yield from self.take(next(iter(self.pending)))
 
 
 def stage_of(meant: Iterable[Meant]) -> str | None:
@@ -86,7 +101,7 @@ def narrowed(found: tuple[str, ...], octets: int | None) -> tuple[str, ...]:
     if octets is None:
         return found
     out = set[str]()
-    if octets <= limits.FIRST_SEGMENT:
+    if octets <= limits.FIRST_SEGMENT and "dot" in found:  # else it may be a chunk, behind which more was to come
         out.add("datamid")
     if octets > SEND_BUFFER + limits.FIRST_SEGMENT:
         out.add("databody")  # its first segment has been acknowledged

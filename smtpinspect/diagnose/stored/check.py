@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail, excerpt
-from smtpinspect.diagnose.stored.dialogue import IP_LINK, SERVER, begin_of_text, client_of, index_of, packets
+from smtpinspect.diagnose.stored.dialogue import END, IP_LINK, SERVER, begin_of_text, client_of, index_of, packets
 from smtpinspect.diagnose.stored.mailbox import Box, Stored, boxes
 from smtpinspect.diagnose.stored.places import Places
 from smtpinspect.engine import Engine
@@ -33,6 +33,7 @@ class Fired(NamedTuple):
     line: int
 
     def record(self) -> dict[str, Any]:
+        """The object of `--format json`."""
         return {
             "rule": self.alert.rule,
             "where": self.where,
@@ -120,7 +121,7 @@ def check(
             index = index_of(record.client)
             pending = waiting[index - base]
             if isinstance(record, Alert):
-                if record.direction == "client" and begin <= record.offset < begin + pending.octets + 5:
+                if record.direction == "client" and begin <= record.offset < begin + pending.octets + len(END):
                     pending.alerts.append(record)
             elif isinstance(record, Mail):
                 pending.subject = record.subject

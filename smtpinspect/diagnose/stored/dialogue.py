@@ -13,7 +13,7 @@ SERVER: Final = "198.51.100.25"
 # 198.18.0.0/15 is for tests of network devices (RFC 2544): a client for each message.
 _CLIENTS: Final = 198 << 24 | 18 << 16 | 1
 _PORTS: Final = 60_000
-_END: Final = b"\r\n.\r\n"
+END: Final = b"\r\n.\r\n"
 
 _GREETING: Final = b"220 mx.example.net ESMTP\r\n"
 _EHLO: Final = b"250-mx.example.net\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
@@ -64,10 +64,10 @@ def packets(index: int, text: Iterable[bytes], port: int, utf8: bool) -> Iterato
     for piece in text:
         held += piece
         # The end mark goes with the octets before it, in one segment.
-        while len(held) > SEGMENT + len(_END):
+        while len(held) > SEGMENT + len(END):
             yield talk.client(bytes(held[:SEGMENT]))
             del held[:SEGMENT]
-    end = _END[2:] if not held or held.endswith(b"\r\n") else _END
+    end = END[2:] if not held or held.endswith(b"\r\n") else END
     yield talk.client(bytes(held) + end)
     yield talk.server(b"250 2.0.0 Ok\r\n")
     yield talk.client(b"QUIT\r\n")

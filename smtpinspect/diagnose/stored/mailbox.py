@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from smtpinspect.diagnose.reading.bounces import is_bounce
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.magics import CAPTURES
 from smtpinspect.source.unpack import LONGEST_MAGIC, Damaged, Octets, packing_of
 
 # A separator of mbox (RFC 4155): `From `, a sender, a date with its time; it stands behind an empty line.
 SEPARATOR: Final = re.compile(rb"From \S+ .*\d\d:\d\d")
-MAGICS: Final = tuple(bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 # A part of a report (RFC 3462 2) that holds the mail, or its header.
 _RETURNED: Final = re.compile(
     rb"^(--[^\r\n]{1,70})\r?\n(?:[!-9;-~]+:[^\n]*\n|[ \t][^\n]*\n){0,50}?"
@@ -66,7 +66,7 @@ class Box:
         self.file = _opened(path)
         head = self.file.read(LONGEST_MAGIC)
         self.file.seek(0)
-        if head.startswith(MAGICS):
+        if head.startswith(CAPTURES):
             self.file.close()
             raise UsageError(f"{self.name}: a capture, not a message: smtpinspect replay reads it")
         self.reader: object = None  # who stands where the file stands
@@ -185,8 +185,8 @@ def boxes(path: str) -> Iterator[Box]:
     """
     if path != "-" and os.path.isdir(path):
         folders = [os.path.join(path, name) for name in ("cur", "new") if os.path.isdir(os.path.join(path, name))]
-        if not folders:
-            raise UsageError(f"{path}: a directory, but no Maildir: it has neither cur nor new")
+        if not os.path.isdir(os.path.join(path, "cur")):
+            raise UsageError(f"{path}: a directory, but no Maildir: it has no cur")
         for folder in folders:
             for name in sorted(os.listdir(folder)):
                 whole = os.path.join(folder, name)

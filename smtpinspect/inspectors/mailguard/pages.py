@@ -38,13 +38,13 @@ PAGES: Final = {
         ("AppRiver KB a238", "Cisco CLI guide 9.x", "nmap-service-probes", "Gordano KB"),
         told="Postfix logs `enabling PIX workarounds: disable_esmtp for ...` (for a mail that it has kept for more "
         "than 500 s: `disable_esmtp delay_dotcrlf`); others nothing",
-        certainty="which octets stay on PIX 5 and 6, FWSM and ASA: confirmed; on 4.4: inferred",
+        certainty="which bytes stay on PIX 5 and 6, FWSM and ASA: confirmed; on 4.4: inferred",
         sender_can="to get EHLO back against an ASA: Postfix smtp_pix_workarounds = delay_dotcrlf, or empty",
     ),
     "mailguard.banner-multiline-broken": Page(
         2001001,
         "greeting of several lines hangs",
-        "the greeting has more than one line and the mask keeps the first four octets only (PIX 4.4)",
+        "the greeting has more than one line and the mask keeps the first four bytes only (PIX 4.4)",
         "overwrites the codes of the later lines too: the client waits for a last line that never comes",
         "any server whose administrator wrote a greeting of several lines",
         ("Gordano KB", "AppRiver KB a238"),
@@ -105,7 +105,7 @@ PAGES: Final = {
         "every mail to a server that offers TLS (RFC 3207); with DANE or MTA-STS it stays in the queue",
         ("Cisco doc 118550", "Cisco doc 117801", "Cisco CSM guide 4.4"),
         phase="starttls",
-        certainty="the rule: confirmed; the octets on PIX 5 and 6: inferred",
+        certainty="the rule: confirmed; the bytes on PIX 5 and 6: inferred",
         sender_can=_TLS_WAY,
     ),
     "mailguard.tls-started": Page(
@@ -121,7 +121,7 @@ PAGES: Final = {
     "mailguard.command-split": Page(
         2001008,
         "verb in more than one segment",
-        "the octets of a verb do not arrive in one segment (telnet in character mode)",
+        "the bytes of a verb do not arrive in one segment (telnet in character mode)",
         "PIX and FWSM: drops the piece, again and again; ASA: puts X over each piece, the server sees XXXX",
         "tests by hand with telnet; hardly ever a mail server",
         ("FWSM guide", "Cisco doc 4733", "Cisco doc 113423"),
@@ -210,9 +210,9 @@ PAGES: Final = {
     "mailguard.cmd-line-length": Page(
         2001016,
         "command line too long",
-        "a command line has more octets than the limit (512 in the default map, CR LF counted)",
+        "a command line has more bytes than the limit (512 in the default map, CR LF counted)",
         "drops the connection and logs 108004, 507003 (Class 1); the server gets an RST, the sender waits",
-        "long addresses with ORCPT and ENVID; AUTH with a large token (RFC 4954 allows 12,288 octets)",
+        "long addresses with ORCPT and ENVID; AUTH with a large token (RFC 4954 allows 12,288 bytes)",
         ("Cisco CLI guide 9.x", "RFC 5321"),
         phase="command",
         certainty="confirmed; that CR LF counts: our assumption" + _RST,
@@ -234,7 +234,7 @@ PAGES: Final = {
     "mailguard.body-line-length": Page(
         2001018,
         "body line too long",
-        "a line of the text has more octets than the limit (998 in the default map)",
+        "a line of the text has more bytes than the limit (998 in the default map)",
         "logs 108005 (Class 3), no more",
         "HTML mail without line breaks (RFC 5322 2.1.1 allows 998)",
         ("Cisco CLI guide 9.x",),
@@ -244,7 +244,7 @@ PAGES: Final = {
     "mailguard.header-line-length": Page(
         2001019,
         "header line too long",
-        "a line of the header has more octets than the limit (998 in the default map)",
+        "a line of the header has more bytes than the limit (998 in the default map)",
         "drops the connection inside the header and logs 108004, 507003, 302014 (Class 4); the server gets an RST, "
         "the sender waits",
         "long References, To, DKIM-Signature or DMARC lines that are not folded (RFC 5322 2.1.1)",
@@ -257,7 +257,7 @@ PAGES: Final = {
     "mailguard.sender-length": Page(
         2001020,
         "sender address too long",
-        "the address in MAIL has more octets than the limit (320 in the default map)",
+        "the address in MAIL has more bytes than the limit (320 in the default map)",
         "drops the connection and logs 108004, 507003 (Class 5); the server gets an RST, the sender waits",
         "SRS and BATV addresses over several hops",
         ("Cisco CLI guide 9.x",),
@@ -268,9 +268,9 @@ PAGES: Final = {
     "mailguard.mime-filename-length": Page(
         2001021,
         "name of an attachment too long",
-        "the file name in a part's header has more octets than the limit (255 in the default map)",
+        "the file name in a part's header has more bytes than the limit (255 in the default map)",
         "drops the connection and logs 108004, 507003 (Class 6); the server gets an RST, the sender waits",
-        "names outside ASCII: each character takes three to twelve octets (RFC 2047, RFC 2231)",
+        "names outside ASCII: each character takes three to twelve bytes (RFC 2047, RFC 2231)",
         ("Cisco CLI guide 9.x",),
         phase="data",
         certainty="confirmed; that it counts the name as sent: our assumption" + _RST,
@@ -280,7 +280,7 @@ PAGES: Final = {
     "mailguard.size-violation": Page(
         2001022,
         "mail larger than its SIZE",
-        "the text has more octets than SIZE= in MAIL said",
+        "the text has more bytes than SIZE= in MAIL said",
         "logs 108006, no more",
         "a sender that counts before it adds a header (RFC 1870 6.1: an estimate)",
         ("Cisco syslog manual",),
@@ -344,7 +344,7 @@ PAGES: Final = {
     "mailguard.body-length": Page(
         2001028,
         "body too long",
-        "the text behind the header's empty line has more octets than `body length gt N`",
+        "the text behind the header's empty line has more bytes than `body length gt N`",
         _CONFIGURED,
         "any mail with an attachment: base64 makes it a third longer (RFC 2045 6.8). Most servers take tens "
         "of megabytes and say so by SIZE (RFC 1870), which this limit does not",
@@ -358,10 +358,10 @@ PAGES: Final = {
     "mailguard.header-length": Page(
         2001029,
         "header too long",
-        "the message's header, all fields and the empty line, has more octets than `header length gt N`",
+        "the message's header, all fields and the empty line, has more bytes than `header length gt N`",
         _CONFIGURED,
         "mail that passed many hops, lists or filters: Received, ARC, DKIM and spam-filter fields add up to "
-        "10,000 octets and more; no RFC limits them",
+        "10,000 bytes and more; no RFC limits them",
         (_MAP,),
         phase="data",
         certainty="the criterion: confirmed; that line ends count: our assumption",

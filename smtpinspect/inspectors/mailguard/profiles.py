@@ -229,12 +229,12 @@ KNOBS: Final = {
         basis=CONFIRMED,
         source="Cisco CLI guide 9.x",
     ),
-    "cmd_line_length": _limit("octets of a command line, CR LF counted"),
+    "cmd_line_length": _limit("bytes of a command line, CR LF counted"),
     "rcpt_count": _limit("RCPT commands of a mail"),
-    "body_line_length": _limit("octets of a body line without CR LF"),
-    "header_line_length": _limit("octets of a header line without CR LF"),
-    "sender_length": _limit("octets of the address in MAIL"),
-    "mime_filename_length": _limit("octets of an attachment's name as sent"),
+    "body_line_length": _limit("bytes of a body line without CR LF"),
+    "header_line_length": _limit("bytes of a header line without CR LF"),
+    "sender_length": _limit("bytes of the address in MAIL"),
+    "mime_filename_length": _limit("bytes of an attachment's name as sent"),
     "size_violation": Knob(
         "bool", False, "tell of a message larger than its SIZE", source="Cisco syslog manual"
     ),

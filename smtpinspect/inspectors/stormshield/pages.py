@@ -18,7 +18,7 @@ PAGES: Final = {
         ALARMS[122].title,
         "the message header holds a control character, a field name outside printable ASCII, a line "
         "without a colon, "
-        "or an 8-bit octet outside the Subject",
+        "or an 8-bit byte outside the Subject",
         _CUT,
         "display names in raw Latin-1 or UTF-8 (RFC 5322 2.2; RFC 6532 allows UTF-8 with SMTPUTF8 only)",
         ("Altospam", "RFC 5322", "RFC 6532", "project"),
@@ -32,7 +32,7 @@ PAGES: Final = {
         "a command or AUTH line is longer than CommandLineLimit (we use 4,096; the product allows 64 to "
         "4,096)",
         _CUT,
-        "AUTH with a large GSSAPI or OAUTH token (RFC 4954 allows 12,288 octets)",
+        "AUTH with a large GSSAPI or OAUTH token (RFC 4954 allows 12,288 bytes)",
         ("Altospam", "SNS manual, SMTP IPS tab", "SNS CLI", "RFC 5321", "project"),
         phase="command",
         certainty=_LIMITED,
@@ -64,7 +64,7 @@ PAGES: Final = {
     "stormshield.smtp-217.bdat": Page(
         2002004,
         ALARMS[217].title,
-        "BDAT announces more octets than BdatSize (we use 10,485,760; the product allows 102,400 to "
+        "BDAT announces more bytes than BdatSize (we use 10,485,760; the product allows 102,400 to "
         "10,485,760)",
         _CUT,
         "large mails that are sent as one chunk (RFC 3030)",
@@ -76,7 +76,7 @@ PAGES: Final = {
     "stormshield.smtp-217.xexch50": Page(
         2002005,
         ALARMS[217].title,
-        "XEXCH50 announces more octets than Xexch50Size (we use 1,073,741,824; the product allows 102,400 "
+        "XEXCH50 announces more bytes than Xexch50Size (we use 1,073,741,824; the product allows 102,400 "
         "and up)",
         _CUT,
         "none: a block of this size does not occur",
@@ -122,14 +122,14 @@ PAGES: Final = {
     "stormshield.smtp-231": Page(
         2002009,
         ALARMS[231].title,
-        "an octet of 128 or more in the Subject field, folded lines included",
+        "a byte of 128 or more in the Subject field, folded lines included",
         _CUT,
         "Subject in raw Latin-1 or UTF-8 from scripts and old mailers (RFC 5322 2.2); SMTPUTF8 mail (RFC "
         "6532)",
         ("Altospam", "SNS manual, applications", "RFC 6532", "project"),
         phase="data",
         certainty="name: confirmed; that it blocks, and passes under template internet: inferred; "
-        "the octets that trip it: our assumption",
+        "the bytes that trip it: our assumption",
         sender_can="encode the Subject (RFC 2047)",
     ),
     "stormshield.filter-chunking": Page(

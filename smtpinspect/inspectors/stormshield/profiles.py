@@ -73,7 +73,7 @@ def _line(what: str) -> Knob:
     return Knob(
         "int",
         None,
-        f"{what}, octets without CR LF; unset follows `preset`",
+        f"{what}, bytes without CR LF; unset follows `preset`",
         low=64,
         high=4096,
         source="SNS CLI",
@@ -181,9 +181,9 @@ KNOBS: Final[dict[str, Knob]] = {
 }
 # Settings of the IPS tab that no verdict depends on; they are taken, so that a profile can be given as it is.
 WITHOUT_EFFECT: Final = {
-    "probe": ("Probe", "SMTP is told here by its port or its first octets"),
+    "probe": ("Probe", "SMTP is told here by its port or its first bytes"),
     "log": ("Log", "a line for each SMTP query, in another log"),
-    "allow_tcp_urg": ("AllowTCPUrg", "urgent octets are read as the others"),
+    "allow_tcp_urg": ("AllowTCPUrg", "urgent bytes are read as the others"),
 }
 KNOBS.update(
     {

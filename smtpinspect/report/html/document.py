@@ -11,18 +11,22 @@ import hashlib
 import html
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Diagnosis, Moment, Remedy
 from smtpinspect.report import diagnose_words as words
 from smtpinspect.report import mail_log
 from smtpinspect.report.diagnose_places import Place, fits, places
-from smtpinspect.report.diagnose_words import Block
+from smtpinspect.report.diagnose_words import Block, Given
+from smtpinspect.report.glossary import BYTES, SENDER
 from smtpinspect.report.headline import between, headline, tls
 from smtpinspect.report.html.ladder import Line, Rung, rungs
 from smtpinspect.report.html.look import SCRIPT, STYLE
 from smtpinspect.report.terminal import clock, count, safe
+from smtpinspect.source.again import Place as FilePlace
 
 BLOCKS: Final = 25  # told in full
 ROWS: Final = 500  # of the table of what is left
@@ -31,15 +35,21 @@ WAY: Final = 1_000  # units of a bar
 SIDES: Final = {"client": "client", "server": "server", "note": "note_"}
 FATES: Final = {"through": "through", "cut": "cut", "ends": "ends_", "forged": "forged"}
 DEGREES_SHOWN: Final = (("confirmed", "Confirmed", "by the firewall's own log"), ("fits", "Fits", "our emulation"))
+COUNTED: Final = "bytes counted from 0: in the message where it is named, before a line in all that this side sent"
 FORGED: Final = "✕ a box on the way"
 LOST: Final = "✕ never acknowledged"
 
 
 def document(
-    diagnosis: Diagnosis, captures: Sequence[str] = (), *, secrets: bool = False, logs: Sequence[str] = ()
+    diagnosis: Diagnosis,
+    captures: Sequence[str] = (),
+    *,
+    secrets: bool = False,
+    logs: Sequence[str] = (),
+    files: Mapping[int, FilePlace] = MappingProxyType({}),
 ) -> Iterator[str]:
     """The lines of the file. `captures` are named in its title; `secrets`: what AUTH carries is shown; `logs`: the
-    lines of a page in text, of what log lines tell.
+    lines of a page in text, of what log lines tell; `files`: where of several captures packets lie.
     """
     blocks = words.folded(diagnosis)
     named = ", ".join(safe(os.path.basename(path)) for path in captures[:3]) + (" …" if len(captures) > 3 else "")
@@ -49,7 +59,9 @@ def document(
         yield f"<p>{_text(words.sums(diagnosis))}</p>"
     yield "</header><main>"
     for number, block in enumerate(blocks[:BLOCKS], 1):
-        yield from _article(block, number, secrets)
+        capture = shlex.quote(captures[0]) if len(captures) == 1 else "CAPTURE"
+        given = Given([] if number > 1 else diagnosis.unmatched, capture, files)
+        yield from _article(block, number, secrets, given)
     yield from _further(blocks[BLOCKS:])
     if diagnosis.sweep is not None:
         text = "\n".join(map(_text, words.sweep(diagnosis)))
@@ -63,7 +75,7 @@ def document(
         yield "<article><section><h3>Not for all recipients</h3>"
         yield from _list(some)
         yield "</section></article>"
-    if notes := [*diagnosis.unmatched, *diagnosis.notes]:
+    if notes := [*(() if blocks else diagnosis.unmatched), *diagnosis.notes]:
         yield "<article><section><h3>To be known</h3>"
         yield from _list(notes)
         yield "</section></article>"
@@ -96,6 +108,8 @@ def _words() -> Iterator[str]:
     yield "<footer><h3>Words</h3><dl>"
     yield from (f"<dt>{word.upper()}</dt><dd>{_text(means)}</dd>" for word, means in DEGREES.items())
     yield from (f"<dt>{word}</dt><dd>{_text(means)}</dd>" for word, means in CONFIDENCE.items())
+    yield f"<dt>sender, client</dt><dd>{_text(SENDER)}</dd>"
+    yield f"<dt>bytes 1-9</dt><dd>{_text(BYTES)}</dd>"
     yield "</dl><p>Times are UTC. Made by smtpinspect.</p></footer>"
 
 
@@ -108,7 +122,7 @@ def _text(text: str) -> str:
     return html.escape(safe(text))
 
 
-def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
+def _article(block: Block, number: int, secrets: bool, given: Given) -> Iterator[str]:
     case = block.first
     head = headline(case)
     yield f'<article aria-labelledby="mail-{number}"><div class="head">'
@@ -116,13 +130,14 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
     yield from _facts(block)
     yield f'</div><p class="verdict bad{head.bad}"><b>{_text(head.word)}{":" * bool(head.text)}</b>'
     yield f" <span>{_text(head.text)}</span></p>" if head.text else "</p>"
+    yield from _notes(f"NOT MATCHED: {told}" for told in given.unmatched)
     yield from _short(case)
-    proved, notes = [*words.proved(case)], [*_notes(case)]
+    proved, notes = [*words.proved(case)], [*_notes([*words.notes(case), *words.numbered(case, given.files)])]
     if proved or notes:
         yield from _section("Proved", "by the packets", _list(proved), notes)
     found = rungs(case, secrets=secrets)
     if found:
-        yield from _section("Dialogue", "bytes of each stream counted from 0", _ladder(case, found))
+        yield from _section("Dialogue", COUNTED, _ladder(case, found))
     if case.observed.timeline:
         yield from _section("Timeline", "bars are logarithmic", _timeline(case.observed.timeline))
     for degree, name, why in DEGREES_SHOWN:
@@ -143,7 +158,7 @@ def _article(block: Block, number: int, secrets: bool) -> Iterator[str]:
         if out:
             yield from _section(name, why, _list(out))
     if case.what_if.relax:
-        yield from _section("What if", "", _list(words.what_if(case)))
+        yield from _section("What if", "", _list(words.what_if(case, given.capture)))
     todo = words.remedies(case)
     if todo:
         yield from _section("Do", "the smallest step first", _remedies(todo))
@@ -195,8 +210,8 @@ def _list(texts: Iterable[str]) -> Iterator[str]:
     yield "</ul>"
 
 
-def _notes(case: Case) -> Iterator[str]:
-    yield from (f'<p class="note">{_text(note)}</p>' for note in words.notes(case))
+def _notes(notes: Iterable[str]) -> Iterator[str]:
+    yield from (f'<p class="note">{_text(note)}</p>' for note in notes)
 
 
 def _cause(place: Place) -> str:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
+from smtpinspect.diagnose.account import Account, spoken
 from smtpinspect.diagnose.model import Case
-from smtpinspect.diagnose.observe import spoken
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.simulate.spoken import in_message
 
 Side = Literal["client", "server", "note"]
 Fate = Literal["through", "cut", "ends", "forged"]  # forged: sent by a box in this side's name
@@ -72,9 +73,9 @@ def marks(case: Case, deciding: int = 3) -> list[Mark]:
 
 def rungs(case: Case, *, secrets: bool = False) -> list[Rung]:
     """The rungs, in the order of the capture; none where there are no packets."""
-    if case.trace is None or not case.trace.packets:
+    if case.account is None:
         return []
-    return _limited(list(_Ladder(case, secrets).rungs()), case)
+    return _limited(list(_Ladder(case, case.account, secrets).rungs()), case)
 
 
 def _limited(found: list[Rung], case: Case) -> list[Rung]:
@@ -96,11 +97,10 @@ def _left_out(rungs: Sequence[Rung], what: str) -> Rung:
 
 
 class _Ladder:
-    def __init__(self, case: Case, secrets: bool) -> None:
-        assert case.trace is not None
+    def __init__(self, case: Case, account: Account, secrets: bool) -> None:
         self.case = case
-        self.packets = case.trace.packets
-        self.masked = () if secrets else spoken.secrets(spoken.dialogue(self.packets))
+        self.packets = account.packets
+        self.masked = () if secrets else spoken.secrets(account.said)
         self.marks = marks(case)
         self.begin = self.packets[0].ns
         self.reach = {True: 0, False: 0}  # stream offset up to which a side's octets were shown
@@ -176,7 +176,7 @@ class _Ladder:
         if not packets:
             return
         first, last = packets[0], packets[-1]
-        told = f"message, bytes {self._byte(first.at)}-{self._byte((last.at or 0) + last.length - 1)}"
+        told = self._of_message(first.at or 0, (last.end or 0) - (first.at or 0))
         many = f", {len(packets):,} segments" if len(packets) > 1 else ""
         fate: Fate = "cut" if self._cut(first) else "through"
         yield Rung("client", self._since(first), (first.number, last.number), told + many, (), fate)
@@ -230,20 +230,16 @@ class _Ladder:
     def _since(self, packet: Packet) -> float:
         return (packet.ns - self.begin) / 1e9
 
-    def _byte(self, at: int | None) -> str:
-        """Of the message where it is known where that begins."""
+    def _of_message(self, at: int, n: int) -> str:
+        """Which bytes of the message these are; "" for none."""
         mail = self.case.transaction
-        base = mail.text_at if mail is not None and mail.text_at is not None else 0
-        return f"{(at or 0) - base:,}"
+        inside = mail is not None and mail.holds(at)
+        return f"message, {in_message(self.case.script, mail, at, n)}" if mail is not None and inside else ""
 
     def _said(self, packet: Packet) -> tuple[str, tuple[Line, ...]]:
         payload, at = packet.payload, packet.at or 0
-        mail = self.case.transaction
-        in_text = (
-            packet.by_client and mail is not None and mail.text_at is not None
-            and mail.text_at <= at < (mail.text_end if mail.text_end is not None else at + 1)
-        )  # fmt: skip
-        label = f"message, bytes {self._byte(at)}-{self._byte(at + packet.length - 1)}" if in_text else ""
+        label = self._of_message(at, packet.length) if packet.by_client else ""
+        in_text = bool(label)
         shows = self._masked(payload, at) if packet.by_client and not in_text else payload
         mine = [mark for mark in self.marks if mark.by_client == packet.by_client]
         lines = list(_lines(shows, at, mine))

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
+from smtpinspect.diagnose.account.stream import Stream
 from smtpinspect.diagnose.trace import Packet, options
-from smtpinspect.enforce.craft import FIN, PSH, RST, SYN
+from smtpinspect.enforce.craft import FIN, PSH, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.verbs import NUMBER
 
 TEXT: Final = "text"
+REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
 CLOSES: Final = 421  # RFC 5321 3.8: the server closes, whatever the client was about to say
 # Where a flow stands while this command, or its reply, is under way. What is not here belongs to the step before it.
 PHASES: Final[Mapping[str, str]] = {
@@ -61,17 +63,19 @@ class Step(NamedTuple):
 
 
 class Dialogue(NamedTuple):
-    """`sent`: the highest offset of client and server, their FIN not counted. `mss`: octets of a full segment.
-
-    `unasked`: a reply to nothing, as of a server that waited too long.
-    """
+    """`mss`: octets of a full segment; `unasked`: a reply to nothing, as of a server that waited too long."""
 
     greeting: Answer | None
     steps: tuple[Step, ...]
-    sent: tuple[int, int]
     mss: int
     tls_at: int | None = None  # the client's offset from which on it is TLS
     unasked: Answer | None = None
+
+    @property
+    def replies(self) -> list[Answer]:
+        """The greeting and all that follow, as far as they are no TLS."""
+        answers = (self.greeting, *(step.answer for step in self.steps), self.unasked)
+        return [each for each in answers if each is not None]
 
     def mail(self, number: int) -> tuple[Step, ...]:
         """The steps of a mail (from 0), of its connection before it none."""
@@ -97,11 +101,10 @@ class _Run(NamedTuple):
 class _Side:
     """One side's stream, first copy wins."""
 
-    def __init__(self, packets: Sequence[Packet], by_client: bool) -> None:
-        mine = [p for p in packets if p.by_client == by_client and p.length and p.at is not None and not p.flags & RST]
+    def __init__(self, sent: Sequence[Packet]) -> None:
         self.runs: list[_Run] = []
         have = 0
-        for packet in sorted(mine, key=lambda p: p.at or 0):
+        for packet in sorted(sent, key=lambda p: p.at or 0):
             at = packet.at or 0
             skip = max(0, have - at)
             if skip < packet.length:
@@ -156,9 +159,9 @@ def secrets(said: Dialogue) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def dialogue(packets: Sequence[Packet]) -> Dialogue:
-    """What both sides said."""
-    client, server = _Side(packets, True), _Side(packets, False)
+def dialogue(packets: Sequence[Packet], by_client: Stream, by_server: Stream) -> Dialogue:
+    """What both sides said, with these packets."""
+    client, server = _Side(by_client.sent), _Side(by_server.sent)
     mss = _mss(packets)
     answers = _answers(server)
     greeting = first = next(answers, None)
@@ -166,9 +169,8 @@ def dialogue(packets: Sequence[Packet]) -> Dialogue:
         greeting, answers = None, chain((first,), answers)  # it began in the middle
     reader = _Reader(client, answers, mss)
     reader.read()
-    sent = client.sent, server.sent
     unasked = reader.unasked if reader.unasked is not None or reader.tls_at is not None else next(answers, None)
-    return Dialogue(greeting, tuple(reader.steps), sent, mss, reader.tls_at, unasked)
+    return Dialogue(greeting, tuple(reader.steps), mss, reader.tls_at, unasked)
 
 
 def _mss(packets: Sequence[Packet]) -> int:
@@ -225,7 +227,7 @@ class _Reader:
                 return
             words = octets.split(None, 1)
             known = bool(words) and words[0].upper() in NUMBER
-            verb = "" if answers or not words or (perhaps and not known) else words[0].decode("latin-1").upper()
+            verb = "" if answers or not words or (perhaps and not known) else words[0].upper().decode("latin-1")
             phase = PHASES.get(verb, phase)
             if verb == "BDAT":
                 at, phase = self._chunk(octets, at, end, packet), "mail"

@@ -1,0 +1,143 @@
+"""From some octet on nothing comes back: a box that drops, a dead host and a cut line look the same from one side."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit import capture as captured
+from kit.broken import Connection, message
+from kit.wire import START, Ends
+from smtpinspect.diagnose.face import Asked, diagnose
+from smtpinspect.diagnose.model import Case, Where
+from smtpinspect.report import diagnose_words as words
+
+EIGHT_BIT = b"Subject: R\xe9union\r\nFrom: <alice@example.org>\r\n\r\nHi\r\n.\r\n"
+NAMED = b"Message-ID: <one@out.example.org>\r\n" + EIGHT_BIT
+NEXT = Ends(client_port=40_113)
+BOTH = ("server-gone", "outage")
+
+
+def case_of(*made: Connection, taken: Where | None = None) -> Case:
+    """The mail of the first connection."""
+    packets = sorted((p for each in made for p in each.packets), key=lambda p: p.time)
+    cases = diagnose(Asked(captured.frames(packets), taken=taken)).diagnosis.cases
+    return next(case for case in cases if case.flow.client == made[0].ends.names()[0])
+
+
+def said(case: Case) -> dict[str, str]:
+    """What is said of these two: a word of confidence, or why one is out."""
+    found = {cause.cause: cause.confidence for cause in case.causes if cause.cause in BOTH}
+    return {**found, **{out.cause: out.text for out in case.against if out.cause in BOTH}}
+
+
+def waits(text: bytes = EIGHT_BIT) -> Connection:
+    """All of the text is acknowledged, then nothing; the client gives up."""
+    return Connection().envelope().say("C", text, acked=True).wait(30).close("C", answered=False)
+
+
+@pytest.mark.parametrize("made", [Connection().cut(EIGHT_BIT), Connection().cut(message(9_000)), waits()])
+def test_where_nothing_comes_back_a_dead_host_and_a_cut_line_are_possible(made: Connection) -> None:
+    assert said(case_of(made)) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_before_the_capture_ends_nobody_need_close() -> None:
+    made = Connection().envelope().say("C", EIGHT_BIT, acked=True).wait(30).emit("C", 16)
+    assert said(case_of(made)) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_a_capture_that_just_ends_shows_no_silence() -> None:
+    made = Connection().envelope().say("C", EIGHT_BIT, acked=True)
+    assert set(said(case_of(made)).values()) <= {"packets came through to the end"}
+
+
+def test_syns_without_an_answer_leave_them_open() -> None:
+    made = Connection()
+    for n in range(4):
+        made.emit("C", 2).wait(2**n)
+    assert said(case_of(made)) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_they_stand_behind_what_fits_the_octets_and_behind_the_unknown_filter() -> None:
+    causes = case_of(Connection().cut(EIGHT_BIT)).causes
+    assert [cause.cause for cause in causes[:2]] == ["stormshield.smtp-231", "unknown-filter"]
+    assert [cause.rank for cause in causes if cause.cause in BOTH] == [2, 2]
+
+
+def test_that_it_fell_silent_takes_nothing_from_what_if() -> None:
+    case = case_of(Connection().cut(EIGHT_BIT))
+    assert list(words.what_if(case)) == ["if it is this rule, stormshield.smtp-231 on pass: this mail goes through"]
+
+
+def test_what_is_proved_does_not_tell_a_box_from_a_dead_host() -> None:
+    told = " ".join(words.proved(case_of(Connection().cut(EIGHT_BIT))))
+    assert "this connection alone does not tell a box that drops from a host that died or a line that was cut" in told
+    alive = Connection().envelope()
+    at = alive.sent["C"]
+    alive.say("C", EIGHT_BIT, arrives=False)
+    for n in range(4):
+        alive.wait(0.4 * 2**n).again("C", at, len(EIGHT_BIT)).ack("S")
+    case = case_of(alive)
+    assert case.observed.broken.by == "middlebox"
+    assert "does not tell" not in " ".join(words.proved(case))
+    assert all("still answers" in why for why in said(case).values())
+    assert set(said(case)) == set(BOTH)
+
+
+def test_another_connection_that_is_answered_meanwhile_rules_both_out() -> None:
+    other = Connection(NEXT, start=START + 5).envelope().wait(1).say("C", b"RSET\r\n", acked=True)
+    told = said(case_of(Connection().cut(EIGHT_BIT), other))
+    assert set(told) == set(BOTH)
+    assert all("heard of the server" in why for why in told.values())
+
+
+def test_another_connection_behind_the_silence_rules_nothing_out() -> None:
+    broken = Connection().cut(EIGHT_BIT)
+    told = said(case_of(broken, Connection(NEXT, start=broken.now + 60).delivered()))
+    assert told == {"server-gone": "possible", "outage": "possible"}
+
+
+@pytest.mark.parametrize("text", [EIGHT_BIT, NAMED], ids=["its text", "its message-id"])
+def test_the_same_mail_that_stalls_at_the_same_octet_again_rules_both_out(text: bytes) -> None:
+    broken = Connection().cut(text)
+    again = Connection(NEXT, start=broken.now + 900).cut(text)
+    told = said(case_of(broken, again))
+    assert set(told) == set(BOTH)
+    assert all("the same mail stalled at the same byte" in why for why in told.values())
+
+
+def test_another_mail_that_stalls_leaves_them_open() -> None:
+    broken = Connection().cut(EIGHT_BIT)
+    other = Connection(NEXT, start=broken.now + 900).cut(message(300))
+    assert said(case_of(broken, other)) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_packets_that_came_through_behind_the_lost_one_speak_against_both() -> None:
+    made = Connection().envelope()
+    at, text = made.sent["C"], message(9_000)
+    made.say("C", text[:1460], arrives=False).say("C", text[1460:5840], acked=True)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, 1460)
+    case = case_of(made.wait(2).close("C", answered=False))
+    assert said(case) == {"server-gone": "unlikely", "outage": "unlikely"}
+
+
+def test_at_the_receiver_the_line_may_be_cut_and_the_server_is_there() -> None:
+    made = Connection(ttl=64, client_ttl=57).envelope().say("C", EIGHT_BIT, acked=True)
+    at = made.sent["S"]
+    made.say("S", b"250 2.0.0 Ok\r\n", arrives=False)
+    for n in range(6):
+        made.wait(0.4 * 2**n).again("S", at, 14)
+    told = said(case_of(made, taken="receiver"))
+    assert told["outage"] == "possible"
+    assert "client" in told["server-gone"]
+
+
+def test_a_side_that_falls_silent_at_its_own_cable_is_not_cut_off() -> None:
+    told = said(case_of(Connection().cut(EIGHT_BIT), taken="receiver"))
+    assert told["server-gone"] == "possible"
+    assert "on its own side" in told["outage"]
+
+
+def test_a_greeting_that_never_comes_leaves_them_open() -> None:
+    made = Connection().open().wait(30).close("C", answered=False)
+    assert said(case_of(made)) == {"server-gone": "possible", "outage": "possible"}
