@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 import pytest
 
 from kit import capture
-from kit.broken import Connection, message
+from kit.broken import ENVELOPE, Connection, message
 from kit.segment import ACK, FIN, PSH, RST, SYN, Segment
 from kit.wire import START, Ends
 from smtpinspect.diagnose.face import Asked, diagnose
@@ -287,3 +287,29 @@ def test_another_ttl_in_all_that_follows_may_be_another_route(ttl: int, back: bo
     broken = another_ttl(ttl, back=back, reply=reply).observed.broken
     assert (broken.kind, broken.by) == ("reply" if reply else "fin", by)
     assert any(str(ttl) in sign.text and "57" in sign.text for sign in broken.signs)
+
+
+# --- what is counted
+
+
+def test_how_often_octets_were_sent_counts_segments_however_long() -> None:
+    made = Connection(mss=20_000).envelope()
+    at = made.sent["C"]
+    made.say("C", message(30_000)[:20_000], arrives=False)
+    for octets in (5_000, 1_460, 1_460, 1_460):
+        made.wait(0.5).again("C", at, octets)
+    owed = diagnosed(made).account.client.owed  # type: ignore[union-attr]
+    assert owed is not None and owed.times == 5
+
+
+def test_the_line_of_bdat_is_no_octet_of_the_message() -> None:
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    for command, reply in (*ENVELOPE[:3], (b"BDAT 100\r\n" + b"x" * 100, b"250 100 ok\r\n")):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    at = made.sent["C"]
+    made.say("C", b"BDAT 50 LAST\r\n" + b"y" * 50, arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, 64)
+    seen = diagnosed(made.wait(2).close("C", answered=False)).observed
+    assert seen.text_acknowledged == 100
+    assert [row.told.partition(":")[0] for row in seen.timeline][-2:] == ["100 bytes of text", "50 bytes of text"]

@@ -224,12 +224,12 @@ def _as_recorded(mail: Mail) -> Break:
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
-    text = next((step for step in steps if step.verb == TEXT), None)
+    text = [step for step in steps if step.verb == TEXT]
     made = base._replace(
         broken=found.broken,
         silence=found.silence or base.silence,
         octets_acknowledged=found.acked,
-        text_acknowledged=None if text is None else max(0, min(found.acked, text.end) - text.at),
+        text_acknowledged=sum(max(0, min(found.acked, each.end) - each.begin) for each in text) if text else None,
     )
     if found.place is None:
         if case is not None and case.mail is None:
@@ -315,7 +315,7 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
         dot = " with the final dot" if step.sure and not step.line else ""
-        text = f"{step.end - step.at:,} bytes of text{dot}"
+        text = f"{step.end - step.begin:,} bytes of text{dot}"
     elif step.verb in AUTHS:
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:
