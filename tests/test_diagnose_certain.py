@@ -313,3 +313,20 @@ def test_the_line_of_bdat_is_no_octet_of_the_message() -> None:
     seen = diagnosed(made.wait(2).close("C", answered=False)).observed
     assert seen.text_acknowledged == 100
     assert [row.told.partition(":")[0] for row in seen.timeline][-2:] == ["100 bytes of text", "50 bytes of text"]
+
+
+# --- a server that waited for its client
+
+
+@pytest.mark.parametrize("ttl", [57, 64], ids=["at the sender", "at the receiver"])
+def test_a_421_to_no_command_stands_where_the_next_one_was_due(ttl: int) -> None:
+    made = Connection(ttl=ttl, client_ttl=64 if ttl == 57 else 57)
+    made.open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    for command, reply in ENVELOPE[:2]:
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    case = diagnosed(made.wait(300).say("S", b"421 4.4.2 time-out\r\n", acked=True).close("S").close("C"))
+    seen = case.observed
+    assert (seen.phase, seen.broken.kind, seen.broken.by) == ("rcpt", "reply", "server")
+    told = "it answers no command: the server had waited 300 s for the client"
+    assert [sign.text for sign in seen.broken.signs] == [told]
+    assert judged(case).get("sender-stopped") == ("likely" if ttl == 57 else None)

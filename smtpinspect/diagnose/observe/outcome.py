@@ -13,7 +13,7 @@ from smtpinspect.diagnose.account.habits import HOPS, forged, habits, off_by
 from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
 from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, another_way, ending
-from smtpinspect.diagnose.observe.place import Place, stage
+from smtpinspect.diagnose.observe.place import Place, stage, unanswered
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
@@ -251,6 +251,9 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
             return None
         phase: str = case.mail.phase or "mail"
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
+        waited = account.said.unasked
+        if answer is None and waited is not None and waited.code == case.mail.reply == CLOSES and _is_last(case):
+            answer, phase = waited, unanswered(account.said).phase  # it was the client's turn
     else:
         tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
         answers = [("greeting", account.said.greeting), *((each.phase, each.answer) for each in tried)]
@@ -268,7 +271,17 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
     acked = (account.without(answer.packet) if signs else account).client.acknowledged
     if before and not signs and off_by(answer.packet, habits(before)) > HOPS:
         by, signs = "unknown", (another_way(answer.packet, before),)
+    if answer is account.said.unasked:
+        signs = (*signs, *_waited(account, answer))
     return Ending(Break("reply", by, answer.packet.number, None, signs), place, 0.0, acked, answer.at)
+
+
+def _waited(account: Account, answer: Answer) -> Iterator[Sign]:
+    """What tells that a reply to nothing ends a wait for the client."""
+    asked = max((p.ns for p in account.packets if p.number < answer.packet.number and p.length), default=None)
+    waited = 0.0 if asked is None else (answer.packet.ns - asked) / SECOND
+    if waited >= GAVE_UP:
+        yield Sign(answer.packet.number, f"it answers no command: the server had waited {waited:.0f} s for the client")
 
 
 def _line(said: Dialogue, refused: Ending) -> str:
