@@ -330,3 +330,20 @@ def test_a_421_to_no_command_stands_where_the_next_one_was_due(ttl: int) -> None
     told = "it answers no command: the server had waited 300 s for the client"
     assert [sign.text for sign in seen.broken.signs] == [told]
     assert judged(case).get("sender-stopped") == ("likely" if ttl == 57 else None)
+
+
+# --- packets that were cut short when they were captured
+
+
+def test_what_a_snap_length_cut_off_was_not_lost_by_the_capture() -> None:
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    long = b"".join(b"250-KEYWORD%d WITH ITS PARAMETERS\r\n" % n for n in range(9)) + b"250 HELP\r\n"
+    for command, reply in zip([each for each, _ in ENVELOPE], (long, *(r for _, r in ENVELOPE[1:])), strict=True):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    at = made.sent["C"]
+    made.say("C", message(4000)[:1460], acked=True).say("C", message(4000)[1460:], arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at + 1460, 1460)
+    case = diagnosed(made, snaplen=96)
+    assert "snaplen" in case.observed.confidence and "gap" not in case.observed.confidence
+    assert not any("EHLO has no reply" in sign.text for cause in case.causes for sign in cause.evidence)

@@ -72,7 +72,8 @@ def sender_stopped(view: View) -> Said:
     its own side only."""
     account = view.account
     waited = account.said.unasked
-    if not (view.amid_text or (waited is not None and waited.code == CLOSES)) or not account.client.sent or view.case.observed.vantage.where != "sender":
+    turn = view.amid_text or (waited is not None and waited.code == CLOSES)
+    if not turn or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
     if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")

@@ -78,7 +78,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
-    if account.missing(True) is not None or account.missing(False) is not None:  # it is not the capture that lost it
+    if account.whole:  # by TCP's numbers; octets that were cut off are told by themselves
         base = base._replace(confidence=tuple(each for each in base.confidence if each != "gap"))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, account, steps)
