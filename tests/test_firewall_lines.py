@@ -13,6 +13,7 @@ from kit.wire import START, V4
 from smtpinspect.cli import main
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause
+from smtpinspect.diagnose.paths import firewall_log
 from smtpinspect.report.headline import headline
 
 CLIENT, PORT = V4.client, V4.client_port
@@ -120,8 +121,39 @@ def test_a_server_behind_another_address_is_not_certain_without_it(tmp_path: Pat
 
 
 def test_a_line_without_ports_is_not_certain(tmp_path: Path) -> None:
-    line = asa(f"108002: SMTP replaced |: out {CLIENT} in {SERVER} data: RCPT TO:<a|b@example.net>")
-    assert told(tmp_path, cut(), line)[1][0].confidence == "likely"
+    line = asa(f"108001: SMTP made noop: out {CLIENT} in {SERVER} data: EHLO")
+    _, (cause,), _ = told(tmp_path, cut(), line)
+    assert cause.confidence == "possible" and firewall_log.NO_PORTS in cause.evidence[1].text
+
+
+def test_what_was_altered_is_not_how_it_ended(tmp_path: Path) -> None:
+    line = dropped().replace("Dropped connection", "Masked header flags")
+    _, (cause,), _ = told(tmp_path, cut(), line)
+    assert cause.confidence == "possible" and "altered what it saw" in cause.evidence[1].text
+    _, (cause,), _ = told(tmp_path, answered(0.1, LONG), line)
+    assert cause.confidence == "likely"
+    assert len(told(tmp_path, Connection().delivered(), line)[2]) == 1
+
+
+def test_a_connection_that_went_on_is_not_certain(tmp_path: Path) -> None:
+    made = Connection().envelope().wait(90).say("C", LONG, acked=True).wait(5).reset("S")
+    _, (cause,), _ = told(tmp_path, made, dropped())
+    assert cause.confidence == "likely" and "by its clock both sides went on for 90 s" in cause.evidence[1].text
+    assert told(tmp_path, made, dropped(after=90))[1][0].confidence == "certain"
+
+
+def test_a_server_that_was_left_without_the_text_answers_late(tmp_path: Path) -> None:
+    made = Connection().envelope().say("C", LONG, arrives=False)
+    for n in range(8):
+        made.wait(0.4 * 2**n).again("C", made.sent["C"] - len(LONG), len(LONG))
+    made.wait(200).say("S", b"421 4.4.2 timeout\r\n", acked=True).close("S")
+    line = stormshield(f'ipproto=tcp proto=smtp srcport={PORT} dstport=25 msg="SMTP: overflow" alarmid=217')
+    assert told(tmp_path, made, line)[1][0].confidence == "certain"
+
+
+def test_a_line_of_another_server_sets_no_clock(tmp_path: Path) -> None:
+    case, causes, _ = told(tmp_path, cut(), dropped(INSIDE, 7_200))
+    assert causes == [] and not case.logged
 
 
 def answered(wait: float, text: bytes) -> Connection:
@@ -132,7 +164,7 @@ def answered(wait: float, text: bytes) -> Connection:
 @pytest.mark.parametrize(
     ("wait", "text", "why"),
     [
-        (300, LONG, "is contradicted by the capture: both sides went on for 300 s behind it"),
+        (300, LONG, "is contradicted by the capture: both sides went on for 300 s behind it, until"),
         (0.1, b"Subject: x\r\n", "is contradicted by the capture: header line length is 10 at most"),
     ],
 )

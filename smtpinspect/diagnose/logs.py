@@ -123,7 +123,7 @@ def read(made: Diagnosis, logs: Sequence[Log]) -> Logged:
 
 
 def _unread(name: str, lines: int) -> str:
-    which = "1 line with an address was" if lines == 1 else f"{lines:,} lines with an address were"
+    which = "1 line that looks like a delivery was" if lines == 1 else f"{lines:,} lines that look like deliveries were"
     return f"{name}: {which} not read: the form is not known here, and what it tells is in no number"
 
 

@@ -9,7 +9,8 @@ from itertools import product
 from typing import Final
 
 from smtpinspect.diagnose.measures import Number, measured
-from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.model import Case, Confidence
+from smtpinspect.enforce.craft import RST
 from smtpinspect.inspectors.logline import End, LogLine, number
 from smtpinspect.simulate.clock import SECOND
 
@@ -53,7 +54,7 @@ _OVER: Final = re.compile(r"(.+?) gt (\d{1,10})")
 def stops(told: LogLine) -> bool:
     """Does it tell that an inspection stopped, or altered, what it saw?"""
     if told.id == "302014":
-        return told.fields.get("reason") == _CLOSED
+        return told.fields.get("reason", "").startswith(_CLOSED)
     if told.action not in BREAKS:
         return False
     if told.product == "sonicwall":
@@ -138,26 +139,38 @@ def _parsed(text: str) -> Address:
 # --- against the capture
 
 
-def unlike(case: Case, told: LogLine) -> str:
-    """What about the end of this mail the line does not explain: a reply, where it says dropped or reset. A server that
-    was left without the sender's octets answers when it has waited; a capture at its side shows that reply."""
-    answered = case.observed.broken.kind == "reply" and told.action in ("drop", "reset")
-    if not answered or told.product in _ANSWERS or case.observed.vantage.where == "receiver":
-        return ""
-    return "a reply ended it here, and this inspection gives none: another line, or the server itself, decided"
+def unlike(case: Case, told: LogLine, at: float | None) -> tuple[Confidence, str]:
+    """How sure it is that what the line tells ended this mail, and why it is not certain. `at` as below.
+
+    A server that was left without the sender's octets answers when it has waited; a capture may show that.
+    """
+    kind = case.observed.broken.kind
+    if told.action == "rewrite":
+        text = "it altered what it saw; that this ended the mail it does not say"
+        return "likely" if kind == "reply" else "possible", text
+    if _answered(case, told):
+        return "likely", "a reply ended it here, and this inspection gives none: another line, or the server, decided"
+    on = _went_on(case, told, at)
+    return ("likely", f"by its clock both sides went on for {on:,.0f} s behind it") if on else ("certain", "")
+
+
+def _answered(case: Case, told: LogLine) -> bool:
+    """Did a reply to all that the client had sent end what the line says to have dropped or reset?"""
+    seen, account = case.observed, case.account
+    answered = seen.broken.kind == "reply" and seen.vantage.where != "receiver" and told.product not in _ANSWERS
+    return answered and (account is None or account.client.acked >= account.client.end)
 
 
 def _ended(told: LogLine) -> bool:
     """Does it tell of the end of the whole connection, and not of a packet that was blocked?"""
-    return told.product == "mailguard" and told.action in ("drop", "reset", "teardown")
+    return told.product == "mailguard" and told.action != "rewrite" and stops(told)
 
 
 def contradicted(case: Case, told: LogLine, at: float | None) -> str:
     """Why this line cannot be of this mail, as far as the capture has all of it; "" where it may be. `at`: its time, by
     the capture's clock (seconds since 1970, None: not told)."""
-    on = _went_on(case, at) if at is not None and _ended(told) else 0.0
-    if on > DRIFT:
-        return f"both sides went on for {on:,.0f} s behind it"
+    if _answered(case, told) and (on := _went_on(case, told, at)):
+        return f"both sides went on for {on:,.0f} s behind it, until a reply came"
     mail, found = case.transaction, _OVER.fullmatch(told.fields.get("criterion", "").removeprefix("match ").lower())
     measure = _COUNTS.get(found[1]) if found else None
     if found is None or measure is None or case.script is None or mail is None or mail.holes or not _whole(case):
@@ -177,17 +190,19 @@ def _whole(case: Case) -> bool:
     return account.client.acked >= account.client.end
 
 
-def _went_on(case: Case, at: float) -> float:
-    """Seconds behind this time at which one side still acknowledged what the other had sent behind it, too."""
-    packets = case.trace.packets if case.trace is not None else ()
+def _went_on(case: Case, told: LogLine, at: float | None) -> float:
+    """Seconds behind the end that the line tells of at which one side still acknowledged what the other had sent behind
+    it, too; 0 where a clock that is a minute off explains it."""
+    packets = case.trace.packets if case.trace is not None and at is not None and _ended(told) else ()
     sent: dict[bool, int] = {}  # by side: the end of the first octets behind it
     last = 0.0
     for packet in packets:
-        if packet.ns / SECOND <= at + SLACK:
+        after = packet.ns / SECOND - (at or 0.0)
+        if after <= SLACK or packet.flags & RST:  # which a box may send in a side's name
             continue
         waits = sent.get(not packet.by_client)
         if waits is not None and packet.acks is not None and packet.acks >= waits:
-            last = packet.ns / SECOND - at
+            last = after
         if packet.length and packet.end is not None:
             sent.setdefault(packet.by_client, packet.end)
-    return last
+    return last if last > DRIFT else 0.0

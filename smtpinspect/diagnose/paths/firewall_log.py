@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert
-from smtpinspect.diagnose.model import Case, Cause, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Case, Cause, Confidence, Sign
 from smtpinspect.diagnose.paths.firewall_lines import (
     DRIFT,
     SLACK,
@@ -39,6 +39,7 @@ VOTES: Final = 3  # connections that must agree before a clock may be further of
 SHOWN: Final = 16  # lines of a connection that are kept as signs
 QUOTED: Final = 1_000  # characters of a line that a sign quotes; syslog over UDP seldom has more
 UNNAMED: Final = "its inspection ended this connection; the line names no rule"
+NO_PORTS: Final = "it names no ports: it may be of another connection between these hosts"
 PRODUCTS: Final = "Cisco ASA, Stormshield, SonicWall"
 _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\d\d?) (\d\d):(\d\d):(\d\d)(?!\d)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -94,13 +95,15 @@ class Joined(NamedTuple):
             if line.parsed is None or not stops(line.parsed) or contradicted(case, line.parsed, line.at):
                 continue
             cause = _cause(case, line.parsed, _sign(line))
+            confidence, doubt = unlike(case, line.parsed, line.at)
             doubts = [self.doubts[flow_id]] if flow_id in self.doubts else []
-            doubts += [Sign(None, doubt, "log") for doubt in (line.doubt, unlike(case, line.parsed)) if doubt]
+            doubts += [Sign(None, text, "log") for text in (line.doubt, doubt) if text]
             if doubts:
-                cause = cause._replace(confidence="likely", evidence=(*cause.evidence, *doubts))
+                least: Confidence = "likely" if confidence == "certain" else confidence
+                cause = cause._replace(confidence=least, evidence=(*cause.evidence, *doubts))
             before = made.get(cause.cause)
             if before is not None:
-                sure = cause if cause.confidence == "certain" else before
+                sure = min(cause, before, key=lambda each: [*CONFIDENCE].index(each.confidence))
                 cause = sure._replace(evidence=before.evidence + cause.evidence)
             made[cause.cause] = cause
         # that the connection was ended says less than why
@@ -163,7 +166,8 @@ def _accepted(log: Log, cases: Sequence[Case], met: set[int]) -> Iterator[str]:
     found: dict[int, Case] = {}
     for case in cases:
         for line in log.found.get(_ends(case), ()) if case.flow.flow_id not in failed else ():
-            if line.number in met and line.parsed is not None and stops(line.parsed):
+            told = line.parsed if line.number in met and not line.doubt else None
+            if told is not None and stops(told) and told.action != "rewrite":
                 found[line.number] = case
     if found:
         number, case = next(iter(found.items()))
@@ -264,7 +268,7 @@ class _Wanted:
                 yield mine, ""
                 return
         for ends in self._hosts.get(hosts_of(parsed), ()):
-            yield ends, "it names no ports: it may be of another connection between these hosts"
+            yield ends, NO_PORTS
         if told and stops(parsed) and not any(ends in self._translations for ends in told):
             yield from self._half_named(told[0])
 
@@ -306,7 +310,7 @@ def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, bool, str]:
     for case in cases:
         begin, end = case.flow.start_ns / 1e9, case.flow.end_ns / 1e9
         for line in log.found.get(_ends(case), ()):
-            if line.when is not None and line.parsed is not None:
+            if line.when is not None and line.parsed is not None and line.doubt in ("", NO_PORTS):
                 spans.append((case.flow.flow_id, line.when - end - SLACK, line.when - begin + SLACK))
     spans = spans[: limits.LOG_JOINED]
     best, votes, met = 0.0, 0, 0
@@ -364,7 +368,7 @@ def _elsewhen(log: Log, cases: Iterable[Case], offset: float, met: set[int]) -> 
     """Of lines with the ports of a connection, at a time that is not its own: the first one."""
     for case in cases:
         for line in log.found.get(_ends(case), ()):
-            if line.parsed is None or line.when is None or line.number in met:
+            if line.parsed is None or line.when is None or line.number in met or line.doubt:
                 continue
             apart = line.when - offset - case.flow.start_ns / 1e9
             way = "after" if apart > 0 else "before"

@@ -80,6 +80,11 @@ _HINT: Final = re.compile(
     r"|command timeout|data timeout|IO Error|Connection closed unexpectedly|server cmd read|collect: "
     r"|disconnected abruptly|timeout after |disconnected reason"
 )
+# Of the line of an attempt, whatever stands before it.
+_DELIVERY: Final = re.compile(
+    r"\bstatus=(?:sent|deferred|bounced|expired)\b|\bstat=(?:Sent|Deferred)\b| (?:=>|->|>>|==|\*\*) \S{1,100}@"
+    r"|\bresult=\"?(?:Ok|TempFail|PermFail)\b|\bdelivery \d+: (?:success|deferral|failure)\b"
+)
 _NEAR: Final = 1_024  # characters around such a word
 _DISTINCT: Final = 18  # fixed letters of a phrase that is believed anywhere
 _REFINED: Final = {"exim": exim.refined, "postfix": postfix.refined}
@@ -98,7 +103,7 @@ class LogReader:
         self._now = now
         self._local = False  # do its times lack a zone?
         self._programs: dict[str, Layout | None] = {}
-        self.strange = False  # does the last line name a mail's address, and is of a form that is not known?
+        self.strange = False  # does the last line look like a delivery's, and is of a form that is not known?
 
     def feed(self, text: str, *, guess: bool = True, idle: bool = False) -> Iterator[Reading]:
         """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too.
@@ -126,7 +131,7 @@ class LogReader:
                 found = True
                 yield explained(told, local=self._local)
         if layout is None and not (found or line.program or text[:1] == "#") and state.notes == notes:
-            self.strange = "@" in line.text
+            self.strange = bool(_DELIVERY.search(line.text))
         if not idle or found or layout is None or not _marked(layout, line):
             return
         if state.arrived > arrived or state.notes == notes:

@@ -73,7 +73,9 @@ def line_of(whole: str, now: float | None = None) -> Line:
     if _OWN.match(made.text):  # of Exim, which writes its own into syslog; of a line that was handed on
         own = _taken_apart(made.text, now)
         if own.when is not None:
-            return own._replace(whole=whole, program=own.program or made.program)
+            own = own._replace(whole=whole, program=own.program or made.program)
+            dated = made.when is not None and NO_YEAR.match(made.text) and not NO_YEAR.match(whole)
+            return own._replace(when=made.when, local=made.local) if dated else own
     if made.when is None and not made.program and (tag := _TAG.search(whole, 0, _FAR)):
         return made._replace(program=tag["program"], text=whole[tag.end() :])
     return made
@@ -106,12 +108,18 @@ def _unpacked(whole: str, now: float | None) -> Line | None:
     text = next((held[name] for name in _TEXTS if isinstance(held.get(name), str)), None)
     if text is None:
         return None
-    micros, program = str(held.get("__REALTIME_TIMESTAMP", "")), held.get("SYSLOG_IDENTIFIER", "")
-    when = int(micros) / 1e6 if micros.isascii() and micros.isdigit() and len(micros) <= 17 else None
-    made = _taken_apart(text.rstrip(), now)
-    if when is None and not program:
-        return made._replace(whole=whole)
-    return Line(whole, when, program if isinstance(program, str) else "", text.rstrip())
+    made, program = _taken_apart(text.rstrip(), now), held.get("SYSLOG_IDENTIFIER")
+    if isinstance(program, str):  # else it is in the text
+        made = made._replace(program=program, text=text.rstrip())
+    return made._replace(whole=whole, when=_stamped(held) or made.when, local=made.local and not _stamped(held))
+
+
+def _stamped(held: dict[str, object]) -> float | None:
+    micros = str(held.get("__REALTIME_TIMESTAMP", ""))
+    if micros.isascii() and micros.isdigit() and len(micros) <= 17:
+        return int(micros) / 1e6
+    stamp = _PREFIX.match(str(held.get("time", "")))
+    return iso_time(stamp["iso"]) if stamp and stamp["iso"] else None
 
 
 def _today() -> int:

@@ -44,7 +44,7 @@ def readings(lines: Sequence[str], make: Make = LogReader) -> list[Reading]:
 
 
 def strange(lines: Sequence[str], told: Sequence[Reading]) -> Iterator[str]:
-    """Lines that name an address, are of a form that is not known, and part of nothing that was told."""
+    """Lines that look like deliveries, are of a form that is not known, and part of nothing that was told."""
     reader = LogReader()
     for line in (bare(each).strip() for each in lines):
         if not any(True for _ in reader.feed(line)) and reader.strange and not any(line in each.line for each in told):
