@@ -14,6 +14,7 @@ from smtpinspect._core.sources import records
 from smtpinspect.cli import main
 from smtpinspect.diagnose.face import Asked, Told, diagnose
 from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.properties import COMPARED, RECORDED, SEEN
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.grammar import limits
 from smtpinspect.source import open_source
@@ -198,3 +199,11 @@ def test_a_simulated_cut_among_captured_deliveries(server: str, tmp_path: Path) 
         assert case.causes[0].cause == "stormshield.smtp-231"
         (subject,) = [each for each in case.contrast if each.property == "raw 8-bit Subject"]
         assert (subject.cut, subject.accepted, subject.accepted_without, subject.accepted_elsewhere) == (1, 0, 1, 1)
+
+
+def test_each_property_has_a_name_of_its_own() -> None:
+    told = [title for title, _ in SEEN.values()] + [one.told for one in RECORDED if one.told]
+    assert len(told) == len(set(told)) > 30
+    compared = [one.mails for one in COMPARED]
+    assert len(compared) == len(set(compared)) > 5
+    assert all(one.told or one.mails for one in RECORDED)

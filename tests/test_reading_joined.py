@@ -7,10 +7,14 @@ import json
 import re
 import time
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from smtpinspect import cli
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import joined
 
 SUBJECT = Path(__file__).resolve().parents[1] / "pcaps" / "subject-8bit.pcap"
 POSTFIX = (
@@ -138,3 +142,28 @@ def test_the_folder_for_the_other_side_has_the_line_too(capsys: pytest.CaptureFi
         )
         assert head in told and log[-1] in told
         assert head not in alone
+
+
+@pytest.mark.parametrize("few", [64, 1_000])
+def test_of_many_mails_none_that_fits_is_passed_over(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails are found by their times: those that any line may be of are among them, whatever the order of these."""
+    monkeypatch.setattr(joined, "FEW", few)
+    rng = Random(7)
+    peer = joined._Peer()
+    for _ in range(300):
+        begin = 1_772_445_600 + rng.randrange(80_000)
+        flow = SimpleNamespace(start_ns=begin * 10**9, end_ns=(begin + rng.choice((1, 30, 700))) * 10**9)
+        peer.cases.append(SimpleNamespace(flow=flow))  # type: ignore[arg-type]
+    fitting = 0
+    for _ in range(400):
+        of = rng.choice(peer.cases).flow.end_ns / 10**9
+        late = rng.choice((-3.0, 0.0, 4.9, 29.0, 31.0, 3_000.0, 3_600.0, -7_200.0, 20_000.0)) + rng.random()
+        told = Reading(
+            "x", when=of + late, seconds=rng.choice((None, 0.0, 1.0, 600.0)), local=rng.random() < 0.5,
+            broken=rng.choice(((), ("drop",))),
+        )  # fmt: skip
+        near = [*map(id, peer.around(told))]
+        fits = [id(case) for case in peer.cases if joined._apart(case, told) is not None]
+        assert set(fits) <= set(near) and [each for each in near if each in fits] == fits
+        fitting += len(fits)
+    assert fitting > 400

@@ -12,7 +12,7 @@ from smtpinspect.diagnose import copies
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.headline import SIDES, between, doubted, headline, refusals, tls, too_late
+from smtpinspect.report.headline import SIDES, box, doubted, headline, refusals, tls, too_late
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
@@ -157,7 +157,7 @@ def shown(case: Case) -> Iterator[str]:
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         kept = any(one.kind == "withheld" and one.direction == "client" for one in case.differences)
         who = "the server, or a box in its name," if doubted(case) else "the server"
-        who = f"a box {between(case)}, in the server's name," if kept else who
+        who = f"{box(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
     if seen.silence >= 1 and not seen.by_log:
         yield f"silence at the end: {span(seen.silence)}"

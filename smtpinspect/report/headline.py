@@ -91,12 +91,12 @@ def _became(case: Case) -> Headline:
             told = f"{count(for_good, 'recipient')} refused for good, {for_now:,} for now"
             return Headline("DEFERRED", told, 2)
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = _box(case) or "a box on the way"
+        name = box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
         by_box = seen.broken.by == "middlebox" or _confirmed(case)
         if doubted(case) and not by_box:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
-        who = f"{box}, not the server," if by_box else "the server"
+        who = f"{name}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
         told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
@@ -124,6 +124,8 @@ def refusals(case: Case) -> tuple[int, int]:
 def doubted(case: Case) -> bool:
     """May the reply that decided be a box's? A 421 is that of a server that waited."""
     boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
+    if case.observed.broken.kind == "reply" and case.observed.broken.by == "unknown" and not case.observed.by_log:
+        return True
     return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
 
 
@@ -207,11 +209,11 @@ def between(case: Case, before: str = "") -> str:
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    box = "" if by == "client" else _box(case)
-    return f"{box}," if box.startswith("the ") else box or SIDES[by]
+    name = "" if by == "client" else box(case)
+    return f"{name}," if name.startswith("the ") else name or SIDES[by]
 
 
-def _box(case: Case) -> str:
+def box(case: Case) -> str:
     """What did it, "" where that is not known."""
     where = between(case)
     return where.removeprefix("on ") if where.startswith("on ") else where and f"a box {where}"

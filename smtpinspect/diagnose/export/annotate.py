@@ -72,7 +72,8 @@ def _of(case: Case, points: Sequence[str]) -> Iterator[tuple[int | None, str]]:
 
 def _holding(case: Case, at: int) -> int | None:
     """The first packet with this octet of the client's."""
-    return next((packet.number for packet in case.account.client.holding(at)), None) if case.account else None
+    packet = case.account.client.carrier(at) if case.account is not None else None
+    return packet.number if packet is not None else None
 
 
 def _by(seen: Observed) -> str:

@@ -161,10 +161,10 @@ def _numbers(case: Case) -> Iterator[tuple[str, str]]:
     broken = case.observed.broken
     if broken.at is None:
         return
-    for packet in case.account.client.holding(broken.at)[:1]:
-        if segment := parse(packet.ip):
-            lost = (segment.seq + broken.at - (packet.at or 0)) % (1 << 32)
-            yield "first sequence number that was never acknowledged", f"{lost} (the client's byte {broken.at})"
+    lost = case.account.client.carrier(broken.at)
+    if lost is not None and (segment := parse(lost.ip)):
+        number = (segment.seq + broken.at - (lost.at or 0)) % (1 << 32)
+        yield "first sequence number that was never acknowledged", f"{number} (the client's byte {broken.at})"
 
 
 def _places(made: Cut) -> Iterator[tuple[str, str]]:

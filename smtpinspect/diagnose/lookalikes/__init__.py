@@ -30,7 +30,7 @@ ANSWERING: Final = (
     "idle-timeout", "loss", "outage",
 )
 ORDER: Final = tuple(CONFIDENCE)
-_PLACES: Final = re.compile(r"\b(?:SERVER|TIME)\b")
+_PLACES: Final = re.compile(r"\b(?:SERVER|PORT|TIME)\b")
 
 
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
@@ -106,15 +106,18 @@ def _said(row: LookAlike, view: View, behind: tuple[str, View] | None) -> Said:
 
 
 def _addressed(remedy: Remedy, case: Case) -> Remedy:
-    """Commands are to be pasted: they name this server, and when the mail began."""
+    """Commands are to be pasted: they name this server, its port, and when the mail began."""
     begun = case.flow.start_ns if case.mail is None else case.mail.start_ns
-    known = {"SERVER": case.path[1].strip("[]"), "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC"}
+    known = {
+        "SERVER": case.path[1].strip("[]"), "PORT": case.flow.server.rpartition(":")[2],
+        "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC",
+    }  # fmt: skip
 
     def filled(text: str) -> str:
         return _PLACES.sub(lambda found: known[found[0]], text)
 
-    commands = tuple(map(filled, remedy.commands))
-    return remedy._replace(commands=commands, check=filled(remedy.check), undo=filled(remedy.undo))
+    title, check, undo = map(filled, (remedy.title, remedy.check, remedy.undo))
+    return remedy._replace(title=title, commands=tuple(map(filled, remedy.commands)), check=check, undo=undo)
 
 
 class Around(NamedTuple):

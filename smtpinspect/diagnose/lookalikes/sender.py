@@ -8,6 +8,7 @@ from typing import Final
 
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
+from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
@@ -51,8 +52,18 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
         return None
     alone = last.payload in (b".\r\n", b".\n", b".\r")
     proved = tail[-3:] != b".\r\n" or tail[-4:-3] == b"\n" or alone
+    if not proved and not _said_all(view, last):
+        return None  # many a line of a text ends with a full stop; what lay behind it may have been cut off
     text = told.format(tail=ascii(tail)[2:-1]) + f"; all is acknowledged, {seconds(until - last.ns)} of silence"
-    return Found("certain" if proved else "likely", (Sign(last.number, text),), "proved" if proved else "fits")
+    return Found("certain" if proved else "possible", (Sign(last.number, text),), "proved" if proved else "fits")
+
+
+def _said_all(view: View, last: Packet) -> bool:
+    """Is this the last that the client sent? It was seen at its side, or the client numbers later packets so."""
+    if view.case.observed.vantage.where == "sender":
+        return True
+    later = [p for p in view.account.client.own if p.ns - last.ns >= STALLED_NS and not p.flags & RST and not p.length]
+    return bool(later) and all(p.at == last.end for p in later)
 
 
 def sender_stopped(view: View) -> Said:
@@ -79,7 +90,7 @@ def sender_timeout(view: View) -> Said:
     step = STEPS.get(view.phase) if view.phase != "quit" else None
     by_log = view.case.observed.by_log and view.case.observed.broken.kind == "drop"
     if closed is None and not by_log:
-        return Out("it was not the client who closed") if view.ended is not None else None
+        return Out("it was not the client who closed") if view.account.closed is not None else None
     if step is None:
         return None
     waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)

@@ -9,10 +9,10 @@ from typing import Final
 
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.account import Account
-from smtpinspect.diagnose.account.habits import forged, habits
+from smtpinspect.diagnose.account.habits import HOPS, forged, habits, off_by
 from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
-from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, ending
+from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, another_way, ending
 from smtpinspect.diagnose.observe.place import Place, stage
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
@@ -48,16 +48,11 @@ def closer_look(cases: Sequence[Case]) -> list[Case]:
 
 def _beside(failed: Sequence[Case], cases: Sequence[Case]) -> Iterator[Case]:
     """The first delivered ones of the paths of these, each path's a few; those that are slow come by themselves."""
-    wanted = Counter({_path(case): BESIDE for case in failed})
+    wanted = Counter({case.path: BESIDE for case in failed})
     for case in cases:
-        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[_path(case)] > 0:
-            wanted[_path(case)] -= 1
+        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[case.path] > 0:
+            wanted[case.path] -= 1
             yield case
-
-
-def _path(case: Case) -> tuple[str, str]:
-    """Addresses of client and server."""
-    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def _slow(mail: Mail | None) -> bool:
@@ -78,6 +73,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
+    if account.missing(True) is not None or account.missing(False) is not None:  # it is not the capture that lost it
+        base = base._replace(confidence=tuple(each for each in base.confidence if each != "gap"))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, account, steps)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
@@ -260,9 +257,12 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
     if answer is None:
         return Ending(Break("reply", "server"), place, 0.0, account.client.acknowledged, -1)
     before = [p for p in account.packets if not p.by_client and p.number < answer.packet.number]
-    signs = forged(answer.packet, habits(before)) if before else ()
+    behind = [p for p in account.packets if not p.by_client and p.number > answer.packet.number]
+    signs = forged(answer.packet, habits(before), behind=behind) if before else ()
     by: By = "middlebox" if signs else "server"
     acked = (account.without(answer.packet) if signs else account).client.acknowledged
+    if before and not signs and off_by(answer.packet, habits(before)) > HOPS:
+        by, signs = "unknown", (another_way(answer.packet, before),)
     return Ending(Break("reply", by, answer.packet.number, None, signs), place, 0.0, acked, answer.at)
 
 

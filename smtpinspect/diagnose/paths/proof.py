@@ -49,7 +49,7 @@ def of(cases: Iterable[Case]) -> None:
                 ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = _replied(case)._replace(broken=broken)
+            case.observed = _replied(case)._replace(broken=broken, reply=_unheard(case) or case.observed.reply)
             case.observed = _kept_back(case)
 
 
@@ -118,6 +118,14 @@ def _goes_on(case: Case, reply: Difference) -> bool:
     """Does the server say more behind this reply? Then it was one to a command that a box kept back."""
     end = reply.at + reply.length
     return case.account is not None and any((p.at or 0) >= end for p in case.account.server.sent)
+
+
+def _unheard(case: Case) -> str:
+    """The reply that took the mail, where its client never got it."""
+    took = case.observed.outcome == "accepted" and case.observed.phase == "dotreply"
+    gone = (one for one in case.differences if one.kind == "dropped" and one.direction == "server" and one.here)
+    said = (one.before for one in gone if took and re.match(rb"2\d\d[ -]", one.before))
+    return next((line.partition(b"\r\n")[0].decode("latin-1") for line in said), "")
 
 
 def _put_in(one: Difference) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_left
 from calendar import timegm
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -18,6 +19,8 @@ WAIT: Final = 3_660.0  # no sender waits longer for a reply that never comes (Se
 ZONE: Final = 900.0  # a log without a zone is off by a multiple of a quarter of an hour
 FARTHEST: Final = 14.25 * 3_600
 CLOSE: Final = 5.0  # seconds off the end, of a line in another zone
+_ZONES: Final = tuple(n * ZONE for n in range(-round(FARTHEST / ZONE), round(FARTHEST / ZONE) + 1) if n)
+_LITTLE: Final = 0.001  # seconds: sums of them are not exact
 FEW: Final = 64  # mails among which a line without an address may find its own
 _NO_YEAR: Final = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:")
 _UNTOLD: Final = ("unknown", "aborted", "encrypted")
@@ -34,7 +37,7 @@ class Joiner:
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self._cases = cases
-        self._by_peer: dict[tuple[str, str], list[Case]] = {}  # an address, and a recipient ("": all)
+        self._by_peer: dict[tuple[str, str], _Peer] = {}  # an address, and a recipient ("": all)
         self._found: dict[int, list[Reading]] = {}
         self._queued: dict[tuple[str, str], Case] = {}
         self._ended: dict[tuple[int, str], float] = {}
@@ -42,7 +45,7 @@ class Joiner:
             names = _names(case)[1]
             for address in set(case.path):
                 for name in {"", *(names or ("-",))}:
-                    self._by_peer.setdefault((address, name), []).append(case)
+                    self._by_peer.setdefault((address, name), _Peer()).cases.append(case)
 
     def take(self, reading: Reading) -> bool:
         """Is it told with a mail that has failed?"""
@@ -57,8 +60,8 @@ class Joiner:
         found = self._found.setdefault(id(best), [])
         if len(found) < limits.LOG_JOINED:
             found.append(reading)
-        if reading.failed and reading.queue_id:
-            self._queued[key] = best
+            if reading.failed and reading.queue_id:
+                self._queued[key] = best
         return best.failed
 
     def _one_attempt(self, case: Case, reading: Reading) -> bool:
@@ -76,10 +79,52 @@ class Joiner:
     def _near(self, reading: Reading) -> Iterator[Case]:
         if not reading.ip:
             return iter(self._cases if len(self._cases) <= FEW else ())
-        if not reading.recipient:
-            return iter(self._by_peer.get((reading.ip, ""), ()))
-        names = (*reading.recipient.lower().split(","), "-")  # "-": a mail whose recipients are not known
-        return (case for name in names for case in self._by_peer.get((reading.ip, name), ()))
+        names: tuple[str, ...] = ("",)
+        if reading.recipient:
+            names = (*reading.recipient.lower().split(","), "-")  # "-": a mail whose recipients are not known
+        peers = (self._by_peer.get((reading.ip, name)) for name in names)
+        return (case for peer in peers if peer is not None for case in peer.around(reading))
+
+
+class _Peer:
+    """The mails of one address and recipient. Of many, those are found whose time may be a line's (`_apart`)."""
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+        self._begins: list[tuple[float, int]] = []  # in seconds, with their places among the cases; sorted
+        self._ends: list[tuple[float, int]] = []
+        self._longest = 0.0
+
+    def around(self, reading: Reading) -> Iterator[Case]:
+        """In the order in which they were added."""
+        if reading.when is None or len(self.cases) <= FEW:
+            yield from self.cases
+            return
+        if len(self._begins) < len(self.cases):
+            self._begins = sorted((case.flow.start_ns / SECOND, n) for n, case in enumerate(self.cases))
+            self._ends = sorted((case.flow.end_ns / SECOND, n) for n, case in enumerate(self.cases))
+            self._longest = max((case.flow.end_ns - case.flow.start_ns) / SECOND for case in self.cases)
+        when = _when(reading, self._begins[0][0])
+        found = {*_within(self._begins, when - NEAR - self._longest, when + EARLY)}
+        if "drop" in reading.broken:
+            found.update(_within(self._ends, when - WAIT, when))
+        if reading.seconds is not None:
+            found.update(_within(self._begins, when - reading.seconds - NEAR, when - reading.seconds + NEAR))
+        for zone in _ZONES if reading.local else ():
+            found.update(_within(self._ends, when - zone - CLOSE, when - zone + CLOSE))
+            if reading.seconds is not None:
+                begun = when - reading.seconds - zone
+                found.update(_within(self._begins, begun - CLOSE, begun + CLOSE))
+        yield from (self.cases[n] for n in sorted(found))
+
+
+def _within(times: Sequence[tuple[float, int]], first: float, last: float) -> Iterator[int]:
+    """The places of what lies between these seconds, a little more than that."""
+    for at in range(bisect_left(times, (first - _LITTLE, -1)), len(times)):
+        moment, n = times[at]
+        if moment > last + _LITTLE:
+            return
+        yield n
 
 
 def _best(cases: Iterable[Case], reading: Reading) -> Case | None:
