@@ -80,7 +80,7 @@ def _behind(view: View) -> tuple[str, View] | None:
     if seen is None or lost is None:
         return None
     left = next((p.ns for p in seen.account.server.holding(lost.at)), None)
-    if left is None or (view.ended is not None and view.ended.ns < left):
+    if left is None or (view.account.closed is not None and view.account.closed.ns < left):
         return None
     moved = replace(case, account=seen.account)
     moved.observed = observe(moved)
