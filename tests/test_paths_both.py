@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit import capture, wire
-from kit.broken import ENVELOPE, Connection, message
+from kit.broken import ENVELOPE, GREETING, Connection, message
 from kit.segment import SYN
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case
@@ -148,3 +148,17 @@ def test_what_was_lost_before_the_last_point_did_not_come_there(tmp_path: Path) 
     case = diagnosed([*whole.packets, *beside.packets], [*came, *beside.packets], tmp_path)
     assert case.observed.broken.by == "middlebox"
     assert not any("came to inside too" in line for line in shown(case))
+
+
+def test_a_command_that_never_came_had_no_reply_to_lose(tmp_path: Path) -> None:
+    """With one capture its reply may have been what was lost, and the acknowledgement with it."""
+    outside, inside = (
+        Connection().open().say("S", GREETING, acked=True).say("C", b"EHLO out.example.org\r\n", acked=True)
+        .say("S", b"250 mx.example.net\r\n", acked=True) for _ in range(2)
+    )  # fmt: skip
+    at, line = outside.sent["C"], b"MAIL FROM:<alice@example.org>\r\n"
+    outside.say("C", line, arrives=False)
+    for n in range(5):
+        outside.wait(0.4 * 2**n).again("C", at, len(line))
+    case = diagnosed(outside.packets, inside.packets, tmp_path)
+    assert not any(".reply" in cause.cause for cause in case.causes)

@@ -127,7 +127,10 @@ def _amid_line(case: Case) -> int:
 
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
-    its reply may have carried the acknowledgement."""
+    its reply may have carried the acknowledgement; but by another point, to which it never came."""
+    gone = (one for one in case.differences if one.direction == "client" and one.kind in LOST and one.what == "octets")
+    if scene.client.lost and any(one.at <= scene.client.through < one.at + one.length for one in gone):
+        return True
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 

@@ -54,7 +54,7 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     against: list[Against] = []
     for row in TABLE:
         said = box if box is not None and row.name not in BESIDE else _said(row, view, behind)
-        if kept is not None and row.name in WAITING and said is box:
+        if kept is not None and ended.kind == "drop" and row.name in WAITING:
             said = _scanned(row, view)
         if isinstance(said, Found):
             remedies = tuple(_addressed(each, case) for each in row.remedies)
