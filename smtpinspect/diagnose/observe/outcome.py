@@ -19,7 +19,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
-from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.grammar.verbs import NUMBER, hides
 from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
@@ -222,12 +222,12 @@ def _as_recorded(mail: Mail) -> Break:
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
-    text = next((step for step in steps if step.verb == TEXT), None)
+    texts = [max(0, min(found.acked, step.end) - step.text_at) for step in steps if step.verb == TEXT]
     made = base._replace(
         broken=found.broken,
         silence=found.silence or base.silence,
         octets_acknowledged=found.acked,
-        text_acknowledged=None if text is None else max(0, min(found.acked, text.end) - text.at),
+        text_acknowledged=sum(texts) if texts else None,
     )
     if found.place is None:
         if case is not None and case.mail is None:
@@ -310,8 +310,8 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
         dot = " with the final dot" if step.sure and not step.line else ""
-        text = f"{step.end - step.at:,} bytes of text{dot}"
-    elif step.verb in AUTHS:
+        text = f"{step.end - step.text_at:,} bytes of text{dot}"
+    elif hides(step.verb):
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:
         text = "(what AUTH carries)" if step.line.strip() else "(an empty line)"
