@@ -56,7 +56,7 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
 
 
 def sender_stopped(view: View) -> Said:
-    """Amid its text the sender says nothing more, though all is acknowledged: seen at its own side only."""
+    """Amid its text the sender says nothing more, or closes, though all is acknowledged: seen at its own side only."""
     account = view.account
     if not view.amid_text or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
@@ -67,8 +67,14 @@ def sender_stopped(view: View) -> Said:
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
-    if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+    if len(tail) < 5 or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
+    closed = view.closed_by_client
+    if closed is not None and quiet < STALLED_NS and view.case.observed.broken.by == "client":
+        text = f"it closed amid its text, {seconds(quiet)} after its last bytes, and all of these are acknowledged"
+        return Found("likely", (Sign(closed.number, text),))
+    if quiet < STOPPED_NS:
+        return None
     text = f"all that it sent is acknowledged, and for {seconds(quiet)} it sent nothing more"
     return Found("likely", (Sign(last.number, text),))
 

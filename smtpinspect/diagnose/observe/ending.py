@@ -200,6 +200,8 @@ def _silent(account: Account) -> Ending | None:
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []
+    begun = step.answer if step is not None else None
+    what = "the reply" if begun is None else "the rest of the reply"
     by: By = "unknown"
     if beyond is not None:
         by = "middlebox"
@@ -208,9 +210,11 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(account.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:
         by = "server"
-        signs.append(Sign(heard.number, "the server still answers, but never sent the reply"))
+        signs.append(Sign(heard.number, f"the server still answers, but never sent {what}"))
     elif owed is not None:
         signs.append(Sign(closer.number, "the client gave up; nobody answered that"))
+    if begun is not None:
+        signs.insert(0, Sign(begun.packet.number, "the reply begins here; its last line never came"))
     silence = _between(since, closer or account.own[-1])
     return Ending(Break("drop", by, since.number, None, tuple(signs)), place, silence)
 
