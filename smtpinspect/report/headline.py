@@ -237,6 +237,8 @@ def where(case: Case) -> str:
             blank = mail.text.find(b"\r\n\r\n")
             part = "headers" if blank < 0 or into < blank else "body"
             at = f"inside the message {part}, from its byte {into:,} on"
+    if seen.outcome == "refused" and seen.phase == "dotreply" and "end-mark-disputed" in seen.confidence:
+        at = "in the middle of the message"
     return at
 
 

@@ -19,7 +19,7 @@ from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
-from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.grammar.verbs import NUMBER, hides
 from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
@@ -324,7 +324,7 @@ def _told(step: Step) -> str:
     if step.verb == TEXT:
         dot = " with the final dot" if step.sure and not step.line else ""
         text = f"{step.end - step.begin:,} bytes of text{dot}"
-    elif step.verb in AUTHS:
+    elif hides(step.verb):
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:
         text = "(what AUTH carries)" if step.line.strip() else "(an empty line)"

@@ -20,7 +20,7 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.simulate.spoken import in_message
 
 SHOWN: Final = 48  # octets of a difference that a line shows
-_AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
+_AUTH: Final = re.compile(rb"^((?:AUTH|X-EXPS|NOOP|XXXX\S*)[ \t]+\S+)[ \t]+\S", re.I)
 
 
 def of(cases: Iterable[Case]) -> None:
