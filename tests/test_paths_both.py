@@ -150,6 +150,22 @@ def test_what_was_lost_before_the_last_point_did_not_come_there(tmp_path: Path) 
     assert not any("came to inside too" in line for line in shown(case))
 
 
+def test_a_packet_that_the_second_capture_lost_hides_no_cut_behind_it(tmp_path: Path) -> None:
+    """Three segments: the first one came and is not in the capture, the second one was dropped, the third came."""
+    text = message(3 * 1_460)
+    outside, inside = (Connection().envelope() for _ in range(2))
+    at = outside.sent["C"]
+    for each, seen in ((outside, True), (inside, False)):
+        each.say("C", text[:1_460], seen=seen).say("C", text[1_460:2_920], arrives=False, seen=seen)
+        each.say("C", text[2_920:4_380]).ack("S")
+    for n in range(5):
+        outside.wait(0.4 * 2**n).again("C", at + 1_460, 1_460)
+    inside.wait(12.4).ack("S")
+    case = diagnosed(outside.packets, inside.packets, tmp_path)
+    (gone,) = (each for each in case.differences if each.kind == "dropped")
+    assert (gone.at, gone.length, gone.times) == (at + 1_460, 1_460, 6)
+
+
 def test_a_command_that_never_came_had_no_reply_to_lose(tmp_path: Path) -> None:
     """With one capture its reply may have been what was lost, and the acknowledgement with it."""
     outside, inside = (
