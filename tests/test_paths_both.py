@@ -137,7 +137,7 @@ def test_what_came_to_the_last_point_was_not_lost_before_it(phase: str, tmp_path
         one.cut(TEXT)
     case = diagnosed(one.packets, one.packets, tmp_path)
     assert case.observed.broken.by == "unknown"
-    assert any("came to inside too, and nothing answered there" in line for line in shown(case))
+    assert any("came to inside too, and no answer came by there" in line for line in shown(case))
 
 
 def test_what_was_lost_before_the_last_point_did_not_come_there(tmp_path: Path) -> None:
