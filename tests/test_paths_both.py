@@ -63,7 +63,7 @@ def test_an_answer_that_was_lost_was_given(tmp_path: Path) -> None:
     out, fits = named(case), confident(case)
     assert out["slow-scanner"] == out["sender-timeout"] == "the server did answer; its answer was lost"
     assert "sent again" not in out["loss"] and "inside" in out["loss"]
-    assert "ms at most" not in out.get("tarpit", "")  # it took 30 s
+    assert "tarpit" not in out  # the reply that was lost had taken 30 s
     assert "idle-timeout" in fits and "outage" in fits
     assert not {"slow-scanner", "sender-timeout"} & fits.keys()
 

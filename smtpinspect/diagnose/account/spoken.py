@@ -61,6 +61,11 @@ class Step(NamedTuple):
     sure: bool = True
     last: bool = True  # of a chunk: is it the last one
 
+    @property
+    def begin(self) -> int:
+        """Of a text, or a chunk of it, where its first octet lies: behind the line of BDAT (RFC 3030 2)."""
+        return min(self.at + len(self.line), self.end)
+
 
 class Dialogue(NamedTuple):
     """`mss`: octets of a full segment; `unasked`: a reply to nothing, as of a server that waited too long."""

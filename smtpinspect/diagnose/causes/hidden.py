@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.account.spoken import TEXT
 from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.scene import PATIENT, Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
@@ -260,6 +261,11 @@ def _waiting(case: Case) -> str:
     """What has no reply: the verb of a command, or the end of data; "" for nothing."""
     if case.script is None:
         return ""
+    if "snaplen" in case.observed.confidence and case.account is not None:
+        steps = case.account.said.steps  # by lengths: the script has no reply whose end was cut off
+        since = max((n for n, step in enumerate(steps, 1) if step.answer is not None), default=0)
+        left = next(iter(steps[since:]), None)
+        return "" if left is None or not left.last else END if left.verb == TEXT else left.verb or "a line"
     verb = next((each.verb or "a line" for each in case.script.commands if each.reply is None), "")
     mail = case.transaction
     return verb or (END if mail is not None and mail.complete and mail.reply is None else "")
