@@ -166,6 +166,14 @@ def test_a_packet_that_the_second_capture_lost_hides_no_cut_behind_it(tmp_path: 
     assert (gone.at, gone.length, gone.times) == (at + 1_460, 1_460, 6)
 
 
+def test_a_packet_that_left_once_before_the_server_closed_may_have_been_lost_by_the_capture(tmp_path: Path) -> None:
+    one = Connection().envelope().say("C", TEXT, arrives=False)
+    last = one.packets[-1]
+    one.reset("S")
+    case = diagnosed(one.packets, [p for p in one.packets if p is not last], tmp_path)
+    assert (case.observed.broken.kind, case.differences) == ("rst", ())
+
+
 def test_a_command_that_never_came_had_no_reply_to_lose(tmp_path: Path) -> None:
     """With one capture its reply may have been what was lost, and the acknowledgement with it."""
     outside, inside = (
