@@ -347,3 +347,9 @@ def test_what_a_snap_length_cut_off_was_not_lost_by_the_capture() -> None:
     case = diagnosed(made, snaplen=96)
     assert "snaplen" in case.observed.confidence and "gap" not in case.observed.confidence
     assert not any("EHLO has no reply" in sign.text for cause in case.causes for sign in cause.evidence)
+
+
+@pytest.mark.parametrize(("arrives", "word"), [(True, "likely"), (False, "ruled out")])
+def test_a_sender_that_closes_amid_its_text_itself_has_stopped(arrives: bool, word: str) -> None:
+    made = Connection().envelope().say("C", message(600)[:300], arrives=arrives, acked=arrives).wait(0.2)
+    assert judged(diagnosed(made.close("C", answered=arrives)))["sender-stopped"] == word

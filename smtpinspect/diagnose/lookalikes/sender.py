@@ -10,7 +10,7 @@ from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
-from smtpinspect.enforce.craft import RST
+from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
 from smtpinspect.simulate.clock import SECOND
@@ -82,8 +82,14 @@ def sender_stopped(view: View) -> Said:
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
-    if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+    if tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
+    closed = view.closed_by_client
+    if closed is not None and closed.flags & FIN and any(p.number == closed.number for p in account.own):
+        text = f"it closes amid its text itself, {seconds(closed.ns - last.ns)} after the last bytes, all acknowledged"
+        return Found("likely", (Sign(closed.number, text),))
+    if quiet < STOPPED_NS:
+        return None
     text = f"all that it sent is acknowledged, and for {seconds(quiet)} it sent nothing more"
     return Found("likely", (Sign(last.number, text),))
 
