@@ -353,3 +353,12 @@ def test_what_a_snap_length_cut_off_was_not_lost_by_the_capture() -> None:
 def test_a_sender_that_closes_amid_its_text_itself_has_stopped(arrives: bool, word: str) -> None:
     made = Connection().envelope().say("C", message(600)[:300], arrives=arrives, acked=arrives).wait(0.2)
     assert judged(diagnosed(made.close("C", answered=arrives)))["sender-stopped"] == word
+
+
+def test_of_a_reply_that_only_began_it_is_told_that_it_did() -> None:
+    made = Connection().envelope().say("C", message(400), acked=True).say("S", b"250-2.0.0 first\r\n", acked=True)
+    case = diagnosed(made.wait(600).close("C"))
+    texts = [sign.text for sign in case.observed.broken.signs]
+    assert texts[0] == "the server's reply begins here (17 bytes); its last line never came"
+    assert texts[1] == "the server still answers, but never sent the rest of it"
+    assert "slow-scanner" not in judged(case) and judged(case).get("tarpit") != "ruled out"

@@ -212,6 +212,10 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(behind.number, f"{text}the server has not got them either"))
         if _between(behind, account.client.own[-1]) >= GAVE_UP:
             by = "middlebox"  # it is still there, and has sent them again
+    begun = next((each for each in account.said.replies[-1:] if each.code is None and each.end > each.at), None)
+    if begun is not None:
+        text = f"the server's reply begins here ({count(begun.end - begun.at, 'byte')}); its last line never came"
+        signs.append(Sign(begun.packet.number, text))
     if beyond is not None:
         by = "middlebox"
         signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
@@ -219,7 +223,8 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(account.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:
         by = "server"
-        signs.append(Sign(heard.number, "the server still answers, but never sent the reply"))
+        never = "the reply" if begun is None else "the rest of it"
+        signs.append(Sign(heard.number, f"the server still answers, but never sent {never}"))
     elif owed is not None:
         signs.append(Sign(closer.number, "the client gave up; nobody answered that"))
     probes = account.unheard
