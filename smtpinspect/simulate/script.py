@@ -28,7 +28,7 @@ _PATH: Final = re.compile(
 
 
 class Reply(NamedTuple):
-    """`octets` are its lines with their ends, a quoted secret as asterisks; `at`, `end` the server's offsets of them."""
+    """`octets`: its lines with their ends, a quoted secret as asterisks; `at` and `end`: the server's offsets."""
 
     code: int | None
     octets: bytes
