@@ -25,3 +25,9 @@ class CaptureError(SmtpInspectError):
     def __init__(self, path: str, offset: int, record: int, why: str) -> None:
         self.path, self.offset, self.record, self.why = path, offset, record, why
         super().__init__(f"{path}: {why}")
+
+    def of(self, path: str) -> CaptureError:
+        """The same, told of another source: the one of which a copy was read."""
+        made = CaptureError(path, self.offset, self.record, self.why)
+        made.unit, made.partial = self.unit, self.partial
+        return made

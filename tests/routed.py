@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kit import capture
-from kit.wire import Packet
+from kit.broken import Connection, message
+from kit.wire import Ends, Packet
+from smtpinspect.diagnose.face import Asked, diagnose
+from smtpinspect.diagnose.model import Case, Diagnosis
 from smtpinspect.enforce import craft
 
 OUTSIDE, INSIDE = 2, 3  # interfaces: the client's side, the server's
@@ -99,3 +102,47 @@ def records(seen: Iterable[Seen], form: str = "sll2") -> list[capture.Record]:
 def written(path: Path, seen: Iterable[Seen], form: str = "sll2") -> str:
     path.write_bytes(capture.pcap(records(seen, form), link=FORMS[form][0]))
     return str(path)
+
+
+# --- connections through it, and what is told of them
+
+
+def told(path: str, inspectors: Sequence[str] = ()) -> Diagnosis:
+    return diagnose(Asked(path, inspectors=tuple(inspectors))).diagnosis
+
+
+def case_of(path: str) -> Case:
+    (case,) = told(path).cases
+    return case
+
+
+def text_of(made: Connection, at: int) -> list[int]:
+    """The packets of the client from this stream offset on that carry octets."""
+    first = made.isn["C"] + 1 + at
+    return [
+        n for n, packet in enumerate(made.packets)
+        if (segment := craft.parse(packet.octets)) and packet.direction == "C" and segment.payload
+        and segment.seq >= first
+    ]  # fmt: skip
+
+
+def cut(octets: int = 600) -> tuple[Connection, list[int]]:
+    """A mail whose text comes in and never goes out, nor does what is sent of it again."""
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", message(octets), arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, min(octets, made.mss))
+    made.wait(3)
+    return made, text_of(made, at)
+
+
+def octets(packet: bytes, before: bytes, after: bytes) -> bytes:
+    assert before in packet and len(before) == len(after)
+    return craft.filled(packet.replace(before, after))
+
+
+def later(made: Connection) -> list[Seen]:
+    """Another connection, so that the capture goes on."""
+    other = Connection(Ends(client_port=40999), start=made.now + 5).delivered()
+    return routed(other.packets)

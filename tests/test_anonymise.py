@@ -18,6 +18,7 @@ import leaks
 import mta_runs
 import public
 from kit import capture, ip, mutate, wire
+from kit.broken import Connection
 from kit.dialogue import DELIVERY, parse
 from kit.segment import Segment
 from smtpinspect.cli import main
@@ -26,6 +27,7 @@ from smtpinspect.diagnose.anonymise.face import anonymise, key_of
 from smtpinspect.diagnose.anonymise.files import deflated, file
 from smtpinspect.diagnose.anonymise.streams import Stream
 from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.grammar import limits
 
 PCAPS = Path(__file__).parents[1] / "pcaps"
@@ -193,6 +195,37 @@ def test_comments_names_and_other_protocols_are_gone(tmp_path: Path) -> None:
 
 
 # ---- addresses
+
+
+def too_big(about: wire.Packet, mtu: int) -> wire.Packet:
+    """A router's error that quotes the head of the packet, its payload too (RFC 1812 4.3.2.3, RFC 4443 3.2)."""
+    v6 = about.octets[0] >> 4 == 6
+    body = struct.pack(">BBHI" if v6 else ">BBHHH", *((2, 0, 0, mtu) if v6 else (3, 4, 0, 0, mtu))) + about.octets[:500]
+    made = wire.ip6("2001:db8::1", wire.V6.client, body, protocol=58) if v6 else wire.ip4(
+        "192.0.2.1", wire.V4.client, body, protocol=1
+    )  # fmt: skip
+    return wire.Packet(about.time + 0.001, made, "S")
+
+
+@pytest.mark.parametrize("ends", [wire.V4, wire.V6], ids=["v4", "v6"])
+def test_icmp_errors_about_a_connection_stay(ends: wire.Ends, tmp_path: Path) -> None:
+    """They quote its packets: what a path MTU rests on, without the words."""
+    one = Connection(ends).envelope()
+    one.say("C", b"Subject: hunter2\r\n\r\n" + b"a line of text\r\n" * 100, arrives=False)
+    first = next(p for p in one.packets if b"hunter2" in p.octets)
+    one.packets.insert(one.packets.index(first) + 1, too_big(first, 1_400))
+    for _ in range(3):
+        one.wait(1).again("C", one.sent["C"] - len(one.streams["C"]) + one.streams["C"].index(b"Subject"), 1_460)
+    path, out = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    path.write_bytes(capture.pcap(capture.records(one.close("C", answered=False).packets)))
+    made = anonymise(str(path), str(out), key=key_of("k"))
+    assert (made.packets, made.left_out) == (len(one.packets), 0)
+    assert b"hunter2" in path.read_bytes() and b"hunter2" not in out.read_bytes()
+    before, now = (
+        [(one.cause, one.confidence) for case in diagnose(Asked(str(each))).diagnosis.cases for one in case.causes]
+        for each in (path, out)
+    )
+    assert ("path-mtu", "certain") in before and before == now
 
 
 def test_prefixes_stay_common() -> None:

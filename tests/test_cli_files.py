@@ -89,3 +89,18 @@ def test_what_a_file_is(head: bytes, kind: str, tmp_path: Path) -> None:
     for name, octets in (("plain", head), ("packed.gz", gzip.compress(head) if head else b"")):
         (tmp_path / name).write_bytes(octets)
         assert fitting.kind_of(str(tmp_path / name)) == kind
+
+
+@pytest.mark.parametrize("command", [["diagnose"], ["simulate", "-i", "stormshield"]], ids=" ".join)
+def test_damage_is_told_of_what_was_asked_for(command: list[str], clean: Path) -> None:
+    """Standard input is kept in a file, whose name nobody knows."""
+    done = run(*command, "-", stdin=clean.read_bytes()[:-5])
+    assert done.returncode == 3
+    assert done.stderr.startswith("smtpinspect: standard input: cut off inside record ")
+
+
+@pytest.mark.parametrize("words", [["-", "-"], ["-", "--log", "-"], ["a.pcap", "--log", "-", "--firewall-log", "-"]])
+def test_standard_input_is_read_once(words: list[str], clean: Path) -> None:
+    done = run("diagnose", *words, stdin=clean.read_bytes())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "standard input (-) can be read once only" in done.stderr

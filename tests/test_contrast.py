@@ -14,6 +14,7 @@ from smtpinspect._core.sources import records
 from smtpinspect.cli import main
 from smtpinspect.diagnose.face import Asked, Told, diagnose
 from smtpinspect.diagnose.model import Case
+from smtpinspect.diagnose.properties import COMPARED, RECORDED, SEEN
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.grammar import limits
 from smtpinspect.source import open_source
@@ -77,9 +78,23 @@ def test_an_accepted_mail_of_the_path_refutes_a_rule_that_it_trips() -> None:
     assert "stormshield.smtp-217.header" not in {cause.cause for cause in case.causes}
     assert refuted(case) == {
         "stormshield.smtp-217.header":
-        "mails 1, 3 trip it at limit 1,000 and were accepted here, the last at 2023-11-14 22:15:20 UTC",
+        "2 mails that trip it at limit 1,000 were accepted here, the first at 2023-11-14 22:13:20 UTC, "
+        "the last at 2023-11-14 22:15:20 UTC",
     }  # fmt: skip
     assert case.what_if.relax == ("stormshield.smtp-231",)  # the other one is not in its way
+
+
+def test_accepted_when_all_had_failed_is_said() -> None:
+    """Named are those that anybody can find: by their ends and times, not by a count."""
+    day = Day().mail(text_of(LONG), cut=True).mail(text_of(LONG), cut=True).mail(text_of(LONG)).mail(text_of(LONG))
+    case = cases(day.told())[0]
+    assert refuted(case)["stormshield.smtp-217.header"].endswith(
+        "; only after the last one failed: a rule that was switched off meanwhile looks the same"
+    )
+    (against,) = (each for each in case.against if each.kind == "refuted")
+    assert [sign.text.partition(" that")[0] for sign in against.signs] == [
+        "the mail of 192.0.2.10:40002", "the mail of 192.0.2.10:40003",
+    ]  # fmt: skip
 
 
 def test_on_another_path_it_refutes_nothing() -> None:
@@ -130,7 +145,9 @@ def test_of_a_large_capture_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
     assert seen.tally.left_out == 4
     assert seen.tally.total.all.accepted == 8
     trip = seen.tally.paths["192.0.2.10", "203.0.113.0"].trips["stormshield", "stormshield.smtp-217.header"]
-    assert (trip.mails, trip.numbers, trip.limit) == (3, (1, 7, 8), 1000)
+    clients = [client for client, _ in trip.named]
+    assert (trip.mails, trip.limit) == (3, 1000)
+    assert clients == ["192.0.2.10:40000", "192.0.2.10:40006", "192.0.2.10:40007"]
 
 
 def test_of_a_connection_no_more_is_kept_than_of_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,3 +199,11 @@ def test_a_simulated_cut_among_captured_deliveries(server: str, tmp_path: Path) 
         assert case.causes[0].cause == "stormshield.smtp-231"
         (subject,) = [each for each in case.contrast if each.property == "raw 8-bit Subject"]
         assert (subject.cut, subject.accepted, subject.accepted_without, subject.accepted_elsewhere) == (1, 0, 1, 1)
+
+
+def test_each_property_has_a_name_of_its_own() -> None:
+    told = [title for title, _ in SEEN.values()] + [one.told for one in RECORDED if one.told]
+    assert len(told) == len(set(told)) > 30
+    compared = [one.mails for one in COMPARED]
+    assert len(compared) == len(set(compared)) > 5
+    assert all(one.told or one.mails for one in RECORDED)

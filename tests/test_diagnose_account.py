@@ -138,6 +138,16 @@ def test_an_rst_behind_a_fin_reset_nothing() -> None:
     assert account.ended is not None and account.ended.by_client
 
 
+@pytest.mark.parametrize("flags", [FIN | PSH | ACK, RST | PSH | ACK])
+def test_a_fin_with_the_last_octets_leaves_its_client_listening(flags: int) -> None:
+    made = segments(SAID)
+    last = made[-1].but(flags=flags)
+    later = behind(last, 0.2, RST)
+    account = account_of([*made[:-1], last, later])
+    assert account.ended is not None and account.ended.number == len(made)
+    assert account.closed is not None and account.closed.number == len(made) + (1 if flags & FIN else 0)
+
+
 def test_who_acknowledged_it_first_is_told_with_its_packet() -> None:
     made = segments(SAID)
     late = after(made, 3, ACK)

@@ -158,6 +158,17 @@ def test_with_the_product_named_rules_are_switched_off_to_find_out() -> None:
     assert "goes through" not in told
 
 
+def test_a_hole_amid_the_text_is_of_no_rule_about_commands() -> None:
+    """Seen at the receiver: what lay behind the hole came, the end mark too."""
+    text = b"Subject: two\r\n\r\n" + b"line of text\r\n" * 300 + b".\r\n"
+    one = Connection().envelope().say("C", text[:1460], acked=True)
+    one.say("C", text[1460:2920], arrives=False, seen=False).say("C", text[2920:], acked=True).wait(40).ack("S")
+    case = case_of(one, taken="receiver")
+    rules = {cause.cause for cause in case.causes if cause.kind == "rule"}
+    assert rules
+    assert not {rule for rule in rules if "command" in rule or rule.endswith(("rcpt-count", "sender-length"))}
+
+
 def test_what_was_seen_goes_through_without_its_rule() -> None:
     case = case_of(Connection().cut(EIGHT_BIT))
     assert case.what_if.relax == ("stormshield.smtp-231",)
@@ -233,6 +244,22 @@ def test_who_refused_is_asked_for_the_reason() -> None:
     assert 'why was it answered "554 5.7.1 no, id=1xVQHr-0004" (queue id 1xVQHr-0004)?' in asked
     assert " UTC" in asked
     assert "time-out" not in " ".join(case.questions)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_recipient_refused_for_good_is_told_beside_one_refused_for_now(order: tuple[int, int]) -> None:
+    replies = b"550 5.1.1 no\r\n", b"451 4.7.1 later\r\n"
+    said = [(b"EHLO out.example.org\r\n", b"250 mx\r\n"), (b"MAIL FROM:<alice@example.org>\r\n", b"250 ok\r\n")]
+    said += [(b"RCPT TO:<r%d@example.net>\r\n" % n, replies[n]) for n in order]
+    made = Connection().open().say("S", GREETING, acked=True)
+    for command, reply in (*said, (b"QUIT\r\n", b"221 Bye\r\n")):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    case = case_of(made.close("S").close("C"))
+    assert str(headline(case)) == "DEFERRED: 1 recipient refused for good, 1 for now"
+    told = next(line for line in words.shown(case) if line.startswith("recipients"))
+    assert {"r0@example.net 550", "r1@example.net 451"} == set(told.partition(": ")[2].split(", "))
+    decided = next(cause for cause in case.causes if cause.cause == "refused").evidence[0].text
+    assert case.observed.reply[:3] in decided
 
 
 def test_a_busy_greeting_is_a_refusal_and_no_crash() -> None:

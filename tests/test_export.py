@@ -18,6 +18,7 @@ import smtpinspect
 from dealing import connection
 from diagnosed import PCAPS, QUESTION, RULES, by_hand, cut_capture
 from kit import capture, ip, wire
+from kit.broken import Connection, message
 from kit.capture import MICRO, NANO, Pcapng, Record
 from kit.dialogue import DELIVERY, parse
 from smtpinspect import cli
@@ -25,6 +26,7 @@ from smtpinspect._core.sources import records
 from smtpinspect.diagnose.export import annotate, blocks, cut
 from smtpinspect.diagnose.export.annotate import comments
 from smtpinspect.diagnose.export.blocks import COMMENT, options
+from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Diagnosis, Sign
 from smtpinspect.errors import CaptureError, UsageError
 from smtpinspect.grammar import limits
@@ -209,12 +211,20 @@ def test_the_verdict_stands_at_the_packets_that_decide(filled: tuple[Path, Diagn
     said = comments(diagnosis)
     first = diagnosis.cases[0].observed.broken.packet
     assert first is not None and set(said) == {first, 9}
-    proved = "smtpinspect PROVED: the first packet that was never answered, by a box on the way"
+    proved = "smtpinspect PROVED: the first packet that was never answered, lost on the way"
     assert said[first][0].startswith(proved)
     assert any(f"FITS: {RULES[0]} (likely)" in text and "the sender's byte 313" in text for text in said[first])
     assert not any("certain" in text and "FITS" in text for text in said[first])
     assert all(text.isprintable() for texts in said.values() for text in texts)
     assert path.exists()
+
+
+def test_a_silence_alone_is_no_box() -> None:
+    one = Connection().cut(message(400))
+    (case,) = (case for case in diagnose(Asked(capture.frames(one.packets))).diagnosis.cases if case.failed)
+    texts = [text for each in comments(Diagnosis([case])).values() for text in each if "PROVED" in text]
+    assert any("from a host that died" in text for text in texts)
+    assert not any("by a box" in text for text in texts)
 
 
 def test_packets_of_another_point_are_not_those_of_this_capture(filled: tuple[Path, Diagnosis]) -> None:
@@ -325,6 +335,24 @@ def test_evidence_tells_what_can_be_looked_up(filled: tuple[Path, Diagnosis], tm
     assert not [word for word in ("stormshield", "mailguard", "likely", "emulation") if word in before]
     html = (tmp_path / "out" / "README.html").read_text()
     assert "default-src 'none'" in html and flow.client in html
+
+
+def test_evidence_holds_icmp_errors_and_tells_its_own_numbers(tmp_path: Path) -> None:
+    """Of two captures at once; where nothing is to be told, how far it came."""
+    one = Connection().envelope().say("C", message(3_000), arrives=False).icmp("192.0.2.1", 3, 4, 1_400)
+    for _ in range(3):
+        one.wait(1).again("C", one.sent["C"] - len(message(3_000)), 1_460)
+    beside = Connection(wire.Ends(client_port=40_999), start=wire.START + 0.0005).envelope()
+    for name, each in (("a", one), ("b", beside)):
+        (tmp_path / f"{name}.pcap").write_bytes(capture.pcap(capture.records(each.packets)))
+    folder, files = tmp_path / "evidence", [str(tmp_path / f"{name}.pcap") for name in "ab"]
+    assert cli.main(["diagnose", *files, "--evidence", str(folder), "-o", str(tmp_path / "out.txt")]) == 0
+    assert len(held(folder / "connection-001.pcapng")) == len(one.packets)
+    text = " ".join((folder / "README.txt").read_text().split())
+    icmp = next(n for n, p in enumerate(one.packets, 1) if p.octets[9] == 1)
+    number = int(re.search(r"1 ICMP error: too-big, the next hop takes 1,400 bytes \(first in packet (\d+)\)", text)[1])
+    assert f"{number} is {icmp} here" in text
+    assert "What the packets show: -" in text and "What the packets show: Our question" not in text
 
 
 def test_sequence_numbers_are_those_of_the_wire(filled: tuple[Path, Diagnosis], tmp_path: Path) -> None:

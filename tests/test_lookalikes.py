@@ -270,7 +270,7 @@ def meanwhile() -> list[Connection]:
 # name, what is said of it, the capture
 CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("path-mtu", "likely", lambda: text_lost(tail_passes=True)),
-    ("path-mtu", "certain", came_in_pieces),
+    ("path-mtu", "likely", came_in_pieces),
     ("path-mtu", "nothing", acknowledged_too_late),
     ("path-mtu", "certain", told_by_router),
     ("path-mtu", "ruled out", lambda: text_lost(tail_passes=False)),
@@ -344,7 +344,8 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("gateway-virus", "possible", lambda: refused(b"552 5.7.0 Message blocked by gateway anti-virus\r\n")),
     ("gateway-virus", "ruled out", lambda: refused(b"550 5.1.1 no such user\r\n")),
     ("tarpit", "likely", lambda: slow(6)),
-    ("tarpit", "ruled out", lambda: slow(0.1)),
+    ("tarpit", "nothing", lambda: slow(0.1)),  # the last reply was waited for in vain
+    ("tarpit", "ruled out", small_lost),
     ("idle-timeout", "likely", lambda: silent(90)),
     ("idle-timeout", "possible", lambda: silent(20)),
     ("idle-timeout", "ruled out", lambda: silent(2)),
@@ -366,7 +367,7 @@ CASES: list[tuple[str, str, Callable[[], Connection | list[Connection]]]] = [
     ("sender-timeout", "likely", lambda: scanned(late=False, after=20)),
     ("sender-timeout", "ruled out", lambda: scanned(late=False, after=600)),
     ("sender-timeout", "ruled out", small_lost),
-    ("port-filter", "likely", lambda: syns(4)),
+    ("port-filter", "possible", lambda: syns(4)),
     ("port-filter", "certain", lambda: syns(1, answer=0x14)),
     ("port-filter", "certain", lambda: syns(1).icmp("203.0.113.1", 3, 13)),
     ("port-filter", "ruled out", small_lost),

@@ -170,3 +170,29 @@ def test_a_sender_that_closes_amid_its_text_is_a_cause_of_its_own(
     causes = {cause.cause: cause.confidence for cause in case_of(made, taken=taken).causes}
     assert [name for name in causes if name == "sender-stopped"] == expected
     assert all(causes[name] == "likely" for name in expected)
+
+
+def slow(*, routed: bool) -> Connection:
+    """Acknowledgements of what was sent before come up to 0.35 s behind the first packet that is lost: a long queue."""
+    made = Connection().envelope()
+    text = message(9_000)
+    made.say("C", text[:4_380])
+    at = made.sent["C"]
+    made.say("C", text[4_380:5_840], arrives=False).wait(0.15)
+    made.say("C", text[5_840:7_300], arrives=False).wait(0.2).ack("S")
+    for n in range(5):
+        made.wait(0.8 * 2**n).again("C", at, 1_460)
+        if routed:
+            made.icmp("203.0.113.1", 3, 0)
+    return made
+
+
+def test_on_a_slow_path_what_comes_late_had_been_sent_before() -> None:
+    assert said(case_of(slow(routed=False))) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_a_router_that_knows_no_way_to_the_server_any_more_tells_of_an_outage() -> None:
+    case = case_of(slow(routed=True))
+    assert said(case)["outage"] == "likely"
+    told = next(cause for cause in case.causes if cause.cause == "outage")
+    assert told.evidence[0].text.startswith("203.0.113.1 says that the server cannot be reached")

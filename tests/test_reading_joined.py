@@ -7,10 +7,17 @@ import json
 import re
 import time
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 
 import pytest
 
+from kit import capture as captured
+from kit.broken import Connection, message
+from kit.wire import START, V4
 from smtpinspect import cli
+from smtpinspect.diagnose.model import Reading
+from smtpinspect.diagnose.reading import joined
 
 SUBJECT = Path(__file__).resolve().parents[1] / "pcaps" / "subject-8bit.pcap"
 POSTFIX = (
@@ -138,3 +145,73 @@ def test_the_folder_for_the_other_side_has_the_line_too(capsys: pytest.CaptureFi
         )
         assert head in told and log[-1] in told
         assert head not in alone
+
+
+@pytest.mark.parametrize("few", [64, 1_000])
+def test_of_many_mails_none_that_fits_is_passed_over(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails are found by their times: those that any line may be of are among them, whatever the order of these."""
+    monkeypatch.setattr(joined, "FEW", few)
+    rng = Random(7)
+    peer = joined._Peer()
+    for _ in range(300):
+        begin = 1_772_445_600 + rng.randrange(80_000)
+        flow = SimpleNamespace(start_ns=begin * 10**9, end_ns=(begin + rng.choice((1, 30, 700))) * 10**9)
+        peer.cases.append(SimpleNamespace(flow=flow))  # type: ignore[arg-type]
+    fitting = 0
+    for _ in range(400):
+        of = rng.choice(peer.cases).flow.end_ns / 10**9
+        late = rng.choice((-3.0, 0.0, 4.9, 29.0, 31.0, 3_000.0, 3_600.0, -7_200.0, 20_000.0)) + rng.random()
+        told = Reading(
+            "x", when=of + late, seconds=rng.choice((None, 0.0, 1.0, 600.0)), local=rng.random() < 0.5,
+            broken=rng.choice(((), ("drop",))),
+        )  # fmt: skip
+        near = [*map(id, peer.around(told))]
+        fits = [id(case) for case in peer.cases if joined._apart(case, told) is not None]
+        assert set(fits) <= set(near) and [each for each in near if each in fits] == fits
+        fitting += len(fits)
+    assert fitting > 400
+
+
+def cut(folder: Path) -> str:
+    """A mail to bob: RCPT and DATA were answered, the text was not acknowledged."""
+    path = folder / "cut.pcap"
+    path.write_bytes(captured.pcap(captured.records(Connection().cut(message(600)).packets)))
+    return str(path)
+
+
+def exim(text: str, recipient: str = "bob@example.net") -> tuple[str, str]:
+    """The line of the host, and that of the recipient."""
+    stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(START + 14))} +0000 1w0ccc-0001Bc-2x"
+    one = f"{stamp} H=mx.example.net [{V4.server}]: {text}"
+    return one, f"{stamp} == {recipient} R=dnslookup T=remote_smtp defer (110): Connection timed out"
+
+
+AGREE = "the packets agree"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SMTP timeout after end of data (600 bytes written)", AGREE),
+        ("SMTP timeout after RCPT TO:<carol@example.net>", "no line is about a failed mail of the capture"),
+        ("SMTP timeout after MAIL FROM:<carol@example.net>", "no line is about a failed mail of the capture"),
+        ("SMTP timeout after RCPT TO:<bob@example.net>", "the packets of this capture show another place"),
+        ("Remote host closed connection in response to end of data", "the packets show this place, yet silence"),
+    ],
+)
+def test_the_packets_agree_where_recipient_place_and_kind_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, said: str
+) -> None:
+    page = " ".join(run(capsys, cut(tmp_path), "--log", exim(text)[0]).split())
+    assert said in page and (AGREE in page) == (said == AGREE)
+
+
+def test_the_line_of_the_recipient_is_no_second_story(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    lines = exim("SMTP timeout after end of data (600 bytes written)")
+    one.write_text(lines[0])
+    two.write_text(lines[1])
+    page = run(capsys, cut(tmp_path), "--log", str(one), "--log", str(two))
+    assert AGREE in page and "was not set up" not in page and page.count("1w0ccc-0001Bc-2x H=") == 1
+    alone = run(capsys, cut(tmp_path), "--log", str(two))
+    assert "it says: the system's error alone, which names no place; silence" in alone and AGREE in alone

@@ -24,6 +24,7 @@ REPLIES = [
     (b"451-4.3.0 no\r\n451 4.3.0 disk\r\n", "refused", 451),
     (b"421 4.3.2 closing\r\n", "refused", 421),
     (b"250 2.0.0 queued\r\n", "accepted", 250),
+    (b"221 2.0.0 bye\r\n", "unknown", 221),  # it closes, and says nothing of the mail
 ]
 
 

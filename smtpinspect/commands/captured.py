@@ -89,7 +89,7 @@ def run(given: argparse.Namespace) -> int:
 
     from smtpinspect.simulate import bench
     from smtpinspect.simulate.captures import Asked, simulate
-    from smtpinspect.source.again import read_again
+    from smtpinspect.source.again import read_again, renamed
 
     asked = Asked(
         capture=given.capture,
@@ -106,11 +106,11 @@ def run(given: argparse.Namespace) -> int:
         require_tls=given.require_tls,
         require_auth=given.require_auth,
     )
-    try:
-        with read_again(asked.capture) as path:
+    with read_again(asked.capture) as path:
+        try:
             told = simulate(asked._replace(capture=str(path)))
-    except CaptureError as error:
-        return unreadable(error)
+        except CaptureError as error:
+            return unreadable(renamed(error, path, asked.capture))
     with text_out(given.out) as (out, width, style):
         if told.story is None:
             print("{}" if given.format == "json" else "no SMTP in this capture. Other server ports: --port N", file=out)
@@ -121,4 +121,4 @@ def run(given: argparse.Namespace) -> int:
 
             for line in story_page.page(told.story, asked, width, style):
                 print(line, file=out)
-    return DONE if told.fault is None else unreadable(told.fault)
+    return DONE if told.fault is None else unreadable(renamed(told.fault, path, asked.capture))

@@ -138,6 +138,8 @@ def _check(given: argparse.Namespace, points: bool) -> None:
     for file in given.firewall_log:
         if holds_capture(file):
             raise UsageError(f"--firewall-log {file}: this is a capture; give it without --firewall-log")
+    if [*given.captures, *given.log, *given.firewall_log].count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
     if points and given.captures:
         raise UsageError("--point, --inside and --outside name all captures; leave out CAPTURE")
     if not given.captures and not given.log and not points and not given.firewall_log:

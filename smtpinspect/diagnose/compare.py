@@ -84,7 +84,7 @@ class Side:
     connections: int = 0
     encrypted: int = 0
     all: Sum = field(default_factory=Sum)
-    having: dict[str, Sum] = field(default_factory=lambda: {one.name: Sum() for one in COMPARED})
+    having: dict[str, Sum] = field(default_factory=lambda: {one.mails: Sum() for one in COMPARED})
     servers: dict[str, Server] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
     stats: Stats | None = None
@@ -187,7 +187,7 @@ def _add_mail(made: Side, mail: Mail) -> None:
         made.failed.append(Failed(mail.mail_from or "<>", to, mail.outcome, mail.start_ns))
     for one in COMPARED:
         if one.has(mail):
-            made.having[one.name].add(mail.outcome)
+            made.having[one.mails].add(mail.outcome)
 
 
 def _add_talk(made: Side, talk: Talk) -> None:

@@ -10,6 +10,7 @@ from smtpinspect.diagnose.model import Against, Case, Cause, Contrast, Path, Sig
 from smtpinspect.diagnose.properties import SEEN
 from smtpinspect.diagnose.tally import PathMails, Tally, Trip
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
 from smtpinspect.mta.words import iso
 from smtpinspect.simulate.clock import SECOND
 
@@ -52,7 +53,9 @@ class Contrasts:
     def refuted(self, case: Case) -> dict[tuple[str, str], Against]:
         """Rules that accepted mails of its path trip under the same settings, by inspector's label and full id."""
         group = self.tally.paths.get(case.path)
-        return {key: _refuted(key[1], trip) for key, trip in group.trips.items()} if group is not None else {}
+        if group is None:
+            return {}
+        return {key: _refuted(key[1], trip, group.last_cut_ns) for key, trip in group.trips.items()}
 
     def refutes(self, case: Case, cause: Cause) -> Against | None:
         """Is it a rule that accepted mails of the same path trip under the same settings?"""
@@ -114,19 +117,20 @@ def _sharpness(one: Contrast) -> float:
     return one.cut / having - base - 0.5 / (having + 1) * (one.cut / having - base)
 
 
-def _refuted(rule: str, trip: Trip) -> Against:
+def _refuted(rule: str, trip: Trip, last_cut_ns: int) -> Against:
     one = trip.mails == 1
     at = f" at limit {trip.limit:,}" if trip.limit is not None else ""
-    text = f"{_named(trip.numbers, trip.mails)} trip{'s' * one} it{at} and {'was' if one else 'were'} accepted here"
-    signs = tuple(Sign(None, f"mail {number:,} of the capture was accepted") for number in trip.numbers)
-    return Against(rule, "refuted", f"{text}, the last at {iso(trip.last_ns / SECOND)} UTC", signs)
+    text = f"{count(trip.mails, 'mail')} that trip{'s' * one} it{at} {'was' if one else 'were'} accepted here"
+    text += f", {'at' if one else 'the first at'} {_clock(trip.first_ns)}"
+    text += "" if one else f", the last at {_clock(trip.last_ns)}"
+    if trip.first_ns > last_cut_ns:
+        text += "; only after the last one failed: a rule that was switched off meanwhile looks the same"
+    signs = (Sign(None, f"the mail of {client} that ended at {_clock(ns)} was accepted") for client, ns in trip.named)
+    return Against(rule, "refuted", text, tuple(signs))
 
 
-def _named(numbers: tuple[int, ...], mails: int) -> str:
-    told = ", ".join(f"{number:,}" for number in numbers)
-    if mails == 1:
-        return f"mail {told}"
-    return f"mails {told}" if mails == len(numbers) else f"mails {told} and {mails - len(numbers):,} more"
+def _clock(ns: int) -> str:
+    return f"{iso(ns / SECOND)} UTC"
 
 
 def _octets(text: str | None) -> bytes:

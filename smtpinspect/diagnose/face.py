@@ -20,7 +20,7 @@ from smtpinspect.engine import PORTS
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.source import Input
-from smtpinspect.source.again import read_again
+from smtpinspect.source.again import read_again, renamed
 
 Explain = Callable[[Case], None]
 
@@ -60,7 +60,7 @@ def diagnose(asked: Asked) -> Told:
     if asked.source is not None:
         with read_again(asked.source) as source:
             found, explain = _captures(made, asked, source)
-            faults += found
+            faults += [renamed(fault, source, asked.source) for fault in found]
     told = logs.read(made, lines) if lines else None
     faults += told.faults if told is not None else ()
     for case in made.cases if told is not None else ():
@@ -139,12 +139,15 @@ def _both_sides(
     again = {id(case) for case in passed.again}
     cases[:] = [case for case in cases if id(case) not in again]
     for case in closer:
+        before = case.observed
         if case.flow.flow_id in passed.moved:
             _read_again(case, asked)
         if case.trace is not None and case.trace.sides:
             case.observed = observe(case, asked.taken or "between")
             told = case.observed.vantage._replace(told=asked.taken is not None, signs=())
             case.observed = case.observed._replace(vantage=told)
+            if before.outcome == "accepted" and case.observed.phase == "dotreply":  # the client never learnt
+                case.observed = case.observed._replace(outcome="accepted", accepted=before.accepted)
     return [case for case in closer if id(case) not in again]
 
 

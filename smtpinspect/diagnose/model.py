@@ -141,6 +141,14 @@ class Difference(NamedTuple):
     ns: tuple[int, int] = (0, 0)
 
 
+class Elsewhere(NamedTuple):
+    """A connection at another point of its path, with the stream offsets and the clock of the first one. `until_ns`:
+    when that capture ends."""
+
+    account: Account
+    until_ns: int
+
+
 class Remedy(NamedTuple):
     """Something to do. `where`: at the sender or on the firewall; ordered from the smallest to the whole inspection."""
 
@@ -234,6 +242,7 @@ class Case:
     observed: Observed = Observed()
     fingerprints: tuple[Fingerprint, ...] = ()
     differences: tuple[Difference, ...] = ()  # between points of its path
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)  # by point: those behind the first, in path order
     other: Flow | None = None  # the same connection in this capture, behind a machine that gives it other addresses
     proved: tuple[Sign, ...] = ()  # what these prove, in words
     logged: tuple[Sign, ...] = ()  # what the firewall's own log says of its connection
@@ -258,9 +267,30 @@ class Case:
     def reply_lost(self) -> bool:
         """Do the points of its path show that octets of the server were lost, and none of the client? Then what the
         client said had arrived, though nobody acknowledged it where its reply did not come."""
-        lost = [one for one in self.differences if one.kind in ("dropped", "withheld") and one.what != "FIN"]
+        gone = (one for one in self.differences if one.kind in ("dropped", "withheld"))
+        lost = [one for one in gone if one.what not in ("FIN", "RST")]
         said = any(one.direction == "server" and one.what == "octets" for one in lost)
         return said and not any(one.direction == "client" for one in lost)
+
+    @property
+    def kept_back(self) -> Difference | None:
+        """Octets of the client, from where it broke on, that were acknowledged and never came to another point."""
+        at = self.observed.broken.at
+        kept = (one for one in self.differences if one.kind == "withheld" and one.direction == "client")
+        return next((one for one in kept if at is not None and one.at <= at < one.at + one.length), None)
+
+    @property
+    def answer_lost(self) -> Difference | None:
+        """Octets of the server that never came to the client, where none of the client's were lost: what it waited
+        for, as the point has it where they left."""
+        lost = (one for one in self.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
+        return next((one for one in lost if one.what == "octets"), None) if self.reply_lost else None
+
+    @property
+    def unlearnt(self) -> bool:
+        """Does another point show that the server took the mail, by an answer that the client never got?"""
+        lost = self.answer_lost
+        return lost is not None and self.observed.phase == "dotreply" and lost.before[:1] == b"2"
 
     @property
     def failed(self) -> bool:

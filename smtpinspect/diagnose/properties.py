@@ -37,21 +37,61 @@ SEEN: Final[Mapping[str, tuple[str, Pattern]]] = {
     "command-512": ("command line above 512 bytes", LINE(where="command", length=gt(512))),
     "path-odd": ("address with 8-bit bytes, pipe or stray brackets", PATH(octets=flags(_ODD_PATH))),
     "pipelined": ("pipelined commands", COMMAND(verb=in_(b"RCPT", b"DATA"), outstanding=gt(0))),
-    "bdat": ("BDAT", COMMAND(verb=b"BDAT")),
     "helo": ("HELO", COMMAND(verb=b"HELO")),
     "auth": ("AUTH", COMMAND(verb=b"AUTH")),
     "starttls": ("STARTTLS offered", KEYWORD(name=b"STARTTLS")),
     "end-cut": ("end of data parted between segments", END_OF_DATA(cuts=ne(0))),
 }  # fmt: skip
-SIZES: Final = (1_400, 10_000, 100_000, 1_000_000, 10_000_000)  # the first fills a segment
-RECIPIENTS: Final = (1, 10, 50, 100)
-ATTACHED: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("zip", "7z", "rar", "gz", "tgz", "bz2", "xz", "iso", "cab", "arj"), "archive attached"),
-    **dict.fromkeys(("exe", "dll", "scr", "com", "bat", "cmd", "js", "vbs", "msi", "jar", "ps1"), "program attached"),
-    **dict.fromkeys(("doc", "docm", "xls", "xlsm", "ppt", "pptm", "dotm", "rtf"), "Office 97 or macro file attached"),
-    **dict.fromkeys(("docx", "xlsx", "pptx", "odt", "ods"), "Office file attached"),
-    "pdf": "PDF attached",
-}  # fmt: skip
+# Kinds of files, by their extensions.
+ATTACHED: Final[Mapping[str, frozenset[str]]] = {
+    "archive attached": frozenset("zip 7z rar gz tgz bz2 xz iso cab arj".split()),
+    "program attached": frozenset("exe dll scr com bat cmd js vbs msi jar ps1".split()),
+    "Office 97 or macro file attached": frozenset("doc docm xls xlsm ppt pptm dotm rtf".split()),
+    "Office file attached": frozenset("docx xlsx pptx odt ods".split()),
+    "PDF attached": frozenset(("pdf",)),
+}
+SEGMENT: Final = 1_400  # octets of a text that fill a segment
+
+
+class Property(NamedTuple):
+    """Something that a mail's record tells. `told`: what a contrast calls it, "" where it asks the core, or not at all;
+    `mails`: what a comparison of two captures says behind "mails", "" where it is too narrow a class for one.
+    """
+
+    told: str
+    mails: str
+    has: Callable[[Mail], bool]
+
+
+def _above(octets: int) -> Callable[[Mail], bool]:
+    return lambda mail: mail.octets > octets
+
+
+def _recipients(more_than: int) -> Callable[[Mail], bool]:
+    return lambda mail: len(mail.rcpt_to) > more_than
+
+
+def _attached(kinds: frozenset[str]) -> Callable[[Mail], bool]:
+    return lambda mail: any(name.rpartition(".")[2].lower() in kinds for name in mail.attachments)
+
+
+RECORDED: Final = (
+    Property("", "with a raw 8-bit Subject", lambda mail: mail.subject is not None and not mail.subject.isascii()),
+    Property("attachment", "with an attachment", lambda mail: bool(mail.attachments)),
+    *(Property(told, "", _attached(kinds)) for told, kinds in ATTACHED.items()),
+    *(
+        Property(f"text above {size:,} bytes", "", _above(size))
+        for size in (SEGMENT, 10_000, 100_000, 1_000_000, 10_000_000)
+    ),
+    Property("", "of more than 65,536 bytes", _above(65_536)),
+    Property("", f"of at most {SEGMENT:,} bytes", lambda mail: mail.octets <= SEGMENT),
+    Property("more than 1 recipient", "to several recipients", _recipients(1)),
+    *(Property(f"more than {count} recipients", "", _recipients(count)) for count in (10, 50, 100)),
+    Property("BDAT", "sent by BDAT", lambda mail: mail.bdat),
+    Property("", "that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
+)
+# By which two captures are compared: without an inspector, in wide classes.
+COMPARED: Final = tuple(one for one in RECORDED if one.mails)
 
 
 class Properties(Inspector):
@@ -67,34 +107,5 @@ class Properties(Inspector):
 
 def properties_of(mail: Mail, alerts: Iterable[Alert]) -> frozenset[str]:
     """The words for people. `alerts`: those of Properties that count for it."""
-    made = {SEEN[alert.rule.partition(".")[2]][0] for alert in alerts}
-    made |= {f"text above {size:,} bytes" for size in SIZES if mail.octets > size}
-    made |= {f"more than {count:,} recipient{'s' * (count > 1)}" for count in RECIPIENTS if len(mail.rcpt_to) > count}
-    for name in mail.attachments:
-        made.add("attachment")
-        kind = ATTACHED.get(name.rpartition(".")[2].lower())
-        made |= {kind} if kind else set()
-    return frozenset(made)
-
-
-class Property(NamedTuple):
-    """Something of a mail by which outcomes are told apart. `name` stands behind `mails`."""
-
-    name: str
-    has: Callable[[Mail], bool]
-
-
-def _eight_bit(mail: Mail) -> bool:
-    return mail.subject is not None and not mail.subject.isascii()
-
-
-# By which two captures are compared: what a record tells without an inspector, in wide classes.
-COMPARED: Final = (
-    Property("with a raw 8-bit Subject", _eight_bit),
-    Property("with an attachment", lambda mail: bool(mail.attachments)),
-    Property("of more than 65,536 bytes", lambda mail: mail.octets > 65_536),
-    Property(f"of at most {SIZES[0]:,} bytes", lambda mail: mail.octets <= SIZES[0]),
-    Property("to several recipients", lambda mail: len(mail.rcpt_to) > 1),
-    Property("sent by BDAT", lambda mail: mail.bdat),
-    Property("that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
-)
+    seen = {SEEN[alert.rule.partition(".")[2]][0] for alert in alerts}
+    return frozenset(seen | {one.told for one in RECORDED if one.told and one.has(mail)})

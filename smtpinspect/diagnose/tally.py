@@ -19,10 +19,12 @@ from smtpinspect.grammar.words import BROKEN, IN_TEXT
 
 
 class Trip(NamedTuple):
-    """Accepted mails of a path that trip a rule: how many, the first ones (from 1 in the capture), the last's time."""
+    """Accepted mails of a path that trip a rule: how many, whose the first ones were and when they ended, when the
+    first and the last of all did."""
 
     mails: int
-    numbers: tuple[int, ...]
+    named: tuple[tuple[str, int], ...]
+    first_ns: int
     last_ns: int
     limit: int | None  # of the row, where it has one
 
@@ -48,6 +50,7 @@ class PathMails:
     all: Counts = field(default_factory=Counts)
     having: dict[str, Counts] = field(default_factory=dict)
     trips: dict[tuple[str, str], Trip] = field(default_factory=dict)  # by inspector's label and rule's full id
+    last_cut_ns: int = 0  # when the last of those that were cut ended
 
 
 @dataclass(slots=True)
@@ -79,26 +82,31 @@ class Tally:
             for word in words:
                 group.having.setdefault(word, Counts()).add(cut)
         if cut:
+            for group in groups:
+                group.last_cut_ns = max(group.last_cut_ns, mail.end_ns)
             if len(self.cut) < limits.DIAGNOSED_FAILED:
                 self.cut[mail.flow_id, mail.tx_id] = words
         elif len(groups) > 1:
-            self._trips(groups[1], mail, self.mails, mine)
+            self._trips(groups[1], mail, mine)
 
-    def _trips(self, group: PathMails, mail: Mail, number: int, alerts: Iterable[Alert]) -> None:
+    def _trips(self, group: PathMails, mail: Mail, alerts: Iterable[Alert]) -> None:
         """Rules that would have ended this mail, and did not."""
         fired: Mapping[tuple[str, str], Alert] = {
             (alert.inspector, alert.rule): alert for alert in alerts if alert.inspector != NAME and ends(alert)
         }
+        own = mail.client, mail.end_ns
         for key, alert in fired.items():
             known = group.trips.get(key)
             if known is None:
                 if len(group.trips) < limits.CONTRAST_RULES:
-                    group.trips[key] = Trip(1, (number,), mail.end_ns, limit_of(alert))
+                    group.trips[key] = Trip(1, (own,), mail.end_ns, mail.end_ns, limit_of(alert))
                 continue
-            numbers = known.numbers
-            if len(numbers) < limits.CONTRAST_NAMED:
-                numbers += (number,)
-            group.trips[key] = known._replace(mails=known.mails + 1, numbers=numbers, last_ns=mail.end_ns)
+            group.trips[key] = known._replace(
+                mails=known.mails + 1,
+                named=(*known.named, own)[:limits.CONTRAST_NAMED],
+                first_ns=min(known.first_ns, mail.end_ns),
+                last_ns=max(known.last_ns, mail.end_ns),
+            )
 
 
 def is_cut(mail: Mail) -> bool:

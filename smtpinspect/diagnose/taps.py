@@ -13,7 +13,8 @@ from smtpinspect.grammar import limits
 ETHERNET, SLL, SLL2 = 1, 113, 276  # link types
 OUTGOING: Final = 4  # packet type of a frame that this machine sends (LINKTYPE_LINUX_SLL, LINKTYPE_LINUX_SLL2)
 TAGS: Final = (b"\x81\x00", b"\x88\xa8")  # of VLANs: IEEE 802.1Q, 802.1ad
-ENOUGH: Final = 2  # packets of each end on each side: a SYN and a greeting. One may be there by chance
+ENOUGH: Final = 2  # packets of each end on each side, where no header says which that is: one may be so by chance
+HANDSHAKE: Final = 3  # packets that are on both sides, where one says it
 MACHINE: Final = "the machine where this was captured"
 BOX: Final = "the box of which this capture shows both sides"
 UNNAMED: Final = ("the client's side", "the server's side")
@@ -29,6 +30,7 @@ class Tap(NamedTuple):
 
 
 def tap(link: int, frame: bytes) -> Tap:
+    """Where a frame of this link type was seen, as far as its link header tells."""
     if link == SLL2 and len(frame) >= 20:
         return Tap(frame[10] != OUTGOING, int.from_bytes(frame[4:8], "big"))
     if link == SLL and len(frame) >= 16:
@@ -79,7 +81,7 @@ class Taps:
             known = Counter[tuple[bool, bool]]()
             for (seen, by_client, _), (times, _) in self.seen.items():
                 known[by_client, seen.incoming == by_client] += times
-            whole = all(known[one, two] >= ENOUGH for one, two in product((True, False), (True, False)))
+            whole = all(known[one, two] for one, two in product((True, False), (True, False)))
             return Sides(self.names(), MACHINE) if whole else None
         return self._by_wire() or self._by_hops()
 

@@ -237,6 +237,12 @@ def _whose(flows: Sequence[tuple[Flow, bool]], number: int, ns: int, *, opens: b
     return before
 
 
+def sequence(ip: bytes, *, acknowledged: bool) -> int | None:
+    """The sequence number as it stands in an IP packet, or the acknowledgement number."""
+    at = ((ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40) + (8 if acknowledged else 4)
+    return int.from_bytes(ip[at : at + 4], "big") if len(ip) >= at + 4 else None
+
+
 def source_at(trace: Trace) -> Source:
     """The packets of a trace as a source by itself, which can be read once; each has its number in the capture, and
     where that has others there are empty frames."""

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple
 
 
 class LinkType(NamedTuple):
+    """A number of the registry. `read`: its packets are read; of the others it is only told what they are."""
+
     number: int
     name: str
     source: str
@@ -48,6 +50,8 @@ BY_NUMBER: Final = {link.number: link for link in LINK_TYPES}
 
 
 class Tunnel(NamedTuple):
+    """What may stand between a link header and a connection's IP packets."""
+
     name: str
     where: str  # what announces it
     source: str

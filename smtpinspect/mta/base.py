@@ -83,10 +83,12 @@ class Ending(NamedTuple):
     `command` is the text of the command waited for ("MAIL FROM:<a@b> SIZE=3"), `pipelined` whether it went out in a
     group with others. `reply` is the deciding reply, lines joined by LF. `later` is the last reply that came
     after it (to RSET or QUIT). `written`: octets of the text, end mark included, that the kernel had taken; None
-    before the text. `kernel`: TCP gave up before the client's own timer. `fast_open`: connect() had returned before
-    the handshake. `starred`: the greeting was `220 ***`. `refused_ehlo`: the reply to the EHLO that HELO followed.
-    `enhanced`: the server had advertised ENHANCEDSTATUSCODES. `connecting`: how many of `seconds` had passed when EHLO
-    or HELO was answered. `more_hosts`: another address of the domain is left. `started`: seconds since 1970.
+    before the text. `chunked`: it went by BDAT; `chunk`: a chunk went out with MAIL and RCPT, and what waits for any of
+    their replies is named after this step. `kernel`: TCP gave up before the client's own timer. `fast_open`: connect()
+    had returned before the handshake. `starred`: the greeting was `220 ***`. `refused_ehlo`: the reply to the EHLO that
+    HELO followed. `enhanced`: the server had advertised ENHANCEDSTATUSCODES. `connecting`: how many of `seconds` had
+    passed when EHLO or HELO was answered. `more_hosts`: another address of the domain is left. `started`: seconds since
+    1970.
     """
 
     step: Step
@@ -105,6 +107,8 @@ class Ending(NamedTuple):
     enhanced: bool = False
     connecting: float = 0.0
     more_hosts: bool = False
+    chunk: Step | None = None
+    chunked: bool = False
     started: float = 1_767_225_600.0
 
     @property
@@ -195,6 +199,7 @@ class Sender(ABC):
     pipelines: ClassVar[tuple[Step, ...]] = ()  # sent in one go where PIPELINING is offered
     pipelines_quit: ClassVar[bool] = False  # QUIT rides behind the end of data where PIPELINING is offered
     half_closes: ClassVar[bool] = False  # and the client's FIN with it
+    chunk_most: ClassVar[int] = 0  # octets of a text that is one chunk, which joins a group; of a larger one the header
     dot_apart: ClassVar[bool] = False  # the end mark is a write() of its own
     declares_size: ClassVar[bool] = True  # MAIL ... SIZE= where SIZE is offered
     awaits_quit: ClassVar[bool] = True

@@ -40,7 +40,9 @@ _WHAT: Final[dict[Step, str]] = {
     "dot": "end of data",
     "quit": "QUIT",
 }
-_STRERROR: Final = {110: "Connection timed out", 111: "Connection refused", 113: "No route to host"}
+_STRERROR: Final = {
+    104: "Connection reset by peer", 110: "Connection timed out", 111: "Connection refused", 113: "No route to host"
+}  # fmt: skip
 _MASKS: Final = masks(
     (r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ?)", ""),
     (r"\b[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}\b", "<id>"),
@@ -63,6 +65,7 @@ class Exim(Sender):
     pipelines = ("mail", "rcpt", "datacmd")
     pipelines_quit = True
     half_closes = True
+    chunk_most = 8192  # DELIVER_OUT_BUFFER_SIZE: one chunk of 8,035 octets, two of 8,323 (measured, 4.96)
     write_block = 8189
     polls = False  # an alarm around a blocking write()
     gives_up_after = 4 * DAY
@@ -101,6 +104,24 @@ class Exim(Sender):
         # a reply to RCPT is waited for on a path of its own, which knows no pipelining
         Row(("rcpt",), ("timeout",), "SMTP timeout after {command}", CONFIRMED, _SEEN),
         Row(("rcpt",), ("reply",), "SMTP error from remote mail server after {command}: {reply}", CONFIRMED, _SEEN),
+        # with CHUNKING pipelining goes on behind the text, which is what is told of
+        Row(
+            (),
+            ("timeout",),
+            "SMTP timeout after pipelined {what} ({written} bytes written)",
+            CONFIRMED,
+            _LATER,
+            lambda ending: ending.chunk is not None,
+        ),
+        # write() has failed; what is quoted is the reply to the chunk before
+        Row(
+            ("body",),
+            ("reset",),
+            "SMTP error from remote mail server after {what}: {reply}",
+            CONFIRMED,
+            _LATER,
+            lambda ending: ending.reply[:1] == "2",
+        ),
         Row(("body", "dot"), ("timeout",), "SMTP timeout after {what} ({written} bytes written)", CONFIRMED, _SEEN),
         Row((), ("timeout",), "SMTP timeout after {pipelined}{what}", CONFIRMED, _SEEN),
         Row(
@@ -164,7 +185,8 @@ class Exim(Sender):
         text = self.text(ending)
         if ending.cause == "sent":
             confirmation = one_line(ending.reply, "\\n").replace('"', '\\"')
-            return [f'{stamp} => {mail.recipient} {route} {host} C="{confirmation}" {taken}']
+            flag = " K" if ending.chunked else ""
+            return [f'{stamp} => {mail.recipient} {route} {host}{flag} C="{confirmation}" {taken}']
         number = self.errno(ending)
         reason = _STRERROR.get(number, "")
         if not text:
@@ -189,11 +211,13 @@ class Exim(Sender):
 
     def text(self, ending: Ending) -> str:
         """The phrase without host and recipient; "" where only strerror is logged."""
-        what = _WHAT.get(ending.step, ending.command)
+        named = ending.chunk is not None and (ending.cause != "reply" or ending.step == "dot")
+        what = _WHAT.get(ending.chunk if named and ending.chunk else ending.step, ending.command)
+        grouped = named or (ending.pipelined and ending.step not in ("body", "dot"))
         return phrase(self.phrases, ending).format(
             what=what,
             command=ending.command,
-            pipelined="pipelined " if ending.pipelined and ending.step not in ("body", "dot") else "",
+            pipelined="pipelined " if grouped else "",
             written=ending.written or 0,
             reply=one_line(ending.reply, "\\n"),
             ehlo=one_line(ending.refused_ehlo, "\\n"),
@@ -214,6 +238,8 @@ class Exim(Sender):
                 return _NO_AUTH if ending.step == "auth" else _NO_TLS
             case "reply":
                 return _REPLY_ERRNO.get(ending.step, 0)
+            case "reset" if ending.step == "body" and ending.reply:
+                return 104
             case _:
                 return -18
 

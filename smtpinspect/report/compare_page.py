@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.compare import Change, Comparison, Side, share
-from smtpinspect.diagnose.properties import COMPARED
 from smtpinspect.report.terminal import Style, clock, count, padded, program, safe, wide, wrapped
 
 SHOWN: Final = 30  # differences of each sort
@@ -85,10 +84,10 @@ def _sums(before: Side, after: Side, width: int | None) -> Iterator[str]:
     for word in sorted({*before.all.outcomes, *after.all.outcomes}):
         was, now = before.all.outcomes[word], after.all.outcomes[word]
         rows.append((f"  {word}", share(was, before.all.mails), share(now, after.all.mails)))
-    for one in COMPARED:
-        old, new = before.having[one.name], after.having[one.name]
+    for name, old in before.having.items():
+        new = after.having[name]
         if old.mails or new.mails:
-            rows.append((f"  broken: {one.name}", share(old.broken, old.mails), share(new.broken, new.mails)))
+            rows.append((f"  broken: {name}", share(old.broken, old.mails), share(new.broken, new.mails)))
     widths = [max(wide(row[n]) for row in rows) for n in range(3)]
     narrow = width is not None and sum(widths) + 4 > width
     for row in rows[narrow:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
@@ -11,7 +12,7 @@ from smtpinspect.diagnose import copies
 from smtpinspect.diagnose.model import CONFIDENCE, DEGREES, Case, Cause, Diagnosis, Remedy, Sign, Where
 from smtpinspect.grammar import limits
 from smtpinspect.report.diagnose_places import Place
-from smtpinspect.report.headline import SIDES, between, doubted, headline, tls, too_late
+from smtpinspect.report.headline import SIDES, box, doubted, headline, refusals, tls, too_late
 from smtpinspect.report.simulate_page import span
 from smtpinspect.report.terminal import count, program
 from smtpinspect.report.words import DOUBTS, evidence
@@ -36,6 +37,7 @@ GOES_ON: Final = (
     "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25'"
 )
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
+RECIPIENTS: Final = 8  # whose answers stand in a line
 LEFT: Final = "segment sizes (MTU), time-outs, the server itself, rules on what is said before TLS"
 
 
@@ -137,7 +139,10 @@ def shown(case: Case) -> Iterator[str]:
     if seen.reply and not (seen.by_log and broken.kind == "reply"):
         which = "that came too late" if too_late(case) else "that decided"
         yield f'the answer {which}: "{_reply(case)}"'
-    if broken.at is not None:
+    if all(refusals(case)) and case.mail is not None:
+        told = zip(case.mail.rcpt_to, case.mail.rcpt_replies, strict=False)
+        yield f"recipients were answered: {', '.join(f'{to} {code}' for to, code in islice(told, RECIPIENTS))}"
+    if broken.at is not None and case.kept_back is None:
         times, end = _sent_again(case, broken.at)
         what = f"the sender's bytes {broken.at:,}-{end - 1:,}" if end else f"the sender's bytes from {broken.at:,} on"
         often = f" left {times} times and" if times > 1 and not broken.signs else ""
@@ -152,7 +157,7 @@ def shown(case: Case) -> Iterator[str]:
         text = "" if seen.text_acknowledged is None else f", {seen.text_acknowledged:,} of the message among them"
         kept = any(one.kind == "withheld" and one.direction == "client" for one in case.differences)
         who = "the server, or a box in its name," if doubted(case) else "the server"
-        who = f"a box {between(case)}, in the server's name," if kept else who
+        who = f"{box(case)}, in the server's name," if kept else who
         yield f"{who} acknowledged {count(seen.octets_acknowledged, 'byte')} of the sender's{text}"
     if seen.silence >= 1 and not seen.by_log:
         yield f"silence at the end: {span(seen.silence)}"

@@ -73,6 +73,13 @@ def _confirmed(case: Case) -> bool:
     return any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes)
 
 
+def _answers(case: Case) -> bool:
+    """Does the firewall's own log say that it answered in the server's name? SonicWall's gateway anti-virus does; what
+    the others do is to drop, to reset and to alter."""
+    certain = (cause for cause in case.causes if cause.degree == "confirmed" and cause.confidence == "certain")
+    return any(cause.cause.partition(".")[0] == "sonicwall" for cause in certain)
+
+
 def _became(case: Case) -> Headline:
     """Only where the text cannot have arrived it says NOT DELIVERED."""
     seen, kind = case.observed, case.observed.broken.kind
@@ -86,17 +93,23 @@ def _became(case: Case) -> Headline:
     if not has_mail(case):
         return Headline("NO MAIL SEEN", _how(case, at), 2 if kind in ("drop", "rst", "fin") else 1)
     if kind == "reply" or seen.outcome == "refused":
+        for_good, for_now = refusals(case)
+        if for_good and for_now:
+            told = f"{count(for_good, 'recipient')} refused for good, {for_now:,} for now"
+            return Headline("DEFERRED", told, 2)
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
-        box = _box(case) or "a box on the way"
+        name = box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
-        by_box = seen.broken.by == "middlebox" or _confirmed(case)
+        by_box = seen.broken.by == "middlebox" or _answers(case)
         if doubted(case) and not by_box:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
-        who = f"{box}, not the server," if by_box else "the server"
+        who = f"{name}, not the server," if by_box else "the server"
         return Headline(word, f"{who} answered {code} {at}".rstrip(), 2)
     if too_late(case):
         told = f"the server took it{_behind(case)}; the sender does not know: retries make duplicates"
         return Headline(LATE, told, 1)
+    if case.unlearnt:
+        return Headline(ARRIVED, f"{UNLEARNT}; {_how(case, at)}", 1)
     if may_have_arrived(case):
         return Headline(DUPLICATES, _how(case, at), 1)
     if kind == "drop" and seen.outcome == "unknown" and seen.broken.by == "unknown":
@@ -107,9 +120,19 @@ def _became(case: Case) -> Headline:
     return Headline("NOT DELIVERED", _how(case, at), 2)
 
 
+def refusals(case: Case) -> tuple[int, int]:
+    """How many recipients were refused for good, and for now (RFC 5321 4.2.1), where that was the end of the mail."""
+    if case.mail is None or case.observed.phase != "rcpt" or case.observed.outcome != "refused":
+        return 0, 0
+    codes = [code or 0 for code in case.mail.rcpt_replies]
+    return sum(code >= 500 for code in codes), sum(400 <= code < 500 for code in codes)
+
+
 def doubted(case: Case) -> bool:
     """May the reply that decided be a box's? A 421 is that of a server that waited."""
     boxes = (cause.alert is not None or cause.cause == GATEWAY for cause in case.causes)
+    if case.observed.broken.kind == "reply" and case.observed.broken.by == "unknown" and not case.observed.by_log:
+        return True
     return case.observed.broken.kind == "reply" and any(boxes) and not case.observed.reply.startswith("421")
 
 
@@ -138,6 +161,8 @@ def has_mail(case: Case) -> bool:
 def may_have_arrived(case: Case) -> bool:
     """From the final dot on the server may have the mail although the sender never heard of it."""
     if case.observed.phase not in ("dot", "dotreply") or case.observed.outcome in ("accepted", "refused"):
+        return False
+    if case.observed.phase == "dotreply" and case.kept_back is not None:
         return False
     lost = (one for one in case.differences if one.kind in ("dropped", "withheld") and one.direction == "server")
     return not any(one.before[:1] in (b"4", b"5") and one.before[:3].isdigit() for one in lost)  # it said no
@@ -181,7 +206,9 @@ def _unheard(case: Case) -> str:
 
 def between(case: Case, before: str = "") -> str:
     """The two points between which something was lost, withheld or put in, "" where that is not known."""
-    found = next((one for one in case.differences if one.kind in ("dropped", "withheld", "injected")), None)
+    told = [one for one in case.differences if one.kind in ("dropped", "withheld", "injected")]
+    last = [one for one in told if one.kind == "dropped" and one.what in ("FIN", "RST")]  # farewells of ends cut off
+    found = next((one for one in told if one not in last), None) or next(iter(last), None)
     if found is None:
         return ""
     return before + (f"on {found.here}" if found.here else f"between {found.between[0]} and {found.between[1]}")
@@ -189,11 +216,11 @@ def between(case: Case, before: str = "") -> str:
 
 def _whose(case: Case) -> str:
     by = case.observed.broken.by
-    box = "" if by == "client" else _box(case)
-    return f"{box}," if box.startswith("the ") else box or SIDES[by]
+    name = "" if by == "client" else box(case)
+    return f"{name}," if name.startswith("the ") else name or SIDES[by]
 
 
-def _box(case: Case) -> str:
+def box(case: Case) -> str:
     """What did it, "" where that is not known."""
     where = between(case)
     return where.removeprefix("on ") if where.startswith("on ") else where and f"a box {where}"

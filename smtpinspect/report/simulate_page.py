@@ -107,6 +107,7 @@ def timeline_lines(timeline: Sequence[Happened], width: int | None) -> Iterator[
 
 
 def log_lines(lines: Sequence[str], width: int | None, indent: str = "  ") -> Iterator[str]:
+    """Lines of a log, wrapped."""
     for line in lines:
         yield from wrapped(safe(line), width, indent)
 

@@ -20,6 +20,7 @@ DEFAULT: Final = Stack()
 
 
 def other(side: Side) -> Side:
+    """The side that this one talks to."""
     return "server" if side == "client" else "client"
 
 

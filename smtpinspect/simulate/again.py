@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from smtpinspect.mta.base import Step
+from smtpinspect.mta.base import Cause, Step
 from smtpinspect.simulate.client import END_MARK, Client
 from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.script import Command, Reply, Script, Transaction
@@ -47,6 +47,11 @@ class Again(Client):
         self.encrypted = False
         self._answers = list(wish.auth)
         self._through = False  # with AUTH
+        self._chunks: list[bytes] = []  # of the text, not yet sent
+        self._sent = 0  # octets of those before
+        self._head = 0  # octets before this one: commands
+        self._group: list[tuple[Step, str]] = []  # commands in one segment with it
+        self._taken = ""  # the reply to the chunk before
         self._dot_waits = False
 
     # ---- before the transaction
@@ -72,7 +77,13 @@ class Again(Client):
 
     def _replied(self, step: Step, command: str, reply: str) -> None:
         good = reply[:1] == "2"
-        if step == "starttls" and good:
+        if step == "datacmd" and self._chunking and not self._refusal:
+            if good:
+                self._taken = reply
+                self._next_chunk([])
+            else:
+                self._refuse("body", command, reply)
+        elif step == "starttls" and good:
             self.encrypted = True
             self._tell("begins TLS: what follows is not seen")
             self._waiting = [("quit", "QUIT")]  # said in TLS, too
@@ -132,18 +143,49 @@ class Again(Client):
         return self.wish.chunks and "CHUNKING" in self.extensions
 
     def _next_command(self) -> None:
-        if self._commands:
+        most = self.sender.chunk_most
+        joins = bool(most) and self._chunking and "PIPELINING" in self.extensions
+        if self._commands and not joins:
             super()._next_command()
             return
-        # the text as a chunk: without the dots of stuffing
+        # the text in chunks: without the dots of stuffing
         raw = self.letter.text.replace(b"\r\n..", b"\r\n.")
-        self._tell(f"BDAT {len(raw)} LAST")
-        self._text = memoryview(b"BDAT %d LAST\r\n" % len(raw) + raw)
+        head = raw.find(b"\r\n\r\n") + 4
+        self._chunks = [raw[:head], raw[head:]] if most and len(raw) > most and 4 <= head < len(raw) else [raw]
+        group, self._commands = self._commands, []
+        self._grouped.update(step for step, _ in group)
+        self._next_chunk(group)
+
+    def _next_chunk(self, group: list[tuple[Step, str]]) -> None:
+        """With these commands before it, in one go."""
+        raw = self._chunks.pop(0)
+        command = f"BDAT {len(raw)}{'' if self._chunks else ' LAST'}"
+        for said in (*(each for _, each in group), command):
+            self._tell(said)
+        head = "".join(f"{each}\r\n" for each in (*(said for _, said in group), command)).encode("latin-1", "replace")
+        self._sent = self.taken or 0
+        self._group, self._head, self._chunked = group, len(head), True
+        self._chunk = None if not group else "body" if self._chunks else "dot"
+        self._text = memoryview(head + raw)
         self.step = "body"
         self._written = 0
-        if self.sender.pipelines_quit and "PIPELINING" in self.extensions:
+        if not self._chunks and self.sender.pipelines_quit and "PIPELINING" in self.extensions:
             self._tail = b"QUIT\r\n"
         self._write()
+
+    def _awaited(self) -> list[tuple[Step, str]]:
+        """Of a chunk that is not the last one its reply, which is waited for like one to a command."""
+        return [*self._group, *([("datacmd", "")] if self._chunks else super()._awaited())]
+
+    @property
+    def taken(self) -> int | None:
+        """Without the commands before it."""
+        return None if self._written is None else self._sent + max(self._written - self._head, 0)
+
+    def _end(self, step: Step, cause: Cause, *, reply: str = "", command: str = "", kernel: bool = False) -> None:
+        chunk = step == "datacmd" and self._head > 0
+        reply = reply or (self._taken if cause == "reset" and step == "body" else "")
+        super()._end("body" if chunk else step, cause, reply=reply, command=command, kernel=kernel)
 
     def _begin_text(self) -> None:
         if self._starred and self.wish.age > PIX_AGE and self.sender.starred("220 ***"):

@@ -50,6 +50,8 @@ class Client:
         self._begun = clock.now
         self._waiting: list[tuple[Step, str]] = []  # steps and commands that wait for a reply
         self._grouped: set[Step] = set()  # what went out in one go
+        self._chunk: Step | None = None  # the end of what went out with them, where that is text
+        self._chunked = False  # by BDAT
         self._text = memoryview(letter.text + END_MARK)
         self._written: int | None = None
         self._tail = b""  # what rides behind the end mark
@@ -249,15 +251,24 @@ class Client:
             if self._written > before or self._timer is None:
                 self._wait(self.timeouts["body"])
             return
-        waiting: list[tuple[Step, str]] = [("dot", "")]
-        if self.sender.pipelines_quit and "PIPELINING" in self.extensions:
-            waiting.append(("quit", "QUIT"))
-            if self.sender.half_closes:
-                self.endpoint.shutdown()
+        waiting = self._awaited()
         self._waiting = []
         self._expect(waiting)
         if self.endpoint.inbox or self.endpoint.eof:
             self.readable()
+
+    def _awaited(self) -> list[tuple[Step, str]]:
+        """What is waited for when the text is written."""
+        if not (self.sender.pipelines_quit and "PIPELINING" in self.extensions):
+            return [("dot", "")]
+        if self.sender.half_closes:
+            self.endpoint.shutdown()
+        return [("dot", ""), ("quit", "QUIT")]
+
+    @property
+    def taken(self) -> int | None:
+        """Octets of the text that the kernel had taken; None before the text."""
+        return self._written
 
     # ---- ends
 
@@ -305,13 +316,15 @@ class Client:
             step in self._grouped,
             reply,
             self._later,
-            self._written,
+            self.taken,
             kernel,
             self.sender.fast_open,
             self._starred,
             self._refused_ehlo,
             "ENHANCEDSTATUSCODES" in self.extensions,
             self._connecting or seconds,
+            chunk=self._chunk,
+            chunked=self._chunked,
             started=self.letter.started,
         )
         self._done(self.ending)

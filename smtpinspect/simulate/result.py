@@ -80,4 +80,5 @@ def stage_of(ending: Ending) -> str | None:
 
 
 def retries_of(attempts: list[int], judgement: Judgement) -> tuple[int, ...]:
+    """Of these attempts, in seconds, all but the first; none of a mail that is not deferred."""
     return tuple(attempts[1:]) if judgement.fate == "deferred" else ()

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
-from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.verbs import hidden, unsaid
 from smtpinspect.source import Input
@@ -178,10 +177,6 @@ class Script(NamedTuple):
     def pipelined(self) -> bool:
         """Did the client send a command before the reply to the one before it?"""
         return any(each.behind for each in self.commands)
-
-    @property
-    def authenticates(self) -> bool:
-        return any(each.verb == "AUTH" for each in self.commands)
 
 
 @dataclass(slots=True)
@@ -404,19 +399,9 @@ def script_of(source: Input, first_packet: int, *, ports: Sequence[int] = PORTS)
     """
     engine = Engine([], ports=ports)
     heard = _Listener(first_packet)
-    sink = TapeSink(engine.program, mails=False)
-    run = Run(engine, source, sink, heard)
-    found = None
+    run = Run(engine, source, TapeSink(engine.program, mails=False), heard)
     try:
-        more = True
-        while more and found is None:
-            try:
-                more = run.step()
-            except CaptureError:
-                run.finish()
-                more = False
-            found = next((flow for flow in sink.out if flow.first_packet == first_packet), None)
-            sink.out = []
+        found = next((flow for flow in run.records() if flow.first_packet == first_packet), None)
     finally:
         run.close()
     if found is None:

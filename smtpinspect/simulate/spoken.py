@@ -11,6 +11,7 @@ SHOWN = 72  # characters of a command or a reply
 
 
 def shown(command: Command) -> str:
+    """A command on a line, without what AUTH carries."""
     if command.answer:
         return "(answer in the AUTH dialogue)"
     if hides(command.verb):
@@ -19,6 +20,7 @@ def shown(command: Command) -> str:
 
 
 def cut(text: str) -> str:
+    """As much of a text as a line has room for, control characters spelled out."""
     text = text.encode("unicode_escape").decode("ascii")
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 

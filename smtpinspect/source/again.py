@@ -28,6 +28,18 @@ def read_again(what: Input) -> Iterator[Input]:
         yield _again(what, files)
 
 
+def renamed(fault: CaptureError, source: Input, asked: Input) -> CaptureError:
+    """What went wrong with a source of `read_again`, told of what was asked for."""
+    for copy, own in zip(_parts(source), _parts(asked), strict=False):
+        if copy is not own and fault.path == copy:
+            return fault.of("standard input" if own == "-" else str(getattr(own, "name", own)))
+    return fault
+
+
+def _parts(what: Any) -> Sequence[Any]:
+    return what if isinstance(what, (list, tuple)) else (what,)
+
+
 def frames_again(what: Input) -> Iterator[tuple[int, int, bytes, int]]:
     """Time (ns), link type, octets and length on the wire of each frame. Damage just ends them: who read the source
     first has told. Raises UsageError like `open_source`, at once.

@@ -28,6 +28,8 @@ class Damaged(Exception):
 
 
 class Readable(Protocol):
+    """A binary file object, as far as it is read here."""
+
     def read(self, n: int, /) -> bytes: ...
 
 
@@ -143,6 +145,8 @@ def _package(module: str, kind: str, install: str) -> Any:
 
 
 class Packing(NamedTuple):
+    """How a file may be packed, told by its first octets; `decoder` raises Damaged where its package is missing."""
+
     kind: str
     magics: tuple[bytes, ...]
     decoder: Callable[[], Decoder]

@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Final
 
 from smtpinspect._core.views import Flow
-from smtpinspect.diagnose.account.habits import acknowledges, forged, genuine, habits
+from smtpinspect.diagnose.account.habits import acknowledges, at_reset, forged, genuine, goes_on, habits
 from smtpinspect.diagnose.account.spoken import Dialogue, dialogue
-from smtpinspect.diagnose.account.stream import Stream, streams
+from smtpinspect.diagnose.account.stream import Stream, half_closes, streams
 from smtpinspect.diagnose.trace import Packet, Sign, Trace, source_of, traces
 from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 from smtpinspect.grammar import limits
+from smtpinspect.simulate.clock import SECOND
 from smtpinspect.simulate.script import Script, script_of
 from smtpinspect.source import Input
 
@@ -23,7 +24,8 @@ NAMES: Final = {True: "client", False: "server"}
 class Account:
     """Of a connection of which packets are kept. What is dear is worked out when somebody asks, and kept.
 
-    `client` and `server` are what each of them sent; `ended`, `closer` and `reset` three answers to who closed.
+    `client` and `server` are what each of them sent; `ended`, `closed`, `closer` and `reset` tell who closed, each in
+    its sense.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -58,8 +60,9 @@ class Account:
         if self.forged is None:
             return self.packets
         made, _ = self.forged
-        kept = [p for p in self.packets if p.number < made.number or not _again(p, made)]
-        return genuine(kept, made)
+        later = (p for p in self.packets if p.number > made.number)
+        behind = [p for p in later if p.by_client != made.by_client or not p.flags & RST]
+        return genuine([*(p for p in self.packets if p.number < made.number), *behind], made)
 
     @cached_property
     def _streams(self) -> tuple[Stream, Stream]:
@@ -96,11 +99,20 @@ class Account:
         """Are some segments larger than any on the wire? The capturing host joins them."""
         return any(packet.length > limits.WIRE_SEGMENT for way in self._streams for packet in way.sent)
 
+    @cached_property
+    def closing(self) -> list[Packet]:
+        """FINs and RSTs, whoever sent them."""
+        return [packet for packet in self.packets if packet.flags & (FIN | RST) and not packet.flags & SYN]
+
     @property
     def ended(self) -> Packet | None:
-        """The first FIN or RST, whoever sent it."""
-        found = [*self.client.closing[:1], *self.server.closing[:1]]
-        return min(found, key=lambda packet: packet.number, default=None)
+        """The first of these."""
+        return next(iter(self.closing), None)
+
+    @property
+    def closed(self) -> Packet | None:
+        """The first behind which its side listens no more."""
+        return next((packet for packet in self.closing if not half_closes(packet)), None)
 
     @property
     def closer(self) -> Packet | None:
@@ -124,6 +136,36 @@ class Account:
         fin = any(p.by_client == by_client and p.flags & FIN and p.end == acked - 1 for p in self.packets)
         return max(0, acked - fin)
 
+    @cached_property
+    def unheard(self) -> list[Packet]:
+        """The keep-alives at the end behind which nothing came from the other end: two, or one and a second."""
+        for way, other in (self._streams, self._streams[::-1]):
+            heard = max((p.ns for p in other.own), default=0)
+            last = [p for p in way.probes if p.ns > heard]
+            if last and self.packets[-1].ns - last[0].ns >= SECOND:
+                return last
+        return []
+
+    def missing(self, by_client: bool) -> tuple[int, int, Packet] | None:
+        """A hole in this side's octets, and the packet that showed it, where the other end tells that it has not got
+        them either: it has others behind them (SACK), or much later no more. Else the capture may have lost them."""
+        way, other = self.stream(by_client), self.stream(not by_client)
+        if way.hole is None or way.unseen or self.trace.left_out:
+            return None
+        begin, end = way.hole
+        first = next((p for p in way.own if p.at is not None and p.at >= end and not p.flags & RST), None)
+        if first is None:
+            return None
+        late = any(p.acks == begin and p.ns - first.ns >= SECOND for p in other.own if acknowledges(p))
+        return (begin, end, first) if late or any(left >= end for left, _ in way.sacked) else None
+
+    @property
+    def whole(self) -> bool:
+        """Does the capture hold all that the other end got, of both sides? Each hole is one that never came there."""
+        ways = ((True, self.client), (False, self.server))
+        held = all(not way.unseen and (way.hole is None or self.missing(side) is not None) for side, way in ways)
+        return held and bool(self.client.own) and bool(self.server.own) and not self.trace.left_out
+
     def without(self, made: Packet) -> Account:
         """The same but for what the box that made this packet sent in that end's name."""
         other = Account(self.trace)
@@ -140,20 +182,20 @@ def accounts(source: Input, flows: Iterable[Flow]) -> dict[int, Account]:
     return {flow_id: Account(trace) for flow_id, trace in traces(source, flows).items() if trace.packets}
 
 
-def _again(packet: Packet, made: Packet) -> bool:
-    """Is it the forged one, or an RST in the same name behind it?"""
-    return packet.number == made.number or (packet.by_client == made.by_client and bool(packet.flags & RST))
-
-
 def _signs(packets: Sequence[Packet], n: int) -> tuple[Sign, ...]:
     packet = packets[n]
     before = [other for other in packets[:n] if other.by_client == packet.by_client]
     opens = bool(n) and all(other.flags & SYN and other.by_client != packet.by_client for other in packets[:n])
-    signs = forged(packet, habits(before), opens)
-    later = [other for other in packets[n + 1 :] if other.by_client == packet.by_client and not other.flags & RST]
+    behind = [other for other in packets[n + 1 :] if other.by_client == packet.by_client]
+    signs = forged(packet, habits(before), opens, behind)
+    later = [other for other in behind if not other.flags & RST]
     name = NAMES[packet.by_client]
-    if packet.flags & RST and before and any(other.flags & ACK and not other.flags & SYN for other in later[:3]):
-        return (*signs, Sign(later[0].number, f"the {name} goes on behind it"))
+    if packet.flags & RST and before and later:
+        then = at_reset(packets, n)
+        plain = (each for each in later if each.flags & ACK and not each.flags & SYN)
+        first = next((each for each in plain if goes_on(each, packet, then)), None)
+        if first is not None:
+            return (*signs, Sign(first.number, f"the {name} goes on behind it"))
     if packet.flags & FIN and packet.end is not None:
         beyond = [other for other in later if other.length and (other.end or 0) > packet.end]
         if beyond:

@@ -12,7 +12,10 @@ from smtpinspect.enforce.craft import ACK, FIN, RST, SYN
 TIMESTAMPS: Final = 8  # RFC 7323 3.2
 NEAR: Final = 2_048  # steps of an IP id between two packets of an end that counts
 FIRST: Final = 4  # packets of an end (SYN, greeting, ...) whose TTLs are its own; a box takes over later
+INITIAL: Final = (32, 64, 128, 255)  # TTLs that systems begin with: each router takes one off
 HOPS: Final = 2  # by which the TTLs of one end differ where its packets take several routes (RFC 2991), or a new one
+OVERTAKEN_NS: Final = 1_000_000_000  # packets of an end that overtake each other on the way do so sooner
+QUEUES_NS: Final = 5_000_000  # those of both ends, where the capturing host takes them from several queues
 WIDER: Final = 4  # times as large a window as any before it: no end opens it at once, with nothing read between
 
 
@@ -48,12 +51,15 @@ def habits(packets: Sequence[Packet]) -> Habits:
     )
 
 
-def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[Sign, ...]:
+def forged(
+    packet: Packet, before: Habits, answers_syn: bool = False, behind: Sequence[Packet] = ()
+) -> tuple[Sign, ...]:
     """What tells that another one than this end sent it; empty: nothing does.
 
     An RST may come from a kernel that knows no such connection: without timestamps, its window 0 (RFC 9293 3.10.7.1;
     Linux, the BSDs and Windows alike), its IP id 0. One from the connection itself looks like all its packets. What is
-    neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end.
+    neither, no kernel made. `answers_syn`: nothing but a SYN came before it, from the other end. `behind`: what came in
+    that end's name later.
     """
     strong: list[str] = []
     weak: list[str] = []  # one alone is no proof: a route changes, a busy host's counter leaps, a window opens
@@ -61,7 +67,7 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     bare = bool(packet.flags & RST) and packet.field == 0
     if before.ttls and packet.ttl not in before.ttls:
         seen = " or ".join(str(ttl) for ttl in sorted(before.ttls))
-        near = packet.ttl in before.seen or off_by(packet, before) <= HOPS
+        near = packet.ttl in before.seen or off_by(packet, before) <= HOPS or rerouted(packet, before, behind)
         (weak if near else strong).append(
             f"its TTL is {packet.ttl}, that of the {name}'s packets {seen}"
         )
@@ -80,9 +86,76 @@ def forged(packet: Packet, before: Habits, answers_syn: bool = False) -> tuple[S
     return tuple(Sign(packet.number, text) for text in (*strong, *weak))
 
 
+def rerouted(packet: Packet, before: Habits, behind: Sequence[Packet]) -> bool:
+    """May its way have become another one? All that came behind it has its TTL, and the system counts from the same."""
+    later = {p.ttl for p in behind if not p.flags & RST}
+    return later == {packet.ttl} and _initial(packet.ttl) in {_initial(ttl) for ttl in before.ttls}
+
+
+def _initial(ttl: int) -> int:
+    return next(each for each in INITIAL if ttl <= each)
+
+
 def off_by(packet: Packet, before: Habits) -> int:
     """How many hops its TTL is from the nearest one that its end's first packets have; 0 without any."""
     return min((abs(packet.ttl - ttl) for ttl in before.ttls), default=0)
+
+
+class Goes(NamedTuple):
+    """What had been sent when an RST came by. `ids`: the last IP id in its end's name, where that counts; `acks`: what
+    that had acknowledged; `end`, `stamp`: the other end's highest octet and timestamp, a little later."""
+
+    ids: int | None
+    acks: int
+    end: int
+    stamp: int | None
+
+
+def at_reset(packets: Sequence[Packet], n: int) -> Goes:
+    """At the nth of these."""
+    reset = packets[n]
+    mine = [p for p in packets[:n] if p.by_client == reset.by_client]
+    theirs = [p for p in packets if p.by_client != reset.by_client and p.ns <= reset.ns + QUEUES_NS]
+    stamps = [stamp[0] for p in theirs if (stamp := stamp_of(p)) is not None]
+    return Goes(
+        ids=habits(mine).ids,
+        acks=max((p.acks for p in mine if p.acks is not None), default=0),
+        end=max((p.end or 0 for p in theirs), default=0),
+        stamp=stamps[-1] if stamps else None,
+    )
+
+
+def goes_on(packet: Packet, reset: Packet, then: Goes) -> bool:
+    """Did its end send this behind the RST in its name? What only came behind it may have been overtaken by it.
+
+    An end's numbers do not run backwards: those of acknowledgements, of octets (its RST has the number behind its last
+    one, where it carries an ACK: RFC 9293 3.5.2), of timestamps (RFC 7323 4.3) and what they echo.
+    """
+    mine, its = stamp_of(packet), stamp_of(reset)
+    if mine is not None and its is not None and mine[0] != its[0]:
+        return _later(mine[0], its[0])
+    if then.ids is not None and packet.ip_id is not None and reset.ip_id is not None:
+        step, its_step = (packet.ip_id - then.ids) % 65_536, (reset.ip_id - then.ids) % 65_536
+        if 0 < its_step <= NEAR and step < its_step:
+            return False
+    if (packet.acks or 0) > then.end or packet.ns - reset.ns >= OVERTAKEN_NS:
+        return True
+    if mine is not None and then.stamp is not None and _later(mine[1], then.stamp):
+        return True
+    if not reset.flags & ACK or reset.acks is None or reset.acks < then.acks:
+        return False
+    more = packet.length > 0 and None not in (packet.end, reset.at) and (packet.end or 0) > (reset.at or 0)
+    return more or (packet.acks or 0) > reset.acks
+
+
+def _later(stamp: int, other: int) -> bool:
+    return 0 < (stamp - other) % (1 << 32) < 1 << 31
+
+
+def stamp_of(packet: Packet) -> tuple[int, int] | None:
+    """Its timestamp, and the one that it echoes (RFC 7323 3.2)."""
+    found = next((value for kind, value in options(packet.options) if kind == TIMESTAMPS and len(value) == 8), None)
+    return None if found is None else (int.from_bytes(found[:4], "big"), int.from_bytes(found[4:], "big"))
 
 
 def anyones(packet: Packet) -> bool:

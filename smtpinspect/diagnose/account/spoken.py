@@ -62,8 +62,8 @@ class Step(NamedTuple):
     last: bool = True  # of a chunk: is it the last one
 
     @property
-    def text_at(self) -> int:
-        """Of a text: where it begins, behind the command line of a chunk."""
+    def begin(self) -> int:
+        """Of a text, or a chunk of it, where its first octet lies: behind the line of BDAT (RFC 3030 2)."""
         return min(self.at + len(self.line), self.end)
 
 

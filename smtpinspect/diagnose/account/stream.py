@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.account.habits import acknowledges
-from smtpinspect.diagnose.trace import Packet, options
+from smtpinspect.diagnose.trace import Packet, options, sequence
 from smtpinspect.enforce.craft import FIN, RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -33,9 +33,9 @@ class Owed(NamedTuple):
 
     @property
     def times(self) -> int:
-        """How often the first of them was sent; where only others were sent again, how often any was."""
-        first = self.copies[0]
-        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        """How often the first of them was sent, in segments however long; where only others were sent again, how often
+        any was."""
+        same = sum((p.at or 0) <= self.at < (p.end or 0) + bool(p.flags & FIN) for p in self.copies)
         return same if same > 1 else len(self.copies)
 
     @property
@@ -61,13 +61,14 @@ class Stream:
     repeated: set[int] = field(default_factory=set)  # where something began that had been sent before
     late: list[Packet] = field(default_factory=list)  # they fill a hole, long behind what came before them
     holes: list[tuple[int, int]] = field(default_factory=list)  # octets that were left out when those behind came
+    probes: list[Packet] = field(default_factory=list)  # keep-alives, with an octet or without (RFC 9293 3.8.4)
     twice: list[tuple[int, int]] = field(default_factory=list)  # what the other side told to have got again (D-SACK)
 
     def take(self, p: Packet) -> None:
         """Count in a packet with octets, in the order of the capture."""
         at = p.at or 0
-        if p.length == 1 and at + 1 == self.end and at < self.acked:
-            return  # a keep-alive
+        if p.length == 1 and self.probed(p):
+            return
         self.sent.append(p)
         self.tries[at] = self.tries.get(at, 0) + 1
         if at < self.end and at in self.firsts:
@@ -78,6 +79,13 @@ class Stream:
             self.late.append(p)
         self.firsts.setdefault(at, p)
         self.end = max(self.end, at + p.length)
+
+    def probed(self, p: Packet) -> bool:
+        """Is it a keep-alive? It has the number of the last octet, which is acknowledged; so has a window's probe."""
+        made = p.at is not None and p.length <= 1 and p.at + 1 == self.end <= self.acked
+        if made:
+            self.probes.append(p)
+        return made
 
     def has(self, at: int, end: int) -> bool:
         """Did the other side tell that it has these octets?"""
@@ -91,6 +99,10 @@ class Stream:
     def holding(self, at: int) -> list[Packet]:
         """Those that carry this octet, in the order of the capture."""
         return [p for p in self.sent if (p.at or 0) <= at < (p.end or 0)]
+
+    def carrier(self, at: int) -> Packet | None:
+        """The first of these."""
+        return next(iter(self.holding(at)), None)
 
     @property
     def reach(self) -> Packet | None:
@@ -107,6 +119,25 @@ class Stream:
             behind = [self.reach.at or 0]
         start = min(behind, default=self.acked)
         return (self.acked, start) if start > self.acked and not self.holding(self.acked) else None
+
+    @property
+    def unseen(self) -> int:
+        """Octets that the other side told to have and the capture has not."""
+        through, missing = 0, 0
+        for at, p in sorted(self.firsts.items()):
+            if at > through:
+                missing += sum(max(0, min(at, right) - max(through, left)) for left, right in self._told)
+            through = max(through, at + p.length)
+        return missing + max(0, self.acked - 1 - max(through, self.end)) if self.sent else 0
+
+    @property
+    def _told(self) -> list[tuple[int, int]]:
+        """What it has, each octet once."""
+        made = [(0, max(0, self.acked))]
+        for left, right in sorted(self.sacked):
+            if right > made[-1][1]:
+                made.append((max(left, made[-1][1]), right))
+        return made
 
     @property
     def last(self) -> Packet | None:
@@ -159,6 +190,11 @@ def size_of(p: Packet) -> int:
     return p.length + 20 + len(p.options) + (40 if p.ip[:1] and p.ip[0] >> 4 == 6 else 20)
 
 
+def half_closes(p: Packet) -> bool:
+    """A FIN with the client's last octets (Exim's behind QUIT) says only that no more come: it still listens."""
+    return p.by_client and bool(p.flags & FIN) and not p.flags & RST and p.length > 0
+
+
 def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Stream]:
     """The client's and the server's, in one pass. `own`: numbers of the packets that the ends sent themselves; what
     others acknowledge in their names does not count."""
@@ -177,12 +213,14 @@ def streams(packets: Iterable[Packet], own: Container[int]) -> tuple[Stream, Str
             _sacked(p, theirs)
         if p.length and p.at is not None and not p.flags & RST:
             mine.take(p)
+        elif not p.length and not p.flags & (FIN | RST):
+            mine.probed(p)
     return ways
 
 
 def _sacked(p: Packet, way: Stream) -> None:
     """The blocks of an acknowledgement, as stream offsets of the other side."""
-    raw = _raw_ack(p.ip)
+    raw = sequence(p.ip, acknowledged=True)
     if raw is None or p.acks is None:
         return
     for kind, value in options(p.options):
@@ -193,9 +231,3 @@ def _sacked(p: Packet, way: Stream) -> None:
                 way.sacked.append((p.acks + left, p.acks + right))
             elif at == 0 and left > _MODULUS // 2 and len(way.twice) < limits.SACK_BLOCKS:  # RFC 2883 4: it lies below
                 way.twice.append((p.acks + left - _MODULUS, p.acks + (right or _MODULUS) - _MODULUS))
-
-
-def _raw_ack(ip: bytes) -> int | None:
-    """The acknowledgement number as it stands in the packet."""
-    at = (ip[0] & 15) * 4 if ip[:1] and ip[0] >> 4 == 4 else 40
-    return int.from_bytes(ip[at + 8 : at + 12], "big") if len(ip) >= at + 12 else None

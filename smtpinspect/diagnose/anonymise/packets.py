@@ -1,4 +1,5 @@
-"""The packets of SMTP connections written anew: addresses and payloads replaced, everything else as it was."""
+"""The packets of SMTP connections, and ICMP errors about them, written anew: addresses and payloads replaced,
+everything else as it was."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.views import Flow
-from smtpinspect.diagnose.anonymise import headers
+from smtpinspect.diagnose.anonymise import errors, headers
 from smtpinspect.diagnose.anonymise.streams import Laid
 from smtpinspect.diagnose.anonymise.texts import Texts
+from smtpinspect.diagnose.notices import PROTOCOLS, quoted
 from smtpinspect.enforce.craft import SYN
 from smtpinspect.simulate.flow import datagram, ends
 from smtpinspect.source import Input
@@ -56,7 +58,7 @@ class _Reader:
         joiner = Fragments()
         for number, (ns, link, frame, wirelen) in enumerate(frames_again(source), 1):
             fields = joiner.feed(link, frame, ns, wirelen)
-            found = self._of(fields, number, ns) if fields is not None and fields["kind"] == "tcp" else None
+            found = self._of(fields, number, ns) if fields is not None else None
             ip = datagram(frame, fields) if found and fields else None
             if ip is None or found is None or fields is None:
                 self.left_out += 1
@@ -64,7 +66,14 @@ class _Reader:
             yield _Packet(ns, ip, found[0], found[1], fields)
 
     def _of(self, fields: dict[str, Any], number: int, ns: int) -> tuple[int, int] | None:
-        known = self._known.get(((fields["src"], fields["sport"]), (fields["dst"], fields["dport"])))
+        if fields["kind"] == "tcp":
+            pair = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
+        else:
+            about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+            if about is None:
+                return None
+            pair = about
+        known = self._known.get(pair)
         if known is None:
             return None
         best = known[0]
@@ -82,9 +91,14 @@ def write(source: Input, out: BinaryIO, laid: Laid, texts: Texts) -> Written:
     out.write(struct.pack("<IHHiIII", _MAGIC, 2, 4, 0, 0, _SNAPLEN, _RAW))
     n = 0
     for packet in reader.packets(source):
-        ip = _anew(packet, origins, laid, texts)
         seconds, rest = divmod(packet.ns, 1_000_000_000)
-        missing = packet.fields["payload_len"] - len(packet.fields["payload"])
+        fields = packet.fields
+        if fields["kind"] == "tcp":
+            missing = fields["payload_len"] - len(fields["payload"])
+            ip = _anew(packet, origins, laid, texts)
+        else:
+            missing = fields["body_len"] - len(fields["body"])
+            ip = errors.anew(packet.ip, len(fields["body"]), texts.addresses, whole=missing <= 0)
         out.write(struct.pack("<IIII", seconds & 0xFFFFFFFF, rest, len(ip), len(ip) + max(missing, 0)) + ip)
         n += 1
     return Written(n, reader.left_out)
@@ -109,6 +123,8 @@ def _origins(reader: _Reader, source: Input, laid: Laid) -> dict[tuple[int, int]
     found: dict[tuple[int, int], _Origin] = {}
     heads: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
     for packet in reader.packets(source):
+        if packet.fields["kind"] != "tcp":
+            continue
         stream = packet.conn, packet.side
         seq: int = packet.fields["seq"]
         if packet.fields["flags"] & SYN:

@@ -135,7 +135,7 @@ def _candidate(alert: Alert, scene: Scene) -> Candidate | None:
         return None
     place = FIRST if at < half.first or half.first == half.through else FLIGHT
     # an acknowledgement may be what was cut, or have ridden on it
-    how = f"; nothing from byte {half.through:,} on was acknowledged"
+    how = f"; nothing from byte {half.through:,} on {'came through' if half.kept else 'was acknowledged'}"
     if half.again:
         how += f", sent {half.again + 1} times"
     return Candidate(alert, look, place, (Sign(alert.packet, what + how),))

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.account.spoken import TEXT
 from smtpinspect.diagnose.causes.loaded import rules_of
-from smtpinspect.diagnose.causes.scene import Direction, Scene
+from smtpinspect.diagnose.causes.scene import PATIENT, Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
 from smtpinspect.diagnose.model import Case, Difference, Sign
 from smtpinspect.diagnose.survey import EVERY
@@ -102,7 +103,7 @@ def _replies(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iter
     waiting = _waiting(case)
     if not waiting or scene.side == "receiver" or scene.server.lost or _unheard(case, scene, waiting):
         return
-    if case.observed.outcome == "accepted" or _unsaid(case):
+    if case.observed.outcome == "accepted" or _unsaid(case) or _none_elsewhere(case):
         return  # the reply is in the capture, or never was on the way
     lost = next((each for each in case.differences if each.direction == "server" and each.kind in LOST), None)
     for row in _possible(rows, "reply", scene):
@@ -126,7 +127,10 @@ def _amid_line(case: Case) -> int:
 
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
-    its reply may have carried the acknowledgement."""
+    its reply may have carried the acknowledgement; but by another point, to which it never came."""
+    gone = (one for one in case.differences if one.direction == "client" and one.kind in LOST and one.what == "octets")
+    if scene.client.lost and any(one.at <= scene.client.through < one.at + one.length for one in gone):
+        return True
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
@@ -137,6 +141,15 @@ def _unsaid(case: Case) -> bool:
         return False
     behind = (p for p in account.packets if not p.by_client and p.number >= account.ended.number)
     return any(p.at == account.server.end for p in behind)
+
+
+def _none_elsewhere(case: Case) -> bool:
+    """Did the server say no more at another point, nearer to it, whose capture went on long enough?"""
+    account, points = case.account, case.elsewhere.values()
+    if account is None or any(one.direction == "server" and one.kind in LOST for one in case.differences):
+        return False
+    waited = max((p.ns for p in account.client.sent), default=0) + PATIENT
+    return any(0 < each.account.server.end <= account.server.end and each.until_ns >= waited for each in points)
 
 
 def _begun(case: Case, lost: Difference) -> int:
@@ -165,12 +178,12 @@ def _cut(case: Case, scene: Scene, label: str, rows: Iterable[Rule]) -> Iterator
     """The client's octets end, or have a hole, and nothing behind is in the capture."""
     if scene.client.lost and scene.client.hole is None:
         return
-    if scene.side == "sender" or (scene.side == "unknown" and _place(case) == "command"):
+    if scene.side == "sender" or (scene.side == "unknown" and _place(case, scene) == "command"):
         return
     if case.observed.outcome == "accepted":
         return  # all of this mail was answered
     unread = case.transaction is not None and not case.transaction.text and not named(case)
-    for row in _possible(rows, _place(case), scene):
+    for row in _possible(rows, _place(case, scene), scene):
         deep = unread and row.when.kind.name == "Content"
         if not (deep and _too_small(case)):
             yield _made(row, label, scene, False, ASK["client"])._replace(deep=deep)
@@ -226,8 +239,8 @@ def _possible(rows: Iterable[Rule], place: str, scene: Scene) -> Iterator[Rule]:
 
 
 # Kinds of facts that are born in more than one place, and those of their rules.
-_SHARED: Final = frozenset({"Line", "Count"})
-_COMMANDS: Final = ("217.command", "cmd-line-length", "rcpt-count", "rate-limit")
+_SHARED: Final = frozenset({"Line", "Count", "EmptyLine"})
+_COMMANDS: Final = ("217.command", "219.command", "cmd-line-length", "rcpt-count", "rate-limit")
 
 
 def _where(row: Rule) -> tuple[str, ...]:
@@ -248,6 +261,11 @@ def _waiting(case: Case) -> str:
     """What has no reply: the verb of a command, or the end of data; "" for nothing."""
     if case.script is None:
         return ""
+    if "snaplen" in case.observed.confidence and case.account is not None:
+        steps = case.account.said.steps  # by lengths: the script has no reply whose end was cut off
+        since = max((n for n, step in enumerate(steps, 1) if step.answer is not None), default=0)
+        left = next(iter(steps[since:]), None)
+        return "" if left is None or not left.last else END if left.verb == TEXT else left.verb or "a line"
     verb = next((each.verb or "a line" for each in case.script.commands if each.reply is None), "")
     mail = case.transaction
     return verb or (END if mail is not None and mail.complete and mail.reply is None else "")
@@ -261,9 +279,12 @@ def _offered(script: Script | None, verb: str) -> bool:
     return {"EHLO": "ESMTP" in greeting, "BDAT": "CHUNKING" in offered}.get(verb, verb in offered)
 
 
-def _place(case: Case) -> str:
-    """Where the client's dialogue stands when its octets end."""
+def _place(case: Case, scene: Scene) -> str:
+    """Where the client's dialogue stands when its octets end, or where their hole begins."""
     mail = case.transaction
+    hole = scene.client.hole
+    if mail is not None and hole is not None and mail.text_at is not None and mail.holds(hole[0]):
+        return "body" if b"\r\n\r\n" in mail.text[: hole[0] - mail.text_at] else "text"
     if mail is None or mail.text_at is None or mail.complete:
         return "command"
     return "body" if b"\r\n\r\n" in mail.text else "text"

@@ -27,6 +27,7 @@ class Half(NamedTuple):
     first: int
     again: int  # how often the octet at `through` was sent again
     hole: tuple[int, int] | None = None  # octets that others came behind and the capture does not hold
+    kept: bool = False  # a box acknowledged what lies behind `through`, and kept it back
 
     @property
     def lost(self) -> bool:
@@ -59,6 +60,8 @@ def scene_of(case: Case) -> Scene | None:
     side = _side(case, client, server, reset)
     # what is in the capture on the far side of the box has come through it, acknowledged or not
     client, server = (_passed(client), server) if side == "receiver" else (client, _passed(server, side))
+    if case.kept_back is not None and case.observed.broken.at is not None:
+        client = client._replace(through=case.observed.broken.at, first=client.sent, hole=None, kept=True)
     lost = [p.number for p in account.client.sent if (p.end or 0) > client.through]
     lost += [p.number for p in account.server.sent if (p.end or 0) > server.through]
     kind = _kind(case, account, client)
@@ -70,7 +73,7 @@ def scene_of(case: Case) -> Scene | None:
 
 def _goes_on(account: Account, client: Half, kind: BreakKind) -> bool | None:
     """Does the server still get something behind what was lost? It would acknowledge again what it has."""
-    if not client.lost or client.hole is not None or kind not in ("drop", "fin"):
+    if not client.lost or client.kept or client.hole is not None or kind not in ("drop", "fin"):
         return None
     lost = [p for p in account.client.sent if (p.end or 0) > client.through]
     behind = [p for p in account.packets if not p.by_client and p.number > lost[0].number]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 from smtpinspect.diagnose.export.blocks import blocks, commented
-from smtpinspect.diagnose.model import Break, Case, Diagnosis
+from smtpinspect.diagnose.model import Case, Diagnosis, Observed
+from smtpinspect.diagnose.observe.ending import SAME
 from smtpinspect.source import Input
 
 CAUSES: Final = 3  # ranks of causes that are told
@@ -47,7 +48,7 @@ def _of(case: Case, points: Sequence[str]) -> Iterator[tuple[int | None, str]]:
     who = "" if case.mail is None else f" ({case.mail.mail_from or '<>'})"
     told = f"{seen.outcome} at {seen.phase}" if seen.phase else seen.outcome
     if broken.packet:
-        yield broken.packet, _said("PROVED", f"{ENDS.get(broken.kind, 'here it ended')}{_by(broken)}; mail{who} {told}")
+        yield broken.packet, _said("PROVED", f"{ENDS.get(broken.kind, 'here it ended')}{_by(seen)}; mail{who} {told}")
     if broken.at is not None and broken.kind != "drop":
         yield _holding(case, broken.at), _said("PROVED", f"first packet that was never acknowledged; mail{who} {told}")
     for sign in (*broken.signs, *case.proved):
@@ -71,11 +72,19 @@ def _of(case: Case, points: Sequence[str]) -> Iterator[tuple[int | None, str]]:
 
 def _holding(case: Case, at: int) -> int | None:
     """The first packet with this octet of the client's."""
-    return next((packet.number for packet in case.account.client.holding(at)), None) if case.account else None
+    packet = case.account.client.carrier(at) if case.account is not None else None
+    return packet.number if packet is not None else None
 
 
-def _by(broken: Break) -> str:
-    return "" if broken.by == "unknown" else f", by {'a box on the way' if broken.by == 'middlebox' else broken.by}"
+def _by(seen: Observed) -> str:
+    """A box only where it sent something: what drops packets may be a line or a router, and a silence alone is not
+    even on the way."""
+    broken = seen.broken
+    if broken.by == "unknown" or (broken.by == "middlebox" and broken.kind == "drop" and seen.phase == "connect"):
+        return ""
+    if broken.by == "middlebox" and broken.kind == "drop":
+        return f"; {SAME}" if any(sign.text == SAME for sign in broken.signs) else ", lost on the way"
+    return f", by {'a box on the way' if broken.by == 'middlebox' else broken.by}"
 
 
 def _said(degree: str, text: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import BinaryIO, Final, NamedTuple
 
 from smtpinspect._core.fragments import Fragments
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.export.blocks import INTERFACE, SECTION, Block, blocks
+from smtpinspect.diagnose.notices import LATE_NS, PROTOCOLS, quoted
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.flow import ends
@@ -20,20 +22,23 @@ HEADERS: Final = 128  # octets of a frame in which its IP addresses lie
 
 
 class Wanted(NamedTuple):
-    """A connection, up to a time (ns; None: to its end), and the name of its capture in the folder."""
+    """A connection, up to a time (ns; None: to its end), and the name of its capture in the folder. `numbers`: packets
+    of the original whose numbers in that capture are wanted."""
 
     flow: Flow
     name: str
     until_ns: int | None = None
+    numbers: frozenset[int] = frozenset()
 
 
 class Cut(NamedTuple):
-    """A capture that was written. `first`, `last`: packets of the original."""
+    """A capture that was written. `first`, `last`: packets of the original; `own`: numbers in this one by those."""
 
     wanted: Wanted
     packets: int
     first: int
     last: int
+    own: Mapping[int, int] = MappingProxyType({})
 
 
 def empty_folder(path: str, option: str) -> None:
@@ -54,6 +59,7 @@ class _File:
         self.wanted = wanted
         self.packets = self.first = self.last = 0
         self.section = -1
+        self.own: dict[int, int] = {}
         self.described = 0  # blocks that opened the section and described interfaces
 
 
@@ -108,11 +114,13 @@ def cut(source: Input, wanted: Iterable[Wanted], folder: str) -> list[Cut]:
                     file.described = len(head)
                     files.write(file.wanted.name, octets)
                     file.packets += 1
+                    if frame.number in file.wanted.numbers:
+                        file.own[frame.number] = file.packets
                     file.first = file.first or frame.number
                     file.last = frame.number
     finally:
         files.close()
-    return [Cut(file.wanted, file.packets, file.first, file.last) for file in sorter.files]
+    return [Cut(file.wanted, file.packets, file.first, file.last, file.own) for file in sorter.files]
 
 
 class _Sorter:
@@ -138,6 +146,9 @@ class _Sorter:
                     self.waiting.popitem(last=False)
             return
         if fields["kind"] != "tcp":
+            about = quoted(fields) if fields["proto"] in PROTOCOLS else None
+            mine = self.ends.get(about, ()) if about is not None else ()
+            yield from ((file, frame) for file in mine if self._during(file.wanted, frame, LATE_NS))
             return
         key = (fields["src"], fields["sport"]), (fields["dst"], fields["dport"])
         mine = [file for file in self.ends.get(key, ()) if self._during(file.wanted, frame)]
@@ -150,9 +161,9 @@ class _Sorter:
             yield file, frame
 
     @staticmethod
-    def _during(wanted: Wanted, frame: Block) -> bool:
+    def _during(wanted: Wanted, frame: Block, late_ns: int = 0) -> bool:
         flow = wanted.flow
-        if frame.number < flow.first_packet or frame.ns > flow.end_ns:
+        if frame.number < flow.first_packet or frame.ns > flow.end_ns + late_ns:
             return False
         return wanted.until_ns is None or frame.ns < wanted.until_ns
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,10 +18,13 @@ from smtpinspect.diagnose.model import Case
 from smtpinspect.enforce.craft import SYN, parse
 from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
 from smtpinspect.source import Input
 
 SUMS: Final = "SHA256SUMS"
 LINES: Final = 20  # of a log
+LAST: Final = 3  # steps of a dialogue of which nothing else is to be told
+_NUMBER: Final = re.compile(r"\bpacket (\d[\d,]*)(?=\))")
 PIECE: Final = 1 << 20  # octets of a file that are read at once
 
 
@@ -47,13 +51,18 @@ def evidence(source: Input, cases: Sequence[Case], folder: str, facts: Facts, pa
     once = {case.flow.flow_id: case for case in reversed(cases)}
     chosen = sorted(once.values(), key=lambda case: case.flow.first_packet)[: limits.EXPORT_CASES]
     empty_folder(folder, "--evidence")
-    wanted = [Wanted(case.flow, f"connection-{number:03}{SUFFIX}") for number, case in enumerate(chosen, 1)]
+    shown = [tuple(_facts(case, facts)) for case in chosen]
+    wanted = [
+        Wanted(case.flow, f"connection-{number:03}{SUFFIX}", numbers=frozenset(_told(shown[number - 1])))
+        for number, case in enumerate(chosen, 1)
+    ]
     behind = [
         Wanted(case.other, f"connection-{number:03}-behind{SUFFIX}")
         for number, case in enumerate(chosen, 1) if case.other is not None
     ]  # fmt: skip
     made = cut(source, [*wanted, *behind], folder)
-    told = [_exhibit(case, one, facts(case)) for case, one in zip(chosen, made, strict=False)]
+    whole = "capture" if isinstance(source, str) else "captures, read as one in order of time,"
+    told = [_exhibit(case, one, each, whole) for case, one, each in zip(chosen, made, shown, strict=False)]
     names = [one.wanted.name for one in made if one.packets]
     for name, text in pages(told).items():
         _write(os.path.join(folder, name), text)
@@ -80,7 +89,29 @@ def digest(path: str) -> str:
     return made.hexdigest()
 
 
-def _exhibit(case: Case, made: Cut, facts: Sequence[str]) -> Exhibit:
+def _facts(case: Case, facts: Facts) -> Iterator[str]:
+    """What the packets show, ICMP errors about them too; where that is nothing, how far it came."""
+    found = [*facts(case), *_errors(case)]
+    yield from found or (f"{moment.told} (packet {moment.packet:,})" for moment in case.observed.timeline[-LAST:])
+
+
+def _errors(case: Case) -> Iterator[str]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for each in case.trace.notices if case.trace is not None else ():
+        whose = "the client's" if each.about_client else "the server's"
+        mtu = f", the next hop takes {each.mtu:,} bytes" if each.mtu else ""
+        found.setdefault((f"{each.source} answers {whose} packets with", f"{each.what}{mtu}"), []).append(each.number)
+    for (who, what), numbers in found.items():
+        yield f"{who} {count(len(numbers), 'ICMP error')}: {what} (first in packet {numbers[0]:,})"
+
+
+def _told(facts: Sequence[str]) -> Iterator[int]:
+    """Numbers of packets in these; those of other points' captures are not meant."""
+    for fact in facts:
+        yield from (int(found[1].replace(",", "")) for found in _NUMBER.finditer(fact))
+
+
+def _exhibit(case: Case, made: Cut, facts: Sequence[str], whole: str) -> Exhibit:
     flow = case.flow
     fields = {
         "protocol": "TCP",
@@ -88,8 +119,9 @@ def _exhibit(case: Case, made: Cut, facts: Sequence[str]) -> Exhibit:
         "server": flow.server,
         "first packet": utc(flow.start_ns),
         "last packet": utc(flow.end_ns),
-        "packets": f"{made.packets:,}, in the original capture between packet {made.first:,} and {made.last:,}",
+        "packets": f"{made.packets:,}, in the original {whole} between packet {made.first:,} and {made.last:,}",
         **dict(_numbers(case)),
+        **dict(_places(made)),
     }
     if case.other is not None:
         name = made.wanted.name.replace(SUFFIX, f"-behind{SUFFIX}")
@@ -129,10 +161,17 @@ def _numbers(case: Case) -> Iterator[tuple[str, str]]:
     broken = case.observed.broken
     if broken.at is None:
         return
-    for packet in case.account.client.holding(broken.at)[:1]:
-        if segment := parse(packet.ip):
-            lost = (segment.seq + broken.at - (packet.at or 0)) % (1 << 32)
-            yield "first sequence number that was never acknowledged", f"{lost} (the client's byte {broken.at})"
+    lost = case.account.client.carrier(broken.at)
+    if lost is not None and (segment := parse(lost.ip)):
+        number = (segment.seq + broken.at - (lost.at or 0)) % (1 << 32)
+        yield "first sequence number that was never acknowledged", f"{number} (the client's byte {broken.at})"
+
+
+def _places(made: Cut) -> Iterator[tuple[str, str]]:
+    """Where to find in this capture what is told by its number in the original."""
+    moved = [f"{number:,} is {own:,} here" for number, own in sorted(made.own.items()) if number != own]
+    if moved:
+        yield "packets named below", f"are numbered as in the original: {', '.join(moved)}"
 
 
 def _question(case: Case) -> str:

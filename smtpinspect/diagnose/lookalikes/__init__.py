@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.lookalikes.table import TABLE
-from smtpinspect.diagnose.lookalikes.view import Found, Out, View
+from smtpinspect.diagnose.lookalikes.view import Found, LookAlike, Out, Said, View
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
+from smtpinspect.diagnose.observe.outcome import observe
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
@@ -21,8 +23,14 @@ __all__ = ["TABLE", "Around", "around", "judge"]
 
 # What a box on the way that ends a connection in the server's name leaves open.
 BESIDE: Final = ("port-filter", "idle-timeout", "capture-stopped", "capture-one-way", "capture-gaps")
+# Whose tests ask what the server answered, and when.
+WAITING: Final = ("slow-scanner", "sender-timeout")
+ANSWERING: Final = (
+    *WAITING, "full-disk", "milter", "filter-refuses", "busy", "greylisting", "refused", "gateway-virus", "tarpit",
+    "idle-timeout", "loss", "outage",
+)
 ORDER: Final = tuple(CONFIDENCE)
-_PLACES: Final = re.compile(r"\b(?:SERVER|TIME)\b")
+_PLACES: Final = re.compile(r"\b(?:SERVER|PORT|TIME)\b")
 
 
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
@@ -37,10 +45,17 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     box = None
     if ended.by == "middlebox" and ended.kind != "drop":
         box = Out(f"a box on the way sent what ended it ({ended.kind})", (Sign(ended.packet, "not the server's"),))
+    kept = case.kept_back
+    if kept is not None and ended.kind == "drop":
+        one, two = kept.between
+        box = Out(f"a box between {one} and {two} acknowledged it and kept it back", (Sign(ended.packet, "left", one),))
+    behind = _behind(view)
     causes: list[Cause] = []
     against: list[Against] = []
     for row in TABLE:
-        said = box if box is not None and row.name not in BESIDE else row.test(view)
+        said = box if box is not None and row.name not in BESIDE else _said(row, view, behind)
+        if kept is not None and ended.kind == "drop" and row.name in WAITING:
+            said = _scanned(row, view)
         if isinstance(said, Found):
             remedies = tuple(_addressed(each, case) for each in row.remedies)
             made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree)
@@ -50,16 +65,59 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     return sorted(causes, key=lambda cause: ORDER.index(cause.confidence)), against
 
 
+def _scanned(row: LookAlike, view: View) -> Said:
+    """A box that keeps a text back may still be reading it when the client gives up."""
+    said = row.test(view) if row.name == "sender-timeout" else None
+    return Found("possible", said.signs[:1]) if isinstance(said, Found) else said
+
+
+def _behind(view: View) -> tuple[str, View] | None:
+    """The same as the point saw it where an answer left that never came to the client; None: no such point is known.
+
+    Not of an answer that left when the client had given up."""
+    case, lost = view.case, view.case.answer_lost
+    seen = case.elsewhere.get(lost.between[0]) if lost is not None else None
+    if seen is None or lost is None:
+        return None
+    left = next((p.ns for p in seen.account.server.holding(lost.at)), None)
+    if left is None or (view.account.closed is not None and view.account.closed.ns < left):
+        return None
+    moved = replace(case, account=seen.account)
+    moved.observed = observe(moved)
+    moved.script = seen.account.script
+    if case.mail is not None and moved.script is not None and case.mail.tx_id < len(moved.script.mails):
+        moved.transaction = moved.script.mails[case.mail.tx_id]
+    return lost.between[0], replace(view, case=moved, account=seen.account, last_ns=seen.until_ns)
+
+
+def _said(row: LookAlike, view: View, behind: tuple[str, View] | None) -> Said:
+    """Of a lost answer the point tells that had it: how long it took, what it said, how often it was sent."""
+    if behind is None or row.name not in ANSWERING:
+        return row.test(view)
+    point, there = behind
+    if row.name in WAITING:
+        return Out("the server did answer; its answer was lost", (Sign(None, "its answer left", point),))
+    said = row.test(there)
+    if isinstance(said, Found):
+        return said._replace(signs=tuple(sign._replace(point=point) for sign in said.signs))
+    if isinstance(said, Out):
+        return Out(f"{said.why} (seen at {point})", tuple(sign._replace(point=point) for sign in said.signs))
+    return said
+
+
 def _addressed(remedy: Remedy, case: Case) -> Remedy:
-    """Commands are to be pasted: they name this server, and when the mail began."""
+    """Commands are to be pasted: they name this server, its port, and when the mail began."""
     begun = case.flow.start_ns if case.mail is None else case.mail.start_ns
-    known = {"SERVER": case.path[1].strip("[]"), "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC"}
+    known = {
+        "SERVER": case.path[1].strip("[]"), "PORT": case.flow.server.rpartition(":")[2],
+        "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC",
+    }  # fmt: skip
 
     def filled(text: str) -> str:
         return _PLACES.sub(lambda found: known[found[0]], text)
 
-    commands = tuple(map(filled, remedy.commands))
-    return remedy._replace(commands=commands, check=filled(remedy.check), undo=filled(remedy.undo))
+    title, check, undo = map(filled, (remedy.title, remedy.check, remedy.undo))
+    return remedy._replace(title=title, commands=tuple(map(filled, remedy.commands)), check=check, undo=undo)
 
 
 class Around(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from smtpinspect.diagnose.account import Stream
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
 
@@ -14,10 +13,10 @@ def stopped(view: View) -> Said:
         return Out("the reply that decided is in the capture")
     if view.case.observed.by_log:
         return Out("the mail's log tells how it ended")
-    if view.ended is not None:
+    if account.closed is not None:
         return Out("the end of the connection is in the capture")
     last = account.packets[-1]
-    unheard = [*account.client.lost, *account.server.lost, *([] if account.greeted else account.syns)]
+    unheard = [*account.client.lost, *account.server.lost, *account.unheard, *([] if account.greeted else account.syns)]
     silent = max(view.last_ns, last.ns) - min((p.ns for p in unheard), default=last.ns)
     if silent >= STALLED_NS:  # heard of more shortly before the end, it was not silent
         return Out(f"the capture goes on for {seconds(silent)} after the last answer")
@@ -41,24 +40,13 @@ def one_direction(view: View) -> Said:
     return Found("certain", (Sign(account.packets[0].number, text),), "proved")
 
 
-def _unseen(way: Stream) -> int:
-    """Octets that the other side has and the capture has not."""
-    through, missing = 0, 0
-    for at, p in sorted(way.firsts.items()):
-        if at >= way.acked:
-            break
-        missing += max(0, at - through)
-        through = max(through, at + p.length)
-    return missing + max(0, way.acked - 1 - max(through, way.end)) if way.sent else 0
-
-
 def gaps(view: View) -> Said:
     """Packets are missing from the capture that did arrive, since they were acknowledged."""
     account = view.account
     sides = {p.by_client for p in account.packets}
-    if view.left_out:
+    if account.trace.left_out:
         return None
-    missing = sum(_unseen(way) for way in (account.client, account.server))
+    missing = account.client.unseen + account.server.unseen
     if len(sides) > 1 and missing:
         text = f"{missing:,} bytes were acknowledged that the capture does not hold: it lost packets"
         return Found("likely", (Sign(None, text),))

@@ -34,10 +34,14 @@ def path_mtu(view: View) -> Said:
         for notice in account.trace.notices:
             large = [p for p in way.lost if size_of(p) > notice.mtu and p.ns <= notice.ns + TOGETHER_NS]
             again = [p for p in way.sent if p.ns > notice.ns and large and p.at == large[0].at]
-            if notice.what == "too-big" and notice.about_client == by_client and again:
+            heeded = again and size_of(again[-1]) <= notice.mtu  # then it is not its size that stops it
+            if notice.what == "too-big" and notice.about_client == by_client and again and not heeded:
                 said = f"{notice.source} says that packets above {notice.mtu:,} bytes are too large"
                 sent = f"one of {size_of(again[-1]):,} bytes is sent again and never acknowledged"
-                return Found("certain", (Sign(notice.number, said), Sign(again[-1].number, sent)), "proved")
+                signs = Sign(notice.number, said), Sign(again[-1].number, sent)
+                if account.merged:  # those on the wire may have been smaller
+                    return Found("likely", signs)
+                return Found("certain", signs, "proved")
     way = account.client
     hole = way.hole
     if not way.lost and hole is None:
@@ -51,11 +55,6 @@ def path_mtu(view: View) -> Said:
     small = [p for p in way.lost if size_of(p) <= EVERY_PATH]
     if not lost and not small:
         return None  # what was cut anew by the MSS was acknowledged
-    copy = _smaller_copy(account)
-    if copy is not None:
-        whole, part = copy
-        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
-        return Found("certain", (Sign(part.number, told),), "proved")
     narrow = not lost
     if narrow and max(map(size_of, small)) <= ANY_PATH:
         return Out(f"the packet that was never acknowledged has {size_of(small[0]):,} bytes only", _signs(small[:1]))
@@ -65,6 +64,11 @@ def path_mtu(view: View) -> Said:
     if passed is not None and size_of(passed) >= min(map(size_of, lost)):
         text = f"a packet of {size_of(passed):,} bytes was acknowledged, as large as the lost one"
         return Out(text, (Sign(passed.number, text),))
+    copy = None if narrow else _smaller_copy(account)
+    if copy is not None:
+        whole, part = copy
+        told = f"what did not come through in packets of {size_of(whole):,} bytes did in one of {size_of(part):,}"
+        return Found("likely", (Sign(part.number, told),))  # TCP makes them smaller behind any loss (RFC 4821 7.7)
     if way.tries.get(lost[0].at or 0, 0) < 2:
         return None
     through = _smaller_through(view, way, lost[0])
@@ -116,7 +120,10 @@ def _unseen(view: View, way: Stream, hole: tuple[int, int], passed: Packet | Non
     """Seen at the receiver: large packets are missing, what lay behind them came."""
     octets = hole[1] - hole[0]
     largest = 0 if passed is None else size_of(passed)
-    if octets + 40 <= max(ANY_PATH, largest):
+    if ANY_PATH < octets + 40 <= largest and passed is not None:
+        text = f"a packet of {largest:,} bytes came through, and {octets:,} bytes are missing"
+        return Out(text, (Sign(passed.number, text),))
+    if octets + 40 <= ANY_PATH:
         return Out(f"the {octets:,} bytes that are missing are not many", ())
     behind = [p for p in (*way.sent, *way.closing) if p.at is not None and p.at >= hole[1]]
     if not behind and way.reach is not None:
@@ -184,7 +191,7 @@ def loss(view: View) -> Said:
     repeats = sum(tries - 1 for way in ways for tries in way.tries.values())
     again = {p.number for p in came}
     times = sum(way.tries[at] - 1 for way in ways for at in way.repeated if way.firsts[at].number in again)
-    often = len(came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
+    often = _spells(account, came) > 1 and times >= 2 * FEW - 1  # few segments, lost several times each
     if (len(came) >= FEW or often) and max(repeats, len(came)) >= RATE * sent:
         both = all(way.recovered for way in ways)
         text = f"{plural(len(came), 'segment')} came through only when sent again ({listed(came)}), of {sent:,} sent"
@@ -200,6 +207,15 @@ def loss(view: View) -> Said:
         return None
     spurious = any(way.spurious(at) for way in ways for at in way.repeated)
     return Out("what was sent again had arrived before (D-SACK)" if spurious else "nothing had to be sent again")
+
+
+def _spells(account: Account, came: list[Packet]) -> int:
+    """How many times something was lost: what was sent before the last of these had come through counts as one."""
+    spells, until = 0, -1
+    for p in sorted(came, key=lambda p: p.ns):
+        spells += p.ns > until
+        until = max(until, *(each.ns for each in account.stream(p.by_client).sent if each.at == p.at))
+    return spells
 
 
 def _unheard(account: Account, p: Packet) -> bool:
@@ -219,7 +235,7 @@ def idle(view: View) -> Said:
     """A NAT, a firewall or a balancer forgot the connection while it was silent (RFC 5382 5, REQ-5: 2 h 4 min)."""
     account = view.account
     ways = (account.client, account.server)
-    unheard = [p for way in ways for p in way.lost]
+    unheard = [*(p for way in ways for p in way.lost), *account.unheard]
     for way in ways:
         answered = bool(way.closing) and bool(account.after(way.closing[0].ns, by_client=not way.closing[0].by_client))
         unheard += way.closing[:1] if way.closing and not way.closing[0].flags & RST and not answered else []
@@ -236,16 +252,20 @@ def idle(view: View) -> Said:
     if not first.by_client and view.amid_text:
         return Out("it was the client's turn, amid its text: the silence is what the break looks like here")
     text = f"after {seconds(gap)} without a packet nothing is answered any more"
+    outlived = _gap_before(view, None, first)
+    if outlived >= gap * 0.98:
+        text += f"; against it: it outlived {seconds(outlived)} without a packet before"
+        return Found("unlikely", (Sign(first.number, text),))
     data = first.length > 0
     return Found("likely" if data and gap >= IDLE_NS else "possible", (Sign(first.number, text),))
 
 
-def _gap_before(view: View, p: Packet | None) -> int:
-    """The silence just before this packet; without one, the longest of all."""
+def _gap_before(view: View, p: Packet | None, until: Packet | None = None) -> int:
+    """The silence just before this packet; without one, the longest of all, or of those before `until`."""
     packets = view.account.packets
     gaps = [(b.ns - a.ns, b) for a, b in pairwise(packets)]
     if p is None:
-        return max((gap for gap, _ in gaps), default=0)
+        return max((gap for gap, b in gaps if until is None or b.number < until.number), default=0)
     return next((gap for gap, b in gaps if b.number == p.number), 0)
 
 
@@ -260,6 +280,10 @@ def outage(view: View) -> Said:
     if not unheard or isinstance(said, Out):
         return said
     began = min(p.ns for p in unheard)
+    down = next((n for n in account.trace.notices if n.what == "unreachable" and n.about_client and n.ns > began), None)
+    if down is not None:
+        text = f"{down.source} says that the server cannot be reached (ICMP), behind the first packet without an answer"
+        return Found("likely", (Sign(down.number, text),))
     fell = [each for _, each in view.accounts if _fell(each, began)]
     syns = [each for _, each in view.accounts if each not in fell and _refused_silently(each, began)]
     texts = []
@@ -304,7 +328,25 @@ def port_filter(view: View) -> Said:
         return None
     syns = account.syns
     text = f"{plural(len(syns), 'SYN')} within {seconds(syns[-1].ns - syns[0].ns)}, none answered"
-    return Found("likely" if len(syns) > 2 else "possible", (Sign(syns[0].number, text),))
+    here = answered_beside(view)
+    if here is not None:
+        when = seconds(abs(here.ns - syns[0].ns))
+        text += f"; against it: another connection to this port was answered within {when} of it"
+        return Found("unlikely", (Sign(syns[0].number, text),))
+    there = answered_beside(view, same_port=False) if len(syns) > 2 else None
+    if there is not None:
+        return Found("likely", (Sign(syns[0].number, text), Sign(there.number, "another port of this host answers")))
+    return Found("possible", (Sign(syns[0].number, text),))
+
+
+def answered_beside(view: View, *, same_port: bool = True) -> Packet | None:
+    """The SYN ACK of another connection of this path, at about the same time; to the same port, or to another."""
+    begun, port = view.account.packets[0].ns, view.case.flow.server
+    for case, account in view.accounts:
+        greeted = next(iter(account.greeted), None)
+        if greeted is not None and abs(greeted.ns - begun) < LATER_NS and (case.flow.server == port) == same_port:
+            return greeted
+    return None
 
 
 def one_bad_mx(view: View) -> Said:

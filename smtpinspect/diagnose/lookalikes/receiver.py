@@ -8,6 +8,7 @@ from typing import Final
 
 from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.account.spoken import REFUSES
+from smtpinspect.diagnose.lookalikes.network import answered_beside
 from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
 from smtpinspect.diagnose.model import Sign
@@ -110,9 +111,15 @@ def slow_scanner(view: View) -> Said:
         reply = account.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
         return Out(text, (Sign(reply.number, text),))
+    unheard = account.unheard
+    waited = seconds((view.until_ns if closed is None else closed.ns) - taken.ns)
+    if unheard and unheard[0].by_client:
+        text = f"all of the text is acknowledged, and no reply within {waited}; against it: "
+        text += f"{plural(len(unheard), 'keep-alive')} of the client had no answer either"
+        return Found("unlikely", (Sign(unheard[0].number, text),))
     if closed is None:
-        if view.ended is not None:
-            return None if view.ended.by_client else Out("the connection was closed before the sender gave up")
+        if account.closed is not None:
+            return None if account.closed.by_client else Out("the connection was closed before the sender gave up")
         silent = view.until_ns - taken.ns
         text = f"all of the text is acknowledged; {seconds(silent)} later there is no reply"
         return Found("possible", (Sign(taken.number, text),)) if silent >= STALLED_NS else None
@@ -124,7 +131,6 @@ def slow_scanner(view: View) -> Said:
         text += f"{seconds(late[0].ns - closed.ns)} after the client has closed"
         return Found("certain", (Sign(late[0].number, text),), "proved")
     heard = [p for p in view.answers(closed.ns) if not p.flags & RST]
-    waited = seconds(closed.ns - taken.ns)
     if heard:
         text = f"all of the text is acknowledged, no reply within {waited}, and the server's TCP is still there"
         return Found("likely", (Sign(heard[0].number, text),))
@@ -230,7 +236,15 @@ def filter_refuses(view: View) -> Said:
 
 
 def busy(view: View) -> Said:
-    """Refused for now: too many connections, or too much load."""
+    """Refused for now: too many connections, or too much load; a full queue of connections drops SYNs."""
+    account = view.account
+    if len(account.syns) > 1 and len(account.packets) == len(account.syns):
+        beside = answered_beside(view)
+        text = f"{plural(len(account.syns), 'SYN')} unanswered: so does a server whose queue of connections is full"
+        if beside is None:
+            return Found("possible", (Sign(account.syns[0].number, text),), bare=True)
+        signs = Sign(account.syns[0].number, text), Sign(beside.number, "another connection to this port was answered")
+        return Found("possible", signs)
     return _by_text(view, BUSY)
 
 
@@ -297,23 +311,49 @@ def tarpit(view: View) -> Said:
         text = f"{len(slow)} of {len(took)} replies took {seconds(SLOW_NS)} or longer, "
         text += f"the slowest {seconds(longest[0])}"
         return Found("likely" if closed is not None else "possible", (Sign(longest[1].number, text),))
-    if not took:
+    late = [each for each in took if closed is not None and each[1].ns > closed.ns and each[0] >= SLOW_NS]
+    if late:
+        text = f"the reply that was waited for came {seconds(late[0][0])} after it was asked for"
+        return Found("likely", (Sign(late[0][1].number, text),))
+    vain = _in_vain(view)
+    if vain is not None:
+        asked, waited = vain
+        alive = [p for p in account.after(asked.ns + waited, by_client=False) if not p.flags & RST]
+        if not alive or view.phase in IN_TEXT:
+            return None
+        text = f"the reply that was waited for did not come within {seconds(waited)}, though the server's TCP answers"
+        return Found("possible", (Sign(asked.number, text),))
+    if not took or slow:
         return None
     return Out(f"the server's replies took {seconds(max(took, key=lambda each: each[0])[0])} at most")
+
+
+def _in_vain(view: View) -> tuple[Packet, int] | None:
+    """What has all come to the server and got no reply, and how long its sender waited for that."""
+    way, closed = view.account.client, view.closed_by_client
+    if not view.waiting or way.lost or way.hole is not None or view.amid_text:
+        return None
+    last = view.waiting[-1]
+    until = closed.ns if closed is not None else view.until_ns
+    heard = any(last.ns < p.ns <= until for p in view.account.server.sent)
+    return (last, until - last.ns) if not heard and until - last.ns >= STALLED_NS else None
 
 
 def _delays(view: View) -> list[tuple[int, Packet]]:
     """How long each reply was waited for; the greeting counts from the handshake."""
     made: list[tuple[int, Packet]] = []
     asked: int | None = None
+    octets = {p.number for way in (view.account.client, view.account.server) for p in way.sent}  # no keep-alives
     for p in view.account.packets:
         if p.flags & SYN:
             asked = p.ns if p.flags & ACK else asked
-        elif p.by_client and p.length:
+        elif p.number not in octets:
+            continue
+        elif p.by_client:
             asked = p.ns if asked is None else asked
         elif p.payload[:3] == b"421":
             asked = None  # no reply: it has waited
-        elif p.length and asked is not None:
+        elif asked is not None:
             made.append((p.ns - asked, p))
             asked = None
     return made

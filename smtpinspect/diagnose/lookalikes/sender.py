@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
+from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.mta import registry
@@ -51,14 +53,27 @@ def _end(view: View, wrong: Callable[[bytes], bool], told: str) -> Said:
         return None
     alone = last.payload in (b".\r\n", b".\n", b".\r")
     proved = tail[-3:] != b".\r\n" or tail[-4:-3] == b"\n" or alone
+    if not proved and not _said_all(view, last):
+        return None  # many a line of a text ends with a full stop; what lay behind it may have been cut off
     text = told.format(tail=ascii(tail)[2:-1]) + f"; all is acknowledged, {seconds(until - last.ns)} of silence"
-    return Found("certain" if proved else "likely", (Sign(last.number, text),), "proved" if proved else "fits")
+    return Found("certain" if proved else "possible", (Sign(last.number, text),), "proved" if proved else "fits")
+
+
+def _said_all(view: View, last: Packet) -> bool:
+    """Is this the last that the client sent? It was seen at its side, or the client numbers later packets so."""
+    if view.case.observed.vantage.where == "sender":
+        return True
+    later = [p for p in view.account.client.own if p.ns - last.ns >= STALLED_NS and not p.flags & RST and not p.length]
+    return bool(later) and all(p.at == last.end for p in later)
 
 
 def sender_stopped(view: View) -> Said:
-    """Amid its text the sender says nothing more, or closes, though all is acknowledged: seen at its own side only."""
+    """The sender closes amid its text, or says nothing more though it is its turn: there, or until the server no
+    longer waits. Seen at its own side only."""
     account = view.account
-    if not view.amid_text or not account.client.sent or view.case.observed.vantage.where != "sender":
+    waited = account.said.unasked
+    turn = view.amid_text or (waited is not None and waited.code == CLOSES)
+    if not turn or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
     if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
@@ -67,10 +82,10 @@ def sender_stopped(view: View) -> Said:
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
-    if len(tail) < 5 or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+    if tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
-    closed = view.closed_by_client
-    if closed is not None and quiet < STALLED_NS and view.case.observed.broken.by == "client":
+    closed = view.closed_by_client if view.amid_text and tail and view.case.observed.broken.by == "client" else None
+    if closed is not None and quiet < STALLED_NS:
         text = f"it closed amid its text, {seconds(quiet)} after its last bytes, and all of these are acknowledged"
         return Found("likely", (Sign(closed.number, text),))
     if quiet < STOPPED_NS:
@@ -85,7 +100,7 @@ def sender_timeout(view: View) -> Said:
     step = STEPS.get(view.phase) if view.phase != "quit" else None
     by_log = view.case.observed.by_log and view.case.observed.broken.kind == "drop"
     if closed is None and not by_log:
-        return Out("it was not the client who closed") if view.ended is not None else None
+        return Out("it was not the client who closed") if view.account.closed is not None else None
     if step is None:
         return None
     waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)

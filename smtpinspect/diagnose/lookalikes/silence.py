@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.account import AGAIN, Account, Stream
+from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Stream
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Case, Sign
 from smtpinspect.diagnose.trace import Packet
@@ -13,7 +13,7 @@ from smtpinspect.enforce.craft import SYN
 from smtpinspect.simulate.clock import SECOND
 
 LOST: Final = ("dropped", "withheld")  # between points of the path
-SIDES: Final = {True: "client", False: "server"}
+SLOW_NS: Final = 1_000_000_000  # hardly a round trip takes longer
 
 
 class Silence(NamedTuple):
@@ -34,14 +34,16 @@ class Silence(NamedTuple):
 def silence(view: View) -> Silence | None:
     """None: everything was answered, something else ended it, or the capture ends too soon to tell."""
     account = view.account
-    if not account.packets or view.case.observed.broken.kind != "drop":
+    if view.case.observed.broken.kind != "drop":
         return None
     first = min(unanswered(account), key=lambda p: p.number, default=None)
     if first is None:
         return _waiting(view)
     by_client = first.by_client
-    tries = [p for p in account.packets if p.by_client == by_client and p.number >= first.number]
-    again = next((p for p in tries if p.ns > first.ns + AGAIN * SECOND), None)
+    later = [p for p in account.packets if p.by_client == by_client and p.ns > first.ns + AGAIN * SECOND]
+    # a round trip is shorter than the time of a retransmission, and on a slow path as long as other packets' distance
+    again = next((p for p in later if p.at == first.at or _holds(p, first)), None)
+    again = again or next((p for p in later if p.ns > first.ns + SLOW_NS), None)
     until = view.until_ns
     if again is None or until - first.ns < STALLED_NS:
         return None
@@ -49,28 +51,36 @@ def silence(view: View) -> Silence | None:
     return Silence(first, until, by_client, heard)
 
 
+def _holds(p: Packet, first: Packet) -> bool:
+    return p.at is not None and first.at is not None and p.at <= first.at < p.at + p.length
+
+
 def unanswered(account: Account) -> list[Packet]:
-    """What was sent and never acknowledged; of a connection that never began its SYNs."""
+    """What was sent and never acknowledged, keep-alives too; of a connection that never began its SYNs."""
     if not account.client.sent and not any(not p.by_client for p in account.packets):
         return account.syns
-    return [*account.client.lost, *account.server.lost]
+    return [*account.client.lost, *account.server.lost, *account.unheard]
 
 
 def _waiting(view: View) -> Silence | None:
     """No octets are under way, and whose turn it is says nothing."""
     account = view.account
-    said = [*account.greeted, *(p for p in account.packets if p.length)]
+    octets = {p.number for way in (account.client, account.server) for p in way.sent}  # a keep-alive's is none
+    said = [*account.greeted, *(p for p in account.packets if p.number in octets)]
     if not said:
         return None
     by_client = _owed_a_reply(view, said[-1])
-    ended = view.ended
+    ended = account.closed
     if ended is not None and ended.by_client != by_client:
         return None
     last, until = said[-1], view.until_ns
     before = [p.ns for p in account.packets if p.by_client != by_client and (ended is None or p.number < ended.number)]
-    if (until if ended is None else ended.ns) - max([last.ns, *before]) < STALLED_NS:
+    over = until if ended is None else ended.ns
+    if over - max([last.ns, *before]) < STALLED_NS:
         return None
     answers = account.after(ended.ns, by_client=not by_client) if ended is not None else []
+    if account.stream(by_client).probes:
+        answers += [p for p in account.after((last.ns + over) // 2, by_client=not by_client) if p.ns < over]
     return Silence(last, until, by_client, next(iter(answers), None))
 
 
@@ -89,7 +99,7 @@ def dead(view: View, *, host: bool) -> Said:
     told = silence(view)
     if told is None:
         return None
-    other = SIDES[not told.by_client]
+    other = NAMES[not told.by_client]
     if told.heard is not None:
         text = f"the {other} still answers {seconds(told.heard.ns - told.first.ns)} later"
         return Out(text, (Sign(told.heard.number, text),))
@@ -127,7 +137,7 @@ def _went_on(view: View, told: Silence) -> Out | None:
     for case, account in view.accounts:
         heard = next((p for p in account.packets if p.by_client != told.by_client and began < p.ns < last), None)
         if heard is not None:
-            text = f"another connection of this path ({case.flow.client}) heard of the {SIDES[not told.by_client]} "
+            text = f"another connection of this path ({case.flow.client}) heard of the {NAMES[not told.by_client]} "
             text += f"{seconds(heard.ns - told.first.ns)} later, while this one had no answer"
             return Out(text, (Sign(heard.number, text),))
     return None

@@ -16,7 +16,7 @@ _LONGER: Final = Remedy(
 )  # fmt: skip
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
-    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port 25'",),
+    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port PORT'",),
     check="smtpinspect transcript mail.pcap tells every byte of the mail",
 )  # fmt: skip
 _LOG: Final = "journalctl -u 'postfix*' -u exim4 --since 'TIME'"  # Debian's: the instance is postfix@-
@@ -44,7 +44,7 @@ TABLE: Final = (
     LookAlike(
         "zero-window", "the server's window stays closed", receiver.zero_window,
         (Remedy("receiver", "find out why the server does not read: disk, milter, memory, a stopped process",
-                ("ss -tin sport = :25", "ps -eo pid,stat,wchan,cmd | grep smtp"),
+                ("ss -tin sport = :PORT", "ps -eo pid,stat,wchan,cmd | grep smtp"),
                 check="Recv-Q of the connection goes to 0"),),
         "the server's window was open",
         "RFC 9293 3.8.6.1",
@@ -99,8 +99,9 @@ TABLE: Final = (
                 ("postconf -e smtp_destination_concurrency_limit=2", "# Exim, transport smtp: connection_max_messages"),
                 check="the next attempt is accepted"),
          Remedy("receiver", "more connections for this sender, or less load",
-                ("postconf smtpd_client_connection_count_limit", "postconf default_process_limit"))),
-        "no reply says so",
+                ("postconf smtpd_client_connection_count_limit", "postconf default_process_limit",
+                 "ss -ltn sport = :PORT  # Recv-Q above Send-Q: its queue is full"))),
+        "no reply says so, and the connection was answered",
         "RFC 5321 3.8, 4.2.1; Postfix smtpd_client_connection_count_limit",
     ),
     LookAlike(
@@ -135,7 +136,7 @@ TABLE: Final = (
     LookAlike(
         "idle-timeout", "a NAT, a balancer or a firewall forgot the connection", network.idle,
         (
-            Remedy("network", "a longer idle time for port 25 than the sender's longest wait: 600 s",
+            Remedy("network", "a longer idle time for port PORT than the sender's longest wait: 600 s",
                    ("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=7200",),
                    loses="memory for idle connections", check="a session that is silent for 10 minutes goes on"),
             Remedy("receiver", "answer sooner: less time for the scanner"),
@@ -146,7 +147,7 @@ TABLE: Final = (
     LookAlike(
         "loss", "packets are lost on the way", network.loss,
         (Remedy("network", "find where packets are lost: cable, duplex, radio, a full queue",
-                ("mtr -T -P 25 SERVER", _DROPS), check="segments sent again, in a new capture"),),
+                ("mtr -T -P PORT SERVER", _DROPS), check="segments sent again, in a new capture"),),
         "nothing else had to be sent again",
         "RFC 9293 3.8.1; RFC 6298",
     ),
@@ -179,7 +180,7 @@ TABLE: Final = (
         "RFC 5321 4.5.3.2",
     ),
     LookAlike(
-        "sender-stopped", "the sender stopped amid its text", sender.sender_stopped,
+        "sender-stopped", "the sender stopped in the middle", sender.sender_stopped,
         (Remedy("sender", "read the sender's log of that second: its program or machine ended, or hangs",
                 (_LOG,), check="the next attempt goes on to the end"),),
         "the text went on, or was waited for on the way",
@@ -194,8 +195,8 @@ TABLE: Final = (
     ),
     LookAlike(
         "port-filter", "the port is filtered or closed", network.port_filter,
-        (Remedy("network", "let TCP to port 25 through, from this address",
-                ("nc -vz SERVER 25", "traceroute -T -p 25 SERVER"), check="nc -vz SERVER 25"),
+        (Remedy("network", "let TCP to port PORT through, from this address",
+                ("nc -vz SERVER PORT", "traceroute -T -p PORT SERVER"), check="nc -vz SERVER PORT"),
          Remedy("sender", "where the provider blocks port 25: its relay on port 587", loses="its limits apply")),
         "the handshake was completed",
         "RFC 9293 3.10.7.1; RFC 1812 5.2.7.1",

@@ -59,11 +59,6 @@ class View:
         return self.case.observed.phase or (mail.phase if mail is not None else None) or ""
 
     @property
-    def left_out(self) -> int:
-        """Packets of its middle that are too many to keep."""
-        return self.account.trace.left_out
-
-    @property
     def doubts(self) -> tuple[str, ...]:
         return self.case.observed.confidence or tuple(self.case.flow.confidence)
 
@@ -124,16 +119,9 @@ class View:
         return max(last, heard + int(seen.silence * SECOND)) if seen.by_log else last
 
     @property
-    def ended(self) -> Packet | None:
-        """The first FIN or RST. A FIN with the client's last octets (Exim's behind QUIT) says only that no more come:
-        it still listens."""
-        closing = [p for p in self.account.client.closing if p.flags & RST or not p.length]
-        return min([*closing[:1], *self.account.server.closing[:1]], key=lambda p: p.number, default=None)
-
-    @property
     def closed_by_client(self) -> Packet | None:
         """The FIN or RST of the client, where it was the first to close."""
-        first = self.ended
+        first = self.account.closed
         return first if first is not None and first.by_client else None
 
     @property

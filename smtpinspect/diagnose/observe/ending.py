@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed
-from smtpinspect.diagnose.account.habits import anyones, habits, off_by
+from smtpinspect.diagnose.account import AGAIN, NAMES, Account, Owed, half_closes
+from smtpinspect.diagnose.account.habits import HOPS, anyones, habits, off_by
 from smtpinspect.diagnose.account.spoken import NEXT, REFUSES, TEXT
 from smtpinspect.diagnose.model import Break, BreakKind, By, Sign, Where
 from smtpinspect.diagnose.observe.place import Place, at_octet, cut, stage, unanswered
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.grammar.phrases import count
 from smtpinspect.simulate.clock import SECOND
 
 GAVE_UP: Final = 2.0  # seconds without a reply behind which a client that closes had a time-out (mta: none is shorter)
 SAME: Final = "this connection alone does not tell a box that drops from a host that died or a line that was cut"
+
+NOT_TAKEN: Final = "a packet filter on the way or at the server, its full queue, a dead host or line look the same"
 
 
 class Ending(NamedTuple):
@@ -92,8 +96,8 @@ def _no_connection(account: Account, where: Where) -> Ending | None:
     if closer is not None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
         return Ending(Break("rst", "server", closer.number, None, (Sign(closer.number, text),)), place)
-    text = f"{len(syns)} SYN{'s' if len(syns) > 1 else ''} unanswered; a host that is up sends an RST at least"
-    by: By = "middlebox" if len(syns) > 1 else "unknown"
+    text = f"{count(len(syns), 'SYN')} unanswered: {NOT_TAKEN}"
+    by: By = "server" if where == "receiver" and len(syns) > 1 else "unknown"
     broken = Break("drop", by, syns[0].number, None, (Sign(syns[-1].number, text),))
     return Ending(broken, place, _since(syns[0], account))
 
@@ -195,14 +199,21 @@ def _silent(account: Account) -> Ending | None:
     owed = account.client.owed
     if closer is not None and not closer.by_client:
         return None  # it is the server that ends it
-    if closer is not None and closer.flags & FIN and closer.length:
-        closer = None  # it has said all that it has to say, and still listens
+    if closer is not None and half_closes(closer):
+        closer = None
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []
     begun = step.answer if step is not None else None
     what = "the reply" if begun is None else "the rest of the reply"
     by: By = "unknown"
+    hole = account.missing(True)
+    if hole is not None:
+        first, upto, behind = hole
+        text = f"the client's bytes {first:,}-{upto - 1:,} never came here, what it sent behind them did; "
+        signs.append(Sign(behind.number, f"{text}the server has not got them either"))
+        if _between(behind, account.client.own[-1]) >= GAVE_UP:
+            by = "middlebox"  # it is still there, and has sent them again
     if beyond is not None:
         by = "middlebox"
         signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
@@ -213,6 +224,10 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(heard.number, f"the server still answers, but never sent {what}"))
     elif owed is not None:
         signs.append(Sign(closer.number, "the client gave up; nobody answered that"))
+    probes = account.unheard
+    if probes and beyond is None:
+        told = f"{count(len(probes), 'keep-alive')} of the {NAMES[probes[0].by_client]} had no answer"
+        signs.append(Sign(probes[0].number, told))
     if begun is not None:
         signs.insert(0, Sign(begun.packet.number, "the reply begins here; its last line never came"))
     silence = _between(since, closer or account.own[-1])
@@ -240,10 +255,19 @@ def _closed(account: Account) -> Ending | None:
         return Ending(Break(kind, "unknown", closer.number, place.at, (Sign(closer.number, text),)), place)
     before = [each for each in account.stream(closer.by_client).own if each.number < closer.number]
     hops = off_by(closer, habits(before))
+    if hops > HOPS:
+        return Ending(Break(kind, "unknown", closer.number, place.at, (another_way(closer, before),)), place)
     text = f"the {by} closed it: this {kind.upper()} looks like all its packets"
     if hops:
         text += f", but for a TTL that differs by {hops}, as another route makes it"
     return Ending(Break(kind, by, closer.number, place.at, (Sign(closer.number, text),)), place)
+
+
+def another_way(packet: Packet, before: Sequence[Packet]) -> Sign:
+    """Of a packet with a TTL that its end had not, as all behind it."""
+    seen = " or ".join(str(ttl) for ttl in sorted(habits(before).ttls))
+    text = f"from here on the TTL in the {NAMES[packet.by_client]}'s name is {packet.ttl}, before it was {seen}: "
+    return Sign(packet.number, text + "another route makes that, or a box")
 
 
 def _idle(account: Account) -> Ending | None:

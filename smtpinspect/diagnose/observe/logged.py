@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Break, BreakKind, Case, Observed, Reading
 from smtpinspect.diagnose.observe.outcome import OUTCOMES
-from smtpinspect.enforce.craft import FIN, RST
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
 
@@ -22,13 +22,14 @@ def logged(case: Case) -> Observed | None:
     Nobody closes in the capture, and a reply is waited for; who kept silent stays as it was.
     """
     seen = case.observed
-    if case.trace is None or not case.trace.packets or seen.broken.kind != "drop" or seen.phase is None or _ends(case):
+    account = case.account
+    if account is None or seen.broken.kind != "drop" or seen.phase is None or account.closed is not None:
         return None
     for reading in case.log_lines:
         if reading.side != "sender" or not reading.failed or seen.phase not in reading.phases:
             continue
         kind = reading.break_kind
-        silence = _silence(case, reading)
+        silence = _silence(account, reading)
         if kind == "drop" and silence is not None and seen.silence < SHOWN:
             return seen._replace(outcome="stalled", silence=silence, by_log=True)
         ended = next((each for each in OTHERS if each == kind), None)
@@ -39,17 +40,9 @@ def logged(case: Case) -> Observed | None:
     return None
 
 
-def _ends(case: Case) -> bool:
-    """Does somebody close in the capture? A FIN behind the last octets says only that there are no more."""
-    assert case.trace is not None
-    closers = [p for p in case.trace.packets if p.flags & (FIN | RST)]
-    return any(p.flags & RST or not p.by_client or not p.length for p in closers)
-
-
-def _silence(case: Case, reading: Reading) -> float | None:
+def _silence(account: Account, reading: Reading) -> float | None:
     """Seconds between the last packet that came from the server and the end that the log tells."""
-    assert case.trace is not None
-    packets = case.trace.packets
+    packets = account.packets
     heard = max((p.ns for p in packets if not p.by_client), default=packets[0].ns) / SECOND
     begun = packets[0].ns / SECOND
     told = []

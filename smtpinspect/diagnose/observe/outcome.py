@@ -9,11 +9,11 @@ from typing import Final
 
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.account import Account
-from smtpinspect.diagnose.account.habits import forged, habits
+from smtpinspect.diagnose.account.habits import HOPS, forged, habits, off_by
 from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
-from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, ending
-from smtpinspect.diagnose.observe.place import Place, stage
+from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, another_way, ending
+from smtpinspect.diagnose.observe.place import Place, stage, unanswered
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
@@ -48,16 +48,11 @@ def closer_look(cases: Sequence[Case]) -> list[Case]:
 
 def _beside(failed: Sequence[Case], cases: Sequence[Case]) -> Iterator[Case]:
     """The first delivered ones of the paths of these, each path's a few; those that are slow come by themselves."""
-    wanted = Counter({_path(case): BESIDE for case in failed})
+    wanted = Counter({case.path: BESIDE for case in failed})
     for case in cases:
-        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[_path(case)] > 0:
-            wanted[_path(case)] -= 1
+        if case.observed.outcome == "accepted" and _is_last(case) and not _slow(case.mail) and wanted[case.path] > 0:
+            wanted[case.path] -= 1
             yield case
-
-
-def _path(case: Case) -> tuple[str, str]:
-    """Addresses of client and server."""
-    return case.flow.client.rpartition(":")[0], case.flow.server.rpartition(":")[0]
 
 
 def _slow(mail: Mail | None) -> bool:
@@ -78,6 +73,8 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
+    if account.whole:  # by TCP's numbers; octets that were cut off are told by themselves
+        base = base._replace(confidence=tuple(each for each in base.confidence if each != "gap"))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, account, steps)
     open_ended = _is_last(case) or base.outcome not in (*GOOD, "refused")
@@ -222,12 +219,12 @@ def _as_recorded(mail: Mail) -> Break:
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
-    texts = [max(0, min(found.acked, step.end) - step.text_at) for step in steps if step.verb == TEXT]
+    text = [step for step in steps if step.verb == TEXT]
     made = base._replace(
         broken=found.broken,
         silence=found.silence or base.silence,
         octets_acknowledged=found.acked,
-        text_acknowledged=sum(texts) if texts else None,
+        text_acknowledged=sum(max(0, min(found.acked, each.end) - each.begin) for each in text) if text else None,
     )
     if found.place is None:
         if case is not None and case.mail is None:
@@ -249,6 +246,9 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
             return None
         phase: str = case.mail.phase or "mail"
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
+        waited = account.said.unasked
+        if answer is None and waited is not None and waited.code == case.mail.reply == CLOSES and _is_last(case):
+            answer, phase = waited, unanswered(account.said).phase  # it was the client's turn
     else:
         tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
         answers = [("greeting", account.said.greeting), *((each.phase, each.answer) for each in tried)]
@@ -260,10 +260,23 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
     if answer is None:
         return Ending(Break("reply", "server"), place, 0.0, account.client.acknowledged, -1)
     before = [p for p in account.packets if not p.by_client and p.number < answer.packet.number]
-    signs = forged(answer.packet, habits(before)) if before else ()
+    behind = [p for p in account.packets if not p.by_client and p.number > answer.packet.number]
+    signs = forged(answer.packet, habits(before), behind=behind) if before else ()
     by: By = "middlebox" if signs else "server"
     acked = (account.without(answer.packet) if signs else account).client.acknowledged
+    if before and not signs and off_by(answer.packet, habits(before)) > HOPS:
+        by, signs = "unknown", (another_way(answer.packet, before),)
+    if answer is account.said.unasked:
+        signs = (*signs, *_waited(account, answer))
     return Ending(Break("reply", by, answer.packet.number, None, signs), place, 0.0, acked, answer.at)
+
+
+def _waited(account: Account, answer: Answer) -> Iterator[Sign]:
+    """What tells that a reply to nothing ends a wait for the client."""
+    asked = max((p.ns for p in account.packets if p.number < answer.packet.number and p.length), default=None)
+    waited = 0.0 if asked is None else (answer.packet.ns - asked) / SECOND
+    if waited >= GAVE_UP:
+        yield Sign(answer.packet.number, f"it answers no command: the server had waited {waited:.0f} s for the client")
 
 
 def _line(said: Dialogue, refused: Ending) -> str:
@@ -310,7 +323,7 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
         dot = " with the final dot" if step.sure and not step.line else ""
-        text = f"{step.end - step.text_at:,} bytes of text{dot}"
+        text = f"{step.end - step.begin:,} bytes of text{dot}"
     elif hides(step.verb):
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:

@@ -30,7 +30,7 @@ def cut(account: Account, at: int) -> tuple[int, int]:
 
     Packets of a sender's own capture may be longer than those on the wire: they are parted at the MSS.
     """
-    packet = next(iter(account.client.holding(at)), None)
+    packet = account.client.carrier(at)
     if packet is None or packet.at is None:
         return at, at + 1
     mss = account.said.mss

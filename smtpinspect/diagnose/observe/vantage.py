@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.habits import INITIAL
 from smtpinspect.diagnose.model import Sign, Vantage, Where
 from smtpinspect.enforce.craft import SYN
 
-INITIAL: Final = frozenset({32, 64, 128, 255})  # TTLs that systems begin with: nothing took one off
 _BY_TTL: Final[Mapping[tuple[bool, bool], Where]] = {
     (True, False): "sender", (False, True): "receiver", (False, False): "between",
 }  # fmt: skip

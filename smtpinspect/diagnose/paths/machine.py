@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect.diagnose import taps
 from smtpinspect.diagnose.account import Account
-from smtpinspect.diagnose.model import Case, Difference
+from smtpinspect.diagnose.model import Case, Difference, Elsewhere
 from smtpinspect.diagnose.paths.points import differences
 from smtpinspect.diagnose.paths.shared import Span, base
 from smtpinspect.diagnose.paths.streams import Side
@@ -105,8 +105,10 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
         sides=both.sides.names, copies=len(both.server.packets), notices=case.trace.notices, taps=case.trace.taps
     )
     case.account = Account(client)
+    case.elsewhere = {both.sides.names[1]: Elsewhere(Account(both.server), span.end_ns)}
     other = any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
-    return other or any(base(both.client, each) != base(both.server, each) for each in (True, False))
+    unheard = any(each.kind == "dropped" and each.direction == "server" for each in found)
+    return other or unheard or any(base(both.client, each) != base(both.server, each) for each in (True, False))
 
 
 def _sides(trace: Trace) -> taps.Sides | None:
@@ -127,7 +129,9 @@ class _Both:
         self.far = {True: both.server, False: both.client}
         self.pairs = {each: self._pairs(each) for each in (True, False)}
         self.missed = self._missed()
-        enough = all(len(pairs) >= taps.ENOUGH for pairs in self.pairs.values())
+        least = 1 if both.sides.what == taps.MACHINE else taps.ENOUGH
+        counts = [len(pairs) for pairs in self.pairs.values()]
+        enough = min(counts) >= least and sum(counts) >= taps.HANDSHAKE
         opened = [_opened(both.client), _opened(both.server)]
         same = opened[0] == opened[1] and len(opened[0]) != 1
         holes = sum(_holes(Side(trace, each), trace) for trace in both[:2] for each in (True, False))
@@ -157,13 +161,16 @@ class _Both:
         if not self.whole:
             return [each for each in every if self.nearly and each.kind == "dropped" and self._kept_here(each)]
         sure = [each for each in every if each.kind == "rewritten"]
-        forged = [each for each in every if each.what in ("RST", "FIN") and self._forged(each)]
+        ends = [each for each in every if each.kind == "injected" and each.what in ("RST", "FIN")]
+        forged = [each for each in ends if self._forged(each)]
+        forged = [each for each in ends if forged and self._out(each) is not None]  # who makes one makes both
         gone = (each for each in every if each.kind in ("dropped", "withheld"))
-        kept = [each for each in gone if self._kept(each, every, bool(forged))]
+        kept = [each for each in gone if self._kept_here(each, forged=bool(forged))]
         silent = any(each.direction == "client" for each in kept)
         made = [each for each in every if each.kind == "injected" and self._made_here(each, silent)]
         lost = [each for each in every if each.kind == "lost" and self._lost_here(each)]
-        return sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
+        found = sorted([*sure, *forged, *kept, *made, *lost], key=every.index)
+        return sorted(found, key=lambda each: each.what != "octets" and each.direction == "client")
 
     def _of(self, each: Difference) -> list[tuple[Packet, Packet]]:
         return self.pairs[each.direction == "client"]
@@ -172,9 +179,10 @@ class _Both:
         """Were packets of both ends on both sides before? That there are enough in all is known."""
         return all(any(came.number < number for came, _ in pairs) for pairs in self.pairs.values())
 
-    def _kept_here(self, each: Difference, *, forged: bool = False, answered: bool = False) -> bool:
+    def _kept_here(self, each: Difference, *, forged: bool = False) -> bool:
         """Did octets come in, again perhaps, and would have come out before the capture ended? What came in once only
-        may have been missed by the capture, unless an end of the connection was made here, or an answer to it."""
+        may have been missed by the capture as it went out, unless an end of the connection was made here, or what
+        went out later does not count it."""
         if each.what != "octets":
             return False
         sent = [
@@ -187,21 +195,19 @@ class _Both:
         slowest = max((out.ns - came.ns for came, out in self._of(each)), default=0)
         soon = self.span.end_ns - max(BEHIND_NS, SLOWER * slowest)
         out = Side(self.far[each.direction == "client"], each.direction == "client")
-        if each.kind == "withheld" and (out.acked < out.top or not (answered or self._many(each))):
-            return False  # a proxy waits for the receiver, or the capture missed it, and who acknowledged it
-        if each.kind == "withheld" or forged:
-            return sent[0].ns <= (self.span.end_ns - SLOWER * slowest if forged else soon)
+        if each.kind == "withheld" and not forged:  # while a proxy waits for the receiver it keeps nothing back
+            return out.acked >= out.top and self._went_on(sent[0], out)
+        if forged:
+            return sent[0].ns <= self.span.end_ns - SLOWER * slowest
         enough = OFTEN if self.missed or not self.whole else 2
         return len(sent) >= enough and sent[enough - 1].ns <= soon
 
-    def _kept(self, each: Difference, every: Sequence[Difference], forged: bool) -> bool:
-        other = (one for one in every if one.kind == "injected" and one.what == "octets")
-        answered = each.direction == "client" and any(one.direction == "server" for one in other)
-        return self._kept_here(each, forged=forged, answered=answered)
-
-    def _many(self, each: Difference) -> bool:
-        """Is it more than a capture misses at once?"""
-        return len(each.near) >= OFTEN
+    @staticmethod
+    def _went_on(first: Packet, out: Side) -> bool:
+        """Do all numbers of what went out later tell that there was nothing between?"""
+        later = [p.at for p in out.trace.packets if p.by_client == first.by_client and p.ns > first.ns]
+        ended = any(p.by_client == first.by_client and p.flags & FIN for p in out.trace.packets)
+        return bool(later) and all(at is not None and at <= out.top + ended for at in later)
 
     def _out(self, each: Difference) -> Packet | None:
         """What went out and had not come in, behind what did."""
@@ -216,7 +222,7 @@ class _Both:
     def _forged(self, each: Difference) -> bool:
         """An RST or FIN with other hops, or behind which its sender goes on: none that the capture missed as it came
         in."""
-        packet = self._out(each) if each.kind == "injected" else None
+        packet = self._out(each)
         if packet is None:
             return False
         mine = (one for one in self.near[packet.by_client].packets if one.by_client == packet.by_client)

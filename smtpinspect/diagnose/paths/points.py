@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from smtpinspect._core.views import Flow
+from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.copies import told
-from smtpinspect.diagnose.model import Case, Difference
+from smtpinspect.diagnose.model import Case, Difference, Elsewhere
 from smtpinspect.diagnose.paths import matching
-from smtpinspect.diagnose.paths.shared import Cover, Span, aligned, cover, delays
+from smtpinspect.diagnose.paths.shared import Cover, Span, aligned, brought, cover, delays
 from smtpinspect.diagnose.paths.streams import Change, Segment, Side, changes
 from smtpinspect.diagnose.trace import Packet, Trace, traces
 from smtpinspect.enforce.craft import FIN, RST, SYN, timestamps
@@ -78,6 +79,7 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     for case in cases:
         if case.flow.flow_id in ways:
             case.differences = tuple(differences(ways[case.flow.flow_id], spans))
+            case.elsewhere = dict(_behind(ways[case.flow.flow_id], spans))
     strangers = [point.name for n, point in enumerate(points) if not any(way[n][1] for way in ways.values())]
     unmatched = [f"{name}: none of the connections is in this capture; it shows nothing of them" for name in strangers]
     for flow in flows:
@@ -152,6 +154,19 @@ def differences(
             forged = tuple(closing)[:limits.DIFFERENCE_PACKETS]
             if forged:
                 yield Difference("injected", (missing, last), "server", 0, far=forged, what=name)
+
+
+def _behind(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) -> Iterator[tuple[str, Elsewhere]]:
+    """The other points, as the first one counts."""
+    first = way[0][1]
+    for name, trace in way[1:]:
+        if first is None or trace is None or not first.packets or not trace.packets:
+            continue
+        made = brought(first, trace)
+        if made is not None and not _reversed(first, trace):
+            ahead = trace.packets[0].ns - made.packets[0].ns
+            end = spans[name].end_ns if name in spans else trace.packets[-1].ns
+            yield name, Elsewhere(Account(made), end - ahead)
 
 
 def _outlasted(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) -> Iterator[str]:
@@ -254,6 +269,7 @@ def _flags(
     near: Side, far: Side, ends: tuple[str, str], found: Sequence[Change], covered: Cover, clock: float | None
 ) -> Iterator[Difference]:
     """SYN, FIN and RST that are at one point only."""
+    carried = _carried_on(near, far)
     for flag, name in FLAGS:
         left, right = (
             [p for p in side.trace.packets if p.by_client == side.by_client and p.flags & flag] for side in (near, far)
@@ -262,13 +278,18 @@ def _flags(
         both = 0
         for packet in right:
             match = next((one for one in left if _copy(one, packet, clock, _moved(one.end, found, near, far))), None)
+            if match is None and flag == FIN:  # behind octets that were kept back it has another place
+                early = EARLY_NS if carried else 0
+                match = next((one for one in left if clock is None or one.ns - early <= packet.ns - clock), None)
+            if match is None and carried and flag != SYN and _closed_before(near, packet, clock):
+                continue
             if match is None:
                 came.append(packet)
             else:
                 left.remove(match)
                 both += 1
         came = [packet for packet in came if covered.at_near(packet.ns)]
-        left = [packet for packet in left if covered.at_far(packet.ns)]
+        left = [packet for packet in left if covered.at_far(packet.ns) and not (carried and flag != SYN)]
         direction: Literal["client", "server"] = "client" if near.by_client else "server"
         if flag == SYN and came + left and _goes_on(near) and _goes_on(far):
             continue  # one capture has it not, the connection has
@@ -278,6 +299,21 @@ def _flags(
         if left and not both and not (flag == FIN and _acked(near, left[0])):
             numbers = tuple(p.number for p in left[:limits.DIFFERENCE_PACKETS])
             yield Difference("dropped", ends, direction, left[0].end or 0, near=numbers, what=name)
+
+
+def _carried_on(near: Side, far: Side) -> bool:
+    """Is what comes to the far point of another TCP than this end's: a proxy's, with time stamps of its own?"""
+    left, right = (
+        {stamps[0] for p in side.trace.packets if p.by_client == side.by_client and (stamps := timestamps(p.options))}
+        for side in (near, far)
+    )
+    return bool(left) and bool(right) and not left & right
+
+
+def _closed_before(near: Side, packet: Packet, clock: float | None) -> bool:
+    """Had this end closed by then, in whatever way? A proxy ends its other half as it can."""
+    closing = (p for p in near.trace.packets if p.by_client == near.by_client and p.flags & (FIN | RST))
+    return any(clock is None or p.ns - EARLY_NS <= packet.ns - clock for p in closing)
 
 
 def _goes_on(side: Side) -> bool:

@@ -8,11 +8,12 @@ from typing import Final, cast
 
 from smtpinspect._core.views import Alert, excerpt
 from smtpinspect.diagnose.model import Break, BreakKind, Case, Cause, Difference, Fingerprint, Moment, Observed, Sign
-from smtpinspect.diagnose.observe.place import stage
+from smtpinspect.diagnose.observe.place import at_octet, stage
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.plan import deed_of
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.phrases import count
 from smtpinspect.grammar.verbs import NUMBER
 from smtpinspect.inspectors.base import Rule
 from smtpinspect.inspectors.mailguard import masks
@@ -25,9 +26,14 @@ _AUTH: Final = re.compile(rb"^((?:AUTH|X-EXPS|NOOP|XXXX\S*)[ \t]+\S+)[ \t]+\S", 
 def of(cases: Iterable[Case]) -> None:
     """Fill `proved`, the break and the fingerprints of cases that have differences."""
     for case in cases:
+        behind = _came_through(case)
+        if behind is not None:
+            case.proved = (behind,)
+            by = "unknown" if case.observed.broken.by == "middlebox" else case.observed.broken.by
+            case.observed = case.observed._replace(broken=case.observed.broken._replace(by=by))
         if not case.differences:
             continue
-        case.proved = tuple(_sign(case, each) for each in told(case))
+        case.proved = case.proved + tuple(_sign(case, each) for each in told(case))
         timeline = sorted([*case.observed.timeline, *_moments(case)], key=lambda moment: moment.begin_ns)
         case.observed = case.observed._replace(timeline=tuple(timeline))
         case.fingerprints = (*case.fingerprints, *fingerprints(case.differences))
@@ -43,7 +49,46 @@ def of(cases: Iterable[Case]) -> None:
                 ),
             )
         elif case.failed and broken is not None and not _answered_for(case):
-            case.observed = _replied(case)._replace(broken=broken)
+            case.observed = _replied(case)._replace(broken=broken, reply=_unheard(case) or case.observed.reply)
+            case.observed = _kept_back(case)
+
+
+def _came_through(case: Case) -> Sign | None:
+    """Where what nobody answered came to the last point, and nothing answered it there: then it was not lost between
+    these points, and neither were answers."""
+    here, broken = case.account, case.observed.broken
+    if not case.failed or broken.kind != "drop" or here is None or not case.elsewhere:
+        return None
+    if any(each.kind != "rewritten" and each.what not in ("FIN", "RST") for each in case.differences):
+        return None
+    point, there = [*case.elsewhere.items()][-1]
+    if not here.client.sent and not any(not p.by_client for p in here.packets):
+        came, sent = there.account.syns, [p for p in here.syns if p.ns <= there.until_ns]
+        if not sent or len(came) < len(sent) or any(not p.by_client for p in there.account.packets):
+            return None
+        what = f"all {count(len(came), 'SYN')}" if len(came) > 1 else "the SYN"
+    else:
+        owed = here.client.owed
+        if owed is None or not owed.repeated or not owed.copies[0].length:
+            return None
+        came = there.account.client.holding(owed.at)
+        sent = [p for p in owed.copies if p.ns <= there.until_ns and p.at == owed.copies[0].at]
+        if not sent or len(came) < len(sent) or there.account.client.acked > owed.at:
+            return None
+        what = f"the sender's bytes from {owed.at:,} on"
+    text = f"{what} came to {point} too, and nothing answered there: what stops them lies behind {point}, or is the "
+    text += "server itself (a full queue, a packet filter of its own, a host that died)"
+    return Sign(came[0].number, text, point)
+
+
+def _kept_back(case: Case) -> Observed:
+    """Where octets of the client were kept back it broke there, acknowledged though they are."""
+    seen, account = case.observed, case.account
+    at = seen.broken.at
+    if at is None or account is None or at >= account.client.acknowledged:
+        return seen
+    place = at_octet(account, at)
+    return seen._replace(phase=place.phase, stage=place.stage)
 
 
 def _replied(case: Case) -> Observed:
@@ -73,6 +118,14 @@ def _goes_on(case: Case, reply: Difference) -> bool:
     """Does the server say more behind this reply? Then it was one to a command that a box kept back."""
     end = reply.at + reply.length
     return case.account is not None and any((p.at or 0) >= end for p in case.account.server.sent)
+
+
+def _unheard(case: Case) -> str:
+    """The reply that took the mail, where its client never got it."""
+    took = case.observed.outcome == "accepted" and case.observed.phase == "dotreply"
+    gone = (one for one in case.differences if one.kind == "dropped" and one.direction == "server" and one.here)
+    said = (one.before for one in gone if took and re.match(rb"2\d\d[ -]", one.before))
+    return next((line.partition(b"\r\n")[0].decode("latin-1") for line in said), "")
 
 
 def _put_in(one: Difference) -> bool:

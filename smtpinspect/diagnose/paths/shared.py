@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from smtpinspect.diagnose.paths.streams import Side, lines
-from smtpinspect.diagnose.trace import Packet, Trace
+from smtpinspect.diagnose.trace import Packet, Trace, sequence
 from smtpinspect.enforce.craft import SYN
 
 LINE: Final = 8  # octets of a line that tells a place
@@ -93,6 +93,16 @@ def aligned(one: Trace, two: Trace) -> tuple[Trace, Trace, set[bool]]:
     return one, two, known
 
 
+def brought(first: Trace, other: Trace) -> Trace | None:
+    """The other one with the numbers and the clock of the first; None where they have too little in common for that."""
+    near, far, known = aligned(first, other)
+    ways = [way for way in delays(near, far) if way is not None]
+    if near is not first or len(known) < 2 or not ways:
+        return None
+    ahead = int(sum(ways) / len(ways))
+    return far._replace(packets=tuple(p._replace(ns=p.ns - ahead) for p in far.packets))
+
+
 def _shift(one: Trace, two: Trace, by_client: bool) -> int | None:
     """What is to be added to offsets of the second one."""
     sides = Side(one, by_client), Side(two, by_client)
@@ -122,11 +132,10 @@ def _opens(side: Side) -> bool:
 def base(trace: Trace, by_client: bool) -> int | None:
     """The sequence number of the octet 0."""
     for p in trace.packets:
-        head = (p.ip[0] & 15) * 4 if p.ip[:1] and p.ip[0] >> 4 == 4 else 40
         number = p.at if p.by_client == by_client else p.acks
-        place = head + (4 if p.by_client == by_client else 8)
-        if number is not None and len(p.ip) >= place + 4 and not p.flags & SYN:
-            return (int.from_bytes(p.ip[place : place + 4], "big") - number) % _MODULUS
+        raw = sequence(p.ip, acknowledged=p.by_client != by_client)
+        if number is not None and raw is not None and not p.flags & SYN:
+            return (raw - number) % _MODULUS
     return None
 
 

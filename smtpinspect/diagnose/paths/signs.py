@@ -12,7 +12,6 @@ from smtpinspect.diagnose.account import Account
 from smtpinspect.diagnose.model import Fingerprint, Sign
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
-from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST
 from smtpinspect.grammar.verbs import NUMBER, hides
 from smtpinspect.simulate.script import Command, Script, Transaction
@@ -65,18 +64,9 @@ def shown(line: bytes) -> str:
 
 
 def sign(account: Account | None, by_client: bool, at: int, text: str) -> Sign:
-    """With the packet that first carried this octet of a side."""
-    return Sign(packet_of(account, by_client, at), text, account.trace.point if account else "")
-
-
-def packet_of(account: Account | None, by_client: bool, at: int) -> int | None:
-    """The frame in which this octet of a side first came; None where that is not known."""
-    first = _holding(account, by_client, at)
-    return None if first is None else first.number
-
-
-def _holding(account: Account | None, by_client: bool, at: int) -> Packet | None:
-    return next(iter(account.stream(by_client).holding(at)), None) if account is not None else None
+    """With the packet that first carried this octet of a side, where that is known."""
+    first = account.stream(by_client).carrier(at) if account is not None else None
+    return Sign(first.number if first is not None else None, text, account.trace.point if account is not None else "")
 
 
 def _greeting(script: Script, account: Account | None) -> Iterator[Fingerprint]:
@@ -157,7 +147,7 @@ def of_replies(script: Script, account: Account | None) -> Iterator[Fingerprint]
 
 def _early(at: int, mail: Transaction, account: Account | None) -> bool:
     """Did this octet of the server come before it had the end of the text?"""
-    packet = _holding(account, False, at)
+    packet = account.server.carrier(at) if account is not None else None
     if packet is None or packet.acks is None or mail.text_at is None:
         return not mail.complete and mail.reply is None
     return mail.text_at <= packet.acks < (mail.text_end if mail.complete and mail.text_end else packet.acks + 1)
