@@ -33,6 +33,7 @@ HOLES = 1 << 30  # octets of holes that are hashed as zeros; a connection with m
 class _Message:
     via: str
     command: int | None  # ordinal of the command whose reply is final
+    early: int | None = None  # of its end mark, which was answered before it came
     terminated: bool = False
     wire: int = 0
     octets: int = 0
@@ -143,6 +144,8 @@ class Tape:
         talk.said.append((text, ordinal))
         if ordinal is not None:
             talk.replies[ordinal] = code
+            if talk.open is not None and talk.open.via == "DATA" and ordinal not in talk.by_ordinal:
+                talk.open.early = ordinal
             if (command := talk.by_ordinal.get(ordinal)) is not None:
                 command["reply"] = code
 
@@ -268,7 +271,8 @@ def _text_of(unread: bytearray, code: int | None) -> str:
 def _replies(talk: _Talk) -> list[dict[str, Any]]:
     """The replies in order: code, text, and the place of the command or message that it answers."""
     commands = {id(made): place for place, made in enumerate(talk.commands)}
-    messages = {message.command: place for place, message in enumerate(talk.messages) if message.command is not None}
+    told = (message.early if message.command is None else message.command for message in talk.messages)
+    messages = {ordinal: place for place, ordinal in enumerate(told) if ordinal is not None}
     made = []
     for code, (text, ordinal) in zip(talk.codes, talk.said, strict=True):
         command = None if ordinal is None else talk.by_ordinal.get(ordinal)

@@ -95,6 +95,8 @@ def test_a_text_that_is_refused_and_never_ends_is_refused(flags: str) -> None:
     made = made.close("S") if flags == "FIN" else made.reset("S")
     (mail,) = smtpinspect.replay(capture.frames(made.packets)).mails
     assert (mail.outcome, mail.reply, mail.closer) == ("refused", 552, "none")
+    (talk,) = smtpinspect.transcript(capture.frames(made.packets))
+    assert (talk["replies"][-1]["code"], talk["replies"][-1]["message"]) == (552, 0)
     (case,) = diagnose(Asked(capture.frames(made.packets))).diagnosis.cases
     assert str(headline(case)).startswith("REJECTED: ")
     assert case.account is not None
