@@ -17,7 +17,7 @@ from typing import Any
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
 from smtpinspect.grammar import limits
-from smtpinspect.grammar.verbs import hides
+from smtpinspect.grammar.verbs import hidden, hides, unsaid
 from smtpinspect.source import Input
 
 ARG = 400  # octets of an argument that are shown
@@ -25,6 +25,7 @@ SUBJECT = 1_000  # characters of a raw subject that are shown
 BLANK = b" \t\r"
 REPLY = 4_000  # octets of a reply's text that are kept
 UNREAD = 1 << 16  # octets of the server that wait to be told as a reply
+SECRETS = 16  # words of AUTH dialogues that are looked for in replies
 HOLES = 1 << 30  # octets of holes that are hashed as zeros; a connection with more has no hash
 
 
@@ -32,6 +33,7 @@ HOLES = 1 << 30  # octets of holes that are hashed as zeros; a connection with m
 class _Message:
     via: str
     command: int | None  # ordinal of the command whose reply is final
+    early: int | None = None  # of its end mark, which was answered before it came
     terminated: bool = False
     wire: int = 0
     octets: int = 0
@@ -77,6 +79,7 @@ class _Talk:
     starttls: tuple[int, int] | None = None
     implicit: bool = False
     holes: int = 0
+    secrets: list[bytes] = field(default_factory=list)  # what a reply may quote
 
 
 class Tape:
@@ -119,6 +122,8 @@ class Tape:
             verb, arg = "(auth-response)", (line.decode("latin-1") if self.secrets else "")
         elif hides(verb) and not self.secrets:
             arg = arg.split(" ", 1)[0]
+        if not self.secrets and (kind == 1 or hides(words[0].decode("latin-1").upper())):
+            talk.secrets = [*talk.secrets, *hidden(line, answer=kind == 1)][-SECRETS:]
         made = {"verb": verb, "arg": arg, "length": length, "reply": None}
         talk.commands.append(made)
         if ordinal is not None:
@@ -133,9 +138,14 @@ class Tape:
     def reply(self, conn: int, code: int | None, ordinal: int | None, *_: Any) -> None:
         talk = self.of(conn)
         talk.codes.append(code)
-        talk.said.append((_text_of(talk.unread, code), ordinal))
+        text = _text_of(talk.unread, code)
+        if talk.secrets:
+            text = unsaid(text.encode("latin-1"), talk.secrets).decode("latin-1")
+        talk.said.append((text, ordinal))
         if ordinal is not None:
             talk.replies[ordinal] = code
+            if talk.open is not None and talk.open.via == "DATA" and ordinal not in talk.by_ordinal:
+                talk.open.early = ordinal
             if (command := talk.by_ordinal.get(ordinal)) is not None:
                 command["reply"] = code
 
@@ -261,7 +271,8 @@ def _text_of(unread: bytearray, code: int | None) -> str:
 def _replies(talk: _Talk) -> list[dict[str, Any]]:
     """The replies in order: code, text, and the place of the command or message that it answers."""
     commands = {id(made): place for place, made in enumerate(talk.commands)}
-    messages = {message.command: place for place, message in enumerate(talk.messages) if message.command is not None}
+    told = (message.early if message.command is None else message.command for message in talk.messages)
+    messages = {ordinal: place for place, ordinal in enumerate(told) if ordinal is not None}
     made = []
     for code, (text, ordinal) in zip(talk.codes, talk.said, strict=True):
         command = None if ordinal is None else talk.by_ordinal.get(ordinal)

@@ -63,6 +63,24 @@ def test_nor_is_it_where_a_box_overwrote_the_verb(verb: str, one_way: bool) -> N
     assert not [secret for secret in SECRETS if any(secret in each for each in shown)]
 
 
+ASKED = ["C: AUTH PLAIN c2VjcmV0\n", LOGIN.partition("S: 535")[0], "C: XXXX PLAIN c2VjcmV0\n"]
+QUOTING = ['500 5.5.1 unrecognized: "XXXX PLAIN c2VjcmV0"', "535-5.7.8 no:\nS: 535 5.7.8 c2VjcmV0=... no"]
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("reply", QUOTING)
+def test_a_reply_that_quotes_it_tells_the_rest(asked: str, reply: str) -> None:
+    """Sendmail quotes what it does not know."""
+    segments = wire.build(parse(f"{BEGIN}{asked}S: {reply}\nC: QUIT\nS: 221 bye\n"))
+    made = diagnose(Asked(source=frames(segments))).diagnosis
+    alerts = running.replay(segments, ["mailguard", "stormshield", "sonicwall"]).alerts
+    dialogues = repr(smtpinspect.transcript(frames(segments)))
+    shown = [pages(made), dialogues, *(each.octets.decode("latin-1") for each in alerts)]
+    assert any("5.7.8 no:" in each or "unrecognized" in each for each in shown)
+    assert not [secret for secret in SECRETS if any(secret in each for each in shown)]
+    assert "c2VjcmV0" in repr(smtpinspect.transcript(frames(segments), secrets=True))
+
+
 def test_a_command_behind_it_is_told() -> None:
     made = diagnose(Asked(source=frames(wire.build(parse(BEGIN + LOGIN))))).diagnosis
     told = [moment.told for case in made.cases for moment in case.observed.timeline]

@@ -24,6 +24,7 @@ REPLIES = [
     (b"451-4.3.0 no\r\n451 4.3.0 disk\r\n", "refused", 451),
     (b"421 4.3.2 closing\r\n", "refused", 421),
     (b"250 2.0.0 queued\r\n", "accepted", 250),
+    (b"221 2.0.0 bye\r\n", "unknown", 221),  # it closes, and says nothing of the mail
 ]
 
 
@@ -94,6 +95,8 @@ def test_a_text_that_is_refused_and_never_ends_is_refused(flags: str) -> None:
     made = made.close("S") if flags == "FIN" else made.reset("S")
     (mail,) = smtpinspect.replay(capture.frames(made.packets)).mails
     assert (mail.outcome, mail.reply, mail.closer) == ("refused", 552, "none")
+    (talk,) = smtpinspect.transcript(capture.frames(made.packets))
+    assert (talk["replies"][-1]["code"], talk["replies"][-1]["message"]) == (552, 0)
     (case,) = diagnose(Asked(capture.frames(made.packets))).diagnosis.cases
     assert str(headline(case)).startswith("REJECTED: ")
     assert case.account is not None

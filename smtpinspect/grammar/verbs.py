@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
@@ -55,6 +57,8 @@ VERBS: Final = (
 
 NUMBER: Final = {verb.name: number for number, verb in enumerate(VERBS)}
 
+QUOTED: Final = 6  # octets of a secret by which a reply that quotes it is known
+
 
 def hides(verb: str) -> bool:
     """Does a secret stand behind this verb and a word more? AUTH's (RFC 4954 4), whatever a box made of its verb.
@@ -62,6 +66,23 @@ def hides(verb: str) -> bool:
     Cisco's MailGuard overwrites it with XXXX or NOOP, and leaves the argument.
     """
     return verb in ("AUTH", "X-EXPS", "NOOP") or verb.startswith("XXXX")
+
+
+def hidden(line: bytes, *, answer: bool = False) -> list[bytes]:
+    """The words of a command that are a secret; of an answer in the AUTH dialogue all."""
+    words = line.split()
+    return words if answer else words[2:] if words and hides(words[0].decode("latin-1").upper()) else []
+
+
+def unsaid(reply: bytes, secrets: Iterable[bytes]) -> bytes:
+    """A reply without the secrets that it quotes, whole or cut: asterisks, as many. A 334 is the server's own word."""
+    if reply.startswith(b"334"):
+        return reply
+    for word in secrets:
+        if len(word) >= QUOTED and word[:QUOTED] in reply:
+            found = re.compile(re.escape(word[:QUOTED]) + rb"[^\s\"'<>]*")
+            reply = found.sub(lambda match: b"*" * len(match[0]), reply)
+    return reply
 
 
 # Parameters of MAIL and RCPT and the keyword that the server must have offered (RFC 1870, 6152, 6531, 3461, 3030,

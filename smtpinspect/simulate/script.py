@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.verbs import hidden, unsaid
 from smtpinspect.source import Input
 
 CLIENT: Final = 0
 SERVER: Final = 1
+SECRETS: Final = 16  # words of AUTH dialogues that are looked for in replies: these quote them
 
 _PATH: Final = re.compile(
     rb"^[ \t]*(?:FROM|TO)[ \t]*:[ \t]*(<(?:\"(?:[^\"\\]|\\.)*\"|[^>\"])*>|[^ \t]*)[ \t]*(.*)$", re.I | re.S
@@ -25,7 +27,7 @@ _PATH: Final = re.compile(
 
 
 class Reply(NamedTuple):
-    """`octets` are its lines with their ends; `at` and `end` the server's stream offsets of them."""
+    """`octets`: its lines with their ends, a quoted secret as asterisks; `at` and `end`: the server's offsets."""
 
     code: int | None
     octets: bytes
@@ -209,6 +211,7 @@ class _Listener:
         self.waiting: set[int] = set()  # ordinals of commands and end marks without a reply
         self.texts: list[_Text] = []
         self.open: _Text | None = None
+        self.secrets: list[bytes] = []
         self.gaps: list[tuple[int, int, int]] = []
         self.tls_at: int | None = None
         self.cut = False
@@ -252,6 +255,7 @@ class _Listener:
         here.read = end
         words = line.split(None, 1)
         verb = "" if kind or not words else words[0].upper().decode("latin-1")
+        self.secrets = [*self.secrets, *hidden(line, answer=bool(kind))][-SECRETS:]
         self.commands.append(Command(verb, line, at, end, None, len(self.waiting), bool(kind)))
         if ordinal is not None:
             self.ordinals[ordinal] = len(self.commands) - 1
@@ -270,7 +274,7 @@ class _Listener:
             if not last or (line.startswith(last) and line[3:4] != b"-"):
                 break
         here.read = end
-        made = Reply(code, bytes(here.octets[at:end]), at, end)
+        made = Reply(code, unsaid(bytes(here.octets[at:end]), self.secrets), at, end)
         self.replies.append(made)
         if ordinal is not None:
             self.answers[ordinal] = made

@@ -129,8 +129,10 @@ cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int p
 
 cdef void mail_decide(Verdicts verdicts, Conn* conn, Mail* mail, int code) noexcept nogil:
     """The reply to the end of data, or to the last chunk; what only follows from an earlier refusal decides nothing."""
-    cdef int outcome = OUTCOME_ACCEPTED if 200 <= code < 300 else OUTCOME_REFUSED if code >= 400 else OUTCOME_UNKNOWN
+    cdef int outcome = OUTCOME_REFUSED if code >= 400 else OUTCOME_UNKNOWN
     cdef int phase = PHASE_DOTREPLY
+    if 200 <= code < 300 and code != 221:      # which only tells that the server closes
+        outcome = OUTCOME_ACCEPTED
     if mail.bdat and code >= 400 and mail.last_refusal:
         code = mail.last_refusal
         phase = mail.refusal_phase

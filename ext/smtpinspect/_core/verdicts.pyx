@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 
 from smtpinspect._core.octets cimport upper
 from smtpinspect._core.records cimport Sink
-from smtpinspect._core.rows cimport F_LINE, F_TLS, Fired, IN_AUTH, MOST, Program, Row
+from smtpinspect._core.rows cimport F_LINE, F_REPLY, F_TLS, Fired, IN_AUTH, MOST, Program, Row
 from smtpinspect._core.said cimport said
 from smtpinspect._core.span cimport Span
 from smtpinspect._core.state cimport Alert, Break, CLIENT, Conn, EXCERPT, Fact, FEW, Mail, Standing, Standings, Talk
@@ -86,6 +86,12 @@ cdef int shown(const Fact* fact) noexcept nogil:
     cdef const uint8_t* p = fact.octets.p
     cdef Py_ssize_t n = fact.octets.n if fact.octets.n < EXCERPT else EXCERPT
     cdef Py_ssize_t i = 0, word
+    if fact.kind == F_REPLY and fact.v[0] >= 400 and hides(fact.t[0].p, fact.t[0].n):
+        # it may quote what it refuses: the code and the enhanced one are shown (RFC 3463 2)
+        i = 4 if n > 4 and 52 <= p[4] <= 53 and n > 5 and p[5] == 46 else 0
+        while i < n and p[i] != 32:
+            i += 1
+        return <int>i
     if fact.side != CLIENT or n == 0:
         return EXCERPT
     if fact.kind == F_LINE and fact.v[0] == IN_AUTH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -12,7 +12,7 @@ from smtpinspect.diagnose.account.stream import Stream
 from smtpinspect.diagnose.trace import Packet, options
 from smtpinspect.enforce.craft import FIN, PSH, SYN
 from smtpinspect.grammar import limits
-from smtpinspect.grammar.verbs import NUMBER, hides
+from smtpinspect.grammar.verbs import NUMBER, hidden, hides, unsaid
 
 TEXT: Final = "text"
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
@@ -164,6 +164,22 @@ def secrets(said: Dialogue) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
+def secret_words(steps: Iterable[Step]) -> list[bytes]:
+    """The words of it, which a reply may quote."""
+    return [word for step in steps for word in hidden(step.line, answer=not step.verb)]
+
+
+def _without(steps: Sequence[Step]) -> tuple[Step, ...]:
+    words = secret_words(steps)
+    if not words:
+        return tuple(steps)
+    made = ((step, step.answer) for step in steps)
+    return tuple(
+        step if answer is None else step._replace(answer=answer._replace(line=unsaid(answer.line, words)))
+        for step, answer in made
+    )
+
+
 def dialogue(packets: Sequence[Packet], by_client: Stream, by_server: Stream) -> Dialogue:
     """What both sides said, with these packets."""
     client, server = _Side(by_client.sent), _Side(by_server.sent)
@@ -175,7 +191,7 @@ def dialogue(packets: Sequence[Packet], by_client: Stream, by_server: Stream) ->
     reader = _Reader(client, answers, mss)
     reader.read()
     unasked = reader.unasked if reader.unasked is not None or reader.tls_at is not None else next(answers, None)
-    return Dialogue(greeting, tuple(reader.steps), mss, reader.tls_at, unasked)
+    return Dialogue(greeting, _without(reader.steps), mss, reader.tls_at, unasked)
 
 
 def _mss(packets: Sequence[Packet]) -> int:

@@ -68,8 +68,8 @@ def _said_all(view: View, last: Packet) -> bool:
 
 
 def sender_stopped(view: View) -> Said:
-    """The sender says nothing more, though it is its turn: amid its text, where it may close as well though all is
-    acknowledged, or until the server no longer waits. Seen at its own side only."""
+    """The sender closes amid its text, or says nothing more though it is its turn: there, or until the server no
+    longer waits. Seen at its own side only."""
     account = view.account
     waited = account.said.unasked
     turn = view.amid_text or (waited is not None and waited.code == CLOSES)
@@ -82,10 +82,10 @@ def sender_stopped(view: View) -> Said:
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
-    if len(tail) < 5 or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+    if tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
-    closed = view.closed_by_client
-    if closed is not None and quiet < STALLED_NS and view.case.observed.broken.by == "client":
+    closed = view.closed_by_client if view.amid_text and tail and view.case.observed.broken.by == "client" else None
+    if closed is not None and quiet < STALLED_NS:
         text = f"it closed amid its text, {seconds(quiet)} after its last bytes, and all of these are acknowledged"
         return Found("likely", (Sign(closed.number, text),))
     if quiet < STOPPED_NS:

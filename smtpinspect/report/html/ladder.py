@@ -10,6 +10,7 @@ from smtpinspect.diagnose.account import Account, spoken
 from smtpinspect.diagnose.model import Case
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import FIN, RST, SYN
+from smtpinspect.grammar.verbs import unsaid
 from smtpinspect.simulate.spoken import in_message
 
 Side = Literal["client", "server", "note"]
@@ -101,6 +102,7 @@ class _Ladder:
         self.case = case
         self.packets = account.packets
         self.masked = () if secrets else spoken.secrets(account.said)
+        self.words = [] if secrets else spoken.secret_words(account.said.steps)
         self.marks = marks(case)
         self.begin = self.packets[0].ns
         self.reach = {True: 0, False: 0}  # stream offset up to which a side's octets were shown
@@ -240,7 +242,9 @@ class _Ladder:
         payload, at = packet.payload, packet.at or 0
         label = self._of_message(at, packet.length) if packet.by_client else ""
         in_text = bool(label)
-        shows = self._masked(payload, at) if packet.by_client and not in_text else payload
+        shows = payload
+        if not in_text:
+            shows = self._masked(payload, at) if packet.by_client else unsaid(payload, self.words)
         mine = [mark for mark in self.marks if mark.by_client == packet.by_client]
         lines = list(_lines(shows, at, mine))
         shown = tuple(_chosen(lines, mine, LINES if in_text else SPOKEN))
