@@ -3,6 +3,9 @@ the trip. Texts of the firewall are those of `inspectors/*/remedies.py`; `smtpin
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from smtpinspect.diagnose.causes.loaded import inspector_of
@@ -13,12 +16,13 @@ from smtpinspect.inspectors import explain
 from smtpinspect.inspectors.base import Inspector
 
 KEPT: Final = 6  # ways on the firewall
+_LIMIT: Final = re.compile(r"\b((?:header|body) line length gt) \d+")  # an ASA's, which takes any number
 
 
 def remedies(case: Case, rule: str, spec: str | Inspector) -> tuple[Remedy, ...]:
     """The sender's first: the firewall may be another's. To let the box say so is no help where it did."""
     answered = case.observed.broken.kind == "reply"
-    on_box = on_firewall(rule, spec, peer(case))
+    on_box = (_enough(each, case) for each in on_firewall(rule, spec, peer(case), _tripped(case, rule)))
     return (*changes(case, rule), *(each for each in on_box if not (answered and "let the box say" in each.title)))
 
 
@@ -27,16 +31,47 @@ def peer(case: Case) -> str:
     return case.path[0]
 
 
-def on_firewall(rule: str, spec: str | Inspector, client: str = "") -> tuple[Remedy, ...]:
-    """Those that fit this generation, the smallest first."""
+def on_firewall(
+    rule: str, spec: str | Inspector, client: str = "", tripped: Sequence[Inspector] = ()
+) -> tuple[Remedy, ...]:
+    """Those that fit this generation, the smallest first; no limit under which one of `tripped` cut it already."""
     try:
         made = inspector_of(spec)
     except UsageError:
         return ()  # what was judged with was an instance, and is not at hand
     profile = made.profile
     found = [each for each in made.remedies(rule) if not each.profiles or profile in each.profiles]
+    found = [each for each in found if not any(_as_high(one, each.raises) for one in tripped)]
     found.sort(key=_breadth)
     return tuple(_remedy(each, client) for each in found[:KEPT])
+
+
+def _tripped(case: Case, rule: str) -> list[Inspector]:
+    """Those under whose settings the rule fired in this mail."""
+    labels = dict.fromkeys(alert.inspector for alert in case.alerts if alert.rule == rule)
+    found = []
+    for label in labels:
+        with suppress(UsageError):
+            found.append(inspector_of(case.specs.get(label, label)))
+    return found
+
+
+def _as_high(made: Inspector, raises: Sequence[tuple[str, int]]) -> bool:
+    limits = [(made.settings.values.get(setting), to) for setting, to in raises]
+    return bool(limits) and all(isinstance(limit, int) and limit >= to for limit, to in limits)
+
+
+def _enough(remedy: Remedy, case: Case) -> Remedy:
+    """The smallest power of two that lets its longest line through, where the table's limit does not."""
+    if case.transaction is None or not any(_LIMIT.search(each) for each in (remedy.title, *remedy.commands)):
+        return remedy
+    longest = max(map(len, case.transaction.text.split(b"\n")), default=0)
+    wanted = max(4_096, 1 << longest.bit_length())
+
+    def raised(text: str) -> str:
+        return _LIMIT.sub(lambda found: f"{found[1]} {wanted}", text)
+
+    return remedy._replace(title=raised(remedy.title), commands=tuple(map(raised, remedy.commands)))
 
 
 # How much is switched off, by words of the title; what names none of them touches one rule.
@@ -52,7 +87,8 @@ def _breadth(one: explain.Remedy) -> int:
 
 
 def _remedy(one: explain.Remedy, client: str) -> Remedy:
-    commands = tuple(line.replace("PEER", client) if client else line for line in one.commands)
+    lines = (*(one.before if one.commands else ()), *one.commands)
+    commands = tuple(line.replace("PEER", client) if client else line for line in lines)
     return Remedy(
         "firewall",
         one.title if not one.menu else f"{one.title} ({one.menu})",
