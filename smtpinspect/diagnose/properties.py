@@ -101,11 +101,11 @@ class Properties(Inspector):
 
     name = NAME
     title = "Properties of mails"
-    words: ClassVar[Collection[str]] = SEEN
+    only: ClassVar[Collection[str]] = SEEN
 
     def rules(self, settings: Settings) -> Iterator[Rule]:
         for number, (word, (told, when)) in enumerate(SEEN.items()):
-            if word not in self.words:
+            if word not in self.only:
                 continue
             yield Rule(f"{NAME}.{word}", when, ALARM, PROJECT, "", _FIRST + number, told, kind="seen")
 
@@ -113,7 +113,7 @@ class Properties(Inspector):
 class Compared(Properties):
     """Those of COMPARED alone."""
 
-    words = frozenset(one.seen for one in COMPARED)
+    only = frozenset(one.seen for one in COMPARED)
 
 
 def properties_of(mail: Mail, alerts: Iterable[Alert]) -> frozenset[str]:
