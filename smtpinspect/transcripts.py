@@ -17,6 +17,7 @@ from typing import Any
 from smtpinspect._core.views import TapeSink
 from smtpinspect.engine import PORTS, Engine, Run
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.verbs import hides
 from smtpinspect.source import Input
 
 ARG = 400  # octets of an argument that are shown
@@ -116,7 +117,7 @@ class Tape:
         arg = line[at:].strip(BLANK).decode("latin-1")[:ARG]
         if kind == 1:
             verb, arg = "(auth-response)", (line.decode("latin-1") if self.secrets else "")
-        elif verb in ("AUTH", "X-EXPS") and not self.secrets:
+        elif hides(verb) and not self.secrets:
             arg = arg.split(" ", 1)[0]
         made = {"verb": verb, "arg": arg, "length": length, "reply": None}
         talk.commands.append(made)

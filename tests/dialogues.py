@@ -44,8 +44,8 @@ wild_lines = st.one_of(
 )
 
 
-# How a client goes on behind MAIL and RCPT; "stops" ends the capture inside the text.
-TRANSFERS = ("data", "data", "data", "eager", "refused", "bdat", "bdat", "rset", "nothing", "stops")
+# How a client goes on behind MAIL and RCPT; "stops" ends the capture inside the text, "early" is answered inside it.
+TRANSFERS = ("data", "data", "data", "eager", "early", "refused", "bdat", "bdat", "rset", "nothing", "stops")
 
 
 class Script:
@@ -164,6 +164,13 @@ def mails(draw: st.DrawFn, script: Script) -> None:
         wire = stuff(text)
         script.say("C", wire[: draw(st.integers(0, len(wire)))])
         script.over = True
+    elif how == "early":
+        script.ask(b"DATA\r\n", b"354 go on")
+        wire = stuff(text)
+        cut = draw(st.integers(0, len(wire)))
+        script.say("C", wire[:cut])
+        script.say("S", draw(st.one_of(refusals, agreements)) + b"\r\n")
+        script.say("C", wire[cut:] + b".\r\n")
     elif how == "refused":
         script.ask(b"DATA\r\n", b"554 5.5.1 no valid recipients")
     elif how == "bdat":

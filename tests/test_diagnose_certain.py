@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 import pytest
 
 from kit import capture
-from kit.broken import Connection, message
+from kit.broken import ENVELOPE, Connection, message
 from kit.segment import ACK, FIN, PSH, RST, SYN, Segment
 from kit.wire import START, Ends
 from smtpinspect.diagnose.face import Asked, diagnose
@@ -287,3 +287,63 @@ def test_another_ttl_in_all_that_follows_may_be_another_route(ttl: int, back: bo
     broken = another_ttl(ttl, back=back, reply=reply).observed.broken
     assert (broken.kind, broken.by) == ("reply" if reply else "fin", by)
     assert any(str(ttl) in sign.text and "57" in sign.text for sign in broken.signs)
+
+
+# --- what is counted
+
+
+def test_how_often_octets_were_sent_counts_segments_however_long() -> None:
+    made = Connection(mss=20_000).envelope()
+    at = made.sent["C"]
+    made.say("C", message(30_000)[:20_000], arrives=False)
+    for octets in (5_000, 1_460, 1_460, 1_460):
+        made.wait(0.5).again("C", at, octets)
+    owed = diagnosed(made).account.client.owed  # type: ignore[union-attr]
+    assert owed is not None and owed.times == 5
+
+
+def test_the_line_of_bdat_is_no_octet_of_the_message() -> None:
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    for command, reply in (*ENVELOPE[:3], (b"BDAT 100\r\n" + b"x" * 100, b"250 100 ok\r\n")):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    at = made.sent["C"]
+    made.say("C", b"BDAT 50 LAST\r\n" + b"y" * 50, arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, 64)
+    seen = diagnosed(made.wait(2).close("C", answered=False)).observed
+    assert seen.text_acknowledged == 100
+    assert [row.told.partition(":")[0] for row in seen.timeline][-2:] == ["100 bytes of text", "50 bytes of text"]
+
+
+# --- a server that waited for its client
+
+
+@pytest.mark.parametrize("ttl", [57, 64], ids=["at the sender", "at the receiver"])
+def test_a_421_to_no_command_stands_where_the_next_one_was_due(ttl: int) -> None:
+    made = Connection(ttl=ttl, client_ttl=64 if ttl == 57 else 57)
+    made.open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    for command, reply in ENVELOPE[:2]:
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    case = diagnosed(made.wait(300).say("S", b"421 4.4.2 time-out\r\n", acked=True).close("S").close("C"))
+    seen = case.observed
+    assert (seen.phase, seen.broken.kind, seen.broken.by) == ("rcpt", "reply", "server")
+    told = "it answers no command: the server had waited 300 s for the client"
+    assert [sign.text for sign in seen.broken.signs] == [told]
+    assert judged(case).get("sender-stopped") == ("likely" if ttl == 57 else None)
+
+
+# --- packets that were cut short when they were captured
+
+
+def test_what_a_snap_length_cut_off_was_not_lost_by_the_capture() -> None:
+    made = Connection().open().say("S", b"220 mx.example.net ESMTP\r\n", acked=True)
+    long = b"".join(b"250-KEYWORD%d WITH ITS PARAMETERS\r\n" % n for n in range(9)) + b"250 HELP\r\n"
+    for command, reply in zip([each for each, _ in ENVELOPE], (long, *(r for _, r in ENVELOPE[1:])), strict=True):
+        made.say("C", command, acked=True).say("S", reply, acked=True)
+    at = made.sent["C"]
+    made.say("C", message(4000)[:1460], acked=True).say("C", message(4000)[1460:], arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at + 1460, 1460)
+    case = diagnosed(made, snaplen=96)
+    assert "snaplen" in case.observed.confidence and "gap" not in case.observed.confidence
+    assert not any("EHLO has no reply" in sign.text for cause in case.causes for sign in cause.evidence)

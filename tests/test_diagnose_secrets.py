@@ -6,6 +6,8 @@ import io
 
 import pytest
 
+import running
+import smtpinspect
 from kit import wire
 from kit.dialogue import parse
 from running import frames
@@ -45,6 +47,20 @@ def test_what_auth_carries_is_told_nowhere(text: str, one_way: bool) -> None:
     page = pages(diagnose(Asked(source=frames(segments))).diagnosis)
     assert "AUTH LOGIN" in page or "AUTH PLAIN" in page or "X-EXPS LOGIN" in page
     assert not [secret for secret in SECRETS if secret in page]
+
+
+# Behind a box that overwrote the verb, and left the argument.
+@pytest.mark.parametrize("verb", ["AUTH", "XXXX", "xxxx", "XXXXPS", "NOOP"])
+@pytest.mark.parametrize("one_way", [False, True])
+def test_nor_is_it_where_a_box_overwrote_the_verb(verb: str, one_way: bool) -> None:
+    text = f"{BEGIN}C: {verb} PLAIN c2VjcmV0\nS: 500 5.5.1 unrecognized\nC: QUIT\nS: 221 bye\n"
+    segments = [each for each in wire.build(parse(text)) if not one_way or each.direction == "C"]
+    made = diagnose(Asked(source=frames(segments))).diagnosis
+    alerts = running.replay(segments, ["mailguard", "stormshield", "sonicwall"]).alerts
+    dialogues = repr(smtpinspect.transcript(frames(segments)))
+    shown = [pages(made), dialogues, *(each.octets.decode("latin-1") for each in alerts)]
+    assert any(f"{verb} PLAIN" in each for each in shown)
+    assert not [secret for secret in SECRETS if any(secret in each for each in shown)]
 
 
 def test_a_command_behind_it_is_told() -> None:

@@ -141,3 +141,58 @@ def test_a_side_that_falls_silent_at_its_own_cable_is_not_cut_off() -> None:
 def test_a_greeting_that_never_comes_leaves_them_open() -> None:
     made = Connection().open().wait(30).close("C", answered=False)
     assert said(case_of(made)) == {"server-gone": "possible", "outage": "possible"}
+
+
+def slow(*, routed: bool) -> Connection:
+    """Acknowledgements of what was sent before come up to 0.35 s behind the first packet that is lost: a long queue."""
+    made = Connection().envelope()
+    text = message(9_000)
+    made.say("C", text[:4_380])
+    at = made.sent["C"]
+    made.say("C", text[4_380:5_840], arrives=False).wait(0.15)
+    made.say("C", text[5_840:7_300], arrives=False).wait(0.2).ack("S")
+    for n in range(5):
+        made.wait(0.8 * 2**n).again("C", at, 1_460)
+        if routed:
+            made.icmp("203.0.113.1", 3, 0)
+    return made
+
+
+def test_on_a_slow_path_what_comes_late_had_been_sent_before() -> None:
+    assert said(case_of(slow(routed=False))) == {"server-gone": "possible", "outage": "possible"}
+
+
+def test_a_router_that_knows_no_way_to_the_server_any_more_tells_of_an_outage() -> None:
+    case = case_of(slow(routed=True))
+    assert said(case)["outage"] == "likely"
+    told = next(cause for cause in case.causes if cause.cause == "outage")
+    assert told.evidence[0].text.startswith("203.0.113.1 says that the server cannot be reached")
+
+
+def test_a_reply_of_which_the_last_line_never_came_had_begun() -> None:
+    made = Connection().envelope().say("C", EIGHT_BIT, acked=True).say("S", b"250-2.0.0 first\r\n", acked=True)
+    case = case_of(made.wait(600).close("C"))
+    proved = [sign.text for sign in case.observed.broken.signs]
+    assert "the reply begins here; its last line never came" in proved
+    assert "the server still answers, but never sent the reply" not in proved
+    assert "slow-scanner" not in [cause.cause for cause in case.causes]
+    assert not [out for out in case.against if "says something else" in out.text]
+    assert case.observed.outcome == "stalled"
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "expected"),
+    [
+        (b"Subject: x\r\n\r\nhalf of", "sender", ["sender-stopped"]),
+        (b"Subject: x\r\n\r\nall of it\r\n.\r\n", "sender", []),
+        (b"Subject: x\r\n\r\nhalf of", "receiver", []),
+    ],
+)
+def test_a_sender_that_closes_amid_its_text_is_a_cause_of_its_own(
+    text: bytes, taken: Where, expected: list[str]
+) -> None:
+    """Its process was ended: its own kernel closes, 0.2 s behind the last octets, and all of them are acknowledged."""
+    made = Connection().envelope().say("C", text, acked=True).wait(0.2).close("C")
+    causes = {cause.cause: cause.confidence for cause in case_of(made, taken=taken).causes}
+    assert [name for name in causes if name == "sender-stopped"] == expected
+    assert all(causes[name] == "likely" for name in expected)

@@ -18,6 +18,8 @@ REPLIES = [
     (b"452 4.5.3 Too many recipients, disk quota of spaces", "refused"),
     (b"452 4.1.1 <bob@example.net> unknown: space", "refused"),
     (b"452 4.2.2 user over storage", "full-disk"),
+    (b"552 Requested mail action aborted: exceeded storage allocation", "full-disk"),
+    (b"552 5.3.4 Message size exceeds fixed limit", "refused"),
     (b"452 space shortage, please try later", "full-disk"),
     (b"452 4.4.5 Insufficient disk space; try again later", "full-disk"),
     (b"421 4.7.0 [TSS04] temporarily deferred due to user complaints; see restart.html", "refused"),

@@ -8,8 +8,10 @@ import pytest
 
 import pointed
 from kit import capture, wire
+from kit.broken import Connection
 from kit.dialogue import parse
 from smtpinspect.diagnose.account import accounts
+from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Fingerprint
 from smtpinspect.diagnose.paths import fingerprints, generations
 from smtpinspect.diagnose.survey import survey
@@ -18,6 +20,7 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.inspectors.mailguard.profiles import PROFILES
 from smtpinspect.simulate.script import script_of
 
+ESMTP = ("fwsm-3", "asa-7.0", "asa-8", "asa-9-tls")
 FIXUP = ("pix-4.4", "pix-5", "pix-6")  # which of them denies how is in no source
 HELLO = """\
 S: 220 mx2.example.net ESMTP at 2002
@@ -112,8 +115,38 @@ def test_a_two_or_a_zero_that_stayed_is_of_pix_5_and_6(tmp_path: Path) -> None:
     assert signs["banner-starred"].profiles == ("pix-5", "pix-6")
 
 
-def test_stars_that_are_decoration_are_no_mask(tmp_path: Path) -> None:
-    assert said("S: 220 *** mx.example.net ***\nC: QUIT\nS: 221 bye\n", tmp_path) == {}
+DECORATED = [
+    "S: 220 *** mx.example.net ***",
+    "S: 220 ***** Welcome to mail.example.net *****",
+    "S: 220 mx.example.net ESMTP **********",
+    "S: 220-**********************\nS: 220-* Authorized use only *\nS: 220 mx.example.net ESMTP",
+]
+
+
+@pytest.mark.parametrize("greeting", DECORATED)
+def test_stars_that_are_decoration_are_no_mask(greeting: str, tmp_path: Path) -> None:
+    assert said(f"{greeting}\nC: QUIT\nS: 221 bye\n", tmp_path) == {}
+
+
+@pytest.mark.parametrize("greeting", DECORATED)
+@pytest.mark.parametrize("keyword", ["XXXX", "STARTTLS"])
+def test_without_a_fingerprint_no_rule_of_mailguard_is_likely(greeting: str, keyword: str) -> None:
+    """A long header line was lost: any box, or none."""
+    made = Connection().open()
+    for line in greeting.split("\n"):
+        made.say("S", line[3:].encode() + b"\r\n", acked=True)
+    made.say("C", b"EHLO a.example\r\n").say("S", f"250-mx\r\n250 {keyword}\r\n".encode())
+    made.say("C", b"MAIL FROM:<a@a.example>\r\n").say("S", b"250 ok\r\n")
+    made.say("C", b"RCPT TO:<b@b.example>\r\n").say("S", b"250 ok\r\n")
+    made.say("C", b"DATA\r\n").say("S", b"354 go\r\n", acked=True)
+    at, text = made.sent["C"], b"X-Long: " + b"y" * 1_200 + b"\r\n\r\nHi\r\n.\r\n"
+    made.say("C", text, arrives=False)
+    for n in range(5):
+        made.wait(0.4 * 2**n).again("C", at, len(text))
+    made.wait(2).close("C", answered=False)
+    (case,) = diagnose(Asked(capture.frames(made.packets))).diagnosis.cases
+    guard = [cause.confidence for cause in case.causes if cause.cause.startswith("mailguard.")]
+    assert "likely" not in guard and "certain" not in guard
 
 
 @pytest.mark.parametrize(
@@ -123,6 +156,8 @@ def test_stars_that_are_decoration_are_no_mask(tmp_path: Path) -> None:
         ("some-fake-command", "250 OK", "ok-to-nonsense", {"pix-4.0", *FIXUP}),
         ("EHLO a.example", '500 Command unrecognized: "XXXX a.example"', "verb-xed", {*FIXUP}),
         ("TURN me", '500 unknown "XXXXXXX"', "verb-xed", {"fwsm-3", "asa-7.0", "asa-8", "asa-9-tls"}),
+        ("TURN", "502 5.5.2 command not recognized: XXXX", "verb-xed", {*FIXUP, *ESMTP}),
+        ("some-fake-command", "500 unknown XXXX-fake-command", "verb-xed", {*FIXUP}),
         ("XXXX a.example", "500 what?", "verb-xed", {*FIXUP}),
         ("XXXXXXXX", "500 what?", "verb-xed", {"fwsm-3", "asa-7.0", "asa-8", "asa-9-tls"}),
         ("EHLO a.example", "250 2.0.0 Ok", "ehlo-as-noop", {"pix-4.0", *FIXUP}),
@@ -140,6 +175,10 @@ def test_replies_that_tell(command: str, reply: str, what: str, profiles: set[st
         ("ehlo\\xff a", "500 what?"),
         ("EHLO a.example", "250 mx.example.net"),
         ("X-LINK2STATE", "200 fine"),
+        ("NOOP", "503 5.5.1 need MAIL; see ticket XXXX-1234"),
+        ("NOOP", "500 5.5.1 not now; see ticket XXXX-1234"),
+        ("NOOP", "500 5.5.1 not now; ticket XXXX"),
+        ("TURN me", "500 5.5.1 call +49 XXXXXXXX-1"),
     ],
 )
 def test_replies_that_do_not(command: str, reply: str, tmp_path: Path) -> None:

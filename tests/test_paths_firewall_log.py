@@ -95,7 +95,7 @@ def test_an_alarm_that_passed_confirms_nothing(tmp_path: Path) -> None:
     log.write_text(log.read_text().replace("action=block", "action=pass"))
     causes, _, (case,) = confirmed(client, log, LOGGED[0][2])
     assert causes == []
-    assert case.logged[-1].text == "the log has this connection, but no alarm that stopped anything"
+    assert case.logged[-1].text == "the log has this connection, but no alarm of an inspection that stopped anything"
 
 
 def test_a_log_without_the_connection_says_so(tmp_path: Path) -> None:

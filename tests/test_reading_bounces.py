@@ -196,3 +196,33 @@ def test_damaged_bounces_never_raise(name: str) -> None:
         cut = bytes(octets[: rng.randrange(len(octets))])
         reading.read_bounce(cut)
         reading.recognise(cut)
+
+
+GMAIL: Final = "The recipient server did not accept our requests to connect. Learn more at https://example.com/7720 "
+
+
+@pytest.mark.parametrize(
+    ("where", "phases", "broken", "peer"),
+    [
+        ("[mx.example.net 203.0.113.9: timed out]", "connect greeting", ("drop",), "mx.example.net 203.0.113.9"),
+        ("[mx.example.net. 2001:db8::1: timed out]", "connect greeting", ("drop",), "mx.example.net 2001:db8::1"),
+        ("[(0) mx.example.net. [203.0.113.9]:25: Connection timed out]", "connect greeting", ("drop",),
+         "mx.example.net 203.0.113.9"),
+        ("[mx.example.net (1): Connection dropped]", "connect greeting", ("rst", "fin"), "mx.example.net "),
+        ("[mx.example.net. 203.0.113.9: unable to read banner]", "greeting", ("drop", "rst", "fin"),
+         "mx.example.net 203.0.113.9"),
+        ("[mx.example.net. 203.0.113.9: FAILED_PRECONDITION: connect error (111): Connection refused]", "connect",
+         ("rst",), "mx.example.net 203.0.113.9"),
+        ("", "connect greeting", ("drop", "rst", "fin"), " "),
+    ],
+)  # fmt: skip
+def test_gmail_names_the_host_and_the_error(where: str, phases: str, broken: tuple[str, ...], peer: str) -> None:
+    made = dsn(f"There was a problem.\n\nThe response was:\n{GMAIL}\n{where}", f"""\
+Final-Recipient: rfc822; u@example.net
+Action: failed
+Status: 4.4.1
+Diagnostic-Code: smtp; {GMAIL}
+ {where}""")
+    (told,) = reading.read_bounce(made)
+    assert (" ".join(told.phases), told.broken, f"{told.host} {told.ip}") == (phases, broken, peer)
+    assert (told.recipient, told.fate, told.mta) == ("u@example.net", "bounced", "")

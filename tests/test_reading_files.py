@@ -12,9 +12,11 @@ import time
 import tracemalloc
 from calendar import timegm
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from smtpinspect.cli import main
 from smtpinspect.diagnose import reading
 from smtpinspect.diagnose.reading.lines import duration, line_of
 from smtpinspect.errors import CaptureError, UsageError
@@ -187,6 +189,30 @@ def test_exchange_s_protocol_log_tells_the_phase() -> None:
     assert (told.fate, told.phases, told.recipient) == ("delivered", (), "u@example.net")
 
 
+def test_exchange_s_connector_may_have_a_comma_and_an_attempt_no_connection() -> None:
+    def line(session: str, n: int, event: str, rest: str) -> str:
+        ends = "10.0.0.1:4915,192.0.2.1:25" if event != "*" else ",192.0.2.2:25"
+        return f'2026-11-22T11:00:{n:02d}.000Z,"Internet, outbound",08DE29F4C1A7B35{session},{n},{ends},{event},{rest}'
+
+    rows = [line("5", 0, "+", ","), line("5", 1, "<", '"220 mx, hello",'), line("5", 2, ">", "EHLO a,"),
+            line("5", 3, "-", ",Remote(ConnectionReset)"), line("6", 4, "*", ",attempting to connect")]  # fmt: skip
+    for code, broken in (("10060", ("drop",)), ("10061", ("rst",)), ("10065", ()), ("10050", ("drop", "rst"))):
+        failed = f'"Failed to connect. Winsock error code: {code}, Win32 error code: {code}, Error Message: no, it did"'
+        log = "\n".join([*rows, line("6", 25, "*", f",{failed}")])
+        one, two = reading.read_file(io.BytesIO(f"#Software: Microsoft Exchange Server\n{log}\n".encode()))
+        assert (one.phases, one.broken, one.ip) == (("ehlo",), ("rst",), "192.0.2.1")
+        assert (two.mta, two.phases, two.broken, two.ip) == ("exchange", ("connect",), broken, "192.0.2.2")
+        assert two.seconds == 21
+        queue = (
+            "441 4.4.1 Error encountered while communicating with primary target IP address: \"Failed to connect. "
+            f'Winsock error code: {code}, Win32 error code: {code}." Attempted failover to alternate host, but that '
+            "did not succeed. The last endpoint attempted was 192.0.2.2:25"
+        )
+        for text in (queue, queue.replace('"', '""')):
+            told = reading.read_line(text)
+            assert told is not None and (told.phases, told.broken, told.ip) == (("connect",), broken, "192.0.2.2")
+
+
 # ---- times
 
 
@@ -201,6 +227,16 @@ def test_exchange_s_protocol_log_tells_the_phase() -> None:
         ("Dec 31 23:59:59 h exim[1]: x", (2025, 12, 31, 23, 59, 59)),
         ("<22>1 2026-11-22T11:02:05.1Z h exim 1 - - x", (2026, 11, 22, 11, 2, 5)),
         ("@400000006955b92500000000 x", (2026, 1, 1, 0, 0, 0)),
+        ("mail-1  | Nov 22 11:02:05 h exim[1]: x", (2026, 11, 22, 11, 2, 5)),
+        ("Sun 2026-11-22 11:02:05 UTC h exim[1]: x", (2026, 11, 22, 11, 2, 5)),
+        ("Sun 2026-11-22 11:02:05 +03 h exim[1]: x", (2026, 11, 22, 8, 2, 5)),
+        ("Sun Nov 22 11:02:05 2025 h exim[1]: x", (2025, 11, 22, 11, 2, 5)),
+        ("Nov 22 11:02:06 h exim[1]: 2026-11-22 11:02:05 x", (2026, 11, 22, 11, 2, 5)),
+        ("2024-11-22T11:02:06.1Z stdout F Nov 22 11:02:05 h exim[1]: x", (2024, 11, 22, 11, 2, 6)),
+        ('{"log":"Nov 22 11:02:05 h exim[1]: x\\n","time":"2024-11-22T11:02:05.1Z"}', (2024, 11, 22, 11, 2, 5)),
+        ('{"log":"Nov 22 11:02:05 h exim[1]: x\\n","stream":"stdout"}', (2026, 11, 22, 11, 2, 5)),
+        ('{"MESSAGE":"x","SYSLOG_IDENTIFIER":"exim","__REALTIME_TIMESTAMP":"1795345325000000"}',
+         (2026, 11, 22, 11, 2, 5)),
     ],
 )
 def test_times(text: str, when: tuple[int, ...]) -> None:
@@ -214,6 +250,40 @@ def test_times(text: str, when: tuple[int, ...]) -> None:
 )
 def test_times_that_are_none(text: str) -> None:
     assert line_of(text).when is None
+
+
+SENT: Final = "4AbC{}zQx: to=<u{}@example.net>, relay=mx.example.net[203.0.113.9]:25, delay=1, delays=0/0/0/1, {}"
+FATES: Final = (
+    "dsn=4.4.2, status=deferred (lost connection with mx.example.net[203.0.113.9] while sending RCPT TO)",
+    "dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as X)",
+)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "[12345.000000] h postfix/smtp[12]: ", "mail  | Mar  2 10:00:02 h postfix/smtp[12]: ",
+        "Mon 2026-03-02 10:00:02 CET h postfix/smtp[12]: ", "3/2/26 10:00:02 AM h postfix/smtp[12]: ",
+        "M\u00e4r 02 10:00:02 h postfix/smtp[12]: ", "Mar  2 10:00:02 h mail: Mar  2 10:00:02 h postfix/smtp[12]: ",
+    ],
+)  # fmt: skip
+def test_a_delivery_is_found_behind_each_prefix_behind_which_a_failure_is(prefix: str) -> None:
+    told = [each for n, fate in enumerate(FATES) if (each := reading.read_line(prefix + SENT.format(n, n, fate)))]
+    assert [(each.fate, each.queue_id) for each in told] == [("deferred", "4AbC0zQx"), ("delivered", "4AbC1zQx")]
+
+
+@pytest.mark.parametrize("lines", [3, 600])
+def test_lines_of_a_form_that_is_not_known_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: int
+) -> None:
+    path = tmp_path / "mail.log"
+    other = "2026-03-02 10:00:02 login authenticator failed for (a) [192.0.2.9]: 535 no (set_id=bob@example.net)\n"
+    odd = (f"2026-03-02 10:00:02 x {SENT.format(n, n, FATES[n % 3 > 0])}\n" for n in range(lines))
+    path.write_text("".join([other, *odd]))
+    main(["diagnose", str(path)])
+    said = f": {lines * 2 // 3} lines that look like deliveries were not read"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert not [each for each in reading.read_file(path) if not each.mta]
 
 
 def dated(*days: str) -> bytes:

@@ -12,6 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from kit import capture as captured
+from kit.broken import Connection, message
+from kit.wire import START, V4
 from smtpinspect import cli
 from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import joined
@@ -167,3 +170,48 @@ def test_of_many_mails_none_that_fits_is_passed_over(few: int, monkeypatch: pyte
         assert set(fits) <= set(near) and [each for each in near if each in fits] == fits
         fitting += len(fits)
     assert fitting > 400
+
+
+def cut(folder: Path) -> str:
+    """A mail to bob: RCPT and DATA were answered, the text was not acknowledged."""
+    path = folder / "cut.pcap"
+    path.write_bytes(captured.pcap(captured.records(Connection().cut(message(600)).packets)))
+    return str(path)
+
+
+def exim(text: str, recipient: str = "bob@example.net") -> tuple[str, str]:
+    """The line of the host, and that of the recipient."""
+    stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(START + 14))} +0000 1w0ccc-0001Bc-2x"
+    one = f"{stamp} H=mx.example.net [{V4.server}]: {text}"
+    return one, f"{stamp} == {recipient} R=dnslookup T=remote_smtp defer (110): Connection timed out"
+
+
+AGREE = "the packets agree"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("SMTP timeout after end of data (600 bytes written)", AGREE),
+        ("SMTP timeout after RCPT TO:<carol@example.net>", "no line is about a failed mail of the capture"),
+        ("SMTP timeout after MAIL FROM:<carol@example.net>", "no line is about a failed mail of the capture"),
+        ("SMTP timeout after RCPT TO:<bob@example.net>", "the packets of this capture show another place"),
+        ("Remote host closed connection in response to end of data", "the packets show this place, yet silence"),
+    ],
+)
+def test_the_packets_agree_where_recipient_place_and_kind_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, said: str
+) -> None:
+    page = " ".join(run(capsys, cut(tmp_path), "--log", exim(text)[0]).split())
+    assert said in page and (AGREE in page) == (said == AGREE)
+
+
+def test_the_line_of_the_recipient_is_no_second_story(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    lines = exim("SMTP timeout after end of data (600 bytes written)")
+    one.write_text(lines[0])
+    two.write_text(lines[1])
+    page = run(capsys, cut(tmp_path), "--log", str(one), "--log", str(two))
+    assert AGREE in page and "was not set up" not in page and page.count("1w0ccc-0001Bc-2x H=") == 1
+    alone = run(capsys, cut(tmp_path), "--log", str(two))
+    assert "it says: the system's error alone, which names no place; silence" in alone and AGREE in alone

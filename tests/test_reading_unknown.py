@@ -231,3 +231,33 @@ def test_a_server_that_offers_no_tls_may_be_masked(line: str) -> None:
     told = reading.read_line(line)
     assert told is not None and told.phases == ("ehlo",)
     assert "mailguard.starttls-blocked" in [cause.cause for cause in told.causes]
+
+
+OF_HOST: Final = "2026-03-03 10:10:02 1w0abc-0001Bc-2x == bob@example.net R=r T=remote_smtp"
+PEER: Final = "mx.example.net [203.0.113.9]"
+
+
+@pytest.mark.parametrize(
+    ("said", "phases", "host", "risk"),
+    [
+        (f" defer (110): Connection timed out: SMTP timeout while connected to {PEER} after initial connection",
+         "connect greeting", "mx.example.net", False),
+        (f" defer (110): Connection timed out: SMTP timeout while connected to {PEER} after end of data",
+         "databody datamid dot dotreply", "mx.example.net", True),
+        (" defer (110): Verbindung abgelaufen: SMTP timeout after sending data block",
+         "databody datamid", "", False),
+        (f" H={PEER}:25 defer (110): Connection timed out DT=10m: SMTP timeout after EHLO a.example.org", "ehlo",
+         "mx.example.net", False),
+        (f" defer (-18): Remote host {PEER} closed connection in response to initial connection", "greeting",
+         "mx.example.net", False),
+        (" defer (110): Connection timed out: some text that nobody knows", "", "", False),
+        (" defer (110): Connection timed out", "connect", "", False),
+        (" defer (110): Verbindung abgelaufen", "connect", "", False),
+    ],
+)  # fmt: skip
+def test_what_exim_writes_behind_the_error_of_the_system_counts(
+    said: str, phases: str, host: str, risk: bool
+) -> None:
+    told = reading.read_line(OF_HOST + said)
+    assert told is not None and told.fate == "deferred"
+    assert (" ".join(told.phases), told.host, told.duplicate_risk) == (phases, host, risk)

@@ -91,9 +91,12 @@ def read(made: Diagnosis, logs: Sequence[Log]) -> Logged:
     silent: list[str] = []
     try:
         for log in logs:
-            before = number
+            before, strange = number, 0
             try:
                 for told in log.readings:
+                    if not told.mta and told.fate == "none":
+                        strange += 1
+                        continue
                     number += 1
                     if joiner.take(told):
                         joined += told.failed
@@ -106,6 +109,8 @@ def read(made: Diagnosis, logs: Sequence[Log]) -> Logged:
                 faults.append(error)
             else:
                 silent += [log.name] if number == before else []
+            if strange and number > before:
+                made.notes.append(_unread(log.name, strange))
     except KeyboardInterrupt:
         made.notes.append("stopped while the log was read: what lies behind is not counted")
         made.stopped = True
@@ -115,6 +120,11 @@ def read(made: Diagnosis, logs: Sequence[Log]) -> Logged:
     if any(case.failed for case in made.cases) and not any(case.log_lines for case in made.cases):
         made.unmatched.append("--log: no line is about a failed mail of the capture")
     return Logged(tally.month(), tuple(_in_order(kept.apart())), joined, tuple(faults))
+
+
+def _unread(name: str, lines: int) -> str:
+    which = "1 line that looks like a delivery was" if lines == 1 else f"{lines:,} lines that look like deliveries were"
+    return f"{name}: {which} not read: the form is not known here, and what it tells is in no number"
 
 
 def _in_order(numbered: Sequence[tuple[int, Reading]]) -> list[Reading]:

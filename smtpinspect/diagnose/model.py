@@ -289,8 +289,15 @@ class Case:
     @property
     def unlearnt(self) -> bool:
         """Does another point show that the server took the mail, by an answer that the client never got?"""
-        lost = self.answer_lost
-        return lost is not None and self.observed.phase == "dotreply" and lost.before[:1] == b"2"
+        lost, mail = self.answer_lost, self.transaction
+        if lost is None or mail is None or self.observed.phase != "dotreply":
+            return False
+        there = self.elsewhere.get(lost.between[0])
+        script = there.account.script if there is not None else None
+        if script is None or len(script.mails) < mail.number:
+            return not mail.chunks and lost.before[:1] == b"2"
+        reply = script.mails[mail.number - 1].reply  # of several chunks the last one's
+        return reply is not None and 200 <= (reply.code or 0) < 300 and reply.octets[: len(lost.before)] in lost.before
 
     @property
     def failed(self) -> bool:

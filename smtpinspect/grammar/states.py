@@ -71,7 +71,7 @@ ACTIONS: Final = {
     "refused": "the mail has no text",
     "tls": "what the client sent behind STARTTLS is told; an open mail ends",
     "plain": "the extensions are forgotten; inspection goes on",
-    "loose": "a reply without a command: 421, or a disputed end mark",
+    "loose": "a reply without a command: 421, or the reply to a text that goes on",
     "resync": "the queue is forgotten",
     "empty": "a fact; a reply may come",
     "ignore": "not looked at",

@@ -55,6 +55,15 @@ VERBS: Final = (
 
 NUMBER: Final = {verb.name: number for number, verb in enumerate(VERBS)}
 
+
+def hides(verb: str) -> bool:
+    """Does a secret stand behind this verb and a word more? AUTH's (RFC 4954 4), whatever a box made of its verb.
+
+    Cisco's MailGuard overwrites it with XXXX or NOOP, and leaves the argument.
+    """
+    return verb in ("AUTH", "X-EXPS", "NOOP") or verb.startswith("XXXX")
+
+
 # Parameters of MAIL and RCPT and the keyword that the server must have offered (RFC 1870, 6152, 6531, 3461, 3030,
 # 4954).
 PARAMETERS: Final = {

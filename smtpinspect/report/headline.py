@@ -73,6 +73,13 @@ def _confirmed(case: Case) -> bool:
     return any(cause.degree == "confirmed" and cause.confidence == "certain" for cause in case.causes)
 
 
+def _answers(case: Case) -> bool:
+    """Does the firewall's own log say that it answered in the server's name? SonicWall's gateway anti-virus does; what
+    the others do is to drop, to reset and to alter."""
+    certain = (cause for cause in case.causes if cause.degree == "confirmed" and cause.confidence == "certain")
+    return any(cause.cause.partition(".")[0] == "sonicwall" for cause in certain)
+
+
 def _became(case: Case) -> Headline:
     """Only where the text cannot have arrived it says NOT DELIVERED."""
     seen, kind = case.observed, case.observed.broken.kind
@@ -93,7 +100,7 @@ def _became(case: Case) -> Headline:
         word = "REJECTED" if seen.reply.startswith("5") else "DEFERRED"
         name = box(case) or "a box on the way"
         code = excerpt(seen.reply[:3].encode())
-        by_box = seen.broken.by == "middlebox" or _confirmed(case)
+        by_box = seen.broken.by == "middlebox" or _answers(case)
         if doubted(case) and not by_box:
             return Headline(word, f"a {code} came back {at}, from the server or a box in its name".rstrip(), 2)
         who = f"{name}, not the server," if by_box else "the server"
@@ -230,6 +237,8 @@ def where(case: Case) -> str:
             blank = mail.text.find(b"\r\n\r\n")
             part = "headers" if blank < 0 or into < blank else "body"
             at = f"inside the message {part}, from its byte {into:,} on"
+    if seen.outcome == "refused" and seen.phase == "dotreply" and "end-mark-disputed" in seen.confidence:
+        at = "in the middle of the message"
     return at
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Reading
-from smtpinspect.diagnose.reading.means import HOW, elapsed, place, requeue
+from smtpinspect.diagnose.reading.joined import agrees, bare
+from smtpinspect.diagnose.reading.means import HOW, KINDS, elapsed, place, requeue
 from smtpinspect.mta.words import iso
 from smtpinspect.report.simulate_page import span
 
@@ -33,11 +34,16 @@ def _says(case: Case, reading: Reading) -> Iterator[str]:
     where = place(reading.phases)
     if where:
         how = HOW.get(reading.broken, "").partition(":")[0]
-        yield f"it says: {where}{f'; {how}' if how else ''}"
+        said = "the system's error alone, which names no place" if bare(reading) and seen != "connect" else where
+        yield f"it says: {said}{f'; {how}' if how else ''}"
         if case.observed.by_log and case.observed.silence >= 1 and reading.break_kind == "drop":
             yield f"so it waited {span(case.observed.silence)} in vain; the capture ends before"
-        if seen is None or seen in reading.phases:
-            more = len(reading.phases) > 1 and seen is not None
+        kind = case.observed.broken.kind
+        other = reading.broken and kind in KINDS and kind not in reading.broken
+        if agrees(case, reading) and other and seen != "connect":  # a FIN in reply to a SYN is ignored
+            yield f"the packets show this place, yet {KINDS[kind]}: it may be of another attempt, or of another side"
+        elif agrees(case, reading):
+            more = seen is not None and (len(reading.phases) > 1 or said != where)
             yield "the packets agree, and tell the place closer" if more else "the packets agree"
         else:
             yield "the packets of this capture show another place: it may be of another attempt, or of another side"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from smtpinspect.grammar.verbs import hides
 from smtpinspect.report.terminal import Style, count, cut, padded, safe, wide, wrapped
 
 _ARROW: Final = 60  # where the reply stands, when the commands leave it there
@@ -74,7 +75,7 @@ def _command(command: Mapping[str, Any]) -> str:
     if verb == "(auth-response)":
         return arg or f"(answer to AUTH, {count(length, 'byte')})"
     text = f"{safe(verb)} {arg}".rstrip()
-    if verb == "AUTH" and length > len(text):
+    if hides(verb) and arg and length > len(text):
         text += " ***"
     return text or "(empty line)"
 

@@ -84,7 +84,7 @@ DOUBTS: Final = {
     "cap": "a limit of this program was reached: not everything was kept",
     "end-mark-disputed": "the server replied in the middle of the text: it may see another end mark",
 }
-_AUTH: Final = re.compile(rb"(?i)(?:AUTH|X-EXPS)\s+\S+")
+_AUTH: Final = re.compile(rb"(?i)(?:AUTH|X-EXPS|NOOP|XXXX\S*)\s+\S+")
 
 
 def short(rule: str) -> str:

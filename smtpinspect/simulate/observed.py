@@ -21,17 +21,20 @@ _CAUSES: Final[Mapping[str, Cause]] = {"reset": "reset", "closed": "closed", "st
 
 
 def refusal(mail: Transaction | None) -> tuple[Step, Command | None, Reply] | None:
-    """The reply that decided the mail: to the end of its text, or the first refusal before it; of recipients of which
-    some are refused for good and some for now, the last one."""
+    """The reply that decided the mail: to the end of its text, or the first refusal before it, from which that of a
+    chunk only follows; of recipients of which some are refused for good and some for now, the last one."""
     if mail is None:
         return None
-    if mail.reply is not None and mail.reply.code is not None:
-        return "dot", None, mail.reply
     steps: list[tuple[Step, Command | None]] = [("mail", mail.mail)]
     refused = [each for each in mail.rcpts if each.reply is not None and (each.reply.code or 0) >= 400]
     if mail.rcpts and len(refused) == len(mail.rcpts):
         mixed = len({(each.reply.code or 0) // 100 for each in refused if each.reply is not None}) > 1
         steps.append(("rcpt", refused[-1 if mixed else 0]))
+    if mail.reply is not None and mail.reply.code is not None and mail.reply.whole:
+        if not mail.chunks or mail.reply.code < 400:
+            return "dot", None, mail.reply
+        if not any(c is not None and c.reply is not None and (c.reply.code or 0) >= 400 for _, c in steps):
+            return "dot", None, mail.reply
     steps.append(("datacmd", mail.data))
     for step, command in steps:
         if command is not None and command.reply is not None and (command.reply.code or 0) >= 400:

@@ -33,6 +33,11 @@ class Reply(NamedTuple):
     end: int
 
     @property
+    def whole(self) -> bool:
+        """Has its last line come (RFC 5321 4.2.1)?"""
+        return self.octets.rpartition(b"\n")[0].rpartition(b"\n")[2][3:4] != b"-"
+
+    @property
     def text(self) -> str:
         """Its lines, joined by LF."""
         return "\n".join(line.decode("latin-1") for line in self.octets.splitlines())
@@ -180,7 +185,7 @@ class _Text:
     holes: int = 0
     chunks: list[int] = field(default_factory=list)
     end: int | None = None
-    ordinal: int | None = None  # of the command whose reply is final
+    ordinals: list[int] = field(default_factory=list)  # of its end mark, or of its chunks
     complete: bool = False
 
 
@@ -270,6 +275,8 @@ class _Listener:
         if ordinal is not None:
             self.answers[ordinal] = made
             self.waiting.discard(ordinal)
+            if self.open is not None and self.open.via == "DATA" and ordinal not in self.ordinals:
+                self.open.ordinals = [ordinal]  # of the end mark to come
 
     def text_begin(self, conn: int, via: str, *_: object) -> None:
         if conn == self.first_packet:
@@ -298,8 +305,9 @@ class _Listener:
             return
         text = self._text("DATA")
         self.sides[CLIENT].read += 3  # the dot and its line end
-        text.ordinal = ordinal
-        self.waiting.add(ordinal)
+        text.ordinals = [ordinal]
+        if ordinal not in self.answers:
+            self.waiting.add(ordinal)
         self._close(True)
 
     def chunk_done(self, conn: int, ordinal: int, last: bool, *_: object) -> None:
@@ -307,7 +315,7 @@ class _Listener:
             return
         text = self._text("BDAT")
         text.chunks.append(len(text.octets) - sum(text.chunks))
-        text.ordinal = ordinal
+        text.ordinals.append(ordinal)
         if last:
             self._close(True)
 
@@ -353,13 +361,18 @@ class _Listener:
             mail = Transaction(number, mine[0], rcpts, data)
             for text in self.texts:
                 if mine[0].end <= text.at <= until:
-                    ordinal = -1 if text.ordinal is None else text.ordinal
                     mail = mail._replace(
                         text=bytes(text.octets), text_at=text.at, text_end=text.end, complete=text.complete,
-                        holes=text.holes, chunks=tuple(text.chunks), reply=self.answers.get(ordinal),
+                        holes=text.holes, chunks=tuple(text.chunks), reply=self._decided(text),
                     )  # fmt: skip
             made.append(mail)
         return made
+
+    def _decided(self, text: _Text) -> Reply | None:
+        """The reply to its end mark or last chunk; else the refusal of an earlier one, from which that follows."""
+        told = [self.answers.get(ordinal) for ordinal in text.ordinals]
+        refused = (each for each in told if each is not None and (each.code or 0) >= 400)
+        return next(refused, told[-1] if told else None)
 
     def _opens(self, place: int) -> bool:
         """Not a MAIL inside of an open mail that was refused for that (503)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smtpinspect.grammar.phrases import count
+from smtpinspect.grammar.verbs import hides
 from smtpinspect.simulate.adopt import Side
 from smtpinspect.simulate.script import Command, Script, Transaction
 
@@ -13,7 +14,7 @@ def shown(command: Command) -> str:
     """A command on a line, without what AUTH carries."""
     if command.answer:
         return "(answer in the AUTH dialogue)"
-    if command.verb in ("AUTH", "X-EXPS"):
+    if hides(command.verb):
         return " ".join(command.text.split()[:2])
     return cut(command.text) or "(an empty line)"
 

@@ -287,7 +287,7 @@ SCENES = (
     Scene(name="loss", here=None, prepare=loses, meanwhile=loses_most_amid, size=300_000, client=("loss",),
           server=("loss",),
           settings=PATIENT),
-    Scene(name="line-down", here=None, prepare=slow, meanwhile=breaks_amid, size=300_000, client=(), server=(),
+    Scene(name="line-down", here=None, prepare=slow, meanwhile=breaks_amid, size=300_000, client=("outage",), server=(),
           settings=PATIENT),
     Scene(name="bare-lf-end", receiver="exim", pieces=(*ENVELOPE, f"{TEXT}\n.\n"), client=("strict-end",),
           server=("strict-end",)),

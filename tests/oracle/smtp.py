@@ -90,7 +90,7 @@ class Walk:
         answered = self.replies_left
         code = self.reply()
         # Of AUTH only the mechanism is shown; what follows it is a secret.
-        shown = (re.split(r"[ \t]", arg)[0] if verb == "AUTH" else arg)[:ARG_LIMIT]
+        shown = (re.split(r"[ \t]", arg)[0] if verb in ("AUTH", "NOOP") else arg)[:ARG_LIMIT]
         self.commands.append({"verb": verb, "arg": shown, "length": len(line), "reply": code})
         if verb in ENDS_CHUNKS:
             self.close_chunks(False, None)

@@ -12,10 +12,10 @@ from smtpinspect._core.rows cimport F_END_OF_DATA, fact_begin
 from smtpinspect._core.scan cimport scan_after_break
 from smtpinspect._core.span cimport span
 from smtpinspect._core.state cimport (
-    BORDERS, CLIENT, Conn, Fact, GIVEN_REFUSED_DATA, Mail, Mark, PHASE_DOT, PHASE_DOTREPLY, TAIL, Talk,
+    BORDERS, CLIENT, Conn, Fact, GIVEN_REFUSED_DATA, Mail, Mark, Pending, PHASE_DOT, PHASE_DOTREPLY, TAIL, Talk,
 )
 from smtpinspect._core.states cimport E_CHUNK_DONE, E_END_OF_DATA
-from smtpinspect._core.transactions cimport mail_begin
+from smtpinspect._core.transactions cimport mail_begin, mail_decide
 
 
 cdef void mark_begins(Talk* talk) noexcept nogil:
@@ -109,6 +109,8 @@ cdef void end_of_data(
 ) noexcept nogil:
     cdef Talk* talk = conn.talk
     cdef Mail* mail = talk.open
+    cdef Pending mark
+    cdef int early
     mark_fact(dialogue, conn, 1, dot, before, behind, more)
     if mail != NULL:
         mime_end(dialogue.verdicts, conn, mail)
@@ -120,9 +122,16 @@ cdef void end_of_data(
         PHASE_DOTREPLY, mail,
     )
     talk.open = NULL
+    early = talk.mark.early
     free(talk.mark)
     talk.mark = NULL
     dialogue.tape.text_end(conn)
+    if early and talk.qn == 1:
+        # the reply has come already
+        dialogue.queue_take(talk, &mark)
+        if mail != NULL:
+            mail.pending -= 1
+            mail_decide(dialogue.verdicts, conn, mail, early - 1)
 
 
 cdef Py_ssize_t text_feed(Dialogue dialogue, Conn* conn, const uint8_t* p, Py_ssize_t n, int64_t at) noexcept nogil:

@@ -18,17 +18,16 @@ from smtpinspect._core.rows cimport (
 )
 from smtpinspect._core.span cimport span, Span
 from smtpinspect._core.state cimport (
-    CLIENT, CLOSER_NONE, Conn, DOUBT_END_MARK_DISPUTED, DOUBT_GAP, EXCERPT, Fact, GIVEN_ESMTP, GIVEN_HELO,
-    GIVEN_REFUSED_DATA, GIVEN_STARRED, GIVEN_TLS, Line, Mail, OUTCOME_ABORTED, OUTCOME_ACCEPTED, OUTCOME_REFUSED,
-    OUTCOME_UNKNOWN, Pending, PHASE_DATACMD, PHASE_DOTREPLY, PHASE_EHLO, PHASE_GREETING, PHASE_MAIL, PHASE_RCPT,
-    SERVER, Stored, Talk,
+    CLIENT, Conn, DOUBT_END_MARK_DISPUTED, DOUBT_GAP, EXCERPT, Fact, GIVEN_ESMTP, GIVEN_HELO,
+    GIVEN_REFUSED_DATA, GIVEN_STARRED, GIVEN_TLS, Line, Mail, OUTCOME_ABORTED, Pending, PHASE_DATACMD, PHASE_DOTREPLY,
+    PHASE_EHLO, PHASE_GREETING, PHASE_MAIL, PHASE_RCPT, SERVER, Stored, Talk,
 )
 from smtpinspect._core.states cimport (
     D_IGNORE, D_LOOSE, D_REFUSED, D_TEXT, D_TLS, E_AUTH_334, E_AUTH_OTHER, E_DATA_354, E_DATA_OTHER, E_END_LOST,
     E_REPLY, E_STARTTLS_220, E_STARTTLS_OTHER, E_UNSOLICITED, E_XEXCH50_354, E_XEXCH50_OTHER, S_TEXT, S_TLS, S_WAIT,
 )
 from smtpinspect._core.text cimport text_add
-from smtpinspect._core.transactions cimport mail_close, mail_encrypted, mail_end, mail_phase
+from smtpinspect._core.transactions cimport mail_close, mail_decide, mail_encrypted, mail_end, mail_phase
 
 from smtpinspect.grammar import limits as _limits
 
@@ -309,6 +308,11 @@ cdef void reply_fact(Dialogue dialogue, Conn* conn, Mail* mail, Pending* p, int 
     dialogue.verdicts.judge(conn, mail, &fact)
 
 
+cdef int64_t early_ordinal(Talk* talk) noexcept nogil:
+    """Of a reply to nothing: that of the end mark to come, where it is the first one inside of a text; else -1."""
+    return talk.ordinal + 1 if talk.state == S_TEXT and talk.mark != NULL and talk.mark.early == 0 else -1
+
+
 cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexcept nogil:
     """A whole reply: whose is it, and what does it decide?"""
     cdef Talk* talk = conn.talk
@@ -328,7 +332,7 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
         if mail != NULL and mail.pending:
             mail.pending -= 1
     if not talk.quiet:
-        dialogue.tape.reply(conn, code, p.ordinal if p != NULL else -1)
+        dialogue.tape.reply(conn, code, p.ordinal if p != NULL else early_ordinal(talk))
     talk.farewell = 421 if code == 421 else 0
     # facts first: they belong to the mail as it stands
     if dialogue.verdicts.program.n_of_kind[F_REPLY]:
@@ -341,16 +345,12 @@ cdef void reply_whole(Dialogue dialogue, Conn* conn, int code, Span text) noexce
     talk.unsure = 0
     if p.what == W_END:
         if mail != NULL:
-            decide(dialogue, conn, mail, code)
+            mail_decide(dialogue.verdicts, conn, mail, code)
     elif p.verb == V_DATA:
         data_answered(dialogue, conn, mail, code, action, p)
     elif p.verb == V_BDAT and p.what == W_COMMAND:
         if mail != NULL:
-            if code >= 400:
-                refused(mail, code, PHASE_DATACMD)
-                mail.refused_data = 1
-            if p.last:
-                decide(dialogue, conn, mail, code)
+            chunk_answered(dialogue, conn, mail, code, p.last)
     elif p.verb == V_MAIL:
         if mail != NULL and mail.command_at == p.at and code >= 400:
             refused(mail, code, PHASE_MAIL)
@@ -386,16 +386,18 @@ cdef void refused(Mail* mail, int code, int phase) noexcept nogil:
     mail.refusal_phase = <uint8_t>phase
 
 
-cdef void decide(Dialogue dialogue, Conn* conn, Mail* mail, int code) noexcept nogil:
-    """The reply to the end of data, or to the last chunk."""
-    mail.reply = <uint16_t>code
-    mail.closer = CLOSER_NONE
-    if 200 <= code < 300:
-        mail_end(dialogue.verdicts, conn, mail, OUTCOME_ACCEPTED, PHASE_DOTREPLY)
+cdef bint follows(const Mail* mail) noexcept nogil:
+    """Is a refusal only what an earlier one leads to (503)? That of MAIL, of every recipient, or of a chunk."""
+    return mail.last_refusal and (mail.refused_mail or mail.rcpt_refused or (mail.bdat and mail.refused_data))
+
+
+cdef void chunk_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, bint last) noexcept nogil:
+    if code >= 400 and not follows(mail):
+        refused(mail, code, PHASE_DOTREPLY if last else PHASE_DATACMD)
+    if last:
+        mail_decide(dialogue.verdicts, conn, mail, code)
     elif code >= 400:
-        mail_end(dialogue.verdicts, conn, mail, OUTCOME_REFUSED, PHASE_DOTREPLY)
-    else:
-        mail_end(dialogue.verdicts, conn, mail, OUTCOME_UNKNOWN, PHASE_DOTREPLY)
+        mail.refused_data = 1
 
 
 cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int action, Pending* p) noexcept nogil:
@@ -411,8 +413,7 @@ cdef void data_answered(Dialogue dialogue, Conn* conn, Mail* mail, int code, int
         if mail != NULL:
             mail.refused_data = 1
             mail.has_text = 0
-            # where every recipient was refused, this one only follows from it
-            if code >= 400 and not (mail.rcpt_refused and mail.rcpt_accepted == 0):
+            if code >= 400 and not follows(mail):
                 refused(mail, code, PHASE_DATACMD)
 
 
@@ -428,7 +429,7 @@ cdef void rcpt_answered(
         mail.last_refusal = 0
     elif code >= 400:
         mail.rcpt_refused += 1
-        if mail.rcpt_accepted == 0:
+        if mail.rcpt_accepted == 0 and not mail.refused_mail:
             refused(mail, code, PHASE_RCPT)
         count_fact(
             dialogue, conn, mail, SERVER, COUNT_RCPT_REFUSED, mail.rcpt_refused, PHASE_RCPT, conn.talk.line[SERVER],
@@ -437,10 +438,14 @@ cdef void rcpt_answered(
 
 
 cdef void loose_reply(Dialogue dialogue, Conn* conn, int code) noexcept nogil:
-    """A reply while no command waits: 421 before the server closes, or one in the middle of a text."""
+    """A reply while no command waits: 421 before the server closes, or the reply to a text that goes on."""
     cdef Talk* talk = conn.talk
     cdef Mail* mail = talk.open
-    if talk.state == S_TEXT and mail != NULL:
+    if talk.state != S_TEXT or talk.mark == NULL:
+        return
+    if talk.mark.early == 0:
+        talk.mark.early = <uint16_t>(1 + code)
+    if mail != NULL:
         if mail.doubt & DOUBT_GAP:
             # the end mark is in the hole
             mail.text_end = conn.d[CLIENT].next
@@ -448,7 +453,8 @@ cdef void loose_reply(Dialogue dialogue, Conn* conn, int code) noexcept nogil:
             mime_end(dialogue.verdicts, conn, mail)
             talk.open = NULL
             dialogue.event(conn, E_END_LOST)
-            decide(dialogue, conn, mail, code)
+            talk.ordinal += 1                  # of that end mark
+            mail_decide(dialogue.verdicts, conn, mail, talk.mark.early - 1)
         elif code != 421:
             mail.doubt |= DOUBT_END_MARK_DISPUTED
 

@@ -389,6 +389,7 @@ cdef struct Mark:              # of a text that is read: what tells its end mark
     uint8_t post_n
     uint8_t post[4]            # what stood behind it so far
     uint8_t border_at
+    uint16_t early             # 1 + the code of the first reply inside the text, 0 none: it is the reply to it
     int64_t dot_at             # stream offset of that dot
     int64_t borders[BORDERS]   # starts of the client's last segments
     int64_t border_ns[BORDERS]

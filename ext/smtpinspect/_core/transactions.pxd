@@ -18,6 +18,7 @@ cdef int mail_recipient(Mail* mail, Command* c) noexcept nogil      # its index,
 cdef void unlink_mail(Talk* talk, Mail* mail) noexcept nogil        # it is none of the connection's any more
 # No more commands belong to it; it ends when its last reply has come.
 cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil
+cdef void mail_decide(Verdicts verdicts, Conn* conn, Mail* mail, int code) noexcept nogil    # the reply to its text
 cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int phase) noexcept nogil
 # All that are left, when the connection ends.
 cdef void mails_end(Verdicts verdicts, Conn* conn) noexcept nogil

@@ -1,6 +1,6 @@
 """Mails: begun by MAIL, filled by RCPT and the text, ended by their deciding reply."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, realloc
 
 from smtpinspect._core.commands cimport Command, V_DATA
@@ -13,6 +13,7 @@ from smtpinspect._core.state cimport (
     OUTCOME_RESET, OUTCOME_STALLED, OUTCOME_UNKNOWN, Pending, PHASE_DOT, PHASE_DOTREPLY, PHASE_NONE, PHASE_REPLY354,
     Rcpt, SERVER, Talk,
 )
+from smtpinspect._core.states cimport S_TEXT
 from smtpinspect._core.text cimport short_octets, text_begin, text_piece
 from smtpinspect._core.verdicts cimport Verdicts
 
@@ -126,6 +127,18 @@ cdef void mail_end(Verdicts verdicts, Conn* conn, Mail* mail, int outcome, int p
     verdicts.end_mail(conn, mail)
 
 
+cdef void mail_decide(Verdicts verdicts, Conn* conn, Mail* mail, int code) noexcept nogil:
+    """The reply to the end of data, or to the last chunk; what only follows from an earlier refusal decides nothing."""
+    cdef int outcome = OUTCOME_ACCEPTED if 200 <= code < 300 else OUTCOME_REFUSED if code >= 400 else OUTCOME_UNKNOWN
+    cdef int phase = PHASE_DOTREPLY
+    if mail.bdat and code >= 400 and mail.last_refusal:
+        code = mail.last_refusal
+        phase = mail.refusal_phase
+    mail.reply = <uint16_t>code
+    mail.closer = CLOSER_NONE
+    mail_end(verdicts, conn, mail, outcome, phase)
+
+
 cdef void mail_close(Verdicts verdicts, Conn* conn, Mail* mail, int outcome) noexcept nogil:
     cdef int phase = mail_phase(mail)
     mail.closed = 1
@@ -177,6 +190,11 @@ cdef void broken(Verdicts verdicts, Conn* conn, Mail* mail) noexcept nogil:
         # the server said that it closes: a code, no break
         outcome = OUTCOME_REFUSED
         mail.reply = talk.farewell
+        mail.closer = CLOSER_NONE
+    elif talk.open == mail and talk.state == S_TEXT and talk.mark != NULL and talk.mark.early > 400:
+        # refused inside of the text, whose end never came
+        outcome = OUTCOME_REFUSED
+        mail.reply = <uint16_t>(talk.mark.early - 1)
         mail.closer = CLOSER_NONE
     elif conn.reset or conn.closer != CLOSER_NONE:
         if conn.closer == CLOSER_CLIENT and mail.silence_ns >= STALL_NS:

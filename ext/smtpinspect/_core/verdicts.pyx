@@ -101,13 +101,19 @@ cdef int shown(const Fact* fact) noexcept nogil:
     word = i
     while i < n and p[i] != 32 and p[i] != 9:
         i += 1
-    if not (same_word(p + word, i - word, b"AUTH", 4) or same_word(p + word, i - word, b"X-EXPS", 6)):
+    if not hides(p + word, i - word):
         return <int>n if fact.kind == F_TLS else EXCERPT
     while i < n and (p[i] == 32 or p[i] == 9):
         i += 1
     while i < n and p[i] != 32 and p[i] != 9:
         i += 1
     return <int>i
+
+
+cdef bint hides(const uint8_t* p, Py_ssize_t n) noexcept nogil:
+    """verbs.hides()"""
+    return same_word(p, n, b"AUTH", 4) or same_word(p, n, b"X-EXPS", 6) or same_word(p, n, b"NOOP", 4) or (
+        n >= 4 and same_word(p, 4, b"XXXX", 4))
 
 
 cdef bint same_word(const uint8_t* p, Py_ssize_t n, const char* word, Py_ssize_t word_n) noexcept nogil:

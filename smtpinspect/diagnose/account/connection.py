@@ -159,6 +159,13 @@ class Account:
         late = any(p.acks == begin and p.ns - first.ns >= SECOND for p in other.own if acknowledges(p))
         return (begin, end, first) if late or any(left >= end for left, _ in way.sacked) else None
 
+    @property
+    def whole(self) -> bool:
+        """Does the capture hold all that the other end got, of both sides? Each hole is one that never came there."""
+        ways = ((True, self.client), (False, self.server))
+        held = all(not way.unseen and (way.hole is None or self.missing(side) is not None) for side, way in ways)
+        return held and bool(self.client.own) and bool(self.server.own) and not self.trace.left_out
+
     def without(self, made: Packet) -> Account:
         """The same but for what the box that made this packet sent in that end's name."""
         other = Account(self.trace)

@@ -12,7 +12,7 @@ from smtpinspect.diagnose.account.stream import Stream
 from smtpinspect.diagnose.trace import Packet, options
 from smtpinspect.enforce.craft import FIN, PSH, SYN
 from smtpinspect.grammar import limits
-from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.grammar.verbs import NUMBER, hides
 
 TEXT: Final = "text"
 REFUSES: Final = 400  # reply codes from here on (RFC 5321 4.2.1)
@@ -60,6 +60,11 @@ class Step(NamedTuple):
     answer: Answer | None = None
     sure: bool = True
     last: bool = True  # of a chunk: is it the last one
+
+    @property
+    def begin(self) -> int:
+        """Of a text, or a chunk of it, where its first octet lies: behind the line of BDAT (RFC 3030 2)."""
+        return min(self.at + len(self.line), self.end)
 
 
 class Dialogue(NamedTuple):
@@ -154,7 +159,7 @@ def secrets(said: Dialogue) -> tuple[tuple[int, int], ...]:
     for step in said.steps:
         if not step.verb:
             found.append((step.at, step.end))
-        elif step.verb in AUTHS and (head := _MECHANISM.match(step.line)):
+        elif hides(step.verb) and (head := _MECHANISM.match(step.line)):
             found.append((step.at + head.end(), step.end))
     return tuple(found)
 
@@ -267,11 +272,14 @@ class _Reader:
         packet = self.client.runs[n].packet
         end = self._end_mark(at, n)
         answer = next(self.answers, None)
-        if end is None and answer is not None and answer.code == CLOSES and self._visible(at):
+        seen = self._visible(at)
+        if end is None and answer is not None and answer.code == CLOSES and seen:
             self.unasked, answer = answer, None
         sure = end is not None
-        if end is None and answer is not None and answer.packet.acks is not None:
+        if end is None and answer is not None and answer.packet.acks is not None and not seen:
             end, sure = min(max(answer.packet.acks, at), self.client.sent), True
+        elif end is not None and answer is not None and (answer.packet.acks or end) < end:
+            self._again(end)
         if end is None:
             end = self.client.sent
             sure = self._ran_out()
@@ -301,6 +309,17 @@ class _Reader:
             behind = joined[-4:] if len(run.octets) == run.length else b""
             expected = run.end
         return None
+
+    def _again(self, end: int) -> None:
+        """Behind a reply inside of a text what else comes before the next command answers nothing."""
+        n = self.client.at(end)
+        if n == len(self.client.runs):
+            return
+        until = self.client.runs[n].packet.number
+        for answer in self.answers:
+            if answer.packet.number > until:
+                self.answers = chain((answer,), self.answers)
+                return
 
     def _visible(self, at: int) -> bool:
         """Is no octet from here on hidden? Then an end mark would be seen."""

@@ -33,9 +33,9 @@ class Owed(NamedTuple):
 
     @property
     def times(self) -> int:
-        """How often the first of them was sent; where only others were sent again, how often any was."""
-        first = self.copies[0]
-        same = sum(packet.at == first.at and (packet.length > 0 or not first.length) for packet in self.copies)
+        """How often the first of them was sent, in segments however long; where only others were sent again, how often
+        any was."""
+        same = sum((p.at or 0) <= self.at < (p.end or 0) + bool(p.flags & FIN) for p in self.copies)
         return same if same > 1 else len(self.copies)
 
     @property

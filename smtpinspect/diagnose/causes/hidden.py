@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from smtpinspect._core.views import excerpt
 from smtpinspect.actions import Strength
+from smtpinspect.diagnose.account.spoken import TEXT
 from smtpinspect.diagnose.causes.loaded import rules_of
 from smtpinspect.diagnose.causes.scene import PATIENT, Direction, Scene
 from smtpinspect.diagnose.causes.wire import Look, fit
@@ -126,7 +127,10 @@ def _amid_line(case: Case) -> int:
 
 def _unheard(case: Case, scene: Scene, waiting: str) -> bool:
     """Was text lost on its way? Then the server never had anything to reply to. Of a lone command that cannot be told:
-    its reply may have carried the acknowledgement."""
+    its reply may have carried the acknowledgement; but by another point, to which it never came."""
+    gone = (one for one in case.differences if one.direction == "client" and one.kind in LOST and one.what == "octets")
+    if scene.client.lost and any(one.at <= scene.client.through < one.at + one.length for one in gone):
+        return True
     return scene.client.lost and (waiting == END or (waiting == "BDAT" and not unsure(case)))
 
 
@@ -257,6 +261,11 @@ def _waiting(case: Case) -> str:
     """What has no reply: the verb of a command, or the end of data; "" for nothing."""
     if case.script is None:
         return ""
+    if "snaplen" in case.observed.confidence and case.account is not None:
+        steps = case.account.said.steps  # by lengths: the script has no reply whose end was cut off
+        since = max((n for n, step in enumerate(steps, 1) if step.answer is not None), default=0)
+        left = next(iter(steps[since:]), None)
+        return "" if left is None or not left.last else END if left.verb == TEXT else left.verb or "a line"
     verb = next((each.verb or "a line" for each in case.script.commands if each.reply is None), "")
     mail = case.transaction
     return verb or (END if mail is not None and mail.complete and mail.reply is None else "")

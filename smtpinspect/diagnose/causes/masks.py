@@ -13,10 +13,10 @@ from smtpinspect._core.views import Alert, excerpt
 from smtpinspect.actions import Strength
 from smtpinspect.diagnose.causes.scene import Scene
 from smtpinspect.diagnose.model import Case, Sign
+from smtpinspect.diagnose.paths import generations
 from smtpinspect.simulate.script import Command
 
-STARS: Final = re.compile(rb"^2\*\*|\*{4}")
-XS: Final = re.compile(rb"^(?:2\d\d[- ])?X{3,}")
+XS: Final = re.compile(rb"^X{3,}")
 MASKED: Final = frozenset({"ehlo-param-masked", "starttls-blocked"})
 
 
@@ -64,7 +64,9 @@ def trace_of(case: Case, alert: Alert, scene: Scene) -> tuple[bool, str] | None:
         if name.startswith("banner"):
             return _greeting(script.greeting.octets if script and script.greeting else alert.octets)
         if name in MASKED:
-            masked = bool(XS.match(alert.octets))
+            words = generations.crossed_keywords(script.keywords if script is not None else ())
+            line = alert.octets[4:].decode("latin-1").strip()  # a long one is cut
+            masked = any(word.startswith(line) for word in words)
             return masked, f"the reply to EHLO has {excerpt(alert.octets).strip()[:40]}"
         return None
     if scene.side == "receiver":
@@ -74,9 +76,8 @@ def trace_of(case: Case, alert: Alert, scene: Scene) -> tuple[bool, str] | None:
 
 
 def _greeting(octets: bytes) -> tuple[bool, str]:
-    line = octets.split(b"\r\n")[0]
-    if STARS.search(line[:40]):
-        return True, "the greeting is masked with stars"
+    if generations.styles_of(octets):
+        return True, f"the greeting is masked with {'stars' if b'*' in octets else 'underscores'}"
     return False, "the greeting came through unmasked"
 
 

@@ -51,7 +51,7 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
     against: list[Against] = []
     for row in TABLE:
         said = box if box is not None and row.name not in BESIDE else _said(row, view, behind)
-        if kept is not None and row.name in WAITING and said is box:
+        if kept is not None and ended.kind == "drop" and row.name in WAITING:
             said = _scanned(row, view)
         if isinstance(said, Found):
             remedies = tuple(filled(each, case) for each in row.remedies)
@@ -77,7 +77,7 @@ def _behind(view: View) -> tuple[str, View] | None:
     if seen is None or lost is None:
         return None
     left = next((p.ns for p in seen.account.server.holding(lost.at)), None)
-    if left is None or (view.ended is not None and view.ended.ns < left):
+    if left is None or (view.account.closed is not None and view.account.closed.ns < left):
         return None
     moved = replace(case, account=seen.account)
     moved.observed = observe(moved)

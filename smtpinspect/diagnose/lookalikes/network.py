@@ -280,6 +280,10 @@ def outage(view: View) -> Said:
     if not unheard or isinstance(said, Out):
         return said
     began = min(p.ns for p in unheard)
+    down = next((n for n in account.trace.notices if n.what == "unreachable" and n.about_client and n.ns > began), None)
+    if down is not None:
+        text = f"{down.source} says that the server cannot be reached (ICMP), behind the first packet without an answer"
+        return Found("likely", (Sign(down.number, text),))
     fell = [each for _, each in view.accounts if _fell(each, began)]
     syns = [each for _, each in view.accounts if each not in fell and _refused_silently(each, began)]
     texts = []

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.account.spoken import REFUSES
 from smtpinspect.diagnose.lookalikes.network import answered_beside
 from smtpinspect.diagnose.lookalikes.silence import dead
 from smtpinspect.diagnose.lookalikes.view import STALLED_NS, Found, Out, Said, View, plural, seconds
@@ -22,10 +23,11 @@ SLOW_NS: Final = 4 * SECOND  # a reply that takes longer is slow on purpose, or 
 SOON_NS: Final = 60 * SECOND
 
 # A reply's text tells what the server says, and proves no more. As receivers write it when they are full (RFC 3463 3.3,
-# 3.4: X.2.2, X.3.1; Exim: space shortage).
+# 3.4: X.2.2, X.3.1; RFC 5321 4.2.3: 552 is "exceeded storage allocation"; Exim: space shortage).
 FULL: Final = re.compile(
     r"^(?:4\d\d|552)[ -][45]\.(?:2\.2|3\.1)\b|insufficient (?:system |disk )?(?:storage|space)|"
-    r"space shortage|no space left|disk (?:is )?full|mail ?box (?:is )?full\b(?! name)|\bover quota|quota exceeded",
+    r"space shortage|no space left|exceed\w* storage|disk (?:is )?full|mail ?box (?:is )?full\b(?! name)|\bover quota|"
+    r"quota exceeded",
     re.I | re.S,
 )
 # Postfix's and Sendmail's words for a milter or content filter that fails.
@@ -99,6 +101,9 @@ def slow_scanner(view: View) -> Said:
     taken = account.acknowledging(True, end) if end is not None else None
     if taken is None:
         return Out("the server never acknowledged the end of the text")
+    told = view.case.transaction.reply if view.case.transaction is not None else None
+    if told is not None and told.octets and not told.whole:
+        return Out("the reply began in time, and its last line never came")
     closed = view.gave_up
     if closed is None and view.case.observed.broken.kind == "reply":
         return Out("a reply came")
@@ -197,6 +202,9 @@ def _reply(view: View) -> str:
     found = refusal(view.case.transaction)
     if found is not None:
         return found[2].text
+    mail = view.case.transaction
+    if mail is not None and mail.reply is not None and (mail.reply.code or 0) < REFUSES:
+        return ""  # it began, and was no refusal
     script = view.case.script
     if script is not None and script.replies and (script.replies[-1].code or 0) >= 400:
         return script.replies[-1].text

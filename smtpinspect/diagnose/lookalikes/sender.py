@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from smtpinspect.diagnose.account.spoken import CLOSES
 from smtpinspect.diagnose.lookalikes.view import END_MARK, STALLED_NS, Found, Out, Said, View, seconds
 from smtpinspect.diagnose.model import Sign
 from smtpinspect.diagnose.trace import Packet
@@ -67,9 +68,12 @@ def _said_all(view: View, last: Packet) -> bool:
 
 
 def sender_stopped(view: View) -> Said:
-    """Amid its text the sender says nothing more, though all is acknowledged: seen at its own side only."""
+    """The sender says nothing more, though it is its turn: amid its text, where it may close as well though all is
+    acknowledged, or until the server no longer waits. Seen at its own side only."""
     account = view.account
-    if not view.amid_text or not account.client.sent or view.case.observed.vantage.where != "sender":
+    waited = account.said.unasked
+    turn = view.amid_text or (waited is not None and waited.code == CLOSES)
+    if not turn or not account.client.sent or view.case.observed.vantage.where != "sender":
         return None
     if account.client.lost or account.client.reach is not None:
         return Out("it went on: what it sent was not acknowledged")
@@ -78,8 +82,14 @@ def sender_stopped(view: View) -> Said:
     last = account.client.sent[-1]
     quiet = (view.last_word if view.last_word.ns > last.ns else account.packets[-1]).ns - last.ns
     tail = view.tail(5) or b""
-    if quiet < STOPPED_NS or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
+    if len(tail) < 5 or tail.endswith(b".\r\n") or OTHER_MARKS.search(tail):
         return None  # it may well think that it is done
+    closed = view.closed_by_client
+    if closed is not None and quiet < STALLED_NS and view.case.observed.broken.by == "client":
+        text = f"it closed amid its text, {seconds(quiet)} after its last bytes, and all of these are acknowledged"
+        return Found("likely", (Sign(closed.number, text),))
+    if quiet < STOPPED_NS:
+        return None
     text = f"all that it sent is acknowledged, and for {seconds(quiet)} it sent nothing more"
     return Found("likely", (Sign(last.number, text),))
 

@@ -13,6 +13,7 @@ from smtpinspect.enforce.craft import SYN
 from smtpinspect.simulate.clock import SECOND
 
 LOST: Final = ("dropped", "withheld")  # between points of the path
+SLOW_NS: Final = 1_000_000_000  # hardly a round trip takes longer
 
 
 class Silence(NamedTuple):
@@ -39,13 +40,19 @@ def silence(view: View) -> Silence | None:
     if first is None:
         return _waiting(view)
     by_client = first.by_client
-    tries = [p for p in account.packets if p.by_client == by_client and p.number >= first.number]
-    again = next((p for p in tries if p.ns > first.ns + AGAIN * SECOND), None)
+    later = [p for p in account.packets if p.by_client == by_client and p.ns > first.ns + AGAIN * SECOND]
+    # a round trip is shorter than the time of a retransmission, and on a slow path as long as other packets' distance
+    again = next((p for p in later if p.at == first.at or _holds(p, first)), None)
+    again = again or next((p for p in later if p.ns > first.ns + SLOW_NS), None)
     until = view.until_ns
     if again is None or until - first.ns < STALLED_NS:
         return None
     heard = next((p for p in account.packets if p.by_client != by_client and p.ns > again.ns), None)
     return Silence(first, until, by_client, heard)
+
+
+def _holds(p: Packet, first: Packet) -> bool:
+    return p.at is not None and first.at is not None and p.at <= first.at < p.at + p.length
 
 
 def unanswered(account: Account) -> list[Packet]:

@@ -210,7 +210,7 @@ TABLE: Final = (
         "RFC 5321 4.5.3.2",
     ),
     LookAlike(
-        "sender-stopped", "the sender stopped amid its text", sender.sender_stopped,
+        "sender-stopped", "the sender stopped in the middle", sender.sender_stopped,
         (Remedy("sender", "read the sender's log of that second: its program or machine ended, or hangs",
                 (_LOG,), loses=_LOOKS, check="the next attempt goes on to the end", undo=_NOTHING),),
         "the text went on, or was waited for on the way",

@@ -204,6 +204,8 @@ def _silent(account: Account) -> Ending | None:
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []
+    begun = step.answer if step is not None else None
+    what = "the reply" if begun is None else "the rest of the reply"
     by: By = "unknown"
     hole = account.missing(True)
     if hole is not None:
@@ -219,13 +221,15 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(account.own[-1].number, "the capture ends while the reply is waited for"))
     elif heard is not None and heard.ns > closer.ns:
         by = "server"
-        signs.append(Sign(heard.number, "the server still answers, but never sent the reply"))
+        signs.append(Sign(heard.number, f"the server still answers, but never sent {what}"))
     elif owed is not None:
         signs.append(Sign(closer.number, "the client gave up; nobody answered that"))
     probes = account.unheard
     if probes and beyond is None:
         told = f"{count(len(probes), 'keep-alive')} of the {NAMES[probes[0].by_client]} had no answer"
         signs.append(Sign(probes[0].number, told))
+    if begun is not None:
+        signs.insert(0, Sign(begun.packet.number, "the reply begins here; its last line never came"))
     silence = _between(since, closer or account.own[-1])
     return Ending(Break("drop", by, since.number, None, tuple(signs)), place, silence)
 

@@ -13,13 +13,13 @@ from smtpinspect.diagnose.account.habits import HOPS, forged, habits, off_by
 from smtpinspect.diagnose.account.spoken import AUTHS, CLOSES, PHASES, TEXT, Answer, Dialogue, Step
 from smtpinspect.diagnose.model import Break, BreakKind, By, Case, Moment, Observed, Sign, Where
 from smtpinspect.diagnose.observe.ending import GAVE_UP, Ending, another_way, ending
-from smtpinspect.diagnose.observe.place import Place, stage
+from smtpinspect.diagnose.observe.place import Place, stage, unanswered
 from smtpinspect.diagnose.observe.vantage import vantage
 from smtpinspect.diagnose.trace import Packet
 from smtpinspect.enforce.craft import RST, SYN
 from smtpinspect.grammar import limits
 from smtpinspect.grammar.phrases import count
-from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.grammar.verbs import NUMBER, hides
 from smtpinspect.simulate.clock import SECOND
 
 OUTCOMES: Final[Mapping[BreakKind, str]] = {"drop": "stalled", "rst": "reset", "fin": "closed", "reply": "refused"}
@@ -73,7 +73,7 @@ def observe(case: Case, taken: Where | None = None) -> Observed:
     where = vantage(account, taken)
     steps = said.steps if case.mail is None else said.mail(_number(case, case.mail, said))
     base = _recorded(case)._replace(vantage=where, timeline=_timeline(said, steps, packets))
-    if account.missing(True) is not None or account.missing(False) is not None:  # it is not the capture that lost it
+    if account.whole:  # by TCP's numbers; octets that were cut off are told by themselves
         base = base._replace(confidence=tuple(each for each in base.confidence if each != "gap"))
     base = _answered(base, steps, case.mail)
     refused = _refused(case, account, steps)
@@ -219,12 +219,12 @@ def _as_recorded(mail: Mail) -> Break:
 
 
 def _with_text(base: Observed, found: Ending, steps: Sequence[Step], case: Case | None = None) -> Observed:
-    text = next((step for step in steps if step.verb == TEXT), None)
+    text = [step for step in steps if step.verb == TEXT]
     made = base._replace(
         broken=found.broken,
         silence=found.silence or base.silence,
         octets_acknowledged=found.acked,
-        text_acknowledged=None if text is None else max(0, min(found.acked, text.end) - text.at),
+        text_acknowledged=sum(max(0, min(found.acked, each.end) - each.begin) for each in text) if text else None,
     )
     if found.place is None:
         if case is not None and case.mail is None:
@@ -246,6 +246,9 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
             return None
         phase: str = case.mail.phase or "mail"
         answer = next((s.answer for s in reversed(steps) if s.answer and s.answer.code == case.mail.reply), None)
+        waited = account.said.unasked
+        if answer is None and waited is not None and waited.code == case.mail.reply == CLOSES and _is_last(case):
+            answer, phase = waited, unanswered(account.said).phase  # it was the client's turn
     else:
         tried = (each for each in steps if each.verb in PHASES and each.verb != "QUIT")
         answers = [("greeting", account.said.greeting), *((each.phase, each.answer) for each in tried)]
@@ -263,7 +266,17 @@ def _refused(case: Case, account: Account, steps: Sequence[Step]) -> Ending | No
     acked = (account.without(answer.packet) if signs else account).client.acknowledged
     if before and not signs and off_by(answer.packet, habits(before)) > HOPS:
         by, signs = "unknown", (another_way(answer.packet, before),)
+    if answer is account.said.unasked:
+        signs = (*signs, *_waited(account, answer))
     return Ending(Break("reply", by, answer.packet.number, None, signs), place, 0.0, acked, answer.at)
+
+
+def _waited(account: Account, answer: Answer) -> Iterator[Sign]:
+    """What tells that a reply to nothing ends a wait for the client."""
+    asked = max((p.ns for p in account.packets if p.number < answer.packet.number and p.length), default=None)
+    waited = 0.0 if asked is None else (answer.packet.ns - asked) / SECOND
+    if waited >= GAVE_UP:
+        yield Sign(answer.packet.number, f"it answers no command: the server had waited {waited:.0f} s for the client")
 
 
 def _line(said: Dialogue, refused: Ending) -> str:
@@ -310,8 +323,8 @@ def _moment(phase: str, first: Packet, last: Packet, told: str, begin_ns: int | 
 def _told(step: Step) -> str:
     if step.verb == TEXT:
         dot = " with the final dot" if step.sure and not step.line else ""
-        text = f"{step.end - step.at:,} bytes of text{dot}"
-    elif step.verb in AUTHS:
+        text = f"{step.end - step.begin:,} bytes of text{dot}"
+    elif hides(step.verb):
         text = " ".join(step.line.decode("latin-1").split()[:2])
     elif not step.verb:
         text = "(what AUTH carries)" if step.line.strip() else "(an empty line)"

@@ -7,30 +7,39 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from ipaddress import ip_address
-from itertools import islice
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from smtpinspect._core.views import Alert
-from smtpinspect.diagnose.measures import Number, measured
-from smtpinspect.diagnose.model import Case, Cause, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Case, Cause, Confidence, Sign
+from smtpinspect.diagnose.paths.firewall_lines import (
+    DRIFT,
+    SLACK,
+    Address,
+    Ends,
+    Translations,
+    address,
+    contradicted,
+    ends_of,
+    hosts_of,
+    stops,
+    unlike,
+)
 from smtpinspect.diagnose.reading import files, recognise
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors import registry
-from smtpinspect.inspectors.logline import End, LogLine, endpoint
+from smtpinspect.inspectors.logline import LogLine, endpoint
 
-SLACK: Final = 2.0  # seconds: a log counts whole ones, and writes a moment later
 ZONE: Final = 900.0  # zones differ by quarters of an hour
 FARTHEST: Final = 14.25 * 3600  # no zone is further from UTC; more is another day
-DRIFT: Final = 60.0  # seconds by which a clock may be off besides
 HOUR: Final = 3_600.0
 VOTES: Final = 3  # connections that must agree before a clock may be further off
 SHOWN: Final = 16  # lines of a connection that are kept as signs
-BREAKS: Final = frozenset({"drop", "reset", "rewrite"})  # what a line says was done that may break a mail
 QUOTED: Final = 1_000  # characters of a line that a sign quotes; syslog over UDP seldom has more
 UNNAMED: Final = "its inspection ended this connection; the line names no rule"
+NO_PORTS: Final = "it names no ports: it may be of another connection between these hosts"
 PRODUCTS: Final = "Cisco ASA, Stormshield, SonicWall"
 _BSD: Final = re.compile(r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +(\d\d?) (\d\d):(\d\d):(\d\d)(?!\d)")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -39,31 +48,18 @@ _MESSAGE: Final = re.compile(r"%(?:ASA|FWSM|PIX)-(?:\w+-)?\d-\d{6}|\bid=firewall
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
 _NUMBER: Final = re.compile(r"(?<!\d)\d{2,5}(?!\d)")
 
-# What a criterion of ASA's `match` counts (Cisco ASA, "Inspection of Basic Internet Protocols": ESMTP).
-_COUNTS: Final[dict[str, Number]] = {
-    "header line length": "header-line",
-    "header length": "header-octets",
-    "header to-fields count": "to-addresses",
-    "body line length": "body-line",
-    "body length": "body-octets",
-    "cmd line length": "command-line",
-    "cmd rcpt count": "rcpt",
-    "sender-address length": "sender",
-    "mime filename length": "filename",
-}
-_OVER: Final = re.compile(r"(.+?) gt (\d{1,10})")
-
-Address = tuple[str, int]
-Ends = frozenset[Address]
-
 
 class Line(NamedTuple):
-    """A line of the log: its number from 1, its text, what was understood (None: it is no alarm), when (s, UTC)."""
+    """A line of the log: its number from 1, its text, what was understood (None: it is no alarm), when (s, UTC);
+    `doubt`: why it may be of another connection; `at`: when by the capture's clock, where that is known to a minute.
+    """
 
     number: int
     text: str
     parsed: LogLine | None
     when: float | None
+    doubt: str = ""
+    at: float | None = None
 
 
 class Log(NamedTuple):
@@ -94,15 +90,22 @@ class Joined(NamedTuple):
     def causes(self, case: Case) -> list[Cause]:
         """What the firewall itself says that it did to this connection; nothing of a mail without a failure."""
         made: dict[str, Cause] = {}
-        for line in self.lines.get(case.flow.flow_id, ()) if case.failed else ():
-            if line.parsed is None or line.parsed.action not in BREAKS or contradicted(case, line.parsed):
+        flow_id = case.flow.flow_id
+        for line in self.lines.get(flow_id, ()) if case.failed else ():
+            if line.parsed is None or not stops(line.parsed) or contradicted(case, line.parsed, line.at):
                 continue
             cause = _cause(case, line.parsed, _sign(line))
-            doubt = self.doubts.get(case.flow.flow_id)
-            if doubt is not None:
-                cause = cause._replace(confidence="likely", evidence=(*cause.evidence, doubt))
+            confidence, doubt = unlike(case, line.parsed, line.at)
+            doubts = [self.doubts[flow_id]] if flow_id in self.doubts else []
+            doubts += [Sign(None, text, "log") for text in (line.doubt, doubt) if text]
+            if doubts:
+                least: Confidence = "likely" if confidence == "certain" else confidence
+                cause = cause._replace(confidence=least, evidence=(*cause.evidence, *doubts))
             before = made.get(cause.cause)
-            made[cause.cause] = cause if before is None else before._replace(evidence=before.evidence + cause.evidence)
+            if before is not None:
+                sure = min(cause, before, key=lambda each: [*CONFIDENCE].index(each.confidence))
+                cause = sure._replace(evidence=before.evidence + cause.evidence)
+            made[cause.cause] = cause
         # that the connection was ended says less than why
         named = [cause for cause in made.values() if "." in cause.cause]
         return named or list(made.values())
@@ -123,7 +126,8 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
         offset, sure, told = _clock(log, flows.values())
         met: set[int] = set()
         for flow_id, case in flows.items():
-            mine = [line for line in log.found.get(_ends(case), ()) if _meets(line, case, offset)]
+            clock = offset if sure and _is_zone(offset) else None
+            mine = [_at(line, clock) for line in log.found.get(_ends(case), ()) if _meets(line, case, offset)]
             met.update(line.number for line in mine)
             if mine and not sure:
                 text = f"its clock would be {_hours(offset)} off: the line may be of another connection"
@@ -134,11 +138,13 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
                 silent.add(flow_id)
         (notes if met or not flows else unmatched).append(told)
         notes += _elsewhen(log, flows.values(), offset, met)
+        notes += _accepted(log, cases, met)
     for case in cases:
         lines = joined.get(case.flow.flow_id, [])
         case.logged = (*(_sign(line) for line in lines[:SHOWN]), *objections(case, lines[:SHOWN]))
-        if lines and not any(line.parsed is not None and line.parsed.action in BREAKS for line in lines):
-            case.logged += (Sign(None, "the log has this connection, but no alarm that stopped anything"),)
+        if lines and not any(line.parsed is not None and stops(line.parsed) for line in lines):
+            text = "the log has this connection, but no alarm of an inspection that stopped anything"
+            case.logged += (Sign(None, text),)
         elif not lines and case.flow.flow_id in silent:
             case.logged = (Sign(None, "the log goes over this time, and has no line of this connection"),)
     return Joined(notes, joined, fault, doubts, tuple(unmatched))
@@ -146,18 +152,28 @@ def join(cases: Sequence[Case], paths: Iterable[str]) -> Joined:
 
 def objections(case: Case, lines: Iterable[Line]) -> list[Sign]:
     """What the capture says against lines of its log."""
-    told = ((line, contradicted(case, line.parsed)) for line in lines if line.parsed is not None)
+    told = ((line, contradicted(case, line.parsed, line.at)) for line in lines if line.parsed is not None)
     return [Sign(None, f"line {line.number:,} is contradicted by the capture: {why}") for line, why in told if why]
 
 
-def contradicted(case: Case, told: LogLine) -> str:
-    """Why this line cannot be of this mail, which is in the capture as a whole; "" where it may be."""
-    mail, found = case.transaction, _OVER.fullmatch(told.fields.get("criterion", "").removeprefix("match ").lower())
-    measure = _COUNTS.get(found[1]) if found else None
-    if found is None or measure is None or case.script is None or mail is None or not mail.complete or mail.holes:
-        return ""
-    most = measured(case.script, 0, mail.ends)[1].most.get(measure, 0)
-    return f"{found[1]} is {most:,} at most here, not above {int(found[2]):,}" if most <= int(found[2]) else ""
+def _at(line: Line, offset: float | None) -> Line:
+    return line if line.when is None or offset is None else line._replace(at=line.when - offset)
+
+
+def _accepted(log: Log, cases: Sequence[Case], met: set[int]) -> Iterator[str]:
+    """Lines that say that a connection was stopped all of whose mails were accepted: the first one."""
+    failed = {case.flow.flow_id for case in cases if case.failed or case.observed.outcome != "accepted"}
+    found: dict[int, Case] = {}
+    for case in cases:
+        for line in log.found.get(_ends(case), ()) if case.flow.flow_id not in failed else ():
+            told = line.parsed if line.number in met and not line.doubt else None
+            if told is not None and stops(told) and told.action != "rewrite":
+                found[line.number] = case
+    if found:
+        number, case = next(iter(found.items()))
+        more = f" (and {len(found) - 1:,} more such lines)" if len(found) > 1 else ""
+        ends = f"{case.flow.client} to {case.flow.server}"
+        yield f"{log.name}: line {number:,} says that an inspection stopped {ends}, whose mail was accepted here{more}"
 
 
 # --- reading
@@ -167,9 +183,7 @@ def read(path: str, cases: Iterable[Case]) -> Log:
     """The lines of the connections of these cases. Raises UsageError for a file that cannot be opened."""
     about = next((case.flow.start_ns / 1e9 for case in cases), 0.0)
     wanted = {_ends(case) for case in cases}
-    addresses: dict[frozenset[str], set[Ends]] = {}
-    for ends in wanted:
-        addresses.setdefault(frozenset(address for address, _ in ends), set()).add(ends)
+    meant = _Wanted(wanted)
     readers = [_reader(name) for name in registry.BUILT_IN]
     found: dict[Ends, list[Line]] = {}
     lines = understood = 0
@@ -182,10 +196,10 @@ def read(path: str, cases: Iterable[Case]) -> Log:
                 first = when if first is None else min(first, when)
                 last = when if last is None else max(last, when)
             understood += parsed is not None
-            for ends in _about(text, parsed, wanted, addresses):
+            for ends, doubt in meant.by(text, parsed):
                 kept = found.setdefault(ends, [])
                 if len(kept) < limits.LOG_JOINED:
-                    kept.append(Line(lines, text, parsed, when))
+                    kept.append(Line(lines, text, parsed, when, doubt))
     except CaptureError as error:
         fault = error
     return Log(Path(path).name, lines, understood, found, first, last, fault, not understood and _of_mails(path))
@@ -228,40 +242,59 @@ def _when(text: str, parsed: LogLine | None, about: float) -> float | None:
     return min(told, key=lambda when: abs(when - about), default=None)
 
 
-def _about(
-    text: str, parsed: LogLine | None, wanted: set[Ends], addresses: dict[frozenset[str], set[Ends]]
-) -> Iterator[Ends]:
-    """The connections that a line speaks of: by both ends, by both addresses where it has no ports."""
-    if parsed is not None and parsed.source is not None and parsed.destination is not None:
-        one, two = _end(parsed.source), _end(parsed.destination)
-        if one[1] and two[1]:
-            if frozenset((one, two)) in wanted:
-                yield frozenset((one, two))
-        else:
-            yield from addresses.get(frozenset((one[0], two[0])), ())
-    elif parsed is None:
+class _Wanted:
+    """The connections of which a log's lines are wanted."""
+
+    def __init__(self, wanted: set[Ends]) -> None:
+        self._wanted = wanted
+        self._translations = Translations(wanted)
+        self._hosts: dict[frozenset[str], set[Ends]] = {}
+        self._half: dict[tuple[Address, int], set[Ends]] = {}  # by one end, and the other's port
+        for ends in wanted:
+            self._hosts.setdefault(frozenset(host for host, _ in ends), set()).add(ends)
+            for one, two in permutations(ends):
+                self._half.setdefault((one, two[1]), set()).add(ends)
+
+    def by(self, text: str, parsed: LogLine | None) -> Iterator[tuple[Ends, str]]:
+        """Those that a line speaks of, and why it may speak of another one."""
+        if parsed is None:
+            built = self._translations.built(text)
+            yield from ((ends, "") for ends in ({built} if built else self._named(text)))
+            return
+        told = list(ends_of(parsed))
+        for ends in told:
+            mine = self._translations.wanted(parsed, ends)
+            if mine is not None:
+                yield mine, ""
+                return
+        for ends in self._hosts.get(hosts_of(parsed), ()):
+            yield ends, NO_PORTS
+        if told and stops(parsed) and not any(ends in self._translations for ends in told):
+            yield from self._half_named(told[0])
+
+    def _half_named(self, told: Ends) -> Iterator[tuple[Ends, str]]:
+        """By the client's address and port, and the server's port: the server may stand behind another address."""
+        for one, two in permutations(told):
+            if one[1] < two[1]:
+                continue  # the client's port is the higher one
+            for ends in self._half.get((one, two[1]), ()):
+                other = next(host for host, port in ends if (host, port) != one)
+                text = f"it names {two[0]} instead of {other}, and no line of the log joins the two"
+                yield ends, f"{text}: translated, or another connection"
+
+    def _named(self, text: str) -> Iterator[Ends]:
+        """By the addresses and ports that stand in a line of unknown form."""
         told = frozenset(_IPV4.findall(text))
         if len(told) < 2:
             return
         ports = {int(number) for number in _NUMBER.findall(text)}
-        for pair, many in addresses.items():
+        for pair, many in self._hosts.items():
             if pair <= told:
                 yield from (ends for ends in many if all(port in ports for _, port in ends))
 
 
-def _end(end: End) -> Address:
-    return _address(end.address), end.port
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return text
-
-
 def _ends(case: Case) -> Ends:
-    return frozenset((_address(address), port) for address, port in map(endpoint, (case.flow.client, case.flow.server)))
+    return frozenset((address(host), port) for host, port in map(endpoint, (case.flow.client, case.flow.server)))
 
 
 # --- time
@@ -277,7 +310,7 @@ def _clock(log: Log, cases: Iterable[Case]) -> tuple[float, bool, str]:
     for case in cases:
         begin, end = case.flow.start_ns / 1e9, case.flow.end_ns / 1e9
         for line in log.found.get(_ends(case), ()):
-            if line.when is not None and line.parsed is not None:
+            if line.when is not None and line.parsed is not None and line.doubt in ("", NO_PORTS):
                 spans.append((case.flow.flow_id, line.when - end - SLACK, line.when - begin + SLACK))
     spans = spans[: limits.LOG_JOINED]
     best, votes, met = 0.0, 0, 0
@@ -335,7 +368,7 @@ def _elsewhen(log: Log, cases: Iterable[Case], offset: float, met: set[int]) -> 
     """Of lines with the ports of a connection, at a time that is not its own: the first one."""
     for case in cases:
         for line in log.found.get(_ends(case), ()):
-            if line.parsed is None or line.when is None or line.number in met:
+            if line.parsed is None or line.when is None or line.number in met or line.doubt:
                 continue
             apart = line.when - offset - case.flow.start_ns / 1e9
             way = "after" if apart > 0 else "before"

@@ -14,6 +14,15 @@ from smtpinspect.inspectors.mailguard.profiles import BANNER, PRODUCTS, PROFILES
 PRODUCT: Final = "mailguard"
 _LEFT: Final = frozenset("*02 ")
 _KEYWORD: Final = re.compile(r"X+[A-Z]")
+VERB: Final = 4  # letters of a verb that become X
+STARS_ALL: Final = 8  # X in a row, of a whole line that a reply quotes a part of
+# A run of X that is a word, and what stands in front of a command that a reply quotes.
+_CROSSED: Final = re.compile(r"(?<![\w-])X{4,}[^\s\"'`<>()\[\],;:]*")
+_QUOTES: Final = re.compile(
+    r"(?:^[45]\d\d[ -](?:[45]\.\d+\.\d+ )?|[\"'`<(\[]|"
+    r"\b(?:command|verb|unknown|(?:un)?recogni[sz]ed?|unsupported)\b\W*)\Z",
+    re.I | re.M,
+)
 STARS: Final = 3  # fewer may be anybody's; a name and a word behind the code are longer
 
 
@@ -85,9 +94,30 @@ def masked(keyword: str) -> bool:
     return len(keyword) > 1 and bool(_KEYWORD.fullmatch(keyword))
 
 
-def numbered(keywords: Iterable[str]) -> bool:
-    """Are masked keywords numbered as MailGuard does it, by A, B, C, ... at their ends?"""
-    return all(word[-1] == chr(65 + n % 26) for n, word in enumerate(keywords))
+def crossed_keywords(keywords: Iterable[str]) -> list[str]:
+    """Those of a reply to EHLO that are masked; none where they are not numbered as MailGuard does it: A, B, C, ..."""
+    found = [word for word in keywords if masked(word)]
+    return found if all(word[-1] == chr(65 + n % 26) for n, word in enumerate(found)) else []
+
+
+def crossed(line: bytes, reply: str) -> tuple[str, ...]:
+    """Does a reply quote this command as MailGuard overwrites it with X? The styles that do so; X may stand anywhere
+    else in a reply (a ticket's number, a telephone's), and then tells nothing."""
+    words = masks.xxxx_verb(line).decode("latin-1").split(None, 1)
+    verb, argument = words[0] if words else "", words[1] if len(words) > 1 else ""
+    for found in _CROSSED.finditer(reply):
+        token = found[0].rstrip(".!?")
+        if not token.strip("X") and len(token) in (len(line), *range(STARS_ALL, len(line))) and len(token) > VERB:
+            return ("xxxx-all",)
+        if len(verb) > VERB and token.lower() == verb.lower():
+            return ("xxxx-verb",)
+        if token != "X" * VERB or len(verb) != VERB:
+            continue
+        if argument and reply[found.end() :].lstrip(" \t").lower().startswith(argument.lower()):
+            return ("xxxx-verb",)
+        if _QUOTES.search(reply[: found.start()]):
+            return ("xxxx-verb", "xxxx-all")
+    return ()
 
 
 def _kept(greeting: bytes, style: str) -> bool:

@@ -138,6 +138,7 @@ def differences(
             made = _of_side(Side(sides[0], by_client), Side(sides[1], by_client), ends, spans, clock)
             found += made[0]
             lost += made[1]
+        found = [each for each in found if not _once(each, found, near, far)]
         yield from found
         if all(each.kind == "rewritten" for each in found):  # else what a box keeps back is sent again, too
             yield from lost
@@ -167,6 +168,16 @@ def _behind(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) 
             ahead = trace.packets[0].ns - made.packets[0].ns
             end = spans[name].end_ns if name in spans else trace.packets[-1].ns
             yield name, Elsewhere(Account(made), end - ahead)
+
+
+def _once(each: Difference, found: Sequence[Difference], near: Trace, far: Trace) -> bool:
+    """Octets that left once, before their receiver closed at both points: the far capture may have lost the packet."""
+    if each.kind != "dropped" or each.what != "octets" or each.times > 1:
+        return False
+    if any(one.kind in ("injected", "withheld") for one in found):
+        return False
+    theirs = each.direction != "client"
+    return all(any(p.by_client == theirs and p.flags & (FIN | RST) for p in trace.packets) for trace in (near, far))
 
 
 def _outlasted(way: Sequence[tuple[str, Trace | None]], spans: Mapping[str, Span]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from smtpinspect.inspectors.mailguard import masks
 from smtpinspect.simulate.spoken import in_message
 
 SHOWN: Final = 48  # octets of a difference that a line shows
-_AUTH: Final = re.compile(rb"^(AUTH[ \t]+\S+)[ \t]+\S", re.I)
+_AUTH: Final = re.compile(rb"^((?:AUTH|X-EXPS|NOOP|XXXX\S*)[ \t]+\S+)[ \t]+\S", re.I)
 
 
 def of(cases: Iterable[Case]) -> None:
@@ -76,8 +76,9 @@ def _came_through(case: Case) -> Sign | None:
         if not sent or len(came) < len(sent) or there.account.client.acked > owed.at:
             return None
         what = f"the sender's bytes from {owed.at:,} on"
-    text = f"{what} came to {point} too, and nothing answered there: what stops them lies behind {point}, or is the "
-    text += "server itself (a full queue, a packet filter of its own, a host that died)"
+    text = f"{what} came to {point} too, and no answer came by there: no box before {point} stopped them; "
+    text += "the server itself may not answer (a full queue, a packet filter of its own, a host that died), or a box "
+    text += f"behind {point} stops them"
     return Sign(came[0].number, text, point)
 
 

@@ -13,7 +13,7 @@ from smtpinspect.diagnose.model import Fingerprint, Sign
 from smtpinspect.diagnose.paths import generations
 from smtpinspect.diagnose.paths.generations import PRODUCT
 from smtpinspect.enforce.craft import RST
-from smtpinspect.grammar.verbs import NUMBER
+from smtpinspect.grammar.verbs import NUMBER, hides
 from smtpinspect.simulate.script import Command, Script, Transaction
 
 GREETING: Final = 4_096  # octets of the server's stream in which a greeting without an end is looked for
@@ -23,6 +23,7 @@ _CROSSED_VERB: Final = re.compile(rb"XXXX\w* \S")
 _NOOP_HELO: Final = re.compile(rb"NOOP +[\w\[][\w.:\[\]-]+\.[\w.:\[\]-]+", re.I)
 _BARE_OK: Final = re.compile(r"(?:250 )?(?:2\.0\.0 )?OK\.?", re.I)
 _STARTTLS: Final = "STARTTLS"
+_UNKNOWN: Final = (500, 502)  # RFC 5321 4.2.4: a command that is not known, or not there
 
 
 def of_dialogue(script: Script, account: Account | None) -> Iterator[Fingerprint]:
@@ -56,7 +57,10 @@ def of_packets(account: Account) -> Iterator[Fingerprint]:
 
 def shown(line: bytes) -> str:
     """A command as a sign quotes it, without what AUTH carries."""
-    return excerpt(line[:4]) + " (masked)" if line[:4].upper() == b"AUTH" else excerpt(line[:40])
+    words = line.decode("latin-1").split()
+    if len(words) > 2 and hides(words[0].upper()):
+        return excerpt(" ".join(words[:2]).encode("latin-1")[:40]) + " (masked)"
+    return excerpt(line[:40])
 
 
 def sign(account: Account | None, by_client: bool, at: int, text: str) -> Sign:
@@ -83,8 +87,8 @@ def _keywords(script: Script, account: Account | None) -> Iterator[Fingerprint]:
         if command.verb != "EHLO" or reply is None or reply.code != 250:
             continue
         keywords = [line[4:].strip() for line in reply.text.split("\n")[1:]]
-        masked = [word for word in keywords if generations.masked(word)]
-        if masked and generations.numbered(masked):
+        masked = generations.crossed_keywords(keywords)
+        if masked:
             clear = _STARTTLS in (word.upper() for word in keywords)
             profiles = generations.masking_keywords(clear)
             text = "EHLO keywords are masked with X and a letter"
@@ -115,11 +119,8 @@ def _command(script: Script, command: Command, account: Account | None) -> Itera
     if reply is None:
         return
     told = sign(account, False, reply.at, f"{shown(line)} got {excerpt(reply.octets[:64].rstrip())}")
-    crossed = re.search(r"X{4,}(?:\s+\S)?", reply.text)
-    if (reply.code or 0) >= 500 and crossed and b"XXXX" not in line.upper():
-        run, _, argument = crossed[0].partition(" ")
-        whole = len(run) >= len(line) > 4
-        styles = ("xxxx-verb",) if argument else ("xxxx-all",) if whole else ("xxxx-verb", "xxxx-all")
+    styles = generations.crossed(line, reply.text)
+    if reply.code in _UNKNOWN and styles and b"XXXX" not in line.upper():
         text = "the server answers a command of X that the client did not send"
         yield Fingerprint(PRODUCT, "verb-xed", text, generations.denying(*styles), (told,))
     bare = reply.code is None and _BARE_OK.fullmatch(reply.text.strip())
@@ -135,8 +136,8 @@ def of_replies(script: Script, account: Account | None) -> Iterator[Fingerprint]
     """A 552 before the text is whole: a server answers its end (RFC 5321 4.1.1.4), SonicWall's gateway anti-virus
     what it finds in it. Its words are in no source."""
     for mail in script.mails:
-        if mail.text_at is None:
-            continue
+        if mail.text_at is None or mail.chunks:
+            continue  # each chunk has a reply of its own
         for reply in script.replies:
             if reply.code == 552 and _early(reply.at, mail, account):
                 text = "552 in the server's name, before the end of the text had come there"

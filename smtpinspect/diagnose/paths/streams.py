@@ -120,6 +120,8 @@ def changes(near: Side, far: Side) -> Iterator[Change]:
                 yield from _tail(near, far, i, j)
                 return
             until = min(here, ahead - j)
+            if j < far.acked < j + until:
+                until = far.acked - j  # so much came: that capture lost it
             passed = far.top >= j + until and any(s.at < j + until and s.end > j for s in far.segments)
             if not passed and far.acked <= j:
                 yield Change("dropped", (i, i + until), (j, j))

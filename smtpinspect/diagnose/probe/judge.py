@@ -115,7 +115,7 @@ def _deny(talked: Talked) -> Shows | None:
             styles = {"noop"}
         return Shows("deny_style", frozenset(styles), f"a command that does not exist got {quoted}", False)
     crossed = re.search(rb"X{4,}\S*", reply)
-    if crossed and FAKE not in reply:
+    if crossed and FAKE not in reply and generations.crossed(FAKE, fake.text):
         whole = len(crossed[0].rstrip(b"'\".,)>")) >= len(FAKE) and not crossed[0].endswith(FAKE[4:])
         style = "xxxx-all" if whole and b"fake" not in reply else "xxxx-verb"
         sent = crossed[0].rstrip(b"'\".,:;)>]").decode("latin-1")
@@ -142,11 +142,11 @@ def _ehlo(talked: Talked) -> Iterable[Shows]:
     yield Shows("ehlo", frozenset({"passes"}), "EHLO passes", True)
     lines = ehlo.octets.splitlines()[1:]
     words = [line[4:].decode("latin-1").strip() for line in lines]
-    masked = [word for word in words if generations.masked(word)]
+    masked = generations.crossed_keywords(words)
     others = [word for word in words if word and _keyword(word) not in EHLO_NAMED]
     clear = [word for word in others if word not in masked]
     tls = any(word.upper() == "STARTTLS" for word in clear)
-    if masked and generations.numbered(masked):
+    if masked:
         yield Shows("ehlo_mask", frozenset({"others"}), f"EHLO keywords are masked: {', '.join(masked)}", False)
         if tls:
             yield Shows("allow_tls", frozenset({"on"}), "STARTTLS is offered in clear", True)

@@ -40,7 +40,8 @@ def read_file(source: files.LogInput, *, now: float | None = None, idle: bool = 
     """A reading for each attempt, as its last line comes: delivered mails, too. "-" is standard input; packed or not.
 
     A file that holds a bounce gives what that tells. `idle`: also readings of the fates "received" and "none", for
-    lines of a mail server that tell nothing of a delivery.
+    lines of a mail server that tell nothing of a delivery; with "none" and no MTA for one that looks like a
+    delivery's, in a form that is not known.
 
     `now`: seconds since 1970, of which times without a year are the past; the order of a file's lines goes before.
     Raises UsageError for what cannot be opened; CaptureError, behind the readings before, where it cannot be read on.
@@ -60,12 +61,16 @@ def read_file(source: files.LogInput, *, now: float | None = None, idle: bool = 
             log.close()
             told = pasted.readings(copied, lambda: LogReader(now))
             yield from (each for each in told if idle or each.fate not in ("received", "none"))
+            if idle:
+                yield from (Reading(line, fate="none") for line in pasted.strange(copied, told))
             return
     reader = LogReader(now)
     fault: CaptureError | None = None
     try:
         for line in files.lines(log):
             yield from reader.feed(line, idle=idle)
+            if idle and reader.strange:
+                yield Reading(line, fate="none")
     except CaptureError as error:
         fault = error
     yield from reader.rest()

@@ -10,6 +10,7 @@ from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import (
     exchange,
     exim,
+    gmail,
     opensmtpd,
     phrases,
     postfix,
@@ -61,7 +62,7 @@ _SHAPES: Final = tuple(
         (rf"{postfix.ID}: (?:to|from|client|message-id|removed)\b", "postfix", (postfix.read, receivers.read), True),
         (rf"{postfix.ID}: |connect to |(?:timeout|lost connection) after ", "postfix", (
             postfix.read, receivers.read), False),
-        (r"[^,]*,[0-9A-F]{12,16},\d+,|[0-9A-F]{12,16},\d+,", "exchange", (exchange.read,), True),
+        (r"(?:(?:\"[^\"]*\"|[^,]*),)?[0-9A-F]{12,16},\d+,", "exchange", (exchange.read,), True),
         (r"<[^>]*> (?:deferred|bounced|delivered) by ", "rfc5321", (rfc5321.read,), True),
         # what Exim writes about itself and its clients, without an id (doc/spec, chapter 52)
         (r"(?:\[\d+\] )?(?:(?:Start|End) queue run: |exim \S+ daemon started|no host name found for IP address "
@@ -72,11 +73,17 @@ _SHAPES: Final = tuple(
 _HINT: Final = re.compile(
     r"SMTP timeout|Remote host|SMTP error from|Malformed SMTP|conversation with|lost connection|refused to talk"
     r"|said: \d"
-    r"|connect to |Connected to |_to_|connection died|Primary target IP|4\.4\.\d|5\.4\.3|Sorry, I|timeout waiting"
+    r"|connect to |Connected to |_to_|connection died|[Pp]rimary target IP|Failed to connect|4\.4\.\d|5\.4\.3|Sorry, I"
+    r"|requests to connect|timeout waiting"
     r"|timeout writing|Deferred|mta error|mta delivery|PIX workarounds|QUEUE\.Expired"
     r"|connection closed in|connection reset in|RFC conformant|Exchange Server authentication|LastError|TLS is required"
     r"|command timeout|data timeout|IO Error|Connection closed unexpectedly|server cmd read|collect: "
     r"|disconnected abruptly|timeout after |disconnected reason"
+)
+# Of the line of an attempt, whatever stands before it.
+_DELIVERY: Final = re.compile(
+    r"\bstatus=(?:sent|deferred|bounced|expired)\b|\bstat=(?:Sent|Deferred)\b| (?:=>|->|>>|==|\*\*) \S{1,100}@"
+    r"|\bresult=\"?(?:Ok|TempFail|PermFail)\b|\bdelivery \d+: (?:success|deferral|failure)\b"
 )
 _NEAR: Final = 1_024  # characters around such a word
 _DISTINCT: Final = 18  # fixed letters of a phrase that is believed anywhere
@@ -96,6 +103,7 @@ class LogReader:
         self._now = now
         self._local = False  # do its times lack a zone?
         self._programs: dict[str, Layout | None] = {}
+        self.strange = False  # does the last line look like a delivery's, and is of a form that is not known?
 
     def feed(self, text: str, *, guess: bool = True, idle: bool = False) -> Iterator[Reading]:
         """The readings that are complete with this line. `guess`: phrases are looked for in unknown layouts, too.
@@ -103,6 +111,7 @@ class LogReader:
         `idle`: also one with the fate "received" where a mail is named for the first time, and with "none" for a line
         of an MTA that tells nothing of a delivery; not of lines that are kept for what comes behind them.
         """
+        self.strange = False
         if not text:
             return
         line = line_of(text[: limits.MAIL_LOG_LINE], self._now)
@@ -121,6 +130,8 @@ class LogReader:
             for told in anywhere(line, state):
                 found = True
                 yield explained(told, local=self._local)
+        if layout is None and not (found or line.program or text[:1] == "#") and state.notes == notes:
+            self.strange = bool(_DELIVERY.search(line.text))
         if not idle or found or layout is None or not _marked(layout, line):
             return
         if state.arrived > arrived or state.notes == notes:
@@ -188,7 +199,7 @@ def anywhere(line: Line, state: State) -> Iterator[Reading]:
     # what is far from it is of no interest, and costs time
     near = line.text[max(hint.start() - _NEAR // 8, 0) : hint.start() + _NEAR]
     line = line._replace(text=near)
-    for reader in (exchange.read, receivers.read, qmail.read):
+    for reader in (exchange.read, receivers.read, qmail.read, gmail.read):
         if told := list(reader(line, state)):
             yield from told
             return

@@ -19,7 +19,9 @@ from smtpinspect.mta.base import Cause, Step
 NAME: Final = "exchange"
 _SESSION: Final[tuple[Step, ...]] = ("greeting", "ehlo", "helo", "mail", "rcpt", "datacmd", "body", "dot")
 _WRAPPED: Final = re.compile(
-    r'Primary target IP address responded with: "?(?P<inner>.*?)"?\.?(?= Attempted failover|"|$)'
+    r'(?:Primary target IP address responded with|communicating with primary target IP address): "{0,2}(?P<inner>.*?)'
+    r'"{0,2}\.?(?= Attempted failover|"|$)',
+    re.IGNORECASE,
 )
 _LAST: Final = re.compile(
     r"(?:last endpoint attempted was |LastAttemptedIP=)\[?(?P<ip>[0-9a-fA-F.:]+?)\]?(?::\d+)?(?=\]|\s|$)"
@@ -40,8 +42,19 @@ def _row(pattern: str, steps: tuple[Step, ...], *causes: Cause, gave_up: bool = 
     return _Row(re.compile(pattern, re.IGNORECASE), steps, causes, gave_up)
 
 
+# Of Winsock (Microsoft, Windows Sockets Error Codes), where no connection was set up.
+_WINSOCK: Final = tuple(
+    _row(rf"Failed to connect\. Winsock error code: {codes}\b", ("connect",), *causes)
+    for codes, causes in (
+        ("10060", ("timeout",)),
+        ("10061", ("refused",)),
+        ("(?:10051|10065)", ("unreachable",)),
+        (r"\d+", ("timeout", "refused", "unreachable")),
+    )
+)
 # mta.md, section 7; what smtpinspect.mta.exchange writes is among it (a test holds that).
 ERRORS: Final = (
+    *_WINSOCK,
     _row(r"QUEUE\.Expired|\b5\.4\.300 Message expired", (), gave_up=True),
     _row(r"\b5\.4\.316 ", ("connect",), "refused", gave_up=True),
     _row(r"\b5\.4\.315 ", ("connect",), "timeout", gave_up=True),
@@ -65,7 +78,7 @@ _GOOD: Final = re.compile(r"2\d\d[ -]")
 _PATH: Final = re.compile(r"<([^>]*)>")
 # A line of a protocol log.
 _CSV: Final = re.compile(
-    r"(?:(?P<connector>[^,]*),)(?P<session>[0-9A-F]{12,16}),(?P<sequence>\d+),(?P<local>[^,]*),(?P<remote>[^,]*),"
+    r"(?:(?P<connector>\"[^\"]*\"|[^,]*),)(?P<session>[0-9A-F]{12,16}),(?P<sequence>\d+),(?P<local>[^,]*),(?P<remote>[^,]*),"
     r"(?P<event>[-+<>*]),(?P<data>\"(?:[^\"]|\"\")*\"|[^,]*)?(?:,(?P<context>.*))?",
     re.DOTALL,
 )
@@ -162,12 +175,16 @@ def _event(line: Line, match: re.Match[str], state: State) -> Iterator[Reading]:
         session = _replied(session, data) if replied else _commanded(session, data)
         if not known and replied and not data.startswith(("2", "3")):
             session = session._replace(waits=_SESSION, refused=data)  # a line alone
-    if event != "-":
+    failed = _unconnected(f"{data} {match['context'] or ''}") if event == "*" else None
+    if event != "-" and failed is None:
         state.session(key, session)
         if event == "<" and session.refused and not session.server:
             yield from _refused(line, match, session, state)
         return
     state.sessions.pop(key, None)
+    if failed is not None:
+        yield _of_session(line, match, session, failed)
+        return
     causes = _ENDS.get(data or (match["context"] or ""), ("closed", "reset"))
     if known is None and causes == ("timeout",):
         return  # a plain end looks the same
@@ -176,6 +193,15 @@ def _event(line: Line, match: re.Match[str], state: State) -> Iterator[Reading]:
     steps = _SESSION if known is None else _waited(session)
     found = Sense(tuple(Meant(step, cause) for step in steps for cause in causes), f"-,{data}", {})
     yield _of_session(line, match, session, found)
+
+
+def _unconnected(text: str) -> Sense | None:
+    """Of a line of information: that there was no connection; no `-` follows it."""
+    told = next((row for row in _WINSOCK if row.pattern.search(text)), None)
+    if told is None:
+        return None
+    said = text.strip().strip('"')
+    return Sense(tuple(Meant(step, cause) for step in told.steps for cause in told.causes), said, {})
 
 
 def _waited(session: Session) -> tuple[Step, ...]:

@@ -39,6 +39,10 @@ _LAYOUT: Final = re.compile(
     r"(?:.*? defer \(-?\d+\))?:?(?: [A-Za-z]+=(?:\"[^\"]*\"|[^\s\"]+?)(?: \[[^\]]*\](?::\d+)?)?(?=[ :]|$))*:? *"
 )
 _REACHED: Final = re.compile(_PEER)
+_NAMED: Final = re.compile(
+    r"(?:while connected to|Remote host|Malformed SMTP reply from|: host) (?P<host>\S+) \[(?P<ip>[0-9a-fA-F.:]+)\]"
+)
+_ERROR: Final = re.compile(r"[^\W\d_][^\d:]{0,60}: ")  # in any language
 _SENT: Final = re.compile(rf"(?:=>|->|>>) (?P<rcpt>\S+).*? {_PEER}.*")
 _TAKEN: Final = re.compile(r" DT=([\w.]+)")
 _ARRIVED: Final = re.compile(r"<= (?P<sender>\S+)")
@@ -207,9 +211,11 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
         yield reading(line, NAME, fate="deferred", recipient=match["rcpt"], queue_id=queue_id, waiting=True)
         return
     text = match["text"] or match["why"] or match["alone"] or _ERRNO.get(match["errno"], "")
-    of_host = None if match["host"] else _of_host(line, queue_id, held, state, _BROKEN_BY.get(match["errno"]))
-    found = sense(of_host.text if of_host is not None else text)
-    if found is None and not match["text"]:  # an error of connect() in another language
+    whole = None if match["text"] else _behind_error(text)  # a phrase behind the error of the system
+    plain = not match["host"] and whole is None
+    of_host = _of_host(line, queue_id, held, state, _BROKEN_BY.get(match["errno"])) if plain else None
+    found = whole or sense(of_host.text if of_host is not None else text)
+    if found is None and not match["text"] and ": " not in text:  # an error of connect() in another language
         found = sense(_ERRNO.get(match["errno"], ""))
         found = found._replace(text=text) if found is not None else None
     if found is None:
@@ -220,14 +226,23 @@ def _deferred(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     # the line of the host is of this attempt; lines of other hosts are attempts of their own
     yield from (each for each in held if each is not same)
     host, ip = match["host"] or "", match["ip"] or ""
-    if not host and same:
-        host, ip = same.host, same.ip
+    if not host:
+        peer = None if same else _REACHED.search(rest) or _NAMED.search(text)
+        host, ip = (same.host, same.ip) if same else (peer["host"], peer["ip"]) if peer else ("", "")
     taken = match["taken"] or match["taken_alone"] or match["taken_last"]
     told = reading(
         line, NAME, found, fate="deferred", recipient=match["rcpt"], host=host, ip=ip, queue_id=queue_id,
         seconds=duration(taken) if taken else None, **state.known(queue_id),
     )  # fmt: skip
     yield told._replace(scope=scope_of(found), line=of_host.line if of_host is not None else told.line)
+
+
+def _behind_error(text: str) -> Sense | None:
+    """Releases before 4.85 write the error of the system, and behind it the phrase."""
+    said = _TAKEN.sub("", text)
+    head = _ERROR.match(said)
+    found = sense(said[head.end() :]) if head is not None else None
+    return found if found is not None and found.text not in _STRERROR else None
 
 
 def _of_host(
@@ -255,7 +270,7 @@ def _returned(line: Line, queue_id: str, rest: str, state: State) -> Iterator[Re
     text = match["text"] or ""
     late = text.endswith(_LATE) or text == _LATE[2:] or bool(match["late"])
     said = text.removesuffix(_LATE)
-    found = sense(said) if text else None
+    found = (sense(said) or _behind_error(said)) if text else None
     held = state.take(queue_id)
     of_host = None
     if not match["host"]:

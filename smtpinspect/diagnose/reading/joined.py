@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from smtpinspect.diagnose.model import Case, Reading
+from smtpinspect.diagnose.reading.lines import NO_YEAR
 from smtpinspect.grammar import limits
+from smtpinspect.grammar.words import IN_TEXT
 from smtpinspect.simulate.clock import SECOND
 
 NEAR: Final = 30.0  # seconds that a line may come behind the last packet of its attempt
@@ -22,7 +24,7 @@ CLOSE: Final = 5.0  # seconds off the end, of a line in another zone
 _ZONES: Final = tuple(n * ZONE for n in range(-round(FARTHEST / ZONE), round(FARTHEST / ZONE) + 1) if n)
 _LITTLE: Final = 0.001  # seconds: sums of them are not exact
 FEW: Final = 64  # mails among which a line without an address may find its own
-_NO_YEAR: Final = re.compile(r"(?:<\d{1,3}>)?[A-Z][a-z]{2} [ \d]\d \d\d:")
+_PHRASE: Final = re.compile(r"\b(MAIL FROM|RCPT TO):<([^>]*)>")
 _UNTOLD: Final = ("unknown", "aborted", "encrypted")
 
 
@@ -58,8 +60,10 @@ class Joiner:
         if best is None or (reading.failed and not self._one_attempt(best, reading)):
             return False
         found = self._found.setdefault(id(best), [])
+        if bare(reading) and any(each.failed and each.queue_id == reading.queue_id for each in found):
+            return best.failed  # what another line says better
         if len(found) < limits.LOG_JOINED:
-            found.append(reading)
+            found.append(_without_chunks(best, reading))
             if reading.failed and reading.queue_id:
                 self._queued[key] = best
         return best.failed
@@ -144,11 +148,38 @@ def _same(case: Case, reading: Reading) -> bool:
     if not (untold or case.failed if reading.failed else untold or case.observed.outcome == "accepted"):
         return False
     sender, recipients, number = _names(case)
+    for command, address in _PHRASE.findall(reading.text):
+        known = recipients if command == "RCPT TO" else (sender,) if sender else ()
+        if known and address.lower() not in known:
+            return False
     return (
         (not reading.recipient or not recipients or bool({*reading.recipient.lower().split(",")} & {*recipients}))
         and (not reading.sender or not sender or reading.sender.lower() == sender)
         and (not reading.message_id or not number or reading.message_id == number)
     )
+
+
+def agrees(case: Case, reading: Reading) -> bool:
+    """Does the capture show the break at a place that the line may mean?"""
+    seen = case.observed
+    if seen.phase is None or bare(reading):
+        return seen.phase is None or seen.broken.kind in reading.broken
+    return seen.phase in reading.phases
+
+
+def bare(reading: Reading) -> bool:
+    """Is it Exim's line of a recipient with the system's error alone, and no host? That names no place."""
+    return reading.mta == "exim" and reading.phases == ("connect",) and not reading.ip and bool(reading.recipient)
+
+
+def _without_chunks(case: Case, reading: Reading) -> Reading:
+    """Only with CHUNKING text goes out before the replies to MAIL and RCPT are read; this mail went out by DATA."""
+    mail = case.transaction
+    sent = mail is not None and mail.data is not None and not mail.chunks
+    if not sent or reading.mta != "exim" or not _PHRASE.search(reading.text):
+        return reading
+    left = tuple(phase for phase in reading.phases if phase not in IN_TEXT)
+    return reading._replace(phases=left, duplicate_risk=False) if left != reading.phases else reading
 
 
 def _names(case: Case) -> tuple[str, tuple[str, ...], str]:
@@ -181,7 +212,7 @@ def _apart(case: Case, reading: Reading) -> float | None:
 def _when(reading: Reading, about: float) -> float:
     """Of a time without a year (RFC 3164 4.1.2), the one that is nearest to the capture."""
     when = reading.when or 0.0
-    if not _NO_YEAR.match(reading.line):
+    if not NO_YEAR.match(reading.line):
         return when
     moment, year = time.gmtime(when), time.gmtime(about).tm_year
     tried = [timegm((each, *moment[1:6])) for each in (year - 1, year, year + 1)]

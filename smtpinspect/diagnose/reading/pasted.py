@@ -43,6 +43,14 @@ def readings(lines: Sequence[str], make: Make = LogReader) -> list[Reading]:
     return best
 
 
+def strange(lines: Sequence[str], told: Sequence[Reading]) -> Iterator[str]:
+    """Lines that look like deliveries, are of a form that is not known, and part of nothing that was told."""
+    reader = LogReader()
+    for line in (bare(each).strip() for each in lines):
+        if not any(True for _ in reader.feed(line)) and reader.strange and not any(line in each.line for each in told):
+            yield line
+
+
 def _joined(lines: Sequence[str], reader: LogReader) -> Iterator[Sequence[str]]:
     """As they are; each with those that go on with it; all of them as one: with a blank at the fold, or without."""
     yield lines

@@ -8,14 +8,14 @@ import time
 from typing import Final
 
 from smtpinspect.diagnose.reading import files
-from smtpinspect.diagnose.reading.lines import AHEAD, bsd_time
+from smtpinspect.diagnose.reading.lines import AHEAD, LEAD, bsd_time
 from smtpinspect.errors import CaptureError
 
 _DAY: Final = 86_400
 _HALF: Final = 183 * _DAY
 _PIECE: Final = 65_536  # octets at both ends of a file in which its first and last time are looked for
-_TIME: Final = re.compile(rb"^(?:<\d{1,3}>)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)", re.MULTILINE)
-_STAMP: Final = re.compile(r"(?:<\d{1,3}>)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)")
+_STAMP: Final = re.compile(LEAD + r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)")
+_TIME: Final = re.compile(b"^" + _STAMP.pattern.encode(), re.MULTILINE)
 
 
 def anchor(path: str | os.PathLike[str], now: float | None) -> float | None:
