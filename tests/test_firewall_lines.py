@@ -64,6 +64,21 @@ def told(folder: Path, made: Connection, *lines: str) -> tuple[Case, list[Cause]
     return case, [cause for cause in case.causes if cause.degree == "confirmed"], [*found.notes, *found.unmatched]
 
 
+@pytest.mark.parametrize(("tag", "command"), [
+    ("ASA", "  no inspect esmtp"), ("PIX", "no fixup protocol smtp 25"), ("FWSM", "  no inspect smtp"),
+])  # fmt: skip
+def test_what_to_type_is_for_the_generation_that_wrote_the_line(tmp_path: Path, tag: str, command: str) -> None:
+    line = asa(
+        f"507003: tcp flow from outside:{CLIENT}/{PORT} to inside:{SERVER}/25 terminated by inspection engine, "
+        "reason - inspector disconnected, dropped packet.",
+    ).replace("%ASA", f"%{tag}")  # fmt: skip
+    _, (cause,), _ = told(tmp_path, cut(), line)
+    typed = [each.commands for each in cause.remedies if each.where == "firewall" and each.commands]
+    assert any(command in lines for lines in typed)
+    assert all(("no fixup protocol smtp 25" in lines) == (tag == "PIX") for lines in typed)
+    assert not any("SERVER" in f"{each}" or "PEER" in f"{each}" for each in cause.remedies)
+
+
 def cut() -> Connection:
     return Connection().cut(LONG + message(600))
 

@@ -10,25 +10,44 @@ from typing import Final
 
 from smtpinspect.diagnose.causes.loaded import inspector_of
 from smtpinspect.diagnose.causes.sender import changes
-from smtpinspect.diagnose.model import Case, Remedy
+from smtpinspect.diagnose.model import Case, Cause, Remedy
 from smtpinspect.errors import UsageError
 from smtpinspect.inspectors import explain
 from smtpinspect.inspectors.base import Inspector
+from smtpinspect.inspectors.settings import parse
 
 KEPT: Final = 6  # ways on the firewall
+_TAG: Final = re.compile(r"%(ASA|FWSM|PIX)-")
 _LIMIT: Final = re.compile(r"\b((?:header|body) line length gt) \d+")  # an ASA's, which takes any number
 
 
 def remedies(case: Case, rule: str, spec: str | Inspector) -> tuple[Remedy, ...]:
     """The sender's first: the firewall may be another's. To let the box say so is no help where it did."""
     answered = case.observed.broken.kind == "reply"
-    on_box = (_enough(each, case) for each in on_firewall(rule, spec, peer(case), _tripped(case, rule)))
+    on_box = (_fitted(each, case) for each in on_firewall(rule, spec, peer(case), _tripped(case, rule)))
     return (*changes(case, rule), *(each for each in on_box if not (answered and "let the box say" in each.title)))
 
 
 def peer(case: Case) -> str:
     """The address that the firewall's rule would name."""
-    return case.path[0]
+    return case.path[0].strip("[]")
+
+
+def logged(case: Case, cause: Cause) -> str | Inspector:
+    """Of the specs of this product the first one of the generation that the log's lines name; "" where none is."""
+    name = cause.cause.partition(".")[0]
+    mine = [each for each in case.specs.values() if _product(each) == name]
+    tag = next((found[1].lower() for sign in cause.evidence if (found := _TAG.search(sign.text))), "")
+    named = [each for each in mine if tag and _profile(each).startswith(tag)]
+    return next(iter(named or mine), "")
+
+
+def _product(spec: str | Inspector) -> str:
+    return spec.name if isinstance(spec, Inspector) else parse(spec).name
+
+
+def _profile(spec: str | Inspector) -> str:
+    return spec.profile if isinstance(spec, Inspector) else parse(spec).profile or ""
 
 
 def on_firewall(
@@ -61,8 +80,9 @@ def _as_high(made: Inspector, raises: Sequence[tuple[str, int]]) -> bool:
     return bool(limits) and all(isinstance(limit, int) and limit >= to for limit, to in limits)
 
 
-def _enough(remedy: Remedy, case: Case) -> Remedy:
-    """The smallest power of two that lets its longest line through, where the table's limit does not."""
+def _fitted(remedy: Remedy, case: Case) -> Remedy:
+    """With its server's address; a limit is a power of two that lets its longest line through, 4,096 at least."""
+    remedy = _put(remedy, "SERVER", case.path[1].strip("[]"))
     if case.transaction is None or not any(_LIMIT.search(each) for each in (remedy.title, *remedy.commands)):
         return remedy
     longest = max(map(len, case.transaction.text.split(b"\n")), default=0)
@@ -87,13 +107,13 @@ def _breadth(one: explain.Remedy) -> int:
 
 
 def _remedy(one: explain.Remedy, client: str) -> Remedy:
-    lines = (*(one.before if one.commands else ()), *one.commands)
-    commands = tuple(line.replace("PEER", client) if client else line for line in lines)
-    return Remedy(
-        "firewall",
-        one.title if not one.menu else f"{one.title} ({one.menu})",
-        commands,
-        loses=one.loses,
-        check=one.check,
-        undo=one.undo,
-    )
+    title = f"{one.title} ({one.menu})" if one.menu else one.title
+    made = Remedy("firewall", title, (*one.before, *one.commands), one.loses, one.check, one.undo)
+    return _put(made, "PEER", client) if client else made
+
+
+def _put(made: Remedy, word: str, address: str) -> Remedy:
+    """An address in the place of its word."""
+    commands = tuple(line.replace(word, address) for line in made.commands)
+    loses, check, undo = (text.replace(word, address) for text in (made.loses, made.check, made.undo))
+    return made._replace(commands=commands, loses=loses, check=check, undo=undo)

@@ -76,9 +76,10 @@ OFF: Final = Remedy(
 )
 # Behind OFF.
 FWSM_TOO: Final = FWSM._replace(
-    title="the same on FWSM",
+    title="no inspection, on FWSM",
     commands=(),
-    menu="with `no inspect smtp` as well; of the two in one policy only the first acts",
+    before=(*_IN, *FWSM.commands),
+    menu="as on an ASA, with `no inspect smtp` as well; of the two in one policy only the first acts",
 )
 _BIND: Final = (*_NO_INSPECT[:3], "  inspect esmtp {name}", "end")
 
