@@ -12,15 +12,17 @@ from typing import cast
 
 import pytest
 
-from smtpinspect.diagnose.causes.remedies import on_firewall
+from smtpinspect.diagnose.causes.loaded import inspector_of
+from smtpinspect.diagnose.causes.remedies import on_firewall, remedies
 from smtpinspect.diagnose.causes.sender import CHANGES, changes
 from smtpinspect.diagnose.lookalikes.filled import LONGER, addressed, longer
 from smtpinspect.diagnose.lookalikes.table import TABLE
-from smtpinspect.diagnose.model import Case, Remedy
+from smtpinspect.diagnose.model import Case, Observed, Remedy
 from smtpinspect.inspectors import registry
 from smtpinspect.mta import registry as senders
 from smtpinspect.mta.base import Step
 from smtpinspect.simulate.observed import STEPS
+from smtpinspect.simulate.script import Transaction
 
 FOUR, SIX = ("192.0.2.1", "198.51.100.7"), ("2001:db8::1", "2001:db8:2::7")
 BUILT_IN = (*registry.default(), *registry.always())
@@ -91,6 +93,41 @@ def test_a_shell_takes_them_and_nothing_is_left_to_fill_in(ends: tuple[str, str]
         assert "eth0" not in line
         assert re.match(r"#|[a-z]", line) and not re.match(r"\w+:", line), line
         assert not re.search(r"PEER|SERVER|CLIENT|\bPORT\b|\bTIME\b|IPTABLES|TOO_BIG|[{}]field", line), line
+
+
+@pytest.mark.parametrize(("header", "told"), [
+    ("X-Long: {}", "fold X-Long"),
+    ("References: <a@b>\r\n {}\r\nX-Short: x", "keep fewer entries in References"),
+    ("Received: {}\r\nReferences: <a@b>", "fold the header line"),
+])  # fmt: skip
+def test_the_field_that_is_too_long_is_named(header: str, told: str) -> None:
+    made = case(FOUR[1])
+    text = f"{header.format('y' * 5_000)}\r\nSubject: x\r\n\r\n{'z' * 9_000}\r\n"
+    made.transaction = cast(Transaction, SimpleNamespace(text=text.encode()))
+    (remedy,) = changes(made, "stormshield.smtp-217.header")
+    assert remedy.title.startswith(told)
+    assert ("References" in str(remedy)) == ("References" in told)
+    assert "Received" not in str(remedy)  # no mail is to go without it
+
+
+def test_a_limit_under_which_it_was_cut_is_no_way_out() -> None:
+    """HeaderLineLimit goes up to 4,096."""
+    specs = "stormshield:high,header_line_limit=1000", "stormshield:high"
+    rule = "stormshield.smtp-217.header"
+    for number, spec in enumerate(specs):
+        ways = on_firewall(rule, specs[0], tripped=[inspector_of(spec)])
+        assert any("HeaderLineLimit" in line for each in ways for line in each.commands) == (number == 0)
+        assert len(ways) == 4 - number
+
+
+@pytest.mark.parametrize(("octets", "limit"), [(1_500, 4_096), (5_008, 8_192)])
+def test_an_asas_limit_lets_this_line_through(octets: int, limit: int) -> None:
+    made = case("198.51.100.7")
+    made.transaction = cast(Transaction, SimpleNamespace(text=b"X-Long: " + b"y" * octets + b"\r\n\r\n"))
+    made.observed = cast(Observed, SimpleNamespace(broken=SimpleNamespace(kind="drop")))
+    made.alerts = []
+    lines = pasted(remedies(made, "mailguard.header-line-length", "mailguard:asa-8"))
+    assert f" match header line length gt {limit}" in lines
 
 
 def test_a_pix_is_told_to_be_configured_first() -> None:

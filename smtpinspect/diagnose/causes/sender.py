@@ -109,7 +109,7 @@ _SAY_EHLO: Final = Change(
     {"postfix": _postfix(smtp_pix_workarounds="delay_dotcrlf")},
     loses="nothing; behind a PIX one round trip, EHLO is refused and HELO comes behind it",
     check="the next capture shows EHLO",
-    undo="postconf -X smtp_pix_workarounds",
+    undo=_OLD,
 )
 _NO_AUTH: Final = Change(
     "a shorter AUTH mechanism (PLAIN or LOGIN over TLS in place of GSSAPI, NTLM or OAuth)",
@@ -124,7 +124,7 @@ _SLOW_DOT: Final = Change(
     },
     loses="10 s for each mail to a server whose greeting is starred",
     check="the next capture shows a pause of 10 s before the dot",
-    undo="postconf -X smtp_pix_workarounds smtp_pix_workaround_threshold_time",
+    undo=_OLD,
 )
 _NO_ZIP: Final = Change(
     "the archive without a password, as 7z, or behind a link; or TLS on the way, where the box cannot read it",
@@ -240,11 +240,15 @@ def changes(case: Case, rule: str) -> tuple[Remedy, ...]:
 
 
 def _long_field(case: Case) -> str:
-    """The name of the longest field in the header that was sent; "" where the capture does not tell."""
+    """Which field of the header that was sent has the longest line; "" where the capture does not tell."""
     text = case.transaction.text if case.transaction is not None else b""
-    lines = text.partition(b"\r\n\r\n")[0].split(b"\n")
-    name = _FIELD.match(max(lines, key=len, default=b""))
-    return name[1].decode() if name is not None else ""
+    name, longest = "", (0, "")
+    for line in text.partition(b"\r\n\r\n")[0].split(b"\n"):
+        found = _FIELD.match(line)
+        if found is not None or line[:1] not in b" \t":
+            name = found[1].decode() if found is not None else ""  # a folded line is of the field before it
+        longest = max(longest, (len(line), name), key=lambda each: each[0])
+    return longest[1]
 
 
 def _wants_tls(case: Case) -> bool:
