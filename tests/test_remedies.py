@@ -137,6 +137,11 @@ def test_a_pix_is_told_to_be_configured_first() -> None:
         assert first.commands[0] == "configure terminal"
 
 
+def test_a_body_of_a_request_is_told_where_to_go() -> None:
+    for each in on_firewall("sonicwall.office-macro", "sonicwall"):
+        assert "PUT /api/sonicos/gateway-antivirus/base" in each.commands[0] and each.commands[1].startswith("{")
+
+
 def test_the_words_fit_the_family() -> None:
     four, six = ("\n".join([*pasted(alike(*ends)), *(str(each) for each in alike(*ends))]) for ends in (FOUR, SIX))
     assert "ip6tables -t mangle" in six and "ping -M do -s 1452 2001" in six and "ICMPv6 type 2" in six

@@ -171,7 +171,8 @@ _WRITES: Final = Change("send each command in one write, TCP_NODELAY or not; in 
 
 CHANGES: Final[Mapping[str, Change]] = {
     "stormshield.smtp-122": _ENCODE._replace(
-        title="encode the field (RFC 2047), no control characters, no line without a colon in the headers"
+        title="encode the field (RFC 2047), no control characters, no line without a colon in the headers",
+        check="the header has no byte above 127, no control character, no line without a colon",
     ),
     "stormshield.smtp-231": _ENCODE._replace(title="encode the Subject: =?UTF-8?Q?...?= (RFC 2047)"),
     "stormshield.smtp-217.header": _FOLD,
