@@ -85,9 +85,7 @@ def expected(run: Run) -> tuple[str | None, str, str]:
     if run.override is not None:
         return OF_OVERRIDE[run.override[0]], "reply", "server"
     phase = "mail" if run.pipelining and run.phase in ("rcpt", "datacmd") else run.phase
-    # SYNs alone do not tell a box from a server that drops them
-    untold = run.name in UNTOLD or (run.phase, run.kind) == ("connect", "drop")
-    return SAME.get(run.name, phase), run.kind, "unknown" if untold else "middlebox"
+    return SAME.get(run.name, phase), run.kind, "unknown" if run.name in UNTOLD else "middlebox"
 
 
 def stage_of(run: Run) -> str | None:
@@ -227,7 +225,7 @@ def test_a_closed_window_is_the_servers() -> None:
     ("syns", "answer", "expected"),
     [
         (1, None, ("connect", "drop", "unknown")),
-        (3, None, ("connect", "drop", "unknown")),
+        (3, None, ("connect", "drop", "middlebox")),
         (1, (RST | ACK, 0), ("connect", "rst", "server")),
         (1, (RST | ACK, 500), ("connect", "rst", "middlebox")),
         (1, (FIN | ACK, 500), ("connect", "fin", "middlebox")),

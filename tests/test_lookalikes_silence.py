@@ -173,7 +173,7 @@ def test_a_reply_of_which_the_last_line_never_came_had_begun() -> None:
     made = Connection().envelope().say("C", EIGHT_BIT, acked=True).say("S", b"250-2.0.0 first\r\n", acked=True)
     case = case_of(made.wait(600).close("C"))
     proved = [sign.text for sign in case.observed.broken.signs]
-    assert "the reply begins here; its last line never came" in proved
+    assert proved[0].endswith("its last line never came")
     assert "the server still answers, but never sent the reply" not in proved
     assert "slow-scanner" not in [cause.cause for cause in case.causes]
     assert not [out for out in case.against if "says something else" in out.text]

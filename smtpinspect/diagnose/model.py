@@ -50,7 +50,7 @@ class Break(NamedTuple):
     """How the flow of a mail ended. `packet`: the one that ended it (of a drop: the first that was not answered).
 
     `at`: the client's stream offset from which on nothing got through; None where none was lost. `signs` tell why
-    `by` says whom it says.
+    `by` says whom it says: where what is sent again gets no answer the likeliest, a middlebox, and what looks the same.
     """
 
     kind: BreakKind = "none"

@@ -107,6 +107,8 @@ def slow_scanner(view: View) -> Said:
     closed = view.gave_up
     if closed is None and view.case.observed.broken.kind == "reply":
         return Out("a reply came")
+    if _half(view) is not None:
+        return None  # it had begun to answer
     if account.server.lost and (closed is None or account.server.lost[0].ns < closed.ns):
         reply = account.server.lost[0]
         text = f"the server did answer, {seconds(reply.ns - taken.ns)} after the end of the text; its answer was lost"
@@ -333,10 +335,16 @@ def _in_vain(view: View) -> tuple[Packet, int] | None:
     way, closed = view.account.client, view.closed_by_client
     if not view.waiting or way.lost or way.hole is not None or view.amid_text:
         return None
-    last = view.waiting[-1]
+    last = _half(view) or view.waiting[-1]
     until = closed.ns if closed is not None else view.until_ns
     heard = any(last.ns < p.ns <= until for p in view.account.server.sent)
     return (last, until - last.ns) if not heard and until - last.ns >= STALLED_NS else None
+
+
+def _half(view: View) -> Packet | None:
+    """The last reply's packet, where its last line never came."""
+    told = view.account.said.replies
+    return told[-1].packet if told and told[-1].code is None else None
 
 
 def _delays(view: View) -> list[tuple[int, Packet]]:

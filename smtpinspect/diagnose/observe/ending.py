@@ -97,7 +97,7 @@ def _no_connection(account: Account, where: Where) -> Ending | None:
         text = "the SYN was refused as a host does that does not listen there; a box can do that as well"
         return Ending(Break("rst", "server", closer.number, None, (Sign(closer.number, text),)), place)
     text = f"{count(len(syns), 'SYN')} unanswered: {NOT_TAKEN}"
-    by: By = "server" if where == "receiver" and len(syns) > 1 else "unknown"
+    by: By = "unknown" if len(syns) == 1 else "server" if where == "receiver" else "middlebox"
     broken = Break("drop", by, syns[0].number, None, (Sign(syns[-1].number, text),))
     return Ending(broken, place, _since(syns[0], account))
 
@@ -204,8 +204,8 @@ def _silent(account: Account) -> Ending | None:
     if closer is not None and _between(since, closer) < GAVE_UP:
         return None
     signs: list[Sign] = []
-    begun = step.answer if step is not None else None
-    what = "the reply" if begun is None else "the rest of the reply"
+    begun = next((each for each in account.said.replies[-1:] if each.code is None and each.end > each.at), None)
+    what = "the reply" if begun is None else "the rest of it"
     by: By = "unknown"
     hole = account.missing(True)
     if hole is not None:
@@ -214,6 +214,9 @@ def _silent(account: Account) -> Ending | None:
         signs.append(Sign(behind.number, f"{text}the server has not got them either"))
         if _between(behind, account.client.own[-1]) >= GAVE_UP:
             by = "middlebox"  # it is still there, and has sent them again
+    if begun is not None:
+        text = f"the server's reply begins here ({count(begun.end - begun.at, 'byte')}); its last line never came"
+        signs.append(Sign(begun.packet.number, text))
     if beyond is not None:
         by = "middlebox"
         signs.append(Sign(beyond.number, "the server had sent more bytes by then; they did not come through"))
@@ -228,8 +231,6 @@ def _silent(account: Account) -> Ending | None:
     if probes and beyond is None:
         told = f"{count(len(probes), 'keep-alive')} of the {NAMES[probes[0].by_client]} had no answer"
         signs.append(Sign(probes[0].number, told))
-    if begun is not None:
-        signs.insert(0, Sign(begun.packet.number, "the reply begins here; its last line never came"))
     silence = _between(since, closer or account.own[-1])
     return Ending(Break("drop", by, since.number, None, tuple(signs)), place, silence)
 
