@@ -11,6 +11,7 @@ from kit import capture as captured
 from kit.broken import Connection, message
 from kit.wire import START, V4
 from smtpinspect.cli import main
+from smtpinspect.diagnose.causes.remedies import logged
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause
 from smtpinspect.diagnose.paths import firewall_log
@@ -72,7 +73,10 @@ def test_what_to_type_is_for_the_generation_that_wrote_the_line(tmp_path: Path, 
         f"507003: tcp flow from outside:{CLIENT}/{PORT} to inside:{SERVER}/25 terminated by inspection engine, "
         "reason - inspector disconnected, dropped packet.",
     ).replace("%ASA", f"%{tag}")  # fmt: skip
-    _, (cause,), _ = told(tmp_path, cut(), line)
+    case, (cause,), _ = told(tmp_path, cut(), line)
+    for specs in ((), ("stormshield",), ("mailguard:pix-5",)):  # whatever was asked for
+        case.specs = {each: each for each in specs}
+        assert str(logged(case, cause)).startswith(f"mailguard:{tag.lower()}")
     typed = [each.commands for each in cause.remedies if each.where == "firewall" and each.commands]
     assert any(command in lines for lines in typed)
     assert all(("no fixup protocol smtp 25" in lines) == (tag == "PIX") for lines in typed)

@@ -18,6 +18,7 @@ from smtpinspect.inspectors.settings import parse
 
 KEPT: Final = 6  # ways on the firewall
 _TAG: Final = re.compile(r"%(ASA|FWSM|PIX)-")
+_WRITES: Final = {"asa": "mailguard:asa-8", "fwsm": "mailguard:fwsm-3", "pix": "mailguard:pix-6"}
 _LIMIT: Final = re.compile(r"\b((?:header|body) line length gt) \d+")  # an ASA's, which takes any number
 
 
@@ -34,12 +35,13 @@ def peer(case: Case) -> str:
 
 
 def logged(case: Case, cause: Cause) -> str | Inspector:
-    """Of the specs of this product the first one of the generation that the log's lines name; "" where none is."""
+    """Of the specs of this product the first one of the generation that the log's lines name, or one that is; "" where
+    they name none and no spec is of the product."""
     name = cause.cause.partition(".")[0]
     mine = [each for each in case.specs.values() if _product(each) == name]
     tag = next((found[1].lower() for sign in cause.evidence if (found := _TAG.search(sign.text))), "")
     named = [each for each in mine if tag and _profile(each).startswith(tag)]
-    return next(iter(named or mine), "")
+    return named[0] if named else _WRITES.get(tag) or next(iter(mine), "")
 
 
 def _product(spec: str | Inspector) -> str:
