@@ -246,6 +246,23 @@ def test_an_mbox_is_taken_apart(tmp_path: Path) -> None:
     assert [one.line for each in checked for one in each.fired] == [10, 18]
 
 
+FORWARDED = "see below\n\nFrom y@example.org Mon Mar  2 09:00:00 2026\nSubject: no header\n"
+
+
+@pytest.mark.parametrize(("off", "numbers"), [(0, [1, 2]), *((n, [1, 2, 3, 4]) for n in (-3, 7, 10**9))])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_content_length_tells_where_a_message_ends(tmp_path: Path, off: int, numbers: list[int], end: str) -> None:
+    """Of mboxcl2, which quotes no From; a length that leads elsewhere than to a separator tells nothing."""
+    octets = len(FORWARDED.replace("\n", end)) + off
+    one = f"{HEAD}Content-Length: {octets}\n\n{FORWARDED}"
+    path = tmp_path / "box"
+    path.write_bytes(mbox(one, one).replace("\n", end).encode())
+    checked = list(check([str(path)], Engine(["stormshield"])))
+    assert [each.stored.number for each in checked] == numbers
+    whole = len((HEAD + f"Content-Length: {octets}\n\n" + FORWARDED).replace("\n", "\r\n"))
+    assert [each.octets for each in checked] == [whole] * 2 or off
+
+
 def test_a_maildir_is_its_cur_and_new(tmp_path: Path) -> None:
     for folder, name in (("cur", "1:2,S"), ("new", "2"), ("tmp", "3"), ("new", ".hidden")):
         (tmp_path / "box" / folder).mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,15 @@ def test_a_mailguard_that_came(tmp_path: Path) -> None:
     assert not gone.worse and len(gone.differences) == 3
 
 
+@pytest.mark.parametrize("octet", ["\\xe9", "\\xc3\\xa9"])
+def test_an_8_bit_subject_in_any_character_set(tmp_path: Path, octet: str) -> None:
+    """ISO-8859-1 is no UTF-8, and its text in a record is escaped; who types a backslash has sent no such octet."""
+    raw, typed = Sent(f"R{octet}union"), Sent("R\\x5cxe9union")
+    made = compared(tmp_path, [raw] * 30 + [typed] * 30, [raw._replace(reply="")] * 30 + [typed] * 30)
+    assert made.before.having["with a raw 8-bit Subject"].mails == 30
+    assert "mails with a raw 8-bit Subject, broken" in {one.what for one in made.differences if one.worse}
+
+
 def test_a_keyword_that_one_reply_lacks_tells_too_little(tmp_path: Path) -> None:
     both = Sent(keywords=("SIZE 1000", "DSN")), Sent(keywords=("SIZE 1000",))
     assert compared(tmp_path, [both[0]], [both[1]]).too_few

@@ -11,6 +11,7 @@ from kit import capture as captured
 from kit.broken import Connection, message
 from kit.wire import START, V4
 from smtpinspect.cli import main
+from smtpinspect.diagnose.causes.remedies import logged
 from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Case, Cause
 from smtpinspect.diagnose.paths import firewall_log
@@ -62,6 +63,24 @@ def told(folder: Path, made: Connection, *lines: str) -> tuple[Case, list[Cause]
     found = diagnose(Asked(str(capture), firewall_logs=(str(log),))).diagnosis
     (case,) = found.cases
     return case, [cause for cause in case.causes if cause.degree == "confirmed"], [*found.notes, *found.unmatched]
+
+
+@pytest.mark.parametrize(("tag", "command"), [
+    ("ASA", "  no inspect esmtp"), ("PIX", "no fixup protocol smtp 25"), ("FWSM", "  no inspect smtp"),
+])  # fmt: skip
+def test_what_to_type_is_for_the_generation_that_wrote_the_line(tmp_path: Path, tag: str, command: str) -> None:
+    line = asa(
+        f"507003: tcp flow from outside:{CLIENT}/{PORT} to inside:{SERVER}/25 terminated by inspection engine, "
+        "reason - inspector disconnected, dropped packet.",
+    ).replace("%ASA", f"%{tag}")  # fmt: skip
+    case, (cause,), _ = told(tmp_path, cut(), line)
+    for specs in ((), ("stormshield",), ("mailguard:pix-5",)):  # whatever was asked for
+        case.specs = {each: each for each in specs}
+        assert str(logged(case, cause)).startswith(f"mailguard:{tag.lower()}")
+    typed = [each.commands for each in cause.remedies if each.where == "firewall" and each.commands]
+    assert any(command in lines for lines in typed)
+    assert all(("no fixup protocol smtp 25" in lines) == (tag == "PIX") for lines in typed)
+    assert not any("SERVER" in f"{each}" or "PEER" in f"{each}" for each in cause.remedies)
 
 
 def cut() -> Connection:

@@ -18,7 +18,7 @@ from smtpinspect.diagnose.model import Reading
 from smtpinspect.diagnose.reading import month
 from smtpinspect.diagnose.reading.means import BROKE_AT, explained
 from smtpinspect.grammar import limits
-from smtpinspect.report import readings_page
+from smtpinspect.report import glossary, readings_page
 from smtpinspect.report.terminal import Style, wide
 
 PLAIN: Final = Style(False)
@@ -171,6 +171,13 @@ def test_a_size_that_parts_them_is_told_beside_content() -> None:
     alike = [pair for n in range(100) for pair in ((500 + 300 * n, n % 7 != 0), (400 + 300 * n, True))]
     (conclusion,) = mails(alike).conclusions
     assert conclusion.kind == "content" and "size does not: of " in conclusion.text
+
+
+def test_many_that_were_tried_once_are_not_too_few() -> None:
+    (conclusion,) = mails([(900, n % 2 > 0) for n in range(400)], tries=1).conclusions
+    assert conclusion.kind == "untried" and readings_page.KINDS["untried"] == "TRIED ONCE"
+    assert "200 mails never passed, 0 of them tried again" in conclusion.text
+    assert "TRIED ONCE" in glossary.MONTH
 
 
 def test_what_failed_while_nothing_passed_may_have_been_an_outage() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from kit.broken import Connection, message
 from smtpinspect import cli
 from smtpinspect._core.sources import records
 from smtpinspect.diagnose.face import Asked, diagnose
-from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.model import Case, Reading
 from smtpinspect.diagnose.paths.points import Point
 from smtpinspect.diagnose.reading.means import commands, requeue
@@ -143,19 +141,6 @@ def test_what_to_simulate_is_named(points: tuple[str, str]) -> None:
     case.what_if = case.what_if._replace(relax=("mailguard.banner-masked",), passes=True, doubt="altered", spec="")
     (told,) = words.what_if(case, "'my mail.pcap'")
     assert "smtpinspect simulate 'my mail.pcap' --re-enact" in told
-
-
-def test_a_shell_takes_what_is_printed_for_it() -> None:
-    """No label in front of a command, and nothing left to be filled in but what is known of the mail."""
-    lines = [command for row in TABLE for remedy in row.remedies for command in remedy.commands]
-    script = "\n".join(lines)
-    assert "SERVER" in script and "TIME" in script
-    assert not re.search(r"\beth0\b|^\w+: ", script, re.MULTILINE)
-    for line in lines:
-        word = line.split()[0]
-        assert word == "#" or re.fullmatch(r"[a-z]+", word), line
-    assert "'postfix*' -u exim4" in script  # Debian's units
-    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Worse is what `WORSE` tells, and nothing else: a share that chance explains is n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb, erfc, sqrt
 from typing import Any, Final, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from smtpinspect._core.views import Mail
 from smtpinspect.diagnose.heads import Sent, Talk, talks
 from smtpinspect.diagnose.paths import generations
-from smtpinspect.diagnose.properties import COMPARED
+from smtpinspect.diagnose.properties import COMPARED, NAME, Compared
 from smtpinspect.engine import PORTS, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -166,19 +166,19 @@ def compare(before: Input, after: Input, *, ports: Sequence[int] = PORTS) -> Com
 def side(source: Input, ports: Sequence[int]) -> Side:
     """What one capture shows."""
     made = Side()
-    for told in talks(source, [], ports=ports):
+    for told in talks(source, [Compared()], ports=ports):
         if isinstance(told, Stats):
             made.stats = told
         elif isinstance(told, CaptureError):
             made.fault = told
         elif isinstance(told, Sent):
-            _add_mail(made, told.mail)
+            _add_mail(made, told.mail, told.marks)
         else:
             _add_talk(made, told)
     return made
 
 
-def _add_mail(made: Side, mail: Mail) -> None:
+def _add_mail(made: Side, mail: Mail, marks: Collection[str]) -> None:
     if mail.outcome == "encrypted":
         return
     made.all.add(mail.outcome)
@@ -186,7 +186,7 @@ def _add_mail(made: Side, mail: Mail) -> None:
         to = tuple(mail.rcpt_to[:NAMED])
         made.failed.append(Failed(mail.mail_from or "<>", to, mail.outcome, mail.start_ns))
     for one in COMPARED:
-        if one.has(mail):
+        if f"{NAME}.{one.seen}" in marks or one.has(mail):
             made.having[one.mails].add(mail.outcome)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Flow, Mail, ObjectSink
+from smtpinspect.diagnose.properties import NAME as PROPERTIES
 from smtpinspect.engine import PORTS, Engine, Run, Stats
 from smtpinspect.errors import CaptureError
 from smtpinspect.grammar import limits
@@ -27,12 +28,13 @@ SERVER: Final = 1
 
 class Sent(NamedTuple):
     """A mail that is over. `mta` has put the first Received field on it, "": it is not told. `broken`: what breaks the
-    flow of its connection, one alert for each rule of each inspector.
+    flow of its connection, one alert for each rule of each inspector. `marks`: full ids of its properties.
     """
 
     mail: Mail
     mta: str
     broken: tuple[Alert, ...]
+    marks: frozenset[str] = frozenset()
 
 
 class Talk(NamedTuple):
@@ -50,6 +52,7 @@ class _Records:
 
     mails: deque[Mail] = field(default_factory=deque)
     broken: dict[tuple[str, str], Alert] = field(default_factory=dict)
+    marks: dict[int | None, set[str]] = field(default_factory=dict)  # by tx_id
     texts: int = 0  # of mails that have been told already
     encrypted: bool = False
 
@@ -60,13 +63,16 @@ class _Records:
         if len(self.mails) > limits.HEARD_MAILS:
             first = self.mails.popleft()
             self.texts += bool(first.octets)
-            yield Sent(first, "", tuple(self.broken.values()))
+            yield Sent(first, "", tuple(self.broken.values()), self._marks(first))
 
     def sent(self, senders: Sequence[str]) -> Iterator[Sent]:
         """Texts and mails come in the same order; a mail without octets has no text."""
         told, broken = iter(senders[self.texts :]), tuple(self.broken.values())
         for mail in self.mails:
-            yield Sent(mail, next(told, "") if mail.octets else "", broken)
+            yield Sent(mail, next(told, "") if mail.octets else "", broken, self._marks(mail))
+
+    def _marks(self, mail: Mail) -> frozenset[str]:
+        return frozenset(self.marks.pop(mail.tx_id, ()))
 
 
 class _Open:
@@ -181,6 +187,8 @@ def _told(record: Alert | Mail | Flow, known: dict[int, _Records], tape: _Tape) 
         if record.breaks:
             broken = known.setdefault(record.flow_id, _Records()).broken
             broken.setdefault((record.inspector, record.rule), record)
+        elif record.inspector == PROPERTIES:
+            known.setdefault(record.flow_id, _Records()).marks.setdefault(record.tx_id, set()).add(record.rule)
     elif isinstance(record, Mail):
         yield from known.setdefault(record.flow_id, _Records()).add(record)
     else:

@@ -5,8 +5,8 @@ The core measures: rows of an inspector that only tells, beside what a mail's re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import ClassVar, Final, NamedTuple
 
 from smtpinspect._core.views import Alert, Mail
 from smtpinspect.actions import ALARM, PROJECT
@@ -55,12 +55,14 @@ SEGMENT: Final = 1_400  # octets of a text that fill a segment
 
 class Property(NamedTuple):
     """Something that a mail's record tells. `told`: what a contrast calls it, "" where it asks the core, or not at all;
-    `mails`: what a comparison of two captures says behind "mails", "" where it is too narrow a class for one.
+    `mails`: what a comparison of two captures says behind "mails", "" where it is too narrow a class for one; `seen`:
+    the word of SEEN, of which the octets tell and the record, whose text is escaped, does not.
     """
 
     told: str
     mails: str
     has: Callable[[Mail], bool]
+    seen: str = ""
 
 
 def _above(octets: int) -> Callable[[Mail], bool]:
@@ -76,7 +78,7 @@ def _attached(kinds: frozenset[str]) -> Callable[[Mail], bool]:
 
 
 RECORDED: Final = (
-    Property("", "with a raw 8-bit Subject", lambda mail: mail.subject is not None and not mail.subject.isascii()),
+    Property("", "with a raw 8-bit Subject", lambda mail: False, "subject-8bit"),
     Property("attachment", "with an attachment", lambda mail: bool(mail.attachments)),
     *(Property(told, "", _attached(kinds)) for told, kinds in ATTACHED.items()),
     *(
@@ -90,7 +92,7 @@ RECORDED: Final = (
     Property("BDAT", "sent by BDAT", lambda mail: mail.bdat),
     Property("", "that are bounces (MAIL FROM:<>)", lambda mail: mail.mail_from == ""),
 )
-# By which two captures are compared: without an inspector, in wide classes.
+# By which two captures are compared: in wide classes.
 COMPARED: Final = tuple(one for one in RECORDED if one.mails)
 
 
@@ -99,10 +101,19 @@ class Properties(Inspector):
 
     name = NAME
     title = "Properties of mails"
+    only: ClassVar[Collection[str]] = SEEN
 
     def rules(self, settings: Settings) -> Iterator[Rule]:
         for number, (word, (told, when)) in enumerate(SEEN.items()):
+            if word not in self.only:
+                continue
             yield Rule(f"{NAME}.{word}", when, ALARM, PROJECT, "", _FIRST + number, told, kind="seen")
+
+
+class Compared(Properties):
+    """Those of COMPARED alone."""
+
+    only = frozenset(one.seen for one in COMPARED)
 
 
 def properties_of(mail: Mail, alerts: Iterable[Alert]) -> frozenset[str]:

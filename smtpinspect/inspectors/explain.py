@@ -36,6 +36,7 @@ class Remedy(NamedTuple):
     commands: tuple[str, ...] = ()
     menu: str = ""  # where to click, or the trap
     around: str = ""  # what goes before and behind the commands; told once for all that share it
+    before: tuple[str, ...] = ()  # of it, the commands that those of one remedy alone need in front of them
     profiles: tuple[str, ...] = ()
     loses: str = ""
     check: str = ""
@@ -43,3 +44,4 @@ class Remedy(NamedTuple):
     activation: str = ""  # reload needed or not, what becomes of open connections
     basis: Basis = "confirmed"
     source: str = ""
+    raises: tuple[tuple[str, int], ...] = ()  # settings and how far: of no use where they are as high

@@ -58,6 +58,7 @@ MONTH: Final[Mapping[str, str]] = {
     "BEGAN": "a day before which all passed, more than chance allows",
     "ANSWERED": "a code came back",
     "TOO FEW": "the numbers part nothing",
+    "TRIED ONCE": "hardly any was sent again: their content, or something that was over by then",
 }
 
 

@@ -44,6 +44,7 @@ KINDS: Final[Mapping[str, str]] = {
     "refusal": "ANSWERED",
     "outage": "OUTAGE?",
     "few": "TOO FEW",
+    "untried": "TRIED ONCE",
     "unknown": "NOT KNOWN",
 }
 RETURNED: Final = "RETURNED, YET MAY HAVE BEEN DELIVERED; sent once more it may come twice"

@@ -10,7 +10,7 @@ from smtpinspect.diagnose.causes import hidden as absent
 from smtpinspect.diagnose.causes import limits
 from smtpinspect.diagnose.causes.altered import altered
 from smtpinspect.diagnose.causes.candidates import Candidate, candidates, foreign
-from smtpinspect.diagnose.causes.remedies import remedies
+from smtpinspect.diagnose.causes.remedies import logged, remedies
 from smtpinspect.diagnose.causes.scene import Scene, scene_of
 from smtpinspect.diagnose.contrast import Contrasts
 from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Confidence, Fingerprint, Sign
@@ -139,17 +139,13 @@ def _confirmed(case: Case, cause: Cause, rules: Sequence[tuple[int, int, Cause]]
     """What the firewall's own log says, with what fits it here."""
     mine = next((each for _, _, each in rules if _same(each, cause)), None)
     if mine is not None:
-        return mine._replace(
+        cause = mine._replace(
             confidence=cause.confidence, degree=cause.degree, evidence=(*cause.evidence, *mine.evidence)
         )
-    if cause.remedies or cause.kind != "rule":
+    elif cause.remedies or cause.kind != "rule":
         return cause
-    spec = next((each for each in case.specs.values() if _product(each) == cause.cause.partition(".")[0]), "")
+    spec = logged(case, cause)
     return cause._replace(remedies=remedies(case, cause.cause, spec)) if spec else cause
-
-
-def _product(spec: str | Inspector) -> str:
-    return spec.name if isinstance(spec, Inspector) else spec.partition(":")[0].partition(",")[0]
 
 
 def _gave_up(case: Case, scene: Scene, changed: Sequence[Candidate]) -> bool:

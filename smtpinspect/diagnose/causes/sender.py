@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final, NamedTuple
@@ -13,110 +14,165 @@ from smtpinspect.simulate.guess import sender_of
 
 
 class Change(NamedTuple):
-    """`by`: settings by mail server, named as `--mta` does; `loses` what it costs."""
+    """`by`: lines to paste by mail server, named as `--mta` does: commands of a shell, and what stands in no command
+    as its comments; `loses` what it costs.
+
+    PEER is the server's address. An inline table of Postfix (3.0 or later) takes the place of one that is there.
+    """
 
     title: str
     by: Mapping[str, tuple[str, ...]] = {}
-    loses: str = ""
+    loses: str = "nothing"
     check: str = "send the mail again"
-    undo: str = "the old setting"
+    undo: str = "nothing to undo"
+
+
+_OLD: Final = "the value that was there before"
+
+
+def _postfix(**settings: str) -> tuple[str, ...]:
+    """A line that prints what undo sets again, and one that sets."""
+    said = " ".join(f"'{name}={value}'" for name, value in settings.items())
+    return (f"postconf {' '.join(settings)}  # what undo sets again", f"postconf -e {said}")
+
+
+def _exim(*options: str) -> tuple[str, ...]:
+    return tuple(f"# Exim, transport smtp: {each}" for each in options)
+
+
+def _discard(keywords: str) -> tuple[str, ...]:
+    return _postfix(smtp_discard_ehlo_keyword_address_maps=f"inline:{{{{PEER = {keywords}}}}}")
 
 
 _ENCODE: Final = Change(
     "encode the field: =?UTF-8?Q?...?= (RFC 2047)",
     loses="nothing: every mail program shows the encoded words as text",
     check="no byte above 127 in the headers of the message as sent",
-    undo="nothing to undo",
 )
 _FOLD: Final = Change(
-    "fold the header line: at most 998 bytes, better 78 (RFC 5322 2.1.1); drop old entries of References",
-    {"postfix": ("header_checks: /^References:/ IGNORE",), "exim": ("headers_remove = References",)},
-    loses="without References, threads fall apart at the receiver",
+    "fold the header line: at most 998 bytes, better 78 (RFC 5322 2.1.1)",
     check="awk 'length > 998' message.eml prints nothing",
+)
+_HEADER_CHECKS: Final = "/etc/postfix/smtp_header_checks"
+# Of a field that is longer than its use: {field}.
+_DROP: Final = Change(
+    "fold {field}: at most 998 bytes a line, better 78 (RFC 5322 2.1.1); or leave it out",
+    {
+        "postfix": (
+            f"echo '/^{{field}}:/ IGNORE' >>{_HEADER_CHECKS}",
+            *_postfix(smtp_header_checks=f"regexp:{_HEADER_CHECKS}"),
+        ),
+        "exim": _exim("headers_remove = {field}"),
+    },
+    loses="what {field} tells, where it is left out",
+    check="awk 'length > 998' message.eml prints nothing",
+    undo=_OLD,
+)
+_THREADS: Final = _DROP._replace(
+    title="keep fewer entries in {field}, or fold it: at most 998 bytes a line, better 78 (RFC 5322 2.1.1)",
+    loses="without {field}, threads fall apart at the receiver",
 )
 _NO_BDAT: Final = Change(
     "send with DATA in place of BDAT",
     {
-        "postfix": ("smtp_discard_ehlo_keyword_address_maps: PEER chunking",),
-        "exim": ("hosts_try_chunking = !PEER : *",),
-        "exchange": ("Set-SendConnector CONNECTOR -ForceHELO $true",),
+        # Postfix never sends BDAT
+        "exim": _exim("hosts_try_chunking = <; !PEER ; *"),
+        "exchange": ("# Exchange: Set-SendConnector NAME -ForceHELO $true",),
     },
     loses="messages with binary parts are encoded",
     check="the next capture shows DATA and no BDAT",
+    undo=_OLD,
 )
 _NO_PIPELINING: Final = Change(
     "send one command at a time",
     {
-        "postfix": ("smtp_discard_ehlo_keyword_address_maps: PEER pipelining",),
-        "exim": ("hosts_avoid_pipelining = PEER",),
-        "sendmail": ("ESMTP keywords are followed as offered: use the relay mailer (HELO) for PEER in mailertable",),
+        "postfix": _discard("pipelining"),
+        "exim": _exim("hosts_avoid_pipelining = <; PEER"),
+        "sendmail": ("# Sendmail, mailertable: the mailer smtp (HELO, or EHLO only where offered) for this domain",),
     },
     loses="one round trip for each command",
     check="the next capture shows each command behind the reply to the one before it",
+    undo=_OLD,
 )
 _NO_ESMTP: Final = Change(
     "greet with HELO",
     {
-        "postfix": ("smtp_discard_ehlo_keyword_address_maps: PEER pipelining, starttls, chunking, dsn, size, auth",),
-        "exim": ("hosts_avoid_esmtp = PEER",),
+        "postfix": ("# Postfix, main.cf, for a transport of this domain alone: smtp_never_send_ehlo = yes",),
+        "exim": _exim("hosts_avoid_esmtp = <; PEER"),
     },
     loses="TLS, SIZE and delivery notifications on request, to this peer",
     check="the next capture shows HELO",
+    undo=_OLD,
 )
 _SAY_EHLO: Final = Change(
     "say EHLO behind a greeting of stars, too (a PIX refuses it, an ASA does not)",
-    {"postfix": ("smtp_pix_workarounds = delay_dotcrlf",)},
+    {"postfix": _postfix(smtp_pix_workarounds="delay_dotcrlf")},
     loses="nothing; behind a PIX one round trip, EHLO is refused and HELO comes behind it",
     check="the next capture shows EHLO",
-    undo="postconf -# smtp_pix_workarounds",
+    undo=_OLD,
 )
-_NO_AUTH: Final = Change("a shorter AUTH mechanism (PLAIN or LOGIN over TLS in place of GSSAPI, NTLM or OAuth)")
+_NO_AUTH: Final = Change(
+    "a shorter AUTH mechanism (PLAIN or LOGIN over TLS in place of GSSAPI, NTLM or OAuth)",
+    loses="what the longer one keeps secret, where there is no TLS",
+    check="the next capture shows no command line above 512 bytes",
+    undo="the old mechanism",
+)
 _SLOW_DOT: Final = Change(
     "let the end of data travel in a segment of its own",
     {
-        "postfix": (
-            "smtp_pix_workarounds = delay_dotcrlf",
-            "smtp_pix_workaround_threshold_time = 0s",
-        ),
+        "postfix": _postfix(smtp_pix_workarounds="delay_dotcrlf", smtp_pix_workaround_threshold_time="0s"),
     },
-    loses="10 s for each mail to this peer",
+    loses="10 s for each mail to a server whose greeting is starred",
     check="the next capture shows a pause of 10 s before the dot",
-    undo="postconf -# smtp_pix_workarounds smtp_pix_workaround_threshold_time",
+    undo=_OLD,
 )
 _NO_ZIP: Final = Change(
     "the archive without a password, as 7z, or behind a link; or TLS on the way, where the box cannot read it",
     loses="without a password, the secrecy of the attachment",
+    check="unzip -v of the archive marks no file as encrypted",
 )
-_NO_MACRO: Final = Change("the document without macros (.docx, .xlsx, .pptx), as PDF, or behind a link")
-_UNPACKED: Final = Change("the program unpacked (upx -d), or behind a link")
+_NO_MACRO: Final = Change(
+    "the document without macros (.docx, .xlsx, .pptx), as PDF, or behind a link", loses="what its macros do"
+)
+_UNPACKED: Final = Change("the program unpacked (upx -d), or behind a link", loses="the smaller size")
 _ONE_ARCHIVE: Final = Change("all files in one archive, not archives in an archive")
 _FEWER: Final = Change(
     "fewer recipients in a mail",
     {
-        "postfix": ("smtp_destination_recipient_limit = 50",),
-        "exim": ("max_rcpt = 50 (of the smtp transport)",),
-        "sendmail": ("r=50 in the mailer's definition",),
+        "postfix": _postfix(smtp_destination_recipient_limit="50"),
+        "exim": _exim("max_rcpt = 50"),
+        "sendmail": ("# Sendmail, sendmail.cf: r=50 in the line of the mailer Mesmtp",),
     },
     loses="a copy of the mail for each group of recipients",
+    check="the next capture shows at most 50 RCPT in a mail",
+    undo=_OLD,
 )
 _CRLF: Final = Change("end every line with CR LF (RFC 5321 2.3.8), and put no empty line between commands")
-_KNOWN: Final = Change("send no command that the server does not offer in its reply to EHLO")
+_KNOWN: Final = Change(
+    "send no command that the server does not offer in its reply to EHLO", loses="what that command does"
+)
 _NAME: Final = Change("a shorter name for the attachment")
 _ADDRESS: Final = Change("an address without | and without stray brackets")
 _TLS: Final = Change(
     "let the mail go in the clear to this peer, or wait until the firewall lets STARTTLS through",
     {
-        "postfix": ("smtp_tls_policy_maps: PEER may",),
-        "exim": ("hosts_require_tls without PEER",),
+        "postfix": ("# Postfix, smtp_tls_policy_maps, for the next hop: may",),
+        "exim": _exim("hosts_require_tls = <; !PEER ; *"),
     },
     loses="secrecy on the way",
+    check="the mail arrives; the next capture shows it in the clear",
+    undo=_OLD,
 )
-_DKIM: Final = Change("leave Content-Type out of the fields that DKIM signs (h=)", loses="that field's protection")
+_DKIM: Final = Change(
+    "leave Content-Type out of the fields that DKIM signs (h=)", loses="that field's protection",
+    check="the signature of the next mail has no content-type in h=", undo="the old list of fields",
+)
 _WRITES: Final = Change("send each command in one write, TCP_NODELAY or not; in telnet: line mode")
 
 CHANGES: Final[Mapping[str, Change]] = {
     "stormshield.smtp-122": _ENCODE._replace(
-        title="encode the field (RFC 2047), no control characters, no line without a colon in the headers"
+        title="encode the field (RFC 2047), no control characters, no line without a colon in the headers",
+        check="the header has no byte above 127, no control character, no line without a colon",
     ),
     "stormshield.smtp-231": _ENCODE._replace(title="encode the Subject: =?UTF-8?Q?...?= (RFC 2047)"),
     "stormshield.smtp-217.header": _FOLD,
@@ -150,6 +206,18 @@ CHANGES: Final[Mapping[str, Change]] = {
     "sonicwall.packed-exe-extended": _UNPACKED,
     "sonicwall.nested-archive": _ONE_ARCHIVE,
 }
+# What the words of a rule's page to the sender cost; a rule that is not named: nothing.
+COSTS: Final[Mapping[str, str]] = {
+    "mailguard.body-length": "the attachment in the mail itself",
+    "mailguard.header-length": "the addresses and the references that are left out",
+    "mailguard.to-fields-count": "readers do not see who else got it",
+    "mailguard.mime-filetype": "a step more for who opens it",
+    "mailguard.mime-encoding": "a larger text",
+    "mailguard.sender-regex": "bounces go to the other address",
+    "mailguard.rate-limit": "mails arrive later",
+}
+_FIELD: Final = re.compile(rb"([A-Za-z][A-Za-z0-9-]{0,60}):")
+_THREADED: Final = ("references", "in-reply-to", "thread-index")
 _GREETS: Final = frozenset({"mailguard.ehlo-blocked", "mailguard.banner-masked"})
 _ORDER: Final = ("postfix", "exim", "sendmail", "opensmtpd", "exchange", "qmail")
 
@@ -157,14 +225,31 @@ _ORDER: Final = ("postfix", "exim", "sendmail", "opensmtpd", "exchange", "qmail"
 def changes(case: Case, rule: str) -> tuple[Remedy, ...]:
     """What the sender can do by itself: the mail server that sent it first; nothing where only the firewall can."""
     change = _TLS if rule in _GREETS and _wants_tls(case) else CHANGES.get(rule)
+    field = ""
+    if change is _FOLD and (field := _long_field(case)):
+        change = _THREADS if field.lower() in _THREADED else _DROP if field.lower().startswith("x-") else _FOLD
     if change is None:
         said = _page(rule)
-        return (Remedy("sender", said),) if said else ()
+        told = Remedy("sender", said, (), COSTS.get(rule, "nothing"), "send the mail again", "nothing to undo")
+        return (told,) if said else ()
     mta = sender_of(case.transaction)
-    peer = case.path[1]
+    peer = case.path[1].strip("[]")
     named = [mta] if mta in change.by else [name for name in _ORDER if name in change.by]
-    lines = tuple(f"{name}: {line.replace('PEER', peer)}" for name in named if name for line in change.by[name])
-    return (Remedy("sender", change.title, lines, change.loses, change.check, change.undo),)
+    lines = [line.replace("PEER", peer).replace("{field}", field) for name in named if name for line in change.by[name]]
+    title, loses = change.title.replace("{field}", field), change.loses.replace("{field}", field)
+    return (Remedy("sender", title, tuple(lines), loses, change.check, change.undo),)
+
+
+def _long_field(case: Case) -> str:
+    """Which field of the header that was sent has the longest line; "" where the capture does not tell."""
+    text = case.transaction.text if case.transaction is not None else b""
+    name, longest = "", (0, "")
+    for line in text.partition(b"\r\n\r\n")[0].split(b"\n"):
+        found = _FIELD.match(line)
+        if found is not None or line[:1] not in b" \t":
+            name = found[1].decode() if found is not None else ""  # a folded line is of the field before it
+        longest = max(longest, (len(line), name), key=lambda each: each[0])
+    return longest[1]
 
 
 def _wants_tls(case: Case) -> bool:

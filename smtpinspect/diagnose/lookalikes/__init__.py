@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtpinspect.diagnose.account import Account
+from smtpinspect.diagnose.lookalikes.filled import filled
 from smtpinspect.diagnose.lookalikes.table import TABLE
 from smtpinspect.diagnose.lookalikes.view import Found, LookAlike, Out, Said, View
-from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Remedy, Sign
+from smtpinspect.diagnose.model import CONFIDENCE, Against, Case, Cause, Path, Sign
 from smtpinspect.diagnose.observe.outcome import observe
 from smtpinspect.grammar import limits
-from smtpinspect.simulate.clock import SECOND
 
 if TYPE_CHECKING:
     from smtpinspect.diagnose.survey import Survey
@@ -30,7 +28,6 @@ ANSWERING: Final = (
     "idle-timeout", "loss", "outage",
 )
 ORDER: Final = tuple(CONFIDENCE)
-_PLACES: Final = re.compile(r"\b(?:SERVER|PORT|TIME)\b")
 
 
 def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
@@ -57,7 +54,7 @@ def judge(case: Case, beside: Around) -> tuple[list[Cause], list[Against]]:
         if kept is not None and ended.kind == "drop" and row.name in WAITING:
             said = _scanned(row, view)
         if isinstance(said, Found):
-            remedies = tuple(_addressed(each, case) for each in row.remedies)
+            remedies = tuple(filled(each, case) for each in row.remedies)
             made = Cause(row.name, "look-alike", said.confidence, row.title, said.signs, remedies, said.degree)
             causes.append(made._replace(bare=said.bare))
         elif said is not None:
@@ -103,21 +100,6 @@ def _said(row: LookAlike, view: View, behind: tuple[str, View] | None) -> Said:
     if isinstance(said, Out):
         return Out(f"{said.why} (seen at {point})", tuple(sign._replace(point=point) for sign in said.signs))
     return said
-
-
-def _addressed(remedy: Remedy, case: Case) -> Remedy:
-    """Commands are to be pasted: they name this server, its port, and when the mail began."""
-    begun = case.flow.start_ns if case.mail is None else case.mail.start_ns
-    known = {
-        "SERVER": case.path[1].strip("[]"), "PORT": case.flow.server.rpartition(":")[2],
-        "TIME": f"{datetime.fromtimestamp(begun // SECOND, UTC):%F %T} UTC",
-    }  # fmt: skip
-
-    def filled(text: str) -> str:
-        return _PLACES.sub(lambda found: known[found[0]], text)
-
-    title, check, undo = map(filled, (remedy.title, remedy.check, remedy.undo))
-    return remedy._replace(title=title, commands=tuple(map(filled, remedy.commands)), check=check, undo=undo)
 
 
 class Around(NamedTuple):

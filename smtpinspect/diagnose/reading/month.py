@@ -28,7 +28,7 @@ _EXAMPLES: Final = 2  # of a destination: mails that have failed, while no later
 
 class Conclusion(NamedTuple):
     """`kind`: content, path-mtu, size, requeue, greylisting, loss, host, address, began, refusal, outage, few,
-    unknown.
+    untried, unknown.
     """
 
     kind: str
@@ -378,7 +378,7 @@ def _content(group: Group, fine: int) -> Conclusion:
     tried = f"{group.retried:,} of them tried again ({group.attempts:,} attempts in all)"
     told = f"{_mails(group.in_text)} never passed, {tried}, while {fine:,} others did"
     if group.retried < FEW:
-        return Conclusion("few", f"{told}. What tells: whether they pass when they are sent again")
+        return Conclusion("untried", f"{told}. What tells: whether they pass when they are sent again")
     if not (group.sizes_failed.number and group.sizes_fine.number):
         return Conclusion("size", f"{told}: what is in them decides, or their size, which the log does not tell")
     found = split(group.sizes_failed, group.sizes_fine)

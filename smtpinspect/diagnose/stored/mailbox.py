@@ -32,6 +32,9 @@ _RETURNED: Final = re.compile(
 _FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 _WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 _QUOTED: Final = re.compile(rb">+From ")
+_LENGTH: Final = re.compile(rb"content-length:[ \t]*(\d{1,15})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_BETWEEN: Final = re.compile(rb"(?:\r?\n)*\Z|(?:\r?\n)*" + SEPARATOR.pattern)
+_LOOK: Final = 1_000  # octets behind the end that a Content-Length names
 
 
 class Stored(NamedTuple):
@@ -122,12 +125,18 @@ class Box:
 
     def _pieces(self, lines: _Lines, crlf: bool) -> Iterator[Piece]:
         begins, empty, blank = True, False, b""
+        told, until, header = 0, 0, self.mbox  # what Content-Length says; where the message ends by it
         while octets := lines.peek():
-            if self.mbox and begins and empty and SEPARATOR.match(octets):
+            if self.mbox and begins and (empty or lines.at == until) and lines.at >= until and SEPARATOR.match(octets):
                 return  # the empty line before a separator, or before the end, is the mbox's own
             if self._border and begins and octets.startswith(self._border):
                 return
             lines.next()
+            if header and begins:
+                header = bool(octets.strip())
+                found = _LENGTH.match(octets)
+                told = told or (int(found[1]) if found else 0)
+                until = 0 if header or not told else self._ends(lines, lines.at + told)
             if blank:
                 yield Piece(blank, lines.number - 1, True)
                 blank = b""
@@ -144,6 +153,16 @@ class Box:
                 yield Piece(wire, lines.number, begins)
             begins = whole if not crlf else octets.endswith(b"\r\n")
 
+    def _ends(self, lines: _Lines, at: int) -> int:
+        """That place, where a message ends there: behind it stands a separator, or nothing; else 0.
+
+        Where mails have a Content-Length (mboxcl, mboxcl2), lines that look like a separator need no quoting."""
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(min(at, size))
+        behind = self.file.read(_LOOK)
+        self.file.seek(lines.read_to)
+        return at if at <= size and _BETWEEN.match(behind) else 0
+
 
 class _Lines:
     """Lines with one to look ahead; a very long line comes in parts, as one line."""
@@ -154,18 +173,18 @@ class _Lines:
         self.number = number - 1  # of the line that was read last
         self._ahead: bytes | None = None
         self._part = False
-        self._read = at
+        self.read_to = at  # where the file stands
 
     def peek(self) -> bytes:
         if self._ahead is None:
             if self.box.reader is not self:  # somebody looked at another message meanwhile
                 self.box.reader = self
-                self.file.seek(self._read)
+                self.file.seek(self.read_to)
             self._ahead = self.file.readline(limits.MESSAGE_PIECE)
             # CR LF stays together
             if self._ahead.endswith(b"\r") and len(self._ahead) == limits.MESSAGE_PIECE:
                 self._ahead += self.file.read(1)
-            self._read += len(self._ahead)
+            self.read_to += len(self._ahead)
         return self._ahead
 
     def next(self) -> bytes:

@@ -12,6 +12,7 @@ _ASA: Final = ("asa-7.0", "asa-8", "asa-9-tls")
 _TELNET: Final = "telnet SERVER 25 from outside: the greeting can be read, EHLO lists all"
 _ALL_CHECKS: Final = "all checks of SMTP on this port; the mail server's own remain"
 _WRITE: Final = "between `configure terminal` and `write memory`"
+_IN: Final = ("configure terminal",)
 _XLATE: Final = "open connections keep the old state until clear xlate, or a reload"
 _CONN: Final = "no reload; open connections keep the old policy (ASA: until clear conn port 25)"
 _NO_INSPECT: Final = ("policy-map global_policy", " class inspection_default", "  no inspect esmtp", "end")
@@ -25,6 +26,7 @@ MAILHOST: Final = Remedy(
         "conduit 111.222.111.1 25 tcp 0.0.0.0 0.0.0.0",
     ),
     around=_WRITE,
+    before=_IN,
     profiles=("pix-4.0",),
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -38,6 +40,7 @@ FIXUP: Final = Remedy(
     menu="always name the port: without it the line removes all assignments and puts port 25 back; "
     "one line for every port in use (write terminal shows them)",
     around=_WRITE,
+    before=_IN,
     profiles=_PIX,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -47,9 +50,10 @@ FIXUP: Final = Remedy(
 )
 FWSM: Final = Remedy(
     "no inspect in the policy",
-    ("policy-map global_policy", " class inspection_default", "  no inspect smtp", *_NO_INSPECT[2:]),
+    (*_NO_INSPECT[:2], "  no inspect smtp", *_NO_INSPECT[2:]),
     menu="of inspect smtp and inspect esmtp in one policy only the first acts: remove both",
     around=_WRITE,
+    before=_IN,
     profiles=("fwsm-3",),
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -62,6 +66,7 @@ OFF: Final = Remedy(
     _NO_INSPECT,
     menu=_NAMES,
     around=_WRITE,
+    before=_IN,
     profiles=_ASA,
     loses=_ALL_CHECKS,
     check=_TELNET,
@@ -71,9 +76,10 @@ OFF: Final = Remedy(
 )
 # Behind OFF.
 FWSM_TOO: Final = FWSM._replace(
-    title="the same on FWSM",
+    title="no inspection, on FWSM",
     commands=(),
-    menu="with `no inspect smtp` as well; of the two in one policy only the first acts",
+    before=(*_IN, *FWSM.commands),
+    menu="as on an ASA, with `no inspect smtp` as well; of the two in one policy only the first acts",
 )
 _BIND: Final = (*_NO_INSPECT[:3], "  inspect esmtp {name}", "end")
 
@@ -88,6 +94,7 @@ def _map(title: str, name: str, lines: tuple[str, ...], menu: str, loses: str) -
         ),
         menu=menu,
         around=_WRITE,
+        before=_IN,
         profiles=_ASA,
         loses=loses,
         check=f"show service-policy: Inspect: esmtp {name}",
@@ -126,6 +133,7 @@ DELETE_LINE: Final = Remedy(
     "delete the line in the map",
     ("policy-map type inspect esmtp NAME", " parameters", "  no {line}", "end"),
     around=_WRITE,
+    before=_IN,
     profiles=_ASA,
     loses="this check",
     check="show running-config policy-map type inspect esmtp",
@@ -149,6 +157,7 @@ EXEMPT: Final = Remedy(
         "end",
     ),
     around=_WRITE,
+    before=_IN,
     profiles=_ASA,
     loses="the checks for PEER",
     check="show service-policy, a mail from PEER",
@@ -173,6 +182,8 @@ UPGRADE_PIX: Final = Remedy(
     menu="the numbers of the corrected releases are not in our sources; every 6.x after 6.0(1) fits our emulation",
     profiles=("pix-4.4", "pix-5"),
     loses="nothing",
+    check="show version; the next mail like it arrives",
+    undo="the old release",
     basis=INFERRED,
     source="CVE-2000-1022; CSCds90792",
 )
@@ -181,6 +192,8 @@ UPGRADE_ASA: Final = Remedy(
     menu="7.2(2.19), 8.0(2.7) or later",
     profiles=("asa-7.0",),
     loses="nothing",
+    check="show version; the next mail like it arrives",
+    undo="the old release",
     basis=CONFIRMED,
     source="iX/heise; Cisco doc 118550",
 )

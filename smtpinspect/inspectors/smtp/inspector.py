@@ -113,6 +113,9 @@ class Smtp(Inspector):
                 Remedy(
                     "on the server: a release that empties its buffer before TLS",
                     menu="Postfix 2.4.16, 2.5.12, 2.6.9, 2.7.3 or later",
+                    loses="nothing",
+                    check="postconf mail_version",
+                    undo="the old release",
                     source=INJECTION,
                 ),
             )
@@ -122,9 +125,15 @@ class Smtp(Inspector):
                 ("postconf -e smtpd_forbid_bare_newline=normalize", "postfix reload"),
                 loses="mail from clients that end the text with a bare LF",
                 check="postconf smtpd_forbid_bare_newline",
-                undo="postconf -e smtpd_forbid_bare_newline=no",
+                undo="postconf -X smtpd_forbid_bare_newline: the default of the release",
                 activation="postfix reload",
                 source=SMUGGLING,
             ),
-            Remedy("on an Exim server: 4.97.1 or later", source=SMUGGLING),
+            Remedy(
+                "on an Exim server: 4.97.1 or later",
+                loses="nothing",
+                check="exim -bV",
+                undo="the old release",
+                source=SMUGGLING,
+            ),
         )

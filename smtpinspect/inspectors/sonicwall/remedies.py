@@ -13,6 +13,7 @@ _AROUND: Final = (
     "menus: below Security Services > Gateway Anti-Virus (SonicOS 7 in policy mode: Object > Action Profiles > "
     f"Anti-Virus). REST API of 7: PUT {_BASE} with the body, then POST /api/sonicos/config/pending"
 )
+_BEFORE: Final = (f"# SonicOS 7, REST API: PUT {_BASE} with this body, then POST /api/sonicos/config/pending",)
 _SHOW: Final = "GET of the same path; send the mail again, no new m=809 in the log"
 _BACK: Final = "the old tick, or the old value in the same request"
 _AT_ONCE: Final = "no reload; new connections"
@@ -29,6 +30,7 @@ def _untick(title: str, label: str, where: str, settings: dict[str, Any], loses:
         _put(settings),
         menu=f"{where} > {label}",
         around=_AROUND,
+        before=_BEFORE,
         loses=loses,
         check=_SHOW,
         undo=undo,
@@ -82,6 +84,7 @@ EXCLUDE: Final = Remedy(
     _put({"exclusion_object": {"smtp": {"name": "MAIL-PARTNER"}}}),
     menu="SMTP Settings > Exclusions > an address object of the peer",
     around=_AROUND,
+    before=_BEFORE,
     loses="the whole anti-virus for mail from and to this address",
     check=_SHOW,
     undo=_BACK,
@@ -94,6 +97,7 @@ ANSWERS: Final = Remedy(
     _put({"smtp_responses": True}),
     menu="Configure Gateway AV Settings > untick `Disable SMTP Responses`",
     around=_AROUND,
+    before=_BEFORE,
     loses="nothing: the mail is still refused, but its sender learns it at once",
     check="the sender's log shows 552",
     undo=_BACK,
@@ -106,6 +110,7 @@ DETECT: Final = Remedy(
     _put({"detection_only": True}),
     menu="the log goes on, nothing is stopped",
     around=_AROUND,
+    before=_BEFORE,
     loses="every block, viruses included, for every protocol",
     check="the mail arrives, m=809 is in the log",
     undo=_BACK,
@@ -118,6 +123,7 @@ INSPECTION: Final = Remedy(
     _put({"inbound_inspection": {"smtp": False}}),
     menu="Inbound Inspection > untick SMTP (Outbound Inspection is a switch of its own)",
     around=_AROUND,
+    before=_BEFORE,
     loses="gateway anti-virus for all mail",
     check=_SHOW,
     undo=_BACK,

@@ -6,6 +6,7 @@ from typing import Final
 
 from smtpinspect.actions import CONFIRMED, INFERRED
 from smtpinspect.inspectors.explain import Remedy
+from smtpinspect.inspectors.stormshield.config import TOKENS
 
 _UNDO: Final = "what stands behind `undo` is for the same commands"
 _SHOW: Final = "CONFIG PROTOCOL SMTP PROFILE ALARM SHOW index=0 context=protocol extended=1"
@@ -77,8 +78,9 @@ def _setting(what: str, menu: str, setting: str, before: str, loses: str) -> Rem
 def _limit(**limits: int) -> Remedy:
     setting = " ".join(f"{token}={value}" for token, value in limits.items())
     undo = f"the old {' '.join(limits)}"
-    menu = "IPS tab > sizes; the number below is the highest (0: no limit) that it takes"
-    return _setting("the limit in this profile", menu, setting, undo, "this limit")
+    menu = "IPS tab > sizes; the number below is the highest that the manual names: for more, let the alarm pass"
+    made = _setting("the limit in this profile", menu, setting, undo, "this limit")
+    return made._replace(raises=tuple((str(TOKENS[token]), value) for token, value in limits.items()))
 
 
 def _switch(token: str) -> Remedy:
@@ -96,7 +98,10 @@ _FIRST: Final[dict[str, Remedy]] = {
     "stormshield.filter-exchange": _switch("FilterExchangeExtensions"),
     "stormshield.filter-turning": _switch("FilterTurningExtensions"),
     "stormshield.filter-pipelining": _switch("FilterPipeliningExtension"),
-    "stormshield.pipelined-limit": _limit(OutstandingPipelinedRequestLimit=0),
+    "stormshield.pipelined-limit": _setting(
+        "the limit in this profile", "IPS tab", "OutstandingPipelinedRequestLimit=0",
+        "the old OutstandingPipelinedRequestLimit", "this limit",
+    ),
     "stormshield.command-denied": _setting(
         "the lists in this profile",
         "SMTP commands tab, IPS part",
