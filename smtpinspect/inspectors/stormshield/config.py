@@ -10,27 +10,8 @@ from smtpinspect.errors import UsageError
 from smtpinspect.grammar import limits
 from smtpinspect.inspectors.configuration import Configuration, Reading, Row, has, rows
 from smtpinspect.inspectors.settings import value
-from smtpinspect.inspectors.stormshield.profiles import ACTIONS, ALARMS, KNOBS
+from smtpinspect.inspectors.stormshield.profiles import ACTIONS, ALARMS, KNOBS, TOKENS
 
-# CONFIG PROTOCOL SMTP PROFILE IPS CONFIG: its tokens, and our key for each; None: no rule here depends on it.
-TOKENS: Final[dict[str, str | None]] = {
-    "HeaderLineLimit": "header_line_limit",
-    "ServerLineLimit": "server_line_limit",
-    "CommandLineLimit": "command_line_limit",
-    "Xexch50Size": "xexch50_size",
-    "BdatSize": "bdat_size",
-    "FilterChunkedExtension": "filter_chunked_extension",
-    "FilterExchangeExtensions": "filter_exchange_extensions",
-    "FilterTurningExtensions": "filter_turning_extensions",
-    "FilterPipeliningExtension": "filter_pipelining_extension",
-    "OutstandingPipelinedRequestLimit": "outstanding_pipelined_request_limit",
-    "AllowOp": "allow_op",
-    "DenyOp": "deny_op",
-    "State": "state",
-    "Probe": None,
-    "Log": None,
-    "AllowTCPUrg": None,
-}
 _BY_NAME: Final = {token.lower(): (token, key) for token, key in TOKENS.items()}
 # Tokens that no other protocol has: they tell SMTP by themselves.
 _OWN: Final = frozenset(

@@ -205,3 +205,23 @@ INTERNET_231: Final = Evidence(INFERRED, "SNS manual, applications")
 
 PROFILES: Final[dict[str, dict[str, Any]]] = {template: {} for template in ACTIONS}
 HINTS: Final = {"default": "high", "ips_00": "high", "ips_01": "internet", "strict": "high"}
+
+# CONFIG PROTOCOL SMTP PROFILE IPS CONFIG: its tokens, and our key for each; None: no rule here depends on it.
+TOKENS: Final[dict[str, str | None]] = {
+    "HeaderLineLimit": "header_line_limit",
+    "ServerLineLimit": "server_line_limit",
+    "CommandLineLimit": "command_line_limit",
+    "Xexch50Size": "xexch50_size",
+    "BdatSize": "bdat_size",
+    "FilterChunkedExtension": "filter_chunked_extension",
+    "FilterExchangeExtensions": "filter_exchange_extensions",
+    "FilterTurningExtensions": "filter_turning_extensions",
+    "FilterPipeliningExtension": "filter_pipelining_extension",
+    "OutstandingPipelinedRequestLimit": "outstanding_pipelined_request_limit",
+    "AllowOp": "allow_op",
+    "DenyOp": "deny_op",
+    "State": "state",
+    "Probe": None,
+    "Log": None,
+    "AllowTCPUrg": None,
+}

@@ -6,7 +6,7 @@ from typing import Final
 
 from smtpinspect.actions import CONFIRMED, INFERRED
 from smtpinspect.inspectors.explain import Remedy
-from smtpinspect.inspectors.stormshield.config import TOKENS
+from smtpinspect.inspectors.stormshield.profiles import TOKENS
 
 _UNDO: Final = "what stands behind `undo` is for the same commands"
 _SHOW: Final = "CONFIG PROTOCOL SMTP PROFILE ALARM SHOW index=0 context=protocol extended=1"
