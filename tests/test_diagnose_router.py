@@ -11,13 +11,15 @@ import pytest
 import pointed
 import routed
 import test_transcripts as documents
+from kit import capture as captured
 from kit.broken import Connection, message
 from kit.wire import Ends
 from routed import INSIDE, OUTSIDE, Seen, case_of, cut, later, octets, told
 from smtpinspect.cli import main
 from smtpinspect.diagnose.export.annotate import comments
+from smtpinspect.diagnose.face import Asked, diagnose
 from smtpinspect.diagnose.model import Diagnosis, Difference
-from smtpinspect.diagnose.paths.points import differences
+from smtpinspect.diagnose.paths.points import Point, differences
 from smtpinspect.diagnose.survey import survey
 from smtpinspect.diagnose.trace import Trace, traces
 from smtpinspect.enforce import craft
@@ -266,3 +268,21 @@ def _both(paths: Sequence[Path], folder: Path) -> str:
     other = Connection(Ends(client_port=40999), start=seen[-1].time + 5).delivered()
     seen += routed.routed(other.packets)  # so that the capture goes on
     return routed.written(folder / "both.pcap", seen)
+
+
+# --- as one of several points
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_capture_of_both_sides_does_not_stand_between_others(place: int, tmp_path: Path) -> None:
+    """Which of its sides would it be? What it dropped itself had left nobody's network."""
+    made, gone = cut()
+    router = routed.written(tmp_path / "any.pcap", [*routed.routed(made.packets, gone=gone), *later(made)])
+    far = [packet for n, packet in enumerate(made.packets) if n not in gone] if place == 0 else made.packets
+    other = tmp_path / "other.pcap"
+    other.write_bytes(captured.pcap(captured.records(far)))
+    named = [Point("router", router), Point("other", str(other))]
+    found = diagnose(Asked(named[place].source, points=tuple(named if place == 0 else named[::-1]))).diagnosis
+    assert not any(case.differences for case in found.cases)
+    assert any(note.startswith("router: ") and "diagnose it alone" in note for note in found.notes)
+    assert not found.unmatched

@@ -196,3 +196,32 @@ def test_a_sender_that_closes_amid_its_text_is_a_cause_of_its_own(
     causes = {cause.cause: cause.confidence for cause in case_of(made, taken=taken).causes}
     assert [name for name in causes if name == "sender-stopped"] == expected
     assert all(causes[name] == "likely" for name in expected)
+
+
+def test_a_host_that_rejects_a_packet_tells_of_a_filter_and_no_outage() -> None:
+    made = Connection().envelope()
+    at = made.sent["C"]
+    made.say("C", EIGHT_BIT, arrives=False)
+    for n in range(5):
+        made.wait(0.8 * 2**n).again("C", at, len(EIGHT_BIT)).icmp("203.0.113.1", 3, 3)
+    assert said(case_of(made))["outage"] == "possible"
+
+
+def test_a_packet_of_a_connection_that_stood_still_before_tells_of_no_outage() -> None:
+    """One end of it is in the capture, sending again: the same rule may have cut it."""
+    stray = Connection(NEXT, start=START + 0.01)
+    stray.sent["C"] = 400
+    stray.streams["C"] = b"x" * 400
+    stray.again("C", 300, 100)
+    case = case_of(Connection().cut(EIGHT_BIT), stray)
+    (told,) = [cause for cause in case.causes if cause.cause == "outage"]
+    assert told.confidence == "possible" and "other connection" not in told.evidence[0].text
+
+
+def test_where_the_server_counts_octets_that_never_came_it_had_answered() -> None:
+    made = Connection().envelope().say("C", EIGHT_BIT, acked=True).wait(0.2)
+    made.say("S", b"250 2.0.0 Ok: queued\r\n", seen=False, arrives=False).wait(20).ack("S").wait(10)
+    case = case_of(made.close("C", answered=False), taken="sender")
+    out = {each.cause: each.text for each in case.against}
+    for name in ("slow-scanner", "sender-timeout"):
+        assert out[name].startswith("the server had answered by then")

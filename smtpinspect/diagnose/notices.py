@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from smtpinspect.simulate.flow import TCP
 
-What = Literal["too-big", "unreachable", "prohibited", "expired"]
+What = Literal["too-big", "unreachable", "port unreachable", "prohibited", "expired"]
 End = tuple[bytes, int]  # address and port
 
 _ICMP6: Final = 58
@@ -17,9 +17,10 @@ LATE_NS: Final = 5_000_000_000  # an error comes back at most so long behind the
 # Protocol, type and code (RFC 792; RFC 1812 5.2.7.1 for 9, 10 and 13; RFC 4443 3).
 _ERRORS: Final[Mapping[tuple[int, int, int], What]] = {
     (1, 3, 4): "too-big", (1, 11, 0): "expired", (_ICMP6, 2, 0): "too-big", (_ICMP6, 3, 0): "expired",
-    **{(1, 3, code): "unreachable" for code in (0, 1, 2, 3, 5, 6, 7)},
+    **{(1, 3, code): "unreachable" for code in (0, 1, 2, 5, 6, 7)},
+    (1, 3, 3): "port unreachable", (_ICMP6, 1, 4): "port unreachable",
     **{(1, 3, code): "prohibited" for code in (9, 10, 13)},
-    **{(_ICMP6, 1, code): "unreachable" for code in (0, 2, 3, 4)},
+    **{(_ICMP6, 1, code): "unreachable" for code in (0, 2, 3)},
     **{(_ICMP6, 1, code): "prohibited" for code in (1, 5, 6)},
 }  # fmt: skip
 

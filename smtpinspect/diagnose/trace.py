@@ -13,7 +13,7 @@ from smtpinspect._core.sources import Source
 from smtpinspect._core.views import Flow
 from smtpinspect.diagnose.copies import Copies, Look
 from smtpinspect.diagnose.notices import LATE_NS, PROTOCOLS, End, Notice, notice, quoted
-from smtpinspect.diagnose.taps import Sides, Tap, Taps, tap
+from smtpinspect.diagnose.taps import ENOUGH, Sides, Tap, Taps, tap
 from smtpinspect.enforce.craft import ACK, RST, SYN, parse
 from smtpinspect.grammar import limits
 from smtpinspect.simulate.clock import SECOND
@@ -70,6 +70,16 @@ class Trace(NamedTuple):
     copies: int = 0
     taps: Taps | None = None
     sides: tuple[str, ...] = ()
+
+    @property
+    def both(self) -> Sides | None:
+        """How the two sides of a machine can be told apart where it holds both; of a bridge with no more than frames by
+        the order of copies."""
+        if self.taps is None:
+            return None
+        known = self.taps.sides()
+        ordered = known is None and self.copies >= 2 * ENOUGH and self.taps.plain
+        return Sides(order=True) if ordered else known
 
 
 class Sign(NamedTuple):

@@ -277,7 +277,7 @@ def outage(view: View) -> Said:
     said = dead(view, host=False)
     if not unheard and said is None:
         return Out("packets came through to the end") if account.packets else None
-    if not unheard or isinstance(said, Out):
+    if not unheard or isinstance(said, Out) or (said is not None and said.confidence == "unlikely"):
         return said
     began = min(p.ns for p in unheard)
     down = next((n for n in account.trace.notices if n.what == "unreachable" and n.about_client and n.ns > began), None)
@@ -300,7 +300,8 @@ def outage(view: View) -> Said:
 
 
 def _fell(account: Account, began: int) -> bool:
-    lost = unanswered(account)
+    """Not so the last packets of a connection that stood still already when the capture began."""
+    lost = unanswered(account) if account.server.own else []
     return bool(lost) and abs(min(p.ns for p in lost) - began) < TOGETHER_NS
 
 

@@ -104,6 +104,8 @@ def slow_scanner(view: View) -> Said:
     told = view.case.transaction.reply if view.case.transaction is not None else None
     if told is not None and told.octets and not told.whole:
         return Out("the reply began in time, and its last line never came")
+    if view.answered is not None:
+        return view.answered
     closed = view.gave_up
     if closed is None and view.case.observed.broken.kind == "reply":
         return Out("a reply came")

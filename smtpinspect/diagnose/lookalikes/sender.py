@@ -103,6 +103,8 @@ def sender_timeout(view: View) -> Said:
         return Out("it was not the client who closed") if view.account.closed is not None else None
     if step is None or step == "connect":
         return None  # how long to wait for the connection itself, the RFC leaves open
+    if view.answered is not None:
+        return view.answered
     waited = view.waited_ns if closed is not None else int(view.case.observed.silence * SECOND)
     if waited < STALLED_NS:
         return Out(f"the client closed {seconds(waited)} after it had last heard of the server: no time-out")

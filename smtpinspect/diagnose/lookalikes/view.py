@@ -39,6 +39,7 @@ class Out(NamedTuple):
     signs: tuple[Sign, ...] = ()
 
 
+ANSWERED: Final = "the server had answered by then, as its numbers tell; its answer did not come through"
 Said = Found | Out | None  # None: this capture cannot tell
 
 
@@ -129,6 +130,13 @@ class View:
         """The same, where it had waited; some close with QUIT behind a pipelined group, and wait for replies."""
         closed = self.closed_by_client
         return closed if closed is not None and self.waited_ns >= STALLED_NS else None
+
+    @property
+    def answered(self) -> Out | None:
+        """Does the server's own count tell that it had said more than came? One more may be a FIN."""
+        beyond, end = self.account.server.reach, self.account.server.end
+        told = beyond is not None and (beyond.at or 0) > end + 1
+        return Out(ANSWERED, (Sign(beyond.number, ANSWERED),)) if told and beyond is not None else None
 
     def answers(self, ns: int) -> list[Packet]:
         """What the server sent later than that."""

@@ -57,7 +57,7 @@ def part(cases: Sequence[Case], source: Input) -> Found:
             chosen.setdefault(case.flow.flow_id, case)
     wanted = {}
     for number, case in chosen.items():
-        found = _sides(case.trace) if case.trace is not None else None
+        found = case.trace.both if case.trace is not None else None
         if found is not None:
             wanted[number] = case.flow, found
     joined, notes = twice([*chosen.values()])
@@ -109,15 +109,6 @@ def _fill(case: Case, both: _Pass, span: Span, *, whole: bool) -> bool:
     other = any(each.what == "octets" and each.kind in ("injected", "withheld", "rewritten") for each in found)
     unheard = any(each.kind == "dropped" and each.direction == "server" for each in found)
     return other or unheard or any(base(both.client, each) != base(both.server, each) for each in (True, False))
-
-
-def _sides(trace: Trace) -> taps.Sides | None:
-    """How both can be told apart; of a bridge with no more than frames by the order of copies."""
-    if trace.taps is None:
-        return None
-    known = trace.taps.sides()
-    ordered = known is None and trace.copies >= 2 * taps.ENOUGH and trace.taps.plain
-    return taps.Sides(order=True) if ordered else known
 
 
 class _Both:

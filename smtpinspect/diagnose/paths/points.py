@@ -23,6 +23,10 @@ from smtpinspect.grammar import limits
 from smtpinspect.source import Input
 
 EARLY_NS: Final = 5_000_000  # by which two clocks, set by the packets themselves, may still be apart
+BOTH: Final = (
+    "this capture shows both sides of a machine, and does not stand between two others here; diagnose it alone: it "
+    "proves what that machine dropped, changed or made"
+)
 NOISE_NS: Final = 10_000  # of time stamps; a round trip between two machines takes longer
 ENDED_NS: Final = 500_000_000  # behind the end of a capture: what was sent then met one that may have run on
 FLAGS: Final[tuple[tuple[int, Literal["SYN", "FIN", "RST"]], ...]] = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
@@ -59,6 +63,7 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
     ways: dict[int, list[tuple[str, Trace | None]]] = {flow.flow_id: [] for flow in flows}
     own, span = matching.digests(points[0].source, flows)
     spans = {points[0].name: span} if span is not None else {}
+    shown: list[str] = []
     for n, point in enumerate(points):
         if n == 0:
             pairs = [matching.Pair(flow, flow, "itself") for flow in flows]
@@ -74,13 +79,17 @@ def compare(cases: Sequence[Case], points: Sequence[Point], *, ports: Sequence[i
         twice = sum(each.copies for each in found.values()) if n else 0  # those of the first one stand on its page
         notes += [f"{point.name}: {told(twice, sum(len(each.packets) for each in found.values()))}"] if twice else []
         here = {pair.one.flow_id: found[pair.two.flow_id]._replace(point=point.name) for pair in pairs}
+        shown += [point.name] if any(trace.packets for trace in here.values()) else []
+        both = {flow_id for flow_id, trace in here.items() if trace.both is not None}
+        notes += [f"{point.name}: {BOTH}"] if both else []
         for flow_id, way in ways.items():
-            way.append((point.name, here.get(flow_id)))
+            if flow_id not in both:
+                way.append((point.name, here.get(flow_id)))
     for case in cases:
         if case.flow.flow_id in ways:
             case.differences = tuple(differences(ways[case.flow.flow_id], spans))
             case.elsewhere = dict(_behind(ways[case.flow.flow_id], spans))
-    strangers = [point.name for n, point in enumerate(points) if not any(way[n][1] for way in ways.values())]
+    strangers = [point.name for point in points if point.name not in shown]
     unmatched = [f"{name}: none of the connections is in this capture; it shows nothing of them" for name in strangers]
     for flow in flows:
         absent = [name for name, trace in ways[flow.flow_id] if trace is None or not trace.packets]
