@@ -90,7 +90,8 @@ def test_a_month_fits_the_page_and_ends_with_what_to_do(told: month.Month, width
         assert word in text
     for word in ("drop", " rst", " fin ", "delivery slots"):
         assert word not in text
-    commands = [line.strip() for line in lines[begin + 1 :]]
+    whole = "\n".join(lines[begin + 1 :]).replace("\\\n", " ")
+    commands = [" ".join(line.split()) for line in whole.splitlines()]
     assert [line for line in commands if line.endswith(".example")] == [
         "mtu.example", "two.example", "content.example"
     ]  # fmt: skip
@@ -100,7 +101,7 @@ def test_a_month_fits_the_page_and_ends_with_what_to_do(told: month.Month, width
         again = reading.read_line(words[3])
         assert again is not None and again.phases and again.host in commands
         assert f"postqueue -i {again.queue_id}" in commands
-        assert f"tcpdump -U -i any -s0 -w m.pcap 'host {again.ip} and port 25' &" in commands
+        assert f"tcpdump -U -i any -s0 -w m.pcap host {again.ip} and port 25 or icmp or icmp6 &" in commands
     assert sum(line.startswith("# ask them: ") for line in commands) == 3
 
 
@@ -277,7 +278,7 @@ def test_a_line_in_full(width: int | None) -> None:
         "deferred: this message alone; other mail to that server goes on",
         "the reply was lost: the mail may have ARRIVED",
         "a filter that we do not know",
-        "tcpdump -U -i any -s0 -w m.pcap 'host 203.0.113.9 and port 25' &",
+        "tcpdump -U -i any -s0 -w m.pcap host 203.0.113.9 and port 25 or icmp or icmp6 &",
         "exim -M 1xV5Kf-0001L7-1o",
         "what a rule is: smtpinspect rules stormshield.smtp-231",
     ):
@@ -320,7 +321,7 @@ def test_a_receiver_s_line_has_a_headline_a_next_step_and_no_cause_that_it_exclu
     text = shown("Nov 22 11:10:49 in postfix/smtpd[9]: timeout after DATA (1460 bytes) from unknown[192.0.2.9]")
     assert "NOT RECEIVED: the text was cut off behind 1,460 bytes of it" in text
     assert text.endswith("smtpinspect diagnose m.pcap --taken receiver")
-    assert "tcpdump -U -i any -s0 -w m.pcap 'host 192.0.2.9 and port 25' &" in text
+    assert "tcpdump -U -i any -s0 -w m.pcap host 192.0.2.9 and port 25 or icmp or icmp6 &" in text
     assert "scans" not in text and "restarted" not in text and "greeting" not in text
     behind = shown("Nov 22 11:10:49 in postfix/smtpd[9]: lost connection after END-OF-MESSAGE from h[192.0.2.9]")
     assert "BROKEN OFF behind the reply" in behind and "its own scan" in behind

@@ -13,7 +13,7 @@ from smtpinspect.report.terminal import Style, count, cut, program, safe, wide, 
 from smtpinspect.report.text import Product
 from smtpinspect.report.words import DOES
 
-NEXT: Final = ("  tcpdump -U -i any -s0 -w m.pcap 'port 25' &", "  # when it has failed again:")
+NEXT: Final = ("  tcpdump -U -i any -s0 -w m.pcap 'port 25 or icmp or icmp6' &", "  # when it has failed again:")
 SHOWN: Final = 40  # messages that trip something and are printed; the rest is counted
 REPEATED: Final = 3  # alerts of one rule in one message that are printed
 _NAMED: Final = 60  # characters of a subject

@@ -34,7 +34,7 @@ _DEGREES: Final = {degree.upper(): means for degree, means in DEGREES.items()}
 GOES_ON: Final = (
     "how it went on is in the log only, for the capture ends before: who fell silent, or closed, it cannot show. A "
     "capture until the sender gives up tells it, best on both sides of the firewall (--outside, --inside): "
-    "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25'"
+    "tcpdump -U -i any -s0 -w mail.pcap 'host {} and port 25 or icmp or icmp6'"
 )
 BEHIND: Final = "the bytes that tripped the rule are not in this capture; get the sender's, or the .eml"
 RECIPIENTS: Final = 8  # whose answers stand in a line

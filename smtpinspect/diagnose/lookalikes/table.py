@@ -13,7 +13,7 @@ _NOTHING: Final = "nothing to undo"
 _LOOKS: Final = "nothing: it only looks"
 _WHOLE: Final = Remedy(
     "network", "capture again on both sides, whole, until the sender has given up",
-    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port PORT'",), loses=_LOOKS,
+    ("tcpdump -U -i any -s0 -w mail.pcap 'host SERVER and port PORT or icmp or icmp6'",), loses=_LOOKS,
     check="smtpinspect transcript mail.pcap tells every byte of the mail", undo=_NOTHING,
 )  # fmt: skip
 _LOG: Final = "journalctl -u 'postfix*' -u exim4 --since 'TIME'"  # Debian's: the instance is postfix@-

@@ -377,7 +377,7 @@ def commands(told: Reading, file: str) -> tuple[str, ...]:
         return ()
     host = f"host {peer.rstrip('.')} and " if peer and peer != "unknown" else ""
     made = [f"smtpinspect check {shlex.quote(file)}"] if told.bounce else []
-    made.append(f"tcpdump -U -i any -s0 -w m.pcap {shlex.quote(f'{host}port 25')} &")
+    made.append(f"tcpdump -U -i any -s0 -w m.pcap {shlex.join(f'{host}port 25 or icmp or icmp6'.split())} &")
     if told.side == "receiver":
         return (*made, "# when they have tried again:", "kill %1; smtpinspect diagnose m.pcap --taken receiver")
     if told.fate == "bounced":  # it is in no queue
