@@ -361,4 +361,19 @@ def test_of_a_reply_that_only_began_it_is_told_that_it_did() -> None:
     texts = [sign.text for sign in case.observed.broken.signs]
     assert texts[0] == "the server's reply begins here (17 bytes); its last line never came"
     assert texts[1] == "the server still answers, but never sent the rest of it"
-    assert judged(case)["slow-scanner"] == "ruled out" and judged(case).get("tarpit") != "ruled out"
+    assert "slow-scanner" not in judged(case) and judged(case).get("tarpit") != "ruled out"
+
+
+def test_a_retransmission_behind_an_rst_was_sent_behind_it() -> None:
+    """A bare RST, as a host's answer to nothing: no packet is overtaken for as long as a retransmission timer runs."""
+    made = Connection().envelope().say("C", message(400), acked=True).emit("S", RST)
+    case = diagnosed(made.wait(0.2).say("S", b"250 2.0.0 Ok\r\n"))
+    assert case.observed.broken.by == "middlebox"
+
+
+def test_an_rst_for_an_old_connection_is_no_new_one_that_is_refused() -> None:
+    old = Connection(Ends(client_port=40_907), start=START + 0.5)
+    old.sent["C"] = 400
+    old.streams["C"] = b"x" * 400
+    old.again("C", 300, 100).reset("S")
+    assert judged(diagnosed(Connection().cut(message(400)), old))["server-gone"] != "likely"

@@ -15,6 +15,7 @@ FIRST: Final = 4  # packets of an end (SYN, greeting, ...) whose TTLs are its ow
 INITIAL: Final = (32, 64, 128, 255)  # TTLs that systems begin with: each router takes one off
 HOPS: Final = 2  # by which the TTLs of one end differ where its packets take several routes (RFC 2991), or a new one
 OVERTAKEN_NS: Final = 1_000_000_000  # packets of an end that overtake each other on the way do so sooner
+TIMER_NS: Final = 150_000_000  # behind so much time octets come from a retransmission timer (Linux: 0.2 s at least)
 QUEUES_NS: Final = 5_000_000  # those of both ends, where the capturing host takes them from several queues
 WIDER: Final = 4  # times as large a window as any before it: no end opens it at once, with nothing read between
 
@@ -138,7 +139,7 @@ def goes_on(packet: Packet, reset: Packet, then: Goes) -> bool:
         step, its_step = (packet.ip_id - then.ids) % 65_536, (reset.ip_id - then.ids) % 65_536
         if 0 < its_step <= NEAR and step < its_step:
             return False
-    if (packet.acks or 0) > then.end or packet.ns - reset.ns >= OVERTAKEN_NS:
+    if (packet.acks or 0) > then.end or packet.ns - reset.ns >= (TIMER_NS if packet.length else OVERTAKEN_NS):
         return True
     if mine is not None and then.stamp is not None and _later(mine[1], then.stamp):
         return True
