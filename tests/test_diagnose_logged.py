@@ -103,6 +103,14 @@ def test_a_line_about_another_place_changes_nothing(ends_early: str, capsys: pyt
     assert "another place" in page
 
 
+def test_a_line_of_an_attempt_that_ended_later_than_any_wait_changes_nothing(
+    ends_early: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exim's final_timeout is 10 min; that of the line was begun when the capture was over."""
+    mail, page = told(capsys, ends_early, "--log", line(2_413, TIMEOUT).replace("DT=2413s", "DT=600s"))
+    assert mail["silence"] != 2413.0 and "in vain" not in page
+
+
 def test_a_fin_behind_the_last_octets_does_not_end_the_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = Connection().open().say("S", GREETING, acked=True)
     for command, reply in (
