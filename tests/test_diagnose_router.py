@@ -286,3 +286,11 @@ def test_a_capture_of_both_sides_does_not_stand_between_others(place: int, tmp_p
     assert not any(case.differences for case in found.cases)
     assert any(note.startswith("router: ") and "diagnose it alone" in note for note in found.notes)
     assert not found.unmatched
+
+
+def test_a_router_may_drop_for_a_line_or_a_host_behind_it_that_died(tmp_path: Path) -> None:
+    made, gone = cut()
+    seen = routed.routed(made.close("C", answered=False).packets, gone=gone)
+    case = case_of(routed.written(tmp_path / "any.pcap", seen))
+    assert [each.kind for each in case.differences if each.here][:1] == ["dropped"]
+    assert not {"outage", "server-gone"} & {out.cause for out in case.against}

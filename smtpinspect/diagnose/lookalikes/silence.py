@@ -108,9 +108,7 @@ def dead(view: View, *, host: bool) -> Said:
     if not host and view.case.observed.vantage.where == ("receiver" if told.by_client else "sender"):
         return Out(f"the {other} fell silent on its own side, where this was captured")
     lost = next((each for each in view.case.differences if each.kind == "dropped" and each.direction == "client"), None)
-    if lost is not None and lost.here:
-        return Out(f"what was lost came to {lost.here}, and was dropped there")
-    if host and lost is not None:
+    if host and lost is not None and not lost.here:  # a router drops what its dead line, or neighbour, does not take
         return Out(f"what was lost never came to {lost.between[1]}")
     said = next((each for each in view.case.differences if each.kind in LOST and each.direction == "server"), None)
     if host and said is not None and said.what == "octets":
